@@ -1,0 +1,31 @@
+"""twinplate's programs on NumPyro and JAX: the models, the guides, their training and evaluation."""
+
+from numpyro_impl.encoder import Encoded, Encoder, ExpertsEncoder
+from numpyro_impl.evaluate import evaluate
+from numpyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
+from numpyro_impl.models import component_model, event_model
+from numpyro_impl.noise import base_noise
+from numpyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from numpyro_impl.pairs import Pair, build
+from numpyro_impl.posterior import posterior
+from numpyro_impl.training import fit
+
+__all__ = [
+    "Encoded",
+    "Encoder",
+    "ExpertsEncoder",
+    "LowRankMultivariateNormal",
+    "MultivariateNormal",
+    "Pair",
+    "auxiliary_guide",
+    "base_noise",
+    "build",
+    "component_model",
+    "diagonal_guide",
+    "evaluate",
+    "event_guide",
+    "event_model",
+    "fit",
+    "joint_normal",
+    "posterior",
+]

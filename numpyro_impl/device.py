@@ -1,0 +1,37 @@
+"""Where arrays live: a JAX device and precision by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from twinplate.errors import InputError
+
+DTYPES = {"float32": jnp.float32, "float64": jnp.float64}
+
+
+def find_device(name: str) -> jax.Device:
+    """ "auto" (an accelerator if there is one), "cpu" or "gpu". Raises InputError if there is no GPU."""
+    try:
+        return jax.devices()[0] if name == "auto" else jax.devices(name)[0]
+    except RuntimeError as error:
+        raise InputError(
+            f"device is {name!r} but JAX sees none; use 'cpu' or 'auto', or install a JAX with CUDA"
+        ) from error
+
+
+@contextmanager
+def using(device: jax.Device, precision: str) -> Iterator[None]:
+    """Work on `device`, with 64-bit types exactly if `precision` is "float64"."""
+    with jax.default_device(device), jax.enable_x64(precision == "float64"):
+        yield
+
+
+def to_array(values: np.ndarray, dtype: jnp.dtype) -> Array:
+    """A fresh array of `values`; nothing is shared with the NumPy array."""
+    return jnp.array(values, dtype=dtype)

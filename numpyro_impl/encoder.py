@@ -1,0 +1,165 @@
+"""The amortisation network: from items to the parameters of q(a | x), missing entries allowed.
+
+Two networks with one interface, `encoder(x) -> Encoded`. `Encoder` is a multilayer perceptron with a
+linear skip. `ExpertsEncoder` adds up, per item, what each observed feature says about `a`: the exact
+posterior of a linear-Gaussian model has this form, whichever entries are missing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+from jax.scipy.linalg import solve_triangular
+
+from twinplate.program import Program, output_sizes
+from twinplate.shapes import check_items
+
+
+class Encoded(NamedTuple):
+    """Parameters of q for B items. `loc` (B, K), and by covariance one of
+
+    full: `scale_tril` (B, K, K); diagonal: `scale` (B, K); low-rank: `scale` (B, K) and `factor`
+    (B, K, R), covariance factor factorᵀ + diag(scale²). With an amplitude also the `amplitude_loc`
+    and `amplitude_scale` (B,) of its logarithm.
+    """
+
+    loc: Array
+    scale_tril: Array | None = None
+    scale: Array | None = None
+    factor: Array | None = None
+    amplitude_loc: Array | None = None
+    amplitude_scale: Array | None = None
+
+
+class Encoder(nnx.Module):
+    """Two hidden layers and a linear skip from the features; missing entries enter as zeros plus a mask."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        config = program.config
+        out, skip = output_sizes(config)
+        d, h = config.num_features, config.hidden_width
+        self.hidden1 = _linear(2 * d, h)
+        self.hidden2 = _linear(h, h)
+        self.out = _linear(h, out)
+        self.skip = _linear(self._skip_inputs(d), skip, use_bias=False)
+
+    @staticmethod
+    def _skip_inputs(num_features: int) -> int:
+        return num_features
+
+    def inputs(self, x: Array) -> tuple[Array, Array]:
+        """Standardised features with zeros for missing entries, and the missing indicator, both (B, D)."""
+        check_items(x.shape, self.program.config.num_features)
+        missing = jnp.isnan(x)
+        center, spread = (
+            jnp.asarray(self.program.center, x.dtype),
+            jnp.asarray(self.program.spread, x.dtype),
+        )
+        return jnp.where(missing, 0.0, (x - center) / spread), missing.astype(x.dtype)
+
+    def network(self, features: Array, missing: Array) -> Array:
+        """The perceptron alone, (B, O)."""
+        hidden = jax.nn.silu(self.hidden1(jnp.concatenate([features, missing], -1)))
+        return self.out(jax.nn.silu(self.hidden2(hidden)))
+
+    def __call__(self, x: Array) -> Encoded:
+        features, missing = self.inputs(x)
+        flat = self.network(features, missing) + self.skip(features)
+        k, covariance = self.program.config.num_components, self.program.config.covariance
+        loc, flat = flat[:, :k], flat[:, k:]
+        amplitude = self.amplitude(flat)
+        if covariance == "full":
+            return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)
+        if covariance == "diagonal":
+            return Encoded(loc, scale=jnp.exp(flat[:, :k]), **amplitude)
+        scale, factor = self.low_rank(flat)
+        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+
+    def low_rank(self, flat: Array) -> tuple[Array, Array]:
+        """Scale (B, K) and factor (B, K, R) from the first K + K·R columns."""
+        k, rank = self.program.config.num_components, self.program.config.rank
+        return jnp.exp(flat[:, :k]), flat[:, k : k + k * rank].reshape(-1, k, rank)
+
+    def amplitude(self, flat: Array) -> dict[str, Array]:
+        """Loc and scale of log amplitude, from the last two columns; empty without an amplitude."""
+        if self.program.config.amplitude_scale is None:
+            return {}
+        return {"amplitude_loc": flat[:, -2], "amplitude_scale": jnp.exp(flat[:, -1])}
+
+
+class ExpertsEncoder(Encoder):
+    """A product of Gaussian experts: feature d, where observed, adds v_d v_dᵀ to the precision.
+
+    precision = diag(exp(c)) + Σ_d observed_d v_d v_dᵀ and precision × mean = h, with h linear in the
+    features and the missing indicator; the perceptron corrects both h and c per item. The covariance
+    family takes what it can express: all of the inverse, or the conditional scales precision_ii^-½
+    (the optimum of the diagonal family), or a perceptron's low-rank factor.
+    """
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        config = program.config
+        self.experts = nnx.Param(jnp.zeros((config.num_features, config.num_components)))
+
+    @staticmethod
+    def _skip_inputs(num_features: int) -> int:
+        return 2 * num_features
+
+    def __call__(self, x: Array) -> Encoded:
+        features, missing = self.inputs(x)
+        flat = self.network(features, missing)
+        k, covariance = self.program.config.num_components, self.program.config.covariance
+        natural = flat[:, :k] + self.skip(jnp.concatenate([features, missing], -1))
+        experts = self.experts[...]
+        outer = (experts[:, :, None] * experts[:, None, :]).reshape(-1, k * k)
+        precision = ((1 - missing) @ outer).reshape(-1, k, k) + diagonal_matrix(
+            jnp.exp(flat[:, k : 2 * k])
+        )
+        scale_tril = scale_tril_of_precision(precision)
+        loc = (scale_tril @ (scale_tril.mT @ natural[:, :, None]))[..., 0]
+        amplitude = self.amplitude(flat)
+        if covariance == "full":
+            return Encoded(loc, scale_tril=scale_tril, **amplitude)
+        if covariance == "diagonal":
+            scale = lax.rsqrt(jnp.diagonal(precision, axis1=-2, axis2=-1))
+            return Encoded(loc, scale=scale, **amplitude)
+        scale, factor = self.low_rank(flat[:, 2 * k :])
+        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+
+
+def fill_tril(flat: Array, size: int) -> Array:
+    """Lower triangle (..., K, K): exp of the first K numbers on the diagonal, the rest row by row."""
+    rows, columns = jnp.tril_indices(size, -1)
+    tril = diagonal_matrix(jnp.exp(flat[..., :size]))
+    return tril.at[..., rows, columns].set(flat[..., size : size + len(rows)])
+
+
+def scale_tril_of_precision(precision: Array) -> Array:
+    """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J."""
+    flipped = jnp.linalg.cholesky(jnp.flip(precision, (-2, -1)))
+    identity = jnp.broadcast_to(
+        jnp.eye(precision.shape[-1], dtype=precision.dtype), precision.shape
+    )
+    inverse = solve_triangular(flipped, identity, lower=True)
+    return jnp.flip(inverse.mT, (-2, -1))
+
+
+def diagonal_matrix(values: Array) -> Array:
+    """(..., K) to (..., K, K)."""
+    return values[..., None] * jnp.eye(values.shape[-1], dtype=values.dtype)
+
+
+def _linear(inputs: int, outputs: int, use_bias: bool = True) -> nnx.Linear:
+    # Values come from the neutral layout (`params.py`); the initialiser only gives shapes.
+    zeros = nnx.initializers.zeros
+    return nnx.Linear(
+        inputs, outputs, use_bias=use_bias, kernel_init=zeros, bias_init=zeros, rngs=nnx.Rngs(0)
+    )
+
+
+ENCODERS = {"mlp": Encoder, "experts": ExpertsEncoder}

@@ -1,0 +1,72 @@
+"""Base noise from outside: the same program, its standard normal numbers given.
+
+    with base_noise({"a_aux": noise}):
+        Trace_ELBO().loss(key, params, model, guide, x)
+
+The program and its densities stay what they are; only the random numbers come from the caller. This
+is how both twins can consume the same noise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpyro.distributions as dist
+from jax import Array
+from numpyro.primitives import Messenger
+
+
+class base_noise(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
+    """Draw the sites named in `noise` from it instead of from the random key.
+
+    `noise[name]` has the shape of one particle's base noise at the site: particles are a vmap, in
+    which this handler is entered. Raises ValueError for another shape.
+    """
+
+    def __init__(self, noise: dict[str, Array]) -> None:
+        super().__init__(None)
+        self.noise = noise
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        name = msg["name"]
+        if msg["type"] != "sample" or name not in self.noise or msg["value"] is not None:
+            return
+        values, shape = self.noise[name], noise_shape(msg["fn"])
+        if values.size != math.prod(shape):
+            raise ValueError(
+                f"base noise of site {name!r} has shape {values.shape}; expected {shape}"
+            )
+        msg["value"], msg["intermediates"] = push_forward(msg["fn"], values.reshape(shape))
+
+
+def noise_shape(fn: Any) -> tuple[int, ...]:
+    """Shape of the base noise of one draw: the draw's own, or (*batch, K + R) for a low rank."""
+    size = getattr(unwrapped(fn), "noise_size", None)
+    return fn.shape() if size is None else (*fn.batch_shape, size)
+
+
+def push_forward(fn: Any, noise: Array) -> tuple[Array, list[Array]]:
+    """The draw of `fn` that belongs to standard normal `noise`, and the intermediates of that draw.
+
+    Differentiable in the parameters of `fn`. Raises TypeError for a family that is no transformed
+    normal.
+    """
+    fn = unwrapped(fn)
+    if hasattr(fn, "from_noise"):
+        return fn.from_noise(noise), [noise]
+    if isinstance(fn, dist.Normal):
+        return fn.loc + fn.scale * noise, []
+    if hasattr(fn, "transforms"):
+        value, _ = push_forward(fn.base_dist, noise)
+        for transform in fn.transforms:
+            value = transform(value)
+        return value, []
+    raise TypeError(f"base noise is standard normal; {type(fn).__name__} is not drawn from it")
+
+
+def unwrapped(fn: Any) -> Any:
+    """`fn` without the wrappers that leave its values alone: independent, masked, expanded."""
+    while hasattr(fn, "base_dist") and not hasattr(fn, "transforms"):
+        fn = fn.base_dist
+    return fn

@@ -1,0 +1,31 @@
+"""twinplate's programs on Pyro and torch: the models, the guides, their training and evaluation."""
+
+from pyro_impl.encoder import Encoded, Encoder, ExpertsEncoder
+from pyro_impl.evaluate import evaluate
+from pyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
+from pyro_impl.models import component_model, event_model
+from pyro_impl.noise import base_noise
+from pyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from pyro_impl.pairs import Pair, build
+from pyro_impl.posterior import posterior
+from pyro_impl.training import fit
+
+__all__ = [
+    "Encoded",
+    "Encoder",
+    "ExpertsEncoder",
+    "LowRankMultivariateNormal",
+    "MultivariateNormal",
+    "Pair",
+    "auxiliary_guide",
+    "base_noise",
+    "build",
+    "component_model",
+    "diagonal_guide",
+    "evaluate",
+    "event_guide",
+    "event_model",
+    "fit",
+    "joint_normal",
+    "posterior",
+]

@@ -1,0 +1,27 @@
+"""Where tensors live: a torch device and precision by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twinplate.errors import InputError
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def find_device(name: str) -> torch.device:
+    """ "auto" (a GPU if there is one), "cpu" or "gpu". Raises InputError if there is no GPU."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InputError(
+            "device is 'gpu' but torch sees none; use 'cpu' or 'auto', or install a torch with CUDA"
+        )
+    return torch.device("cuda")
+
+
+def to_tensor(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A fresh tensor of `values`; nothing is shared with the array."""
+    return torch.tensor(np.ascontiguousarray(values), dtype=dtype, device=device)

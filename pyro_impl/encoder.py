@@ -1,0 +1,148 @@
+"""The amortisation network: from items to the parameters of q(a | x), missing entries allowed.
+
+Two networks with one interface, `encoder(x) -> Encoded`. `Encoder` is a multilayer perceptron with a
+linear skip. `ExpertsEncoder` adds up, per item, what each observed feature says about `a`: the exact
+posterior of a linear-Gaussian model has this form, whichever entries are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from twinplate.program import Program, output_sizes
+from twinplate.shapes import check_items
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Parameters of q for B items. `loc` (B, K), and by covariance one of
+
+    full: `scale_tril` (B, K, K); diagonal: `scale` (B, K); low-rank: `scale` (B, K) and `factor`
+    (B, K, R), covariance factor factorᵀ + diag(scale²). With an amplitude also the `amplitude_loc`
+    and `amplitude_scale` (B,) of its logarithm.
+    """
+
+    loc: Tensor
+    scale_tril: Tensor | None = None
+    scale: Tensor | None = None
+    factor: Tensor | None = None
+    amplitude_loc: Tensor | None = None
+    amplitude_scale: Tensor | None = None
+
+
+class Encoder(nn.Module):
+    """Two hidden layers and a linear skip from the features; missing entries enter as zeros plus a mask."""
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        config = self.config = program.config
+        out, skip = output_sizes(config)
+        d, h = config.num_features, config.hidden_width
+        self.hidden1 = nn.Linear(2 * d, h)
+        self.hidden2 = nn.Linear(h, h)
+        self.out = nn.Linear(h, out)
+        self.skip = nn.Linear(self._skip_inputs(d), skip, bias=False)
+        self.register_buffer("center", torch.as_tensor(program.center))
+        self.register_buffer("spread", torch.as_tensor(program.spread))
+
+    @staticmethod
+    def _skip_inputs(num_features: int) -> int:
+        return num_features
+
+    def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised features with zeros for missing entries, and the missing indicator, both (B, D)."""
+        check_items(x.shape, self.config.num_features)
+        missing = x.isnan()
+        return ((x - self.center) / self.spread).masked_fill(missing, 0.0), missing.to(x.dtype)
+
+    def network(self, features: Tensor, missing: Tensor) -> Tensor:
+        """The perceptron alone, (B, O)."""
+        hidden = nn.functional.silu(self.hidden1(torch.cat([features, missing], -1)))
+        return self.out(nn.functional.silu(self.hidden2(hidden)))
+
+    def forward(self, x: Tensor) -> Encoded:
+        features, missing = self.inputs(x)
+        flat = self.network(features, missing) + self.skip(features)
+        k, covariance = self.config.num_components, self.config.covariance
+        loc, flat = flat[:, :k], flat[:, k:]
+        amplitude = self.amplitude(flat)
+        if covariance == "full":
+            return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)
+        if covariance == "diagonal":
+            return Encoded(loc, scale=flat[:, :k].exp(), **amplitude)
+        scale, factor = self.low_rank(flat)
+        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+
+    def low_rank(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale (B, K) and factor (B, K, R) from the first K + K·R columns."""
+        k, rank = self.config.num_components, self.config.rank
+        return flat[:, :k].exp(), flat[:, k : k + k * rank].unflatten(-1, (k, rank))
+
+    def amplitude(self, flat: Tensor) -> dict[str, Tensor]:
+        """Loc and scale of log amplitude, from the last two columns; empty without an amplitude."""
+        if self.config.amplitude_scale is None:
+            return {}
+        return {"amplitude_loc": flat[:, -2], "amplitude_scale": flat[:, -1].exp()}
+
+
+class ExpertsEncoder(Encoder):
+    """A product of Gaussian experts: feature d, where observed, adds v_d v_dᵀ to the precision.
+
+    precision = diag(exp(c)) + Σ_d observed_d v_d v_dᵀ and precision × mean = h, with h linear in the
+    features and the missing indicator; the perceptron corrects both h and c per item. The covariance
+    family takes what it can express: all of the inverse, or the conditional scales precision_ii^-½
+    (the optimum of the diagonal family), or a perceptron's low-rank factor.
+    """
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        config = program.config
+        self.experts = nn.Parameter(torch.zeros(config.num_features, config.num_components))
+
+    @staticmethod
+    def _skip_inputs(num_features: int) -> int:
+        return 2 * num_features
+
+    def forward(self, x: Tensor) -> Encoded:
+        features, missing = self.inputs(x)
+        flat = self.network(features, missing)
+        k, covariance = self.config.num_components, self.config.covariance
+        natural = flat[:, :k] + self.skip(torch.cat([features, missing], -1))
+        outer = (self.experts[:, :, None] * self.experts[:, None, :]).flatten(1)
+        precision = ((1 - missing) @ outer).unflatten(-1, (k, k)) + flat[
+            :, k : 2 * k
+        ].exp().diag_embed()
+        scale_tril = scale_tril_of_precision(precision)
+        loc = (scale_tril @ (scale_tril.mT @ natural[:, :, None])).squeeze(-1)
+        amplitude = self.amplitude(flat)
+        if covariance == "full":
+            return Encoded(loc, scale_tril=scale_tril, **amplitude)
+        if covariance == "diagonal":
+            return Encoded(loc, scale=precision.diagonal(dim1=-2, dim2=-1).rsqrt(), **amplitude)
+        scale, factor = self.low_rank(flat[:, 2 * k :])
+        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+
+
+def fill_tril(flat: Tensor, size: int) -> Tensor:
+    """Lower triangle (..., K, K): exp of the first K numbers on the diagonal, the rest row by row."""
+    rows, columns = torch.tril_indices(size, size, -1, device=flat.device)
+    tril = flat[..., :size].exp().diag_embed()
+    tril[..., rows, columns] = flat[..., size : size + len(rows)]
+    return tril
+
+
+def scale_tril_of_precision(precision: Tensor) -> Tensor:
+    """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J."""
+    flipped = torch.linalg.cholesky(precision.flip(-2, -1))
+    identity = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
+    inverse = torch.linalg.solve_triangular(flipped, identity, upper=False)
+    return inverse.mT.flip(-2, -1)
+
+
+ENCODERS = {"mlp": Encoder, "experts": ExpertsEncoder}

@@ -1,0 +1,23 @@
+"""The framework-free core of twinplate: configuration, data, closed forms, runs on disk, commands.
+
+Nothing here imports torch or JAX; `twinplate.backends` finds an implementation when one is asked for.
+"""
+
+from twinplate.config import ProgramConfig, TrainingConfig
+from twinplate.errors import InputError
+from twinplate.linear_gaussian import Gaussian, LinearGaussian
+from twinplate.program import Program, initial_params, make_program
+from twinplate.training import Fit, TrainingState
+
+__all__ = [
+    "Fit",
+    "Gaussian",
+    "InputError",
+    "LinearGaussian",
+    "Program",
+    "ProgramConfig",
+    "TrainingConfig",
+    "TrainingState",
+    "initial_params",
+    "make_program",
+]

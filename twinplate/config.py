@@ -1,0 +1,159 @@
+"""What is fitted and how: the two configuration objects that both twins read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twinplate.errors import InputError
+
+GUIDES = ("diagonal", "event", "auxiliary")
+COVARIANCES = ("full", "diagonal", "low-rank")
+ENCODERS = ("mlp", "experts")
+OBJECTIVES = ("elbo", "simulated", "pairs")
+PRECISIONS = ("float32", "float64")
+DEVICES = ("auto", "cpu", "gpu")
+LEARNABLE = ("loadings", "intercept", "noise_scale")
+
+# guide -> (the model it fits, the covariances it can express)
+PAIRS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "diagonal": ("component", ("diagonal",)),
+    "event": ("event", COVARIANCES),
+    "auxiliary": ("component", COVARIANCES),
+}
+VALID_PAIRS = "component × diagonal, component × auxiliary, event × event"
+
+
+@dataclass(frozen=True)
+class ProgramConfig:
+    """Which model and guide, and their sizes.
+
+    num_features: D ≥ 1.  num_components: K ≥ 1.
+    guide, model: one of the valid pairs (component × diagonal, component × auxiliary, event × event);
+        `model` follows from the guide when it is not given.
+    covariance: of the guide; the diagonal guide knows only "diagonal".
+    rank: R of a low-rank covariance, 1 ≤ R ≤ K.
+    learned: which of the generative parameters are learned rather than fixed.
+    amplitude_scale: standard deviation s > 0 of log amplitude; None leaves the amplitude out.
+    encoder: "mlp", or "experts" for data with missing entries.
+    hidden_width: of the encoder's two hidden layers.
+
+    Raises InputError for a value out of range and for pairs that do not fit together.
+    """
+
+    num_features: int
+    num_components: int
+    guide: str = "auxiliary"
+    model: str = ""
+    covariance: str = ""
+    rank: int = 2
+    learned: tuple[str, ...] = ()
+    amplitude_scale: float | None = None
+    encoder: str = "mlp"
+    hidden_width: int = 128
+
+    def __post_init__(self) -> None:
+        _one_of("guide", self.guide, GUIDES)
+        model, covariances = PAIRS[self.guide]
+        _set(self, "model", self.model or model)
+        _set(self, "covariance", self.covariance or covariances[0])
+        _set(self, "learned", tuple(name for name in LEARNABLE if name in self.learned))
+        if self.model != model:
+            raise InputError(
+                f"model {self.model!r} and guide {self.guide!r} do not fit together: they name or shape "
+                f"the latent differently; the valid pairs are {VALID_PAIRS}"
+            )
+        _one_of("covariance", self.covariance, COVARIANCES)
+        if self.covariance not in covariances:
+            raise InputError(
+                f"the {self.guide} guide cannot have covariance {self.covariance!r}; expected "
+                f"{_listed(covariances)}; for correlations use the guide 'event' or 'auxiliary'"
+            )
+        _one_of("encoder", self.encoder, ENCODERS)
+        for name in ("num_features", "num_components", "hidden_width"):
+            _at_least(name, getattr(self, name), 1)
+        if self.covariance == "low-rank" and not 1 <= self.rank <= self.num_components:
+            raise InputError(
+                f"rank is {self.rank}; expected 1 to num_components = {self.num_components}"
+            )
+        if self.amplitude_scale is not None and not self.amplitude_scale > 0:
+            raise InputError(
+                f"amplitude_scale is {self.amplitude_scale}; expected a positive number, or None"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for `run.json`."""
+        return {**asdict(self), "learned": list(self.learned)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ProgramConfig:
+        """The inverse of `as_dict`."""
+        return cls(**{**values, "learned": tuple(values["learned"])})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a program is fitted: Adam (β = 0.9, 0.999, ε = 1e-8) under a cosine schedule to zero.
+
+    steps ≥ 1; batch_size B with 1 ≤ B ≤ N; learning_rate > 0 at the first step.
+    particles: P ≥ 1 draws per step; vectorize_particles: in one batch or one after the other.
+    objective: "elbo"; "simulated": -Σ log q(a | x) on pairs drawn from the model; "pairs": the same
+        on given pairs.
+    seed ≥ 0 keys every random stream.  precision: "float32" or "float64".
+    device: "auto" (an accelerator if there is one), "cpu" or "gpu".
+    """
+
+    steps: int = 3000
+    batch_size: int = 256
+    learning_rate: float = 1e-2
+    particles: int = 1
+    vectorize_particles: bool = True
+    objective: str = "elbo"
+    seed: int = 0
+    precision: str = "float32"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "particles"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("seed", self.seed, 0)
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate is {self.learning_rate}; expected a positive number")
+        _one_of("objective", self.objective, OBJECTIVES)
+        if self.particles > 1 and self.objective != "elbo":
+            raise InputError(
+                f"particles is {self.particles} with objective {self.objective!r}, which draws none; "
+                "expected 1; a larger batch_size lowers its noise"
+            )
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("device", self.device, DEVICES)
+
+    def check_items(self, num_items: int) -> None:
+        """Raise InputError unless B ≤ N."""
+        if self.batch_size > num_items:
+            raise InputError(
+                f"batch_size is {self.batch_size} but there are {num_items} items; expected a batch "
+                f"size of 1 to {num_items}"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for `run.json`."""
+        return asdict(self)
+
+
+def _set(config: Any, name: str, value: Any) -> None:
+    object.__setattr__(config, name, value)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name} is {value!r}; expected {_listed(allowed)}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} is {value}; expected {least} or more")
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return " or ".join(repr(word) for word in words)

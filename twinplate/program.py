@@ -1,0 +1,229 @@
+"""A program without a framework: its fixed numbers, its parameters' names, shapes and first values.
+
+Parameters live in one neutral layout that both twins read and write, a flat dictionary of arrays:
+
+    encoder.hidden1.weight (H, 2D)   encoder.hidden1.bias (H,)    features, then missing indicators
+    encoder.hidden2.weight (H, H)    encoder.hidden2.bias (H,)
+    encoder.out.weight (O, H)        encoder.out.bias (O,)
+    encoder.skip.weight (S, D)       linear in the features         [experts: (S, 2D)]
+    encoder.experts (D, K)           one direction per feature      [experts only]
+    raw_loadings (D, K)   raw_intercept (D,)   raw_noise_scale (D,)   those that are learned
+
+Weights are (out, in). Every parameter is a plain real number of order one, whatever the units of the
+data: the generative ones are stored relative to each feature's `center` and `spread`,
+
+    loadings = spread · raw_loadings,   intercept = center + spread · raw_intercept,
+    noise_scale = spread · (NOISE_FLOOR + exp(raw_noise_scale)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.config import ProgramConfig
+from twinplate.errors import InputError
+from twinplate.linear_gaussian import LinearGaussian
+from twinplate.seeds import generator
+
+Array = npt.NDArray[np.float64]
+Params = dict[str, Array]
+
+NOISE_FLOOR = 0.01  # of a feature's spread; keeps the likelihood bounded
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A configuration with its numbers: fixed (or first) generative parameters, units of the data.
+
+    `center` and `spread` (D,) are the mean and standard deviation of each feature; the encoder sees
+    `(x - center) / spread`.
+    """
+
+    config: ProgramConfig
+    generative: LinearGaussian
+    center: Array
+    spread: Array
+
+    def __post_init__(self) -> None:
+        expected = (self.config.num_features, self.config.num_components)
+        if self.generative.loadings.shape != expected:
+            raise InputError(
+                f"loadings has shape {self.generative.loadings.shape}; expected "
+                f"(num_features, num_components) = {expected}"
+            )
+
+    @property
+    def fixed(self) -> Params:
+        """The numbers that are not trained, by neutral name."""
+        return {**self.generative.as_dict(), "center": self.center, "spread": self.spread}
+
+    @classmethod
+    def from_fixed(cls, config: ProgramConfig, fixed: Params) -> Program:
+        """The inverse of `fixed`."""
+        names = ("loadings", "intercept", "noise_scale", "loc", "scale")
+        generative = LinearGaussian(**{name: fixed[name] for name in names})
+        return cls(config, generative, fixed["center"], fixed["spread"])
+
+
+def make_program(
+    x: npt.ArrayLike, config: ProgramConfig, generative: LinearGaussian | None = None
+) -> Program:
+    """The program of `config` for data `x` (N, D), NaN where missing.
+
+    `generative` holds the fixed values, and the first values of those that are learned; without it
+    all of them start from a singular value decomposition (`principal_start`).
+    """
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim != 2 or x.shape[1] != config.num_features:
+        raise InputError(f"x has shape {x.shape}; expected (N, {config.num_features})")
+    center = np.nanmean(x, axis=0)
+    spread = np.nanstd(x, axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    if generative is None:
+        generative = principal_start(x, config.num_components)
+    return Program(config, generative, center, spread)
+
+
+def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
+    """Loadings, intercept and noise from the leading principal components of `x` (N, D).
+
+    The closed-form solution of probabilistic PCA (Tipping and Bishop, 1999) with the residual
+    standard deviation of each feature as noise; features are standardised and missing entries
+    stand at their mean. Raises InputError if K exceeds min(N, D).
+    """
+    x = np.asarray(x, dtype=np.float64)
+    limit = min(x.shape)
+    if num_components > limit:
+        raise InputError(
+            f"num_components is {num_components}; expected 1 to min(items, features) = {limit}"
+        )
+    center, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    z = np.nan_to_num((x - center) / spread)
+    _, singular, directions = np.linalg.svd(z, full_matrices=False)
+    variances = singular**2 / len(z)
+    rest = variances[num_components:].sum() / max(x.shape[1] - num_components, 1)
+    strengths = np.sqrt(np.maximum(variances[:num_components] - rest, 1e-4))
+    loadings = directions[:num_components].T * strengths
+    residual = np.sqrt(np.maximum(1.0 - np.sum(loadings**2, axis=1), (2 * NOISE_FLOOR) ** 2))
+    return LinearGaussian(spread[:, None] * loadings, center, spread * residual)
+
+
+def output_sizes(config: ProgramConfig) -> tuple[int, int]:
+    """Numbers per item that the encoder's network (O) and its linear skip (S) put out.
+
+    The mlp encoder puts out loc (K) and the scale's numbers: full K (K + 1) / 2 (log diagonal, then
+    the strict lower triangle row by row), diagonal K (log), low-rank K (log) + K·R. The experts
+    encoder puts out precision × mean (K) and log precision (K), and for a low rank again K + K·R.
+    An amplitude adds two: loc and log scale of its logarithm.
+    """
+    k = config.num_components
+    scale = {"full": k * (k + 1) // 2, "diagonal": k, "low-rank": k + k * config.rank}
+    amplitude = 0 if config.amplitude_scale is None else 2
+    if config.encoder == "experts":
+        tail = scale["low-rank"] if config.covariance == "low-rank" else 0
+        return 2 * k + tail + amplitude, k
+    size = k + scale[config.covariance] + amplitude
+    return size, size
+
+
+def initial_params(program: Program, seed: int) -> Params:
+    """First values of every learned parameter, in the neutral layout, from `seed`.
+
+    Weights are normal with variance 1 / fan-in; the last layer is 100 times smaller and the skip
+    zero, so that a guide starts close to the standard normal for every item.
+    """
+    config = program.config
+    d, h = config.num_features, config.hidden_width
+    out, skip = output_sizes(config)
+    params: Params = {}
+    for name, rows, columns, gain in (
+        ("hidden1", h, 2 * d, 1.0),
+        ("hidden2", h, h, 1.0),
+        ("out", out, h, 0.01),
+    ):
+        rng = generator(seed, "initial", name)
+        weight = gain * rng.standard_normal((rows, columns)) / np.sqrt(columns)
+        params[f"encoder.{name}.weight"] = weight
+        params[f"encoder.{name}.bias"] = np.zeros(rows)
+    if config.covariance == "low-rank":
+        # A factor of zero is a saddle point: rotations of it are all alike. Start beside it.
+        size = config.num_components * config.rank
+        end = out - (0 if config.amplitude_scale is None else 2)
+        rng = generator(seed, "initial", "factor")
+        params["encoder.out.bias"][end - size : end] = 0.1 * rng.standard_normal(size)
+    if config.encoder == "experts":
+        params["encoder.skip.weight"] = np.zeros((skip, 2 * d))
+        rng = generator(seed, "initial", "experts")
+        params["encoder.experts"] = (
+            2.0 * rng.standard_normal((d, config.num_components)) / np.sqrt(d)
+        )
+    else:
+        params["encoder.skip.weight"] = np.zeros((skip, d))
+    return {**params, **_raw_generative(program)}
+
+
+def check_params(program: Program, params: Params) -> None:
+    """Raise InputError, naming the parameter, unless names and shapes are those of `program`."""
+    expected = {name: v.shape for name, v in initial_params(program, 0).items()}
+    for name in sorted(expected.keys() | params.keys()):
+        given = params[name].shape if name in params else None
+        if given != expected.get(name):
+            raise InputError(
+                f"parameter {name} has shape {given}; expected {expected.get(name)}: the parameters "
+                "belong to another configuration"
+            )
+
+
+def _raw_generative(program: Program) -> Params:
+    generative, center, spread = program.generative, program.center, program.spread
+    excess = np.maximum(generative.noise_scale / spread - NOISE_FLOOR, 0.1 * NOISE_FLOOR)
+    raw = {
+        "loadings": generative.loadings / spread[:, None],
+        "intercept": (generative.intercept - center) / spread,
+        "noise_scale": np.log(excess),
+    }
+    return {f"raw_{name}": raw[name] for name in program.config.learned}
+
+
+def generative_of(program: Program, params: Params) -> LinearGaussian:
+    """The generative parameters in the units of the data after training."""
+    values = program.generative.as_dict()
+    center, spread = program.center, program.spread
+    raw = {name: params[f"raw_{name}"] for name in program.config.learned}
+    if "loadings" in raw:
+        values["loadings"] = spread[:, None] * raw["loadings"]
+    if "intercept" in raw:
+        values["intercept"] = center + spread * raw["intercept"]
+    if "noise_scale" in raw:
+        values["noise_scale"] = spread * (NOISE_FLOOR + np.exp(raw["noise_scale"]))
+    return LinearGaussian(**values)
+
+
+def noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int, ...]]:
+    """Base noise that one particle of the guide consumes at each site, by site name."""
+    k, b = config.num_components, batch_size
+    joint = k + config.rank if config.covariance == "low-rank" else k
+    shapes: dict[str, tuple[int, ...]] = {}
+    if config.amplitude_scale is not None:
+        shapes["amplitude"] = (b,)
+    if config.guide == "diagonal":
+        shapes["a"] = (k, b)
+    else:
+        shapes["a" if config.guide == "event" else "a_aux"] = (b, joint)
+    return shapes
+
+
+def prior_noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int, ...]]:
+    """Base noise that one simulation of the model consumes at each site, by site name."""
+    k, b = config.num_components, batch_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "a": (b, k) if config.model == "event" else (k, b),
+        "x": (b, config.num_features),
+    }
+    if config.amplitude_scale is not None:
+        shapes["amplitude"] = (b,)
+    return shapes
