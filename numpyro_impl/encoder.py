@@ -15,7 +15,7 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from twinplate.program import Program, output_sizes
+from twinplate.program import Program, output_size
 from twinplate.shapes import check_items
 
 
@@ -36,17 +36,19 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nnx.Module):
-    """Two hidden layers and a linear skip from the features; missing entries enter as zeros plus a mask."""
+    """Two hidden layers, and a linear skip from the features to loc; missing entries are zeros plus a mask.
+
+    The skip leaves the scales alone: exp of something linear in a feature overflows on an outlier.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         config = program.config
-        out, skip = output_sizes(config)
-        d, h = config.num_features, config.hidden_width
+        d, k, h = config.num_features, config.num_components, config.hidden_width
         self.hidden1 = _linear(2 * d, h)
         self.hidden2 = _linear(h, h)
-        self.out = _linear(h, out)
-        self.skip = _linear(self._skip_inputs(d), skip, use_bias=False)
+        self.out = _linear(h, output_size(config))
+        self.skip = _linear(self._skip_inputs(d), k, use_bias=False)
 
     @staticmethod
     def _skip_inputs(num_features: int) -> int:
@@ -69,9 +71,9 @@ class Encoder(nnx.Module):
 
     def __call__(self, x: Array) -> Encoded:
         features, missing = self.inputs(x)
-        flat = self.network(features, missing) + self.skip(features)
+        flat = self.network(features, missing)
         k, covariance = self.program.config.num_components, self.program.config.covariance
-        loc, flat = flat[:, :k], flat[:, k:]
+        loc, flat = flat[:, :k] + self.skip(features), flat[:, k:]
         amplitude = self.amplitude(flat)
         if covariance == "full":
             return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)

@@ -64,9 +64,9 @@ def simulated_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss
 
     def loss(params, key, x, a, noise):  # type: ignore[no-untyped-def]
         model = handlers.uncondition(handlers.substitute(pair.model, lax.stop_gradient(params)))
-        with base_noise(jax.tree.map(lambda values: values[0], noise)):
-            with handlers.trace() as drawn, handlers.seed(rng_seed=key):
-                a = model(x, num_items=num_items)
+        first = jax.tree.map(lambda values: values[0], noise)
+        with base_noise(first), handlers.trace() as drawn, handlers.seed(rng_seed=key):
+            a = model(x, num_items=num_items)
         x = jnp.where(jnp.isnan(x), jnp.nan, drawn["x"]["value"])
         return negative_score(pair, params, key, x, a, drawn, num_items)
 

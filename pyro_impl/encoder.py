@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from twinplate.program import Program, output_sizes
+from twinplate.program import Program, output_size
 from twinplate.shapes import check_items
 
 
@@ -34,7 +34,10 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """Two hidden layers and a linear skip from the features; missing entries enter as zeros plus a mask."""
+    """Two hidden layers, and a linear skip from the features to loc; missing entries are zeros plus a mask.
+
+    The skip leaves the scales alone: exp of something linear in a feature overflows on an outlier.
+    """
 
     center: Tensor
     spread: Tensor
@@ -42,12 +45,11 @@ class Encoder(nn.Module):
     def __init__(self, program: Program) -> None:
         super().__init__()
         config = self.config = program.config
-        out, skip = output_sizes(config)
-        d, h = config.num_features, config.hidden_width
+        d, k, h = config.num_features, config.num_components, config.hidden_width
         self.hidden1 = nn.Linear(2 * d, h)
         self.hidden2 = nn.Linear(h, h)
-        self.out = nn.Linear(h, out)
-        self.skip = nn.Linear(self._skip_inputs(d), skip, bias=False)
+        self.out = nn.Linear(h, output_size(config))
+        self.skip = nn.Linear(self._skip_inputs(d), k, bias=False)
         self.register_buffer("center", torch.as_tensor(program.center))
         self.register_buffer("spread", torch.as_tensor(program.spread))
 
@@ -68,9 +70,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Encoded:
         features, missing = self.inputs(x)
-        flat = self.network(features, missing) + self.skip(features)
+        flat = self.network(features, missing)
         k, covariance = self.config.num_components, self.config.covariance
-        loc, flat = flat[:, :k], flat[:, k:]
+        loc, flat = flat[:, :k] + self.skip(features), flat[:, k:]
         amplitude = self.amplitude(flat)
         if covariance == "full":
             return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)

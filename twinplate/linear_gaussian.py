@@ -102,7 +102,7 @@ class LinearGaussian:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def precision(self, x: npt.ArrayLike) -> Array:
-        """Posterior precision of every item, shape (N, K, K): diag(scale⁻²) + Wᵀ diag(observed / noise²) W."""
+        """Posterior precision of every item, (N, K, K): diag(scale⁻²) + Wᵀ diag(observed / noise²) W."""
         observed = ~np.isnan(self._items(x))
         whitened = self.loadings / self.noise_scale[:, None]
         outer = (whitened[:, :, None] * whitened[:, None, :]).reshape(self.num_features, -1)

@@ -5,7 +5,7 @@ Parameters live in one neutral layout that both twins read and write, a flat dic
     encoder.hidden1.weight (H, 2D)   encoder.hidden1.bias (H,)    features, then missing indicators
     encoder.hidden2.weight (H, H)    encoder.hidden2.bias (H,)
     encoder.out.weight (O, H)        encoder.out.bias (O,)
-    encoder.skip.weight (S, D)       linear in the features         [experts: (S, 2D)]
+    encoder.skip.weight (K, D)       loc, linear in the features    [experts: (K, 2D)]
     encoder.experts (D, K)           one direction per feature      [experts only]
     raw_loadings (D, K)   raw_intercept (D,)   raw_noise_scale (D,)   those that are learned
 
@@ -112,8 +112,8 @@ def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
     return LinearGaussian(spread[:, None] * loadings, center, spread * residual)
 
 
-def output_sizes(config: ProgramConfig) -> tuple[int, int]:
-    """Numbers per item that the encoder's network (O) and its linear skip (S) put out.
+def output_size(config: ProgramConfig) -> int:
+    """Numbers per item that the encoder's perceptron puts out (O).
 
     The mlp encoder puts out loc (K) and the scale's numbers: full K (K + 1) / 2 (log diagonal, then
     the strict lower triangle row by row), diagonal K (log), low-rank K (log) + K·R. The experts
@@ -125,9 +125,8 @@ def output_sizes(config: ProgramConfig) -> tuple[int, int]:
     amplitude = 0 if config.amplitude_scale is None else 2
     if config.encoder == "experts":
         tail = scale["low-rank"] if config.covariance == "low-rank" else 0
-        return 2 * k + tail + amplitude, k
-    size = k + scale[config.covariance] + amplitude
-    return size, size
+        return 2 * k + tail + amplitude
+    return k + scale[config.covariance] + amplitude
 
 
 def initial_params(program: Program, seed: int) -> Params:
@@ -138,7 +137,7 @@ def initial_params(program: Program, seed: int) -> Params:
     """
     config = program.config
     d, h = config.num_features, config.hidden_width
-    out, skip = output_sizes(config)
+    k, out = config.num_components, output_size(config)
     params: Params = {}
     for name, rows, columns, gain in (
         ("hidden1", h, 2 * d, 1.0),
@@ -151,18 +150,16 @@ def initial_params(program: Program, seed: int) -> Params:
         params[f"encoder.{name}.bias"] = np.zeros(rows)
     if config.covariance == "low-rank":
         # A factor of zero is a saddle point: rotations of it are all alike. Start beside it.
-        size = config.num_components * config.rank
+        size = k * config.rank
         end = out - (0 if config.amplitude_scale is None else 2)
         rng = generator(seed, "initial", "factor")
         params["encoder.out.bias"][end - size : end] = 0.1 * rng.standard_normal(size)
     if config.encoder == "experts":
-        params["encoder.skip.weight"] = np.zeros((skip, 2 * d))
+        params["encoder.skip.weight"] = np.zeros((k, 2 * d))
         rng = generator(seed, "initial", "experts")
-        params["encoder.experts"] = (
-            2.0 * rng.standard_normal((d, config.num_components)) / np.sqrt(d)
-        )
+        params["encoder.experts"] = 2.0 * rng.standard_normal((d, k)) / np.sqrt(d)
     else:
-        params["encoder.skip.weight"] = np.zeros((skip, d))
+        params["encoder.skip.weight"] = np.zeros((k, d))
     return {**params, **_raw_generative(program)}
 
 

@@ -1,0 +1,122 @@
+"""The command line: `twinplate demo`, `twinplate fit`, `twinplate posterior`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from twinplate.commands import FitRequest, run_fit, run_posterior
+from twinplate.config import TrainingConfig
+from twinplate.data import Missing
+from twinplate.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The same plated model and guides in Pyro and in NumPyro: fit them, compare them.",
+)
+
+Data = Annotated[
+    Path, typer.Argument(help="CSV (header optional), NPY, NPZ or Parquet; items in rows.")
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="New directory for pictures and numbers.")] = Path(
+        "demo-out"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: under a minute.")] = False,
+) -> None:
+    """Fit three guides in both frameworks on real images, beside the exact answer."""
+    from twinplate.demo import run_demo  # needs the extra `all`
+
+    run_demo(out, quick)
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="New run directory.")],
+    backend: Annotated[str, typer.Option(help="pyro or numpyro.")] = "numpyro",
+    guide: Annotated[str, typer.Option(help="diagonal, event or auxiliary.")] = "auxiliary",
+    covariance: Annotated[
+        str, typer.Option(help="full, diagonal or low-rank; the diagonal guide has its own.")
+    ] = "",
+    rank: Annotated[int, typer.Option(help="R of a low-rank covariance.")] = 2,
+    components: Annotated[int | None, typer.Option(help="K; needed without --loadings.")] = None,
+    loadings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Fixed loadings (D, K); an NPZ may also hold intercept, noise_scale, loc, scale."
+        ),
+    ] = None,
+    objective: Annotated[str, typer.Option(help="elbo or simulated.")] = "elbo",
+    steps: Annotated[int, typer.Option(help="Steps of Adam.")] = 3000,
+    batch_size: Annotated[int, typer.Option(help="B, 1 to the number of items.")] = 256,
+    learning_rate: Annotated[
+        float, typer.Option(help="At the first step; falls to 0 by a cosine.")
+    ] = 1e-2,
+    particles: Annotated[int, typer.Option(help="Draws per step.")] = 1,
+    seed: Annotated[int, typer.Option(help="Key of every random stream.")] = 0,
+    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    missing: Annotated[str, typer.Option(help="What empty cells are: error or mask.")] = "error",
+) -> None:
+    """Fit a model and guide to DATA and save a run directory that either framework can read."""
+    training = TrainingConfig(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        particles=particles,
+        objective=_objective(objective),
+        seed=seed,
+        precision=precision,
+        device=device,
+    )
+    request = FitRequest(
+        data, out, backend, guide, covariance, rank, components, loadings, _missing(missing)
+    )
+    run_fit(request, training, Console())
+
+
+@app.command()
+def posterior(
+    run: Annotated[Path, typer.Argument(help="A run directory, written by either framework.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="New NPZ file: loc (N, K), scale_tril (N, K, K).")],
+    backend: Annotated[
+        str | None, typer.Option(help="pyro or numpyro; by default the one that wrote the run.")
+    ] = None,
+) -> None:
+    """Write the guide's posterior of every item of DATA, seen in training or new."""
+    items, used = run_posterior(run, data, out, backend)
+    Console().print(f"Wrote loc and scale_tril of {items:,} items to {out}, by {used}")
+
+
+def _objective(name: str) -> str:
+    if name not in ("elbo", "simulated"):
+        raise InputError(f"--objective is {name!r}; expected 'elbo' or 'simulated'")
+    return name
+
+
+def _missing(name: str) -> Missing:
+    if name == "error":
+        return "error"
+    if name == "mask":
+        return "mask"
+    raise InputError(f"--missing is {name!r}; expected 'error' or 'mask'")
+
+
+def main() -> None:
+    """Run the command line; bad input is one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"twinplate: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,242 @@
+"""What the commands `fit` and `posterior` do, apart from reading the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from twinplate.backends import available_backends, load_backend
+from twinplate.checkpoint import Run, load_run, require_new, save_run, versions
+from twinplate.config import LEARNABLE, ProgramConfig, TrainingConfig
+from twinplate.data import (
+    Missing,
+    Table,
+    check_matrix,
+    fingerprint,
+    load_generative,
+    load_matrix,
+    save_posterior,
+)
+from twinplate.errors import InputError
+from twinplate.linear_gaussian import Array, Gaussian, LinearGaussian
+from twinplate.program import Program, generative_of, make_program
+from twinplate.progress import training_progress
+from twinplate.training import Fit
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """The options of `twinplate fit` that are neither in ProgramConfig nor in TrainingConfig."""
+
+    data: Path
+    out: Path
+    backend: str
+    guide: str
+    covariance: str
+    rank: int
+    components: int | None
+    loadings: Path | None
+    missing: Missing
+
+
+def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> None:
+    """Load, check, train, save the run directory and print what came out.
+
+    Everything is checked before training starts; nothing is written before it has ended well.
+    Raises InputError for whatever cannot be used.
+    """
+    require_new(request.out)
+    implementation = load_backend(request.backend)
+    table, program = prepare(request)
+    training.check_items(len(table.x))
+    title = f"{program.config.guide} guide, {request.backend}"
+    with training_progress(title, training.steps, training.batch_size) as progress:
+        fit: Fit = implementation.fit(table.x, program, training, progress=progress)
+    _check_finite(fit, training)
+    save_run(request.out, _run(request, training, table, program, fit))
+    guide = implementation.posterior(table.x, program, fit.params)
+    print_summary(console, table.x, program, fit, guide, training.objective)
+    console.print(f"Saved the run in {request.out}")
+
+
+def prepare(request: FitRequest) -> tuple[Table, Program]:
+    """The data and the program for them, checked."""
+    table = load_matrix(request.data)
+    given = {} if request.loadings is None else load_generative(request.loadings)
+    learned = tuple(name for name in LEARNABLE if name not in given)
+    check_matrix(
+        table.x, table.columns, missing=request.missing, learn_noise="noise_scale" in learned
+    )
+    num_features = table.x.shape[1]
+    config = ProgramConfig(
+        num_features,
+        _num_components(request, given),
+        guide=request.guide,
+        covariance=request.covariance,
+        rank=request.rank,
+        learned=learned,
+        encoder="experts" if np.isnan(table.x).any() else "mlp",
+    )
+    if given and given["loadings"].shape[0] != num_features:
+        raise InputError(
+            f"loadings in {request.loadings} has shape {given['loadings'].shape}; expected "
+            f"(D, K) with D = {num_features} rows, one for each column of {request.data}"
+        )
+    generative = None
+    if given:
+        generative = LinearGaussian(**{**_first_values(table.x, learned), **given})
+    return table, make_program(table.x, config, generative)
+
+
+def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
+    if not given:
+        if request.components is None:
+            raise InputError(
+                "--components is missing; give the number of components K, or --loadings"
+            )
+        return request.components
+    found = int(given["loadings"].shape[1])
+    if request.components not in (None, found):
+        raise InputError(
+            f"--components is {request.components} but the loadings in {request.loadings} have "
+            f"{found} columns; expected the same number, or leave --components out"
+        )
+    return found
+
+
+def _first_values(x: Array, learned: tuple[str, ...]) -> dict[str, Array]:
+    """Where intercept and noise start when only the loadings are given: mean and spread."""
+    first = {"intercept": np.nanmean(x, axis=0), "noise_scale": np.nanstd(x, axis=0)}
+    return {name: first[name] for name in first if name in learned}
+
+
+def _check_finite(fit: Fit, training: TrainingConfig) -> None:
+    bad = np.flatnonzero(~np.isfinite(fit.losses))
+    if len(bad) or not all(np.isfinite(v).all() for v in fit.params.values()):
+        step = bad[0] if len(bad) else training.steps
+        raise InputError(
+            f"the loss is not finite at step {step} of {training.steps}, nothing was saved; expected "
+            f"a lower --learning-rate than {training.learning_rate:g}, or --precision float64"
+        )
+
+
+def _run(
+    request: FitRequest, training: TrainingConfig, table: Table, program: Program, fit: Fit
+) -> Run:
+    config = {
+        "backend": request.backend,
+        "program": program.config.as_dict(),
+        "training": training.as_dict(),
+    }
+    data = {
+        "fingerprint": fingerprint(table.x),
+        "num_items": table.x.shape[0],
+        "num_features": table.x.shape[1],
+        "columns": list(table.columns),
+    }
+    state = fit.state
+    return Run(
+        config=config,
+        data=data,
+        versions=versions(),
+        params=state.params,
+        mean=state.mean,
+        variance=state.variance,
+        fixed=program.fixed,
+        losses=fit.losses,
+        step=state.step,
+    )
+
+
+def print_summary(
+    console: Console,
+    x: Array,
+    program: Program,
+    fit: Fit,
+    guide: Gaussian,
+    objective: str,
+) -> None:
+    """Print the fit beside the exact answer, in nats per item."""
+    generative = generative_of(program, fit.params)
+    evidence = generative.log_evidence(x).mean()
+    missed = generative.kl_to_posterior(x, guide).mean()
+    table = RichTable(title=f"{len(x):,} items, nats per item", title_justify="left")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    if objective == "simulated":
+        table.add_row("loss, mean of the last steps", f"{fit.losses[-100:].mean():.4f}")
+        if program.config.learned:
+            names = ", ".join(program.config.learned)
+            console.print(
+                f"The objective 'simulated' trains the guide alone: {names} keep their start."
+            )
+    table.add_row("exact log evidence of the fitted model", f"{evidence:.4f}")
+    table.add_row("expected ELBO of the guide, exact", f"{evidence - missed:.4f}")
+    if program.config.covariance == "low-rank":
+        table.add_row("gap, family and amortisation", f"{missed:.4f}")
+    else:
+        family = generative.family_gap(x, program.config.covariance).mean()
+        table.add_row(f"family gap of covariance {program.config.covariance!r}", f"{family:.4f}")
+        table.add_row("amortisation gap", f"{missed - family:.4f}")
+    console.print(table)
+
+
+def run_posterior(run_path: Path, data: Path, out: Path, backend: str | None) -> tuple[int, str]:
+    """Write `loc` (N, K) and `scale_tril` (N, K, K) of every item of `data`; the number and backend.
+
+    Without `backend`, the one that wrote the run, or else the one that is installed. Raises
+    InputError for whatever cannot be used.
+    """
+    require_new(out)
+    run = load_run(run_path)
+    table = load_matrix(data)
+    program = _program_of(run_path, run)
+    _check_new_items(table, program, run_path)
+    backend = backend or _backend_for(run)
+    guide = load_backend(backend).posterior(table.x, program, run.params)
+    save_posterior(out, guide.loc, guide.scale_tril)
+    return len(table.x), backend
+
+
+def _program_of(path: Path, run: Run) -> Program:
+    try:
+        config = ProgramConfig.from_dict(run.config["program"])
+        return Program.from_fixed(config, run.fixed)
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"{path} is not a run that this version can read ({error}); fit it again"
+        ) from error
+
+
+def _check_new_items(table: Table, program: Program, run_path: Path) -> None:
+    num_features = program.config.num_features
+    if table.x.shape[1] != num_features:
+        raise InputError(
+            f"the data have {table.x.shape[1]} columns; the run {run_path} was fitted on {num_features}"
+        )
+    missing = np.isnan(table.x)
+    if missing.any() and program.config.encoder == "mlp":
+        raise InputError(
+            f"the data have {missing.sum()} missing entries, but the run {run_path} was fitted on "
+            "complete data and its encoder has never seen one; fit with --missing mask on data with "
+            "missing entries"
+        )
+    empty = np.flatnonzero(missing.all(axis=1))
+    if len(empty):
+        raise InputError(
+            f"{len(empty)} items have no observed entry, the first is row {empty[0] + 1}; remove them: "
+            "nothing is known of them beyond the prior"
+        )
+
+
+def _backend_for(run: Run) -> str:
+    wrote = str(run.config.get("backend"))
+    available = available_backends()
+    if wrote in available or not available:
+        return wrote
+    return available[0]

@@ -1,0 +1,40 @@
+"""A progress bar for training: steps, loss per item, items per second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from twinplate.training import Array
+from twinplate.training import Progress as Report
+
+
+@contextmanager
+def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Report]:
+    """A bar on stderr while training; yields the callback that `fit` takes as `progress`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=steps, loss="–", speed="starting")
+        started: list[tuple[float, int]] = []
+
+        def report(done: int, losses: Array) -> None:
+            now = time.perf_counter()
+            if not started:  # the first chunk compiles; its time says nothing about speed
+                started.append((now, done))
+            since, first = started[0]
+            speed = (done - first) * batch_size / (now - since) if done > first else 0.0
+            text = f"{speed:,.0f} items/s" if speed else "…"
+            bar.update(task, completed=done, loss=f"{losses.mean():.3f}", speed=text)
+
+        yield report
