@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.noise import base_noise
 from numpyro_impl.objectives import make_loss, map_particles
 from numpyro_impl.pairs import Pair, build
-from numpyro_impl.params import to_neutral
+from numpyro_impl.params import NativeParams, to_neutral
 from twinplate.config import TrainingConfig
 from twinplate.evaluation import Evaluation, Plate, Site, sum_of_sites
 from twinplate.program import Params, Program
@@ -41,49 +42,53 @@ def evaluate(
         observed = None if a is None else to_array(a, dtype)
         given = {name: to_array(values, dtype) for name, values in noise.items()}
         pair = build(program, params, dtype)
-        loss = make_loss(pair, training, num_items or len(x))
-        key = random.key(training.seed)
-        value, gradient = jax.jit(jax.value_and_grad(loss))(pair.params, key, data, observed, given)
-        guide, model, returned = _runs(pair, training, given, data, observed, num_items)
+        total = num_items or len(x)
+        loss = make_loss(pair, training, total)
+        static: dict[str, dict[str, Any]] = {}  # what is fixed about each site, noted while tracing
+
+        @jax.jit
+        def run(params: NativeParams, key: Array, noise: dict[str, Array]) -> Any:
+            particle = _particle(pair, params, data, observed, total, static)
+            keys = random.split(key, training.particles)
+            sites = map_particles(training.vectorize_particles)(particle, (keys, noise))
+            return jax.value_and_grad(loss)(params, key, data, observed, noise), sites
+
+        (value, gradient), (arrays, returned) = run(pair.params, random.key(training.seed), given)
+        guide, model = (
+            {name: _site(*noted, arrays[which][name]) for name, noted in static[which].items()}
+            for which in ("guide", "model")
+        )
         return Evaluation(
             guide,
             model,
-            returned,
+            np.asarray(returned),
             sum_of_sites(guide, model),
             float(value),
             to_neutral(gradient),
         )
 
 
-def _runs(
+def _particle(
     pair: Pair,
-    training: TrainingConfig,
-    noise: dict[str, Array],
+    params: NativeParams,
     x: Array,
     a: Array | None,
-    num_items: int | None,
-) -> tuple[dict[str, Site], dict[str, Site], np.ndarray]:
-    """Trace every particle; what is static about a site is noted while JAX traces."""
-    static: dict[str, dict[str, Any]] = {}
+    num_items: int,
+    static: dict[str, dict[str, Any]],
+) -> Callable[[Any], Any]:
+    """A function that traces guide and model for one particle's key and noise."""
 
     def particle(given: tuple[Array, dict[str, Array]]) -> Any:
         key, noise = given
-        with base_noise(noise), handlers.seed(rng_seed=key), handlers.substitute(data=pair.params):
+        with base_noise(noise), handlers.seed(rng_seed=key), handlers.substitute(data=params):
             with handlers.trace() as guide:
                 pair.guide(x, a, num_items=num_items)
             with handlers.trace() as model, handlers.replay(trace=guide):
                 returned = pair.model(x, a, num_items=num_items)
-        static["guide"], static["model"] = _sample_sites(guide), _sample_sites(model)
-        return _arrays(guide), _arrays(model), returned
+        static.update(guide=_sample_sites(guide), model=_sample_sites(model))
+        return {"guide": _arrays(guide), "model": _arrays(model)}, returned
 
-    keys = random.split(random.key(training.seed), training.particles)
-    mapped = map_particles(training.vectorize_particles)
-    guide, model, returned = mapped(particle, (keys, noise))
-    sites = [
-        {name: _site(node, plates, arrays[name]) for name, (node, plates) in nodes.items()}
-        for nodes, arrays in ((static["guide"], guide), (static["model"], model))
-    ]
-    return sites[0], sites[1], np.asarray(returned)
+    return particle
 
 
 def _sample_sites(trace: dict[str, Any]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ class base_noise(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
         self.noise = noise
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        name = msg["name"]
-        if msg["type"] != "sample" or name not in self.noise or msg["value"] is not None:
+        if msg["type"] != "sample" or msg["name"] not in self.noise or msg["value"] is not None:
             return
+        name = msg["name"]
         values, shape = self.noise[name], noise_shape(msg["fn"])
         if values.size != math.prod(shape):
             raise ValueError(
@@ -43,7 +43,7 @@ class base_noise(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
 def noise_shape(fn: Any) -> tuple[int, ...]:
     """Shape of the base noise of one draw: the draw's own, or (*batch, K + R) for a low rank."""
     size = getattr(unwrapped(fn), "noise_size", None)
-    return fn.shape() if size is None else (*fn.batch_shape, size)
+    return fn.shape() if size is None else (*fn.shape()[:-1], size)
 
 
 def push_forward(fn: Any, noise: Array) -> tuple[Array, list[Array]]:

@@ -52,7 +52,7 @@ class base_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
 def noise_shape(fn: Any) -> torch.Size:
     """Shape of the base noise of one draw: the draw's own, or (*batch, K + R) for a low rank."""
     size = getattr(unwrapped(fn), "noise_size", None)
-    return fn.shape() if size is None else torch.Size((*fn.batch_shape, size))
+    return fn.shape() if size is None else torch.Size((*fn.shape()[:-1], size))
 
 
 def push_forward(fn: Any, noise: Tensor) -> Tensor:

@@ -14,13 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from twinplate.data import (
-    check_matrix,
-    fingerprint,
-    load_generative,
-    load_matrix,
-    save_posterior,
-)
+from twinplate.data import check_matrix, fingerprint, load_generative, load_matrix
 from twinplate.errors import InputError
 
 NAN = float("nan")
@@ -186,6 +180,15 @@ def test_parquet_of_a_partitioned_folder_and_twin_names(tmp_path):
     pq.write_table(pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0])], ["a", "a"]), path)
     table = load_matrix(path)
     assert table.columns == ("a", "a") and table.x.tolist() == [[1, 2]]
+
+
+def test_numbers_are_read_to_the_nearest_double(write):
+    """Correct rounding of decimal text, against exact rational arithmetic."""
+    text = ["0.1", "1e-310", "123456789012345678901234567890", "2.2250738585072011e-308", "5e-324"]
+    x = load_matrix(write("\n".join(text))).x[:, 0]
+    for value, exact in zip(x, map(Fraction, text), strict=True):
+        error = abs(Fraction(float(value)) - exact)
+        assert error <= Fraction(float(np.spacing(value))) / 2
 
 
 # ------------------------------------------------------------------------------- what is refused
@@ -393,102 +396,3 @@ def test_fingerprint_is_fixed():
 
     expected = hashlib.sha256(b"float64 (1, 2) " + struct.pack("<dQ", 1.5, 0x7FF8 << 48))
     assert fingerprint(np.array([[1.5, -NAN]])) == expected.hexdigest()
-
-
-# ------------------------------------------------------------------------- generative parameters
-
-LOADINGS = [[1.0, 0.5], [0.0, 1.0], [2.0, -1.0]]  # D = 3, K = 2
-
-
-def test_loadings_alone(write):
-    for path in (
-        write("part 1,part 2\n1,0.5\n0,1\n2,-1\n", "w.csv"),
-        write(npy(np.array(LOADINGS, np.float32)), "w.npy"),
-        write(npz(loadings=LOADINGS), "w.npz"),
-        write(parquet(u=[1.0, 0, 2], v=[0.5, 1, -1]), "w.parquet"),
-    ):
-        given_values = load_generative(path)
-        assert list(given_values) == ["loadings"]
-        assert given_values["loadings"].dtype == np.float64
-        assert given_values["loadings"].tolist() == LOADINGS
-
-
-def test_everything_at_once(write):
-    values = {
-        "loadings": LOADINGS,
-        "intercept": [1, 2, 3],
-        "noise_scale": [0.1, 0.2, 0.3],
-        "loc": [0.0, -1.0],
-        "scale": [1.0, 2.0],
-    }
-    loaded = load_generative(write(npz(**values), "w.npz"))
-    assert {name: value.tolist() for name, value in loaded.items()} == values
-
-
-@pytest.mark.parametrize(
-    ("arrays", "fragments"),
-    [
-        ({"W": LOADINGS}, ["'W'", "loadings, intercept, noise_scale, loc, scale"]),
-        ({"loadings": LOADINGS, "bias": [1.0]}, ["'bias'", "intercept"]),
-        ({"intercept": np.ones(3)}, ["no array `loadings`"]),
-        ({"loadings": np.ones(3)}, ["`loadings`", "(3,)", "(D, K)"]),
-        ({"loadings": np.ones((3, 0))}, ["(3, 0)"]),
-        ({"loadings": [["1", "2"]]}, ["`loadings`", "<U1"]),
-        ({"loadings": [[1.0, NAN]]}, ["`loadings`", "nan", "[1, 2]", "finite"]),
-        ({"loadings": LOADINGS, "intercept": np.ones(2)}, ["`intercept`", "(2,)", "(3,)"]),
-        ({"loadings": LOADINGS, "intercept": 1.0}, ["`intercept`", "()", "(3,)"]),
-        ({"loadings": LOADINGS, "intercept": [1, np.inf, 1]}, ["`intercept`", "inf", "[2]"]),
-        ({"loadings": LOADINGS, "noise_scale": np.ones((3, 1))}, ["`noise_scale`", "(3, 1)"]),
-        ({"loadings": LOADINGS, "noise_scale": [1, 1, 0]}, ["`noise_scale`", "[3]", "positive"]),
-        ({"loadings": LOADINGS, "scale": [-1, 1]}, ["`scale`", "-1.0", "[1]", "positive"]),
-        ({"loadings": LOADINGS, "scale": [NAN, 1]}, ["`scale`", "nan", "positive"]),
-        ({"loadings": LOADINGS, "loc": np.ones(3)}, ["`loc`", "(3,)", "(2,)"]),
-        ({"loadings": LOADINGS, "loc": [1, 1j]}, ["`loc`", "complex128"]),
-    ],
-)
-def test_refused_generative_parameters(write, arrays, fragments):
-    message = refusal(load_generative, write(npz(**arrays), "w.npz"))
-    assert "w.npz" in message
-    assert all(fragment in message for fragment in fragments), message
-
-
-def test_missing_loadings_are_refused_in_every_format(write):
-    assert "nan" in refusal(load_generative, write("1,2\n3,\n", "w.csv"))
-    assert "(3,)" in refusal(load_generative, write(npy(np.ones(3)), "w.npy"))
-    assert "does not exist" in refusal(load_generative, write("", "w.npz").with_name("v.npz"))
-    assert "truncated" in refusal(load_generative, write(b"PK", "w.npz"))
-
-
-# -------------------------------------------------------------------------------------- posterior
-
-
-def test_posterior_round_trip(tmp_path):
-    loc, scale_tril = np.arange(6.0).reshape(3, 2), np.tile(np.tri(2), (3, 1, 1))
-    path = tmp_path / "new" / "nested" / "posterior.npz"
-    save_posterior(path, loc, scale_tril)
-    with np.load(path, allow_pickle=False) as saved:
-        assert sorted(saved.files) == ["loc", "scale_tril"]
-        np.testing.assert_array_equal(saved["loc"], loc)
-        np.testing.assert_array_equal(saved["scale_tril"], scale_tril)
-    assert "exists" in refusal(save_posterior, path, loc, scale_tril)
-    assert [p.name for p in path.parent.iterdir()] == ["posterior.npz"]
-
-
-def test_a_posterior_half_written_leaves_nothing(tmp_path, monkeypatch):
-    def fail(file, **_):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("numpy.savez", fail)
-    path = tmp_path / "posterior.npz"
-    assert "No space left" in refusal(save_posterior, path, np.ones(1), np.ones(1))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_numbers_are_read_to_the_nearest_double(write):
-    """Correct rounding of decimal text, against exact rational arithmetic."""
-    text = ["0.1", "1e-310", "123456789012345678901234567890", "2.2250738585072011e-308", "5e-324"]
-    x = load_matrix(write("\n".join(text))).x[:, 0]
-    for value, exact in zip(x, map(Fraction, text), strict=True):
-        error = abs(Fraction(float(value)) - exact)
-        assert error <= Fraction(float(np.spacing(value))) / 2

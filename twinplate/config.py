@@ -57,6 +57,8 @@ class ProgramConfig:
         model, covariances = PAIRS[self.guide]
         _set(self, "model", self.model or model)
         _set(self, "covariance", self.covariance or covariances[0])
+        for name in self.learned:
+            _one_of("learned", name, LEARNABLE)
         _set(self, "learned", tuple(name for name in LEARNABLE if name in self.learned))
         if self.model != model:
             raise InputError(
@@ -76,7 +78,7 @@ class ProgramConfig:
             raise InputError(
                 f"rank is {self.rank}; expected 1 to num_components = {self.num_components}"
             )
-        if self.amplitude_scale is not None and not self.amplitude_scale > 0:
+        if self.amplitude_scale is not None and not 0 < self.amplitude_scale < float("inf"):
             raise InputError(
                 f"amplitude_scale is {self.amplitude_scale}; expected a positive number, or None"
             )
@@ -117,7 +119,7 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "particles"):
             _at_least(name, getattr(self, name), 1)
         _at_least("seed", self.seed, 0)
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"learning_rate is {self.learning_rate}; expected a positive number")
         _one_of("objective", self.objective, OBJECTIVES)
         if self.particles > 1 and self.objective != "elbo":

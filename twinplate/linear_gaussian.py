@@ -144,6 +144,10 @@ class LinearGaussian:
     def kl_to_posterior(self, x: npt.ArrayLike, guide: Gaussian) -> Array:
         """KL(guide ‖ exact posterior) of every item in nats, shape (N,): what its ELBO misses."""
         x = self._items(x)
+        if len(guide.loc) != len(x):
+            raise InputError(
+                f"the guide holds {len(guide.loc)} items; expected {len(x)}, those of x"
+            )
         exact, precision = self.posterior(x), self.precision(x)
         delta = guide.loc - exact.loc
         trace = np.einsum("nij,nji->n", precision, guide.covariance)
@@ -209,7 +213,7 @@ def _filled(name: str, value: npt.ArrayLike, size: int) -> Array:
 def _scale_tril_of_precision(precision: Array) -> Array:
     """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J."""
     flipped = np.linalg.cholesky(precision[..., ::-1, ::-1])
-    return np.linalg.inv(flipped).mT[..., ::-1, ::-1].copy()
+    return np.tril(np.linalg.inv(flipped).mT[..., ::-1, ::-1])
 
 
 def _log_diagonal(tril: Array) -> Any:

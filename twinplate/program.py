@@ -79,9 +79,7 @@ def make_program(
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] != config.num_features:
         raise InputError(f"x has shape {x.shape}; expected (N, {config.num_features})")
-    center = np.nanmean(x, axis=0)
-    spread = np.nanstd(x, axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
+    center, spread = _units(x)
     if generative is None:
         generative = principal_start(x, config.num_components)
     return Program(config, generative, center, spread)
@@ -90,9 +88,9 @@ def make_program(
 def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
     """Loadings, intercept and noise from the leading principal components of `x` (N, D).
 
-    The closed-form solution of probabilistic PCA (Tipping and Bishop, 1999) with the residual
-    standard deviation of each feature as noise; features are standardised and missing entries
-    stand at their mean. Raises InputError if K exceeds min(N, D).
+    The loadings of probabilistic PCA (Tipping and Bishop, 1999) for standardised features, missing
+    entries at their mean, and as noise what they leave of each feature's variance: the maximum of
+    the likelihood where the residual is isotropic, a good start elsewhere. Raises InputError if K exceeds min(N, D).
     """
     x = np.asarray(x, dtype=np.float64)
     limit = min(x.shape)
@@ -100,8 +98,7 @@ def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
         raise InputError(
             f"num_components is {num_components}; expected 1 to min(items, features) = {limit}"
         )
-    center, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
+    center, spread = _units(x)
     z = np.nan_to_num((x - center) / spread)
     _, singular, directions = np.linalg.svd(z, full_matrices=False)
     variances = singular**2 / len(z)
@@ -110,6 +107,12 @@ def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
     loadings = directions[:num_components].T * strengths
     residual = np.sqrt(np.maximum(1.0 - np.sum(loadings**2, axis=1), (2 * NOISE_FLOOR) ** 2))
     return LinearGaussian(spread[:, None] * loadings, center, spread * residual)
+
+
+def _units(x: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature; a constant feature gets 1 for its deviation."""
+    constant = np.nanmin(x, axis=0) == np.nanmax(x, axis=0)
+    return np.nanmean(x, axis=0), np.where(constant, 1.0, np.nanstd(x, axis=0))
 
 
 def output_size(config: ProgramConfig) -> int:
@@ -133,7 +136,9 @@ def initial_params(program: Program, seed: int) -> Params:
     """First values of every learned parameter, in the neutral layout, from `seed`.
 
     Weights are normal with variance 1 / fan-in; the last layer is 100 times smaller and the skip
-    zero, so that a guide starts close to the standard normal for every item.
+    zero, so that the mlp guide starts close to the standard normal for every item, and the experts
+    guide close to one normal around zero. A noise_scale below 1.1 % of a feature's spread is raised
+    to that before it is learned.
     """
     config = program.config
     d, h = config.num_features, config.hidden_width

@@ -11,7 +11,7 @@ def check_items(shape: Sequence[int], num_features: int) -> int:
     """Batch size of `x`, which must be (B, D): items first. Raises InputError otherwise."""
     if len(shape) == 2 and shape[1] == num_features:
         return shape[0]
-    hint = "; it looks transposed: pass x.T" if tuple(shape)[:1] == (num_features,) else ""
+    hint = "; it looks transposed: pass x.T" if len(shape) == 2 and shape[0] == num_features else ""
     raise InputError(
         f"x has shape {tuple(shape)}; expected (batch_size, num_features) = (B, {num_features}), "
         f"items first{hint}"
@@ -25,7 +25,9 @@ def check_plated(name: str, shape: Sequence[int], num_components: int, batch_siz
     if len(padded) == 2 and all(s in (1, e) for s, e in zip(padded, expected, strict=True)):
         return
     hint = ""
-    if len(padded) == 2 and all(s in (1, e) for s, e in zip(padded[::-1], expected, strict=True)):
+    if tuple(shape) == (num_components,):
+        hint = f"; for one value per component pass {name}[:, None]"
+    elif len(padded) == 2 and all(s in (1, e) for s, e in zip(padded[::-1], expected, strict=True)):
         hint = f"; it looks transposed: pass {name}.T, with the mini-batch on dim=-1"
     raise InputError(
         f"{name} has shape {tuple(shape)}; expected a shape that broadcasts to "

@@ -1,0 +1,32 @@
+"""The suite needs both frameworks; its header says which versions, devices and precisions it judges."""
+
+from __future__ import annotations
+
+import pytest
+
+from twinplate.backends import BACKENDS, available_backends
+from twinplate.checkpoint import versions
+
+
+def pytest_configure() -> None:
+    """Stop before collection, saying what to install, when a framework is absent."""
+    missing = [name for name in BACKENDS if name not in available_backends()]
+    if missing:
+        needed = ", ".join(module for name in missing for module in BACKENDS[name][1])
+        raise pytest.UsageError(
+            "equivalence_tests compares Pyro with NumPyro and needs both frameworks; cannot import "
+            f"{needed}: pip install 'twinplate[all]'"
+        )
+
+
+def pytest_report_header() -> list[str]:
+    """Versions, devices and precisions."""
+    import jax
+    import torch
+
+    cuda = ", cuda (not judged)" if torch.cuda.is_available() else ""
+    return [
+        "twinplate equivalence: " + ", ".join(f"{k} {v}" for k, v in versions().items()),
+        f"devices: torch cpu{cuda}, jax {jax.default_backend()}; judged on cpu, in float64 element by "
+        "element and in float32 by the two-precision rule",
+    ]

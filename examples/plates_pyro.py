@@ -1,0 +1,151 @@
+"""Was dim=-1 for the mini-batch a bad choice, and may `a` step out of its plate? Asked of Pyro.
+
+    python examples/plates_pyro.py
+
+The guides hold the exact posterior of every item, so the loss of a right program is minus the log
+evidence, whatever is drawn. A right loss is also lowest there: a narrower guide must lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+
+from pyro_impl import MultivariateNormal
+from twinplate import LinearGaussian
+
+N, B, K, D = 1200, 400, 2, 3  # items, mini-batch, components, features
+rng = np.random.default_rng(0)
+truth = LinearGaussian(rng.standard_normal((D, K)))
+data, _ = truth.simulate(N, rng)
+posterior = truth.posterior(data)
+
+x, loadings = torch.tensor(data), torch.tensor(truth.loadings)
+loc, scale_tril = torch.tensor(posterior.loc), torch.tensor(posterior.scale_tril)
+prior = dist.Normal(torch.zeros(()).to(x), 1.0)
+Program = Callable[..., Any]
+
+
+def mini_batch(items: Tensor, dim: int = -1) -> pyro.plate:
+    """The plate of the mini-batch of `items` (B,)."""
+    return pyro.plate("mini_batch", N, subsample=items, dim=dim)
+
+
+def joint(items: Tensor, width: float) -> MultivariateNormal:
+    """The exact posterior of `items`, `width` times as wide: batch shape (B,), event shape (K,)."""
+    return MultivariateNormal(loc[items], scale_tril=width * scale_tril[items])
+
+
+def model(items: Tensor, width: float) -> None:
+    """As in the question: `a` (K, B) in both plates."""
+    with mini_batch(items):
+        with pyro.plate("components", K, dim=-2):
+            a = pyro.sample("a", prior)
+        pyro.sample("x", dist.Normal(a.mT @ loadings.mT, 1.0).to_event(1), obs=x[items])
+
+
+def guide(items: Tensor, width: float) -> None:
+    """The auxiliary guide: `a_aux` (B, K) in the plate mini_batch."""
+    with mini_batch(items):
+        a_aux = pyro.sample("a_aux", joint(items, width), infer={"is_auxiliary": True})
+        with pyro.plate("components", K, dim=-2):
+            pyro.sample("a", dist.Delta(a_aux.mT))
+
+
+def swapped_model(items: Tensor, width: float) -> None:
+    """The other order: mini_batch at dim=-2, components at dim=-1, `a` (B, K)."""
+    with mini_batch(items, dim=-2):
+        with pyro.plate("components", K, dim=-1):
+            a = pyro.sample("a", prior)
+        mean = (a @ loadings.mT).unsqueeze(-2)
+        pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=x[items].unsqueeze(-2))
+
+
+def swapped_guide(items: Tensor, width: float) -> None:
+    """Its auxiliary guide: no transpose, but a dim of size 1 between batch and event, (B, 1, K)."""
+    with mini_batch(items, dim=-2):
+        q = MultivariateNormal(
+            loc[items].unsqueeze(-2), scale_tril=width * scale_tril[items].unsqueeze(-3)
+        )
+        a_aux = pyro.sample("a_aux", q, infer={"is_auxiliary": True})
+        with pyro.plate("components", K, dim=-1):
+            pyro.sample("a", dist.Delta(a_aux.squeeze(-2)))
+
+
+def guide_outside(items: Tensor, width: float, event_dims: int = 1) -> None:
+    """`a_aux` before the plates, its batch shape (B,) declared an event dim."""
+    q = joint(items, width).to_event(event_dims)
+    a_aux = pyro.sample("a_aux", q, infer={"is_auxiliary": True})
+    with mini_batch(items), pyro.plate("components", K, dim=-2):
+        pyro.sample("a", dist.Delta(a_aux.mT))
+
+
+def model_both_outside(items: Tensor, width: float) -> None:
+    """`a` (B, K) before the plate, the batch on dim 0."""
+    a = pyro.sample("a", prior.expand([len(items), K]).to_event(2))
+    with mini_batch(items):
+        pyro.sample("x", dist.Normal(a @ loadings.mT, 1.0).to_event(1), obs=x[items])
+
+
+def guide_both_outside(items: Tensor, width: float) -> None:
+    """The same in the guide."""
+    pyro.sample("a", joint(items, width).to_event(1))
+
+
+def shapes(model: Program, guide: Program) -> list[str]:
+    """Trace shapes of guide and model on the first mini-batch, batch dims | event dims."""
+    items = torch.arange(B)
+    guide_trace = poutine.trace(guide).get_trace(items, 1.0)
+    model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(items, 1.0)
+    traces = {"guide": guide_trace, "model": model_trace}
+    return [trace.format_shapes(title=name) for name, trace in traces.items()]
+
+
+def loss(model: Program, guide: Program, batch_size: int = B, width: float = 1.0) -> float:
+    """The loss per item in nats, mean over the mini-batches."""
+    pyro.set_rng_seed(0)
+    losses = [
+        Trace_ELBO().loss(model, guide, items, width) for items in torch.arange(N).split(batch_size)
+    ]
+    return float(np.mean(losses)) / N
+
+
+def main() -> None:
+    """Print shapes and losses of each choice."""
+    print("mini_batch at dim=-2", *shapes(swapped_model, swapped_guide), sep="\n", end="\n\n")
+    print(f"-log evidence of all items, per item:   {-truth.log_evidence(data).mean():.3f}")
+    print(f"loss, all N = {N} items at once:       {loss(model, guide, N):.3f}")
+    print(f"loss, mini-batches of B = {B}, dim=-1:  {loss(model, guide):.3f}")
+    print(f"loss, mini-batches of B = {B}, dim=-2:  {loss(swapped_model, swapped_guide):.3f}")
+    print()
+    outside = model_both_outside, guide_both_outside
+    print("a outside mini_batch", *shapes(*outside), sep="\n", end="\n\n")
+    print("loss per item at            exact   3/4 as wide   exact")
+    print(f"                           B = {B}       B = {B}   B = N")
+    for name, programs in (
+        ("a inside mini_batch:    ", (model, guide)),
+        ("the guide steps outside:", (model, guide_outside)),
+        ("model and guide do:     ", outside),
+    ):
+        narrow, full = loss(*programs, width=0.75), loss(*programs, N)
+        print(f"{name} {loss(*programs):8.3f} {narrow:13.3f} {full:7.3f}")
+    try:
+        print("without to_event(1):    ", loss(model, partial(guide_outside, event_dims=0)))
+    except ValueError as error:
+        print(
+            "without to_event(1):    ",
+            "; ".join(line.strip() for line in str(error).splitlines()[:2]),
+        )
+
+
+if __name__ == "__main__":
+    main()
