@@ -27,8 +27,9 @@ from twinplate.demo_report import (
     write_results,
 )
 from twinplate.digits import Digits, dictionary, load_digits
-from twinplate.errors import InputError
+from twinplate.extras import import_extra
 from twinplate.linear_gaussian import Array, LinearGaussian
+from twinplate.plots import write_pictures
 from twinplate.program import Params, Program, make_program
 from twinplate.progress import training_progress
 
@@ -53,11 +54,10 @@ def run_demo(out: Path, quick: bool) -> None:
     Everything that can be missing is looked for before training starts, and `out` is written whole
     or not at all. Raises InputError where `out` exists, or a framework or package is missing.
     """
-    from twinplate.plots import require_matplotlib, write_pictures
-
     require_new(out)
     implementations = {name: load_backend(name) for name in BACKENDS}
-    require_matplotlib()
+    import_extra("matplotlib.figure", "matplotlib")
+    threads = import_extra("threadpoolctl", "scikit-learn")
     digits = load_digits(SEED)
     generative = dictionary(digits)
     steps = QUICK if quick else FULL
@@ -65,7 +65,8 @@ def run_demo(out: Path, quick: bool) -> None:
     matched = TrainingConfig(steps=steps.matched, seed=SEED, device="cpu", precision="float64")
     console = Console()
     print_introduction(console, digits, generative, training)
-    with _one_thread():
+    # The matrices are small: torch's second thread gains nothing, and spins while it waits.
+    with threads.threadpool_limits(1):
         programs = {guide: _program(digits, generative, guide) for guide in GUIDES}
         fits = [
             fit_guide(implementations[backend], backend, program, training, digits.x)
@@ -143,15 +144,3 @@ def _program(digits: Digits, generative: LinearGaussian, guide: str) -> Program:
         encoder="experts",  # every image has hidden pixels
     )
     return make_program(digits.x, config, generative)
-
-
-def _one_thread():  # type: ignore[no-untyped-def]
-    """Hold torch's pool to one thread: the matrices are small, and idle threads that spin cost most."""
-    try:
-        from threadpoolctl import threadpool_limits  # comes with scikit-learn
-    except ImportError as error:
-        raise InputError(
-            "the demo needs threadpoolctl, which cannot be imported; install it with: "
-            "pip install 'twinplate[all]'"
-        ) from error
-    return threadpool_limits(limits=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
@@ -20,6 +21,7 @@ from twinplate.seeds import generator
 
 LABELS = {"pyro": "Pyro", "numpyro": "NumPyro"}
 LEVEL = 0.95  # of the intervals
+GAPS = ("elbo", "log_evidence", "family_gap", "amortisation_gap")
 HALF_WIDTH = float(norm.ppf(0.5 + LEVEL / 2))  # in standard deviations
 
 
@@ -152,22 +154,20 @@ def print_introduction(
 ) -> None:
     """Say what is about to be fitted, in plain words."""
     n, d = digits.complete.shape
-    angles = cosines(generative)[np.triu_indices(generative.num_components, 1)]
-    correlation = np.abs(np.tril(generative.posterior(digits.x).correlation, -1))
+    overlap = np.abs(np.tril(cosines(generative), -1)).max()
+    strongest = np.abs(np.tril(generative.posterior(digits.x).correlation, -1)).max(axis=(1, 2))
     console.print(
-        f"Data: {n:,} handwritten digits of {SIDE} × {SIDE} pixels, grey levels 0 to 16 "
-        f"(scikit-learn). {SIDE**2 - d} pixels are the same in all images and dropped: {d} are left. "
+        f"Data: {n:,} handwritten digits of {SIDE} × {SIDE} pixels, grey levels 0 to 16, from "
+        f"scikit-learn. {SIDE**2 - d} pixels are the same in all images and dropped; {d} are left. "
         f"In every image a block of {BLOCK} × {BLOCK} pixels at a random place is hidden.\n"
-        f"Model: an image is a weighted sum of {generative.num_components} fixed parts, the average "
-        "image of each digit, plus noise. The parts overlap (cosines "
-        f"{angles.min():.2f} to {angles.max():.2f}), so the weights `a` of one image are correlated "
-        f"given its pixels: the strongest correlation is {correlation.max(axis=(1, 2)).mean():.2f} "
-        "on average.\n"
-        "Guides: diagonal (independent weights), event and auxiliary (one joint normal per image); "
+        f"Model: an image is a weighted sum of {generative.num_components} fixed parts plus noise. "
+        "The parts come from a factor analysis of the complete images and overlap (cosines up to "
+        f"{overlap:.2f}), so that the weights of an image are correlated given its pixels: the "
+        f"strongest correlation is {strongest.mean():.2f} on average.\n"
+        "Guides: diagonal (independent weights), event and auxiliary (one joint normal per image), "
         f"each in Pyro and in NumPyro, {training.steps:,} steps on mini-batches of "
-        f"{training.batch_size}. For this model the exact posterior is a formula, so every guide "
-        "can be measured against it.\n",
-        soft_wrap=False,
+        f"{training.batch_size}. In this model the exact posterior is a formula: every guide can be "
+        "held against it.\n",
         highlight=False,
     )
 
@@ -176,73 +176,70 @@ def print_outcome(console: Console, numbers: dict[str, Any], out: Path) -> None:
     """Print both tables, what their columns mean, and where the pictures are."""
     console.print(_fits_table(numbers))
     console.print(
-        "An ELBO cannot exceed the log evidence. The family gap is what the best guide of the family "
+        "\nNo ELBO exceeds the log evidence. The family gap is what the best guide of the family "
         "misses, by a formula; the amortisation gap is what the trained encoder misses beyond it.\n"
         "Matched: both frameworks start from the same numbers and get the same noise; the largest "
-        "relative difference of losses and parameters after "
-        f"{numbers['matched_training']['steps']} steps in float64.\n"
-        "Seconds include compilation, most of it in the first 100 steps; PyTorch runs on one thread. "
-        "They are no benchmark.\n",
+        f"relative difference of losses and parameters over {numbers['matched_training']['steps']} "
+        "steps in float64.\n"
+        "Seconds, and those of the first 100 steps in brackets, which include compilation. PyTorch "
+        "runs on one thread. These are no benchmark.\n",
         highlight=False,
     )
     console.print(_uncertainty_table(numbers))
     simulated = numbers["simulated"]
     console.print(
-        "Digits are no draws from this model, and its parts were made from the complete images: even "
-        "the exact posterior's intervals need not hold 95 % of the hidden pixels. On images drawn "
-        f"from the model they hold {simulated['exact']:.1%}, and those of the best diagonal guide "
-        f"{simulated['best_diagonal']:.1%}.\n"
-        "Without correlations a guide is too sure of every single weight, and its uncertainty of "
-        "their sums, the pixels, is too small in some places and too large in others.\n\n"
-        f"Pictures: {out / 'elbo.png'}, {out / 'correlation.png'}, {out / 'inpainting.png'}. "
-        f"All numbers: {out / 'results.json'}.",
+        "\nWithout correlations a guide is too sure of every single weight, and wrong about their "
+        "sums, the pixels: mostly too sure.\n"
+        "Digits are no draws from this model, and its parts come from the complete images: even the "
+        "exact posterior's intervals need not hold 95 % of the hidden pixels. On images drawn from "
+        f"the model they hold {simulated['exact']:.1%}, and those of the best diagonal guide "
+        f"{simulated['best_diagonal']:.1%}.\n\n"
+        f"Pictures in {out}: elbo.png, correlation.png, inpainting.png; all numbers in results.json",
         highlight=False,
     )
 
 
 def _fits_table(numbers: dict[str, Any]) -> Table:
-    table = Table(title="Six fits beside the exact answer, nats per image", title_justify="left")
-    for name in ("guide", "framework"):
-        table.add_column(name)
-    for name in (
+    headers = (
         "ELBO",
-        "log evidence",
-        "family gap",
-        "amortisation gap",
-        "seconds",
-        "first 100 steps",
+        "log\nevidence",
+        "family\ngap",
+        "amorti-\nsation\ngap",
+        "seconds\n(first 100)",
         "matched",
-    ):
-        table.add_column(name, justify="right")
+    )
+    table = _table("Six fits beside the exact answer, nats per image", ("guide", ""), headers)
     for fit in numbers["fits"]:
-        difference = max(fit["matched_difference"].values())
         table.add_row(
             fit["guide"],
             LABELS[fit["backend"]],
-            f"{fit['elbo']:.3f}",
-            f"{fit['log_evidence']:.3f}",
-            f"{fit['family_gap']:.3f}",
-            f"{fit['amortisation_gap']:.3f}",
-            f"{fit['seconds']:.1f}",
-            f"{fit['first_seconds']:.1f}",
-            f"{difference:.0e}",
+            *(f"{fit[key]:.3f}" for key in GAPS),
+            f"{fit['seconds']:.1f} ({fit['first_seconds']:.1f})",
+            f"{max(fit['matched_difference'].values()):.0e}",
         )
     return table
 
 
 def _uncertainty_table(numbers: dict[str, Any]) -> Table:
-    table = Table(title="Uncertainty, beside that of the exact posterior", title_justify="left")
-    table.add_column("posterior")
-    table.add_column("hidden pixels inside their\n95 % intervals", justify="right")
-    table.add_column("exact probability of a\nweight's 95 % interval", justify="right")
-    table.add_column("sd of a hidden pixel ÷ exact,\n5 % – median – 95 %", justify="right")
-    rows = [("exact", numbers["exact"])]
-    rows += [(f"{fit['guide']}, {LABELS[fit['backend']]}", fit) for fit in numbers["fits"]]
-    for name, row in rows:
-        table.add_row(
-            name,
-            f"{row['coverage']:.1%}",
-            f"{row['held_probability']:.1%}",
-            " – ".join(f"{ratio:.2f}" for ratio in row["fill_in_sd_ratio"]),
-        )
+    headers = (
+        "hidden pixels\ninside their\n95 % intervals",
+        "exact probability\nof a weight's\n95 % interval",
+        "sd of a hidden\npixel ÷ exact\n(5, 50, 95 %)",
+    )
+    table = _table("Uncertainty beside that of the exact posterior", ("", ""), headers)
+    rows = [("exact", "", numbers["exact"])]
+    rows += [(fit["guide"], LABELS[fit["backend"]], fit) for fit in numbers["fits"]]
+    for guide, backend, row in rows:
+        ratios = "  ".join(f"{ratio:.2f}" for ratio in row["fill_in_sd_ratio"])
+        shares = (f"{row[key]:.1%}" for key in ("coverage", "held_probability"))
+        table.add_row(guide, backend, *shares, ratios)
+    return table
+
+
+def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    for header in words:
+        table.add_column(header)
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True)
     return table

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.errors import InputError
+from twinplate.extras import import_extra
 from twinplate.linear_gaussian import Array, LinearGaussian
 from twinplate.seeds import generator
 
 SIDE = 8  # pixels of an image's side
 BLOCK = 4  # pixels of the hidden block's side
+PARTS = 16  # K
 NOISE_FLOOR = 0.5  # grey levels; pixels at the border that are almost always 0 need one
 
 
@@ -52,14 +53,7 @@ def load_digits(seed: int = 0) -> Digits:
 
     Raises InputError, naming the extra, where scikit-learn is missing.
     """
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise InputError(
-            "the demo's images come with scikit-learn, which cannot be imported; install it with: "
-            "pip install 'twinplate[all]'"
-        ) from error
-    bunch = datasets.load_digits()
+    bunch = import_extra("sklearn.datasets", "scikit-learn").load_digits()
     flat = np.asarray(bunch.data, dtype=np.float64)
     kept = np.ptp(flat, axis=0) > 0
     places = SIDE - BLOCK + 1
@@ -77,19 +71,19 @@ def blocks(corner: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 def dictionary(digits: Digits) -> LinearGaussian:
-    """Ten overlapping parts, fixed for all programs: the average image of each digit.
+    """PARTS overlapping parts, fixed for all programs: a factor analysis of the complete images.
 
-    Every complete image is approximated by least squares as a weighted sum of the parts. The mean
-    and the standard deviation of a weight over the images go into intercept and loadings, so that
-    the prior of `a` is standard normal; the noise is the residual standard deviation of each pixel.
+    Factor analysis is this very model with maximum-likelihood loadings and noise, and a standard
+    normal prior. The likelihood leaves their rotation free; varimax (Kaiser, 1958) takes the one in
+    which every part covers few pixels. Such parts are not orthogonal in the metric of the noise.
     """
-    parts = np.stack([digits.complete[digits.label == k].mean(axis=0) for k in range(10)], axis=1)
-    weights = np.linalg.lstsq(parts, digits.complete.T)[0].T
-    residual = digits.complete - weights @ parts.T
+    decomposition = import_extra("sklearn.decomposition", "scikit-learn")
+    analysis = decomposition.FactorAnalysis(PARTS, rotation="varimax", svd_method="lapack")
+    analysis.fit(digits.complete)
     return LinearGaussian(
-        loadings=parts * weights.std(axis=0),
-        intercept=parts @ weights.mean(axis=0),
-        noise_scale=np.maximum(residual.std(axis=0), NOISE_FLOOR),
+        loadings=analysis.components_.T,
+        intercept=analysis.mean_,
+        noise_scale=np.maximum(np.sqrt(analysis.noise_variance_), NOISE_FLOOR),
     )
 
 

@@ -11,30 +11,22 @@ import numpy as np
 from twinplate.config import GUIDES, TrainingConfig
 from twinplate.demo_report import LABELS, Fitted, coverage, fill_in_sd
 from twinplate.digits import BLOCK, SIDE, Digits
-from twinplate.errors import InputError
-from twinplate.linear_gaussian import Array, Gaussian, LinearGaussian
+from twinplate.extras import import_extra
+from twinplate.linear_gaussian import Array, LinearGaussian
 from twinplate.seeds import batch_indices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, distinct for all common kinds of colour vision
+# From Okabe and Ito's palette, distinct for all common kinds of colour vision.
 COLOURS = {"diagonal": "#D55E00", "event": "#56B4E9", "auxiliary": "#009E73"}
+DARK = {"diagonal": "#6B2F00", "event": "#1F4E6B", "auxiliary": "#00402F"}
+OUTLINE = "#CC79A7"
+NOTHING = "0.88"  # grey of cells without a value
 WINDOW = 50  # steps of the running mean of a curve
 SHOWN = (0, 2, 3, 5, 8)  # digits whose hidden region is drawn
 DPI = 150
-
-
-def require_matplotlib() -> None:
-    """Raise InputError, naming the extra, where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "the demo's pictures need matplotlib, which cannot be imported; install it with: "
-            "pip install 'twinplate[all]'"
-        ) from error
 
 
 def write_pictures(
@@ -55,57 +47,52 @@ def write_pictures(
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # without pyplot: no window, no global state
-
-    return Figure(figsize=(width, height), layout="constrained")
+    # The class itself, without pyplot: no window and no global state.
+    figure = import_extra("matplotlib.figure", "matplotlib").Figure
+    return figure(figsize=(width, height), layout="constrained")
 
 
 def elbo_figure(
     x: Array, generative: LinearGaussian, fits: Sequence[Fitted], training: TrainingConfig
 ) -> Figure:
-    """ELBO per image against steps under the one exact line, and its distance from it."""
+    """ELBO per image against steps under the one exact line, and its distance from that line."""
     evidence = generative.log_evidence(x)
-    family_gap = generative.family_gap(x, "diagonal").mean()
+    exact, gap = evidence.mean(), generative.family_gap(x, "diagonal").mean()
     figure = _figure(11, 4.8)
     left, right = figure.subplots(1, 2)
     for fit in fits:
         steps, missed = missed_by_step(fit.losses, evidence, training)
         style = _line_style(fit)
-        left.plot(steps, evidence.mean() - missed, **style)
+        left.plot(steps, exact - missed, **style)
         right.plot(steps, missed, **style)
-    exact = {"color": "black", "lw": 1.2}
-    optimum = {"color": COLOURS["diagonal"], "lw": 1.2, "ls": (0, (1, 1.5))}
-    left.axhline(evidence.mean(), label="exact log evidence", **exact)
-    left.axhline(evidence.mean() - family_gap, label="best diagonal guide (closed form)", **optimum)
-    right.axhline(family_gap, **optimum)
-    left.set_ylim(evidence.mean() - 2.2 * family_gap, evidence.mean() + 0.15 * family_gap)
-    left.set_ylabel("ELBO (nats per image)")
-    left.set_title("No guide rises above the exact line")
-    right.set_yscale("log")
-    right.set_ylabel("log evidence − ELBO (nats per image)")
-    right.set_title("What is missing: the diagonal guide stops at its family gap")
-    right.annotate(
-        f"family gap {family_gap:.2f}",
-        (training.steps, family_gap),
-        xytext=(0, -5),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color=COLOURS["diagonal"],
+    optimum = {"color": COLOURS["diagonal"], "lw": 1.5, "ls": (0, (1, 1.5))}
+    left.axhline(exact, color="black", lw=1.2, label="exact log evidence")
+    left.axhline(exact - gap, label="best diagonal guide (formula)", **optimum)
+    right.axhline(gap, **optimum)
+    left.set(
+        ylim=(exact - 8 * gap, exact + gap),
+        ylabel="ELBO (nats per image)",
+        title="The ELBO rises towards the exact line …",
     )
+    right.set(
+        yscale="log",
+        ylabel="log evidence − ELBO (nats per image)",
+        title="… and the diagonal guide stops at its family gap",
+    )
+    right.yaxis.set_major_formatter("{x:g}")
+    x_label = f"step (mini-batches of {training.batch_size}; running mean over {WINDOW} steps)"
     for axes in (left, right):
-        axes.set_xlim(0, training.steps)
-        axes.set_xlabel(
-            f"step (mini-batches of {training.batch_size}; running mean over {WINDOW} steps)"
-        )
+        axes.set(xlim=(0, training.steps), xlabel=x_label)
         axes.grid(alpha=0.25, which="both", lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)
+    label = f"family gap {gap:.2f}"
+    right.text(training.steps, 0.96 * gap, label, ha="right", va="top", color=COLOURS["diagonal"])
     left.legend(loc="lower right", fontsize=8.5, framealpha=1)
     return figure
 
 
 def missed_by_step(losses: Array, evidence: Array, training: TrainingConfig) -> tuple[Array, Array]:
-    """Steps and log evidence - ELBO per item, as a running mean over WINDOW steps.
+    """Steps, and log evidence - ELBO per item as a running mean over WINDOW steps.
 
     Every mini-batch is held against the exact log evidence of its own items, so that which items it
     holds makes no noise.
@@ -118,134 +105,125 @@ def missed_by_step(losses: Array, evidence: Array, training: TrainingConfig) -> 
 
 
 def _line_style(fit: Fitted) -> dict[str, Any]:
-    """Pyro solid, NumPyro dashed over it; the event guide wide, since the auxiliary one hides it."""
-    numpyro = fit.backend == "numpyro"
-    colour = COLOURS[fit.guide]
-    wide = 4.5 if fit.guide == "event" else 2.2
-    return {
-        "color": _darker(colour) if numpyro else colour,
-        "ls": (0, (4, 3)) if numpyro else "-",
-        "lw": 1.2 if numpyro else wide,
-        "label": f"{fit.guide}, {LABELS[fit.backend]}",
-    }
-
-
-def _darker(colour: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    red, green, blue = to_rgb(colour)
-    return 0.55 * red, 0.55 * green, 0.55 * blue
+    """Pyro solid, NumPyro dashed over it; event wide, since auxiliary lies on top of it."""
+    label = f"{fit.guide}, {LABELS[fit.backend]}"
+    if fit.backend == "numpyro":
+        return {"color": DARK[fit.guide], "ls": (0, (4, 3)), "lw": 1.2, "label": label}
+    return {"color": COLOURS[fit.guide], "lw": 5 if fit.guide == "event" else 2.2, "label": label}
 
 
 def correlation_figure(
     digits: Digits, generative: LinearGaussian, fits: Sequence[Fitted]
 ) -> Figure:
-    """Posterior correlation of the components of one typical image, exact beside each guide."""
+    """Posterior correlations of one typical image's weights, exact beside each guide; the parts."""
     gap = generative.family_gap(digits.x, "diagonal")
     item = int(np.argsort(gap)[len(gap) // 2])
-    figure = _figure(12, 6.2)
-    exact_side, guides_side = figure.subfigures(1, 2, width_ratios=(1.05, 1.5))
-    axes = exact_side.subplots()
     exact = generative.posterior(digits.x[item : item + 1]).correlation[0]
-    image = _correlation(axes, exact)
+    figure = _figure(12, 7.6)
+    above, below = figure.subfigures(2, 1, height_ratios=(6, 1.15))
+    left, right = above.subfigures(1, 2, width_ratios=(1, 1.45))
+    axes = left.subplots()
+    _draw_correlation(axes, exact)
     _write_values(axes, exact)
-    axes.set_title("exact posterior")
-    axes.set_xlabel("component: average image of the digit …")
-    axes.set_ylabel("component: average image of the digit …")
-    panels = guides_side.subplots(len(LABELS), len(GUIDES))
+    axes.set(title="exact posterior", xlabel="weight of part", ylabel="weight of part")
+    panels = right.subplots(len(LABELS), len(GUIDES))
     for row, backend in zip(panels, LABELS, strict=True):
         for axes, guide in zip(row, GUIDES, strict=True):
-            fit = _find(fits, guide, backend)
-            found = fit.posterior.correlation[item]
-            _correlation(axes, found)
+            found = _find(fits, guide, backend).posterior.correlation[item]
+            image = _draw_correlation(axes, found)
+            error = f"largest error {np.abs(found - exact).max():.2f}"
             axes.set_title(f"{guide}, {LABELS[backend]}", fontsize=10)
-            off = np.abs(found - exact).max()
-            axes.set_xlabel(f"largest error {off:.2f}", fontsize=9)
-    figure.colorbar(image, ax=panels, label="posterior correlation", shrink=0.8)
+            axes.set_xlabel(error, fontsize=9)
+    right.colorbar(image, ax=panels, label="posterior correlation", shrink=0.9)
+    _draw_parts(below, digits, generative)
     figure.suptitle(
-        f"Correlations of the weights of one image given its visible pixels (image {item}, a "
-        f"{digits.label[item]}; the median family gap, {gap[item]:.2f} nats)"
+        "How the weights of one image are correlated given its visible pixels\n"
+        f"(image {item}, whose family gap of {gap[item]:.2f} nats is the median)"
     )
     return figure
 
 
-def _correlation(axes: Axes, matrix: Array) -> Any:
-    shown = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)  # ones say nothing
-    axes.set_facecolor("0.85")
-    axes.set_xticks(range(len(matrix)))
-    axes.set_yticks(range(len(matrix)))
-    axes.tick_params(length=0, labelsize=8)
+def _draw_correlation(axes: Axes, matrix: Array) -> Any:
+    size = len(matrix)
+    shown = np.where(np.eye(size, dtype=bool), np.nan, matrix)  # its ones say nothing
+    axes.set_facecolor(NOTHING)
+    ticks = range(0, size, 3)
+    axes.set_xticks(ticks, [str(tick + 1) for tick in ticks], fontsize=8)
+    axes.set_yticks(ticks, [str(tick + 1) for tick in ticks], fontsize=8)
     return axes.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
 
 
 def _write_values(axes: Axes, matrix: Array) -> None:
-    for row, column in np.argwhere((np.abs(matrix) >= 0.2) & ~np.eye(len(matrix), dtype=bool)):
+    for row, column in np.argwhere((np.abs(matrix) >= 0.25) & (np.abs(matrix) < 1)):
         value = matrix[row, column]
-        axes.text(
-            column,
-            row,
-            f"{value:.1f}".replace("-", "−").replace("0.", "."),
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if abs(value) > 0.6 else "black",
-        )
+        text = f"{value:.1f}".replace("-", "−").replace("0.", ".")
+        colour = "white" if abs(value) > 0.6 else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
+
+
+def _draw_parts(figure: Any, digits: Digits, generative: LinearGaussian) -> None:
+    parts = digits.image(generative.loadings.T)
+    largest = np.abs(parts).max()
+    panels = figure.subplots(1, len(parts))
+    for number, (axes, part) in enumerate(zip(panels, parts, strict=True), start=1):
+        _bare(axes)
+        axes.set_title(str(number), fontsize=8)
+        image = axes.imshow(part, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    figure.colorbar(image, ax=panels, label="parts\n(grey levels)", aspect=6)
 
 
 def inpainting_figure(digits: Digits, generative: LinearGaussian, fits: Sequence[Fitted]) -> Figure:
-    """Hidden regions filled in: the mean and the standard deviation, exact and by each guide."""
+    """Hidden regions filled in: mean and standard deviation, exact and by each NumPyro guide."""
     posteriors = {"exact": generative.posterior(digits.x)}
     posteriors |= {guide: _find(fits, guide, "numpyro").posterior for guide in GUIDES}
-    means = {name: generative.reconstruct(q)[0] for name, q in posteriors.items()}
-    sds = {name: fill_in_sd(generative, q) for name, q in posteriors.items()}
-    held = {
-        name: coverage(digits, generative, q, digits.complete) for name, q in posteriors.items()
-    }
+    means = [generative.reconstruct(q)[0] for q in posteriors.values()]
+    sds = [fill_in_sd(generative, q) for q in posteriors.values()]
     items = shown_items(digits)
-    largest = max(sd[items][digits.hidden[items]].max() for sd in sds.values())
-    figure = _figure(13, 7.6)
-    panels = figure.subplots(len(items), 10, gridspec_kw={"width_ratios": [1] * 10})
-    for row, item in zip(panels, items, strict=True):
-        visible, hidden = ~digits.hidden[item], digits.hidden[item]
-        pictures = [digits.complete[item], np.where(visible, digits.complete[item], np.nan)]
-        pictures += [np.where(visible, digits.complete[item], m[item]) for m in means.values()]
-        for axes, values in zip(row, pictures, strict=False):
-            grey = _draw(axes, digits, values, item, cmap="gray_r", vmin=0, vmax=16)
-        for axes, sd in zip(row[len(pictures) :], sds.values(), strict=True):
-            values = np.where(hidden, sd[item], np.nan)
-            heat = _draw(axes, digits, values, item, cmap="cividis", vmin=0, vmax=largest)
-    titles = ["image", "visible"]
-    titles += [f"{name}\n{held[name]:.1%}" for name in posteriors] * 2
-    for axes, title in zip(panels[0], titles, strict=True):
-        axes.set_title(title, fontsize=9)
-    figure.colorbar(grey, ax=panels[:, :6], location="bottom", label="grey level", aspect=60)
-    figure.colorbar(
-        heat,
-        ax=panels[:, 6:],
-        location="bottom",
-        label="posterior sd of the noiseless pixel (grey levels)",
-        aspect=40,
-    )
+    largest = max(sd[items][digits.hidden[items]].max() for sd in sds)
+    figure = _figure(13, 8.4)
+    filled_side, sd_side = figure.subfigures(1, 2, width_ratios=(6, 4.1))
+    filled, spread = filled_side.subplots(len(items), 6), sd_side.subplots(len(items), 4)
+    for k, item in enumerate(items):
+        complete, hidden = digits.complete[item], digits.hidden[item]
+        values = [complete, np.where(hidden, np.nan, complete)]
+        values += [np.where(hidden, mean[item], complete) for mean in means]
+        for axes, value in zip(filled[k], values, strict=True):
+            grey = _draw(axes, digits, item, digits.image(value), "gray_r", 16)
+        for axes, sd in zip(spread[k], sds, strict=True):
+            image = digits.image(np.where(hidden, sd[item], np.nan), fill=np.nan)
+            heat = _draw(axes, digits, item, image, "viridis", largest)
+    for axes, title in zip(filled[0], ("image", "visible", *posteriors), strict=True):
+        axes.set_title(title, fontsize=10)
+    for axes, (name, posterior) in zip(spread[0], posteriors.items(), strict=True):
+        held = coverage(digits, generative, posterior, digits.complete)
+        axes.set_title(f"{name}\n{held:.1%}", fontsize=10)
+    filled_side.colorbar(grey, ax=filled, location="bottom", label="grey level", aspect=60)
+    label = "sd of a hidden pixel without its noise (grey levels)"
+    sd_side.colorbar(heat, ax=spread, location="bottom", label=label, aspect=40)
+    filled_side.suptitle("Hidden block filled in: posterior mean, exact and by each guide")
+    sd_side.suptitle("Its uncertainty; hidden pixels of all images\ninside their 95 % intervals")
     return figure
 
 
 def shown_items(digits: Digits) -> list[int]:
-    """The first image of each digit of SHOWN whose hidden block is at the centre."""
-    centre = (SIDE - BLOCK) // 2
-    central = np.all(digits.corner == centre, axis=1)
-    return [int(np.flatnonzero(central & (digits.label == digit))[0]) for digit in SHOWN]
+    """The first image of each digit of SHOWN whose hidden block does not touch the border."""
+    inside = np.all((digits.corner > 0) & (digits.corner < SIDE - BLOCK), axis=1)
+    return [int(np.flatnonzero(inside & (digits.label == digit))[0]) for digit in SHOWN]
 
 
-def _draw(axes: Axes, digits: Digits, values: Array, item: int, **style: Any) -> Any:
-    """One image; the hidden block outlined."""
-    from matplotlib.patches import Rectangle
-
+def _draw(axes: Axes, digits: Digits, item: int, image: Array, cmap: str, vmax: float) -> Any:
+    """One image, its hidden block outlined."""
     row, column = digits.corner[item] - 0.5
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_facecolor("0.85")
-    axes.add_patch(Rectangle((column, row), BLOCK, BLOCK, fill=False, ec="#CC79A7", lw=1.5))
-    return axes.imshow(digits.image(values), **style)
+    edge = import_extra("matplotlib.patches", "matplotlib").Rectangle(
+        (column, row), BLOCK, BLOCK, fill=False, ec=OUTLINE, lw=1.5
+    )
+    _bare(axes)
+    axes.add_patch(edge)
+    return axes.imshow(image, cmap=cmap, vmin=0, vmax=vmax)
+
+
+def _bare(axes: Axes) -> None:
+    axes.set(xticks=[], yticks=[], facecolor=NOTHING)
 
 
 def _find(fits: Sequence[Fitted], guide: str, backend: str) -> Fitted:
