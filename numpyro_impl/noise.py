@@ -16,6 +16,9 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.primitives import Messenger
 
+# These leave the values of what they wrap alone; others with a `base_dist` (truncation, inflation) do not.
+WRAPPERS = (dist.Independent, dist.MaskedDistribution, dist.ExpandedDistribution)
+
 
 class base_noise(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
     """Draw the sites named in `noise` from it instead of from the random key.
@@ -67,6 +70,6 @@ def push_forward(fn: Any, noise: Array) -> tuple[Array, list[Array]]:
 
 def unwrapped(fn: Any) -> Any:
     """`fn` without the wrappers that leave its values alone: independent, masked, expanded."""
-    while hasattr(fn, "base_dist") and not hasattr(fn, "transforms"):
+    while isinstance(fn, WRAPPERS):
         fn = fn.base_dist
     return fn

@@ -16,6 +16,9 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+# These leave the values of what they wrap alone; others with a `base_dist` (truncation, inflation) do not.
+WRAPPERS = (dist.Independent, dist.MaskedDistribution, dist.ExpandedDistribution)
+
 
 class base_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
     """Draw the sites named in `noise` from it instead of from the random number generator.
@@ -75,6 +78,6 @@ def push_forward(fn: Any, noise: Tensor) -> Tensor:
 
 def unwrapped(fn: Any) -> Any:
     """`fn` without the wrappers that leave its values alone: independent, masked, expanded."""
-    while hasattr(fn, "base_dist") and not hasattr(fn, "transforms"):
+    while isinstance(fn, WRAPPERS):
         fn = fn.base_dist
     return fn
