@@ -11,7 +11,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import norm
+from scipy.stats import norm  # type: ignore[import-untyped]
 
 from twinplate.checkpoint import versions
 from twinplate.config import TrainingConfig
@@ -205,7 +205,7 @@ def _fits_table(numbers: dict[str, Any]) -> Table:
         "log\nevidence",
         "family\ngap",
         "amorti-\nsation\ngap",
-        "seconds\n(first 100)",
+        "seconds\n(first\n100)",
         "matched",
     )
     table = _table("Six fits beside the exact answer, nats per image", ("guide", ""), headers)
@@ -237,9 +237,9 @@ def _uncertainty_table(numbers: dict[str, Any]) -> Table:
 
 
 def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     for header in words:
-        table.add_column(header)
+        table.add_column(header, no_wrap=True)
     for header in numbers:
         table.add_column(header, justify="right", no_wrap=True)
     return table

@@ -74,14 +74,16 @@ def dictionary(digits: Digits) -> LinearGaussian:
     """PARTS overlapping parts, fixed for all programs: a factor analysis of the complete images.
 
     Factor analysis is this very model with maximum-likelihood loadings and noise, and a standard
-    normal prior. The likelihood leaves their rotation free; varimax (Kaiser, 1958) takes the one in
-    which every part covers few pixels. Such parts are not orthogonal in the metric of the noise.
+    normal prior. The likelihood leaves the rotation free; varimax (Kaiser, 1958) takes the one in
+    which every part covers few pixels, and the sign is the one that makes most of it ink. Such parts
+    are not orthogonal in the metric of the noise.
     """
     decomposition = import_extra("sklearn.decomposition", "scikit-learn")
     analysis = decomposition.FactorAnalysis(PARTS, rotation="varimax", svd_method="lapack")
     analysis.fit(digits.complete)
+    loadings = analysis.components_.T
     return LinearGaussian(
-        loadings=analysis.components_.T,
+        loadings=loadings * np.sign(np.sum(loadings**3, axis=0)),
         intercept=analysis.mean_,
         noise_scale=np.maximum(np.sqrt(analysis.noise_variance_), NOISE_FLOOR),
     )

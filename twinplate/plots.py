@@ -79,7 +79,10 @@ def elbo_figure(
         ylabel="log evidence − ELBO (nats per image)",
         title="… and the diagonal guide stops at its family gap",
     )
+    ticker = import_extra("matplotlib.ticker", "matplotlib")
+    right.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_locator(ticker.NullLocator())
     x_label = f"step (mini-batches of {training.batch_size}; running mean over {WINDOW} steps)"
     for axes in (left, right):
         axes.set(xlim=(0, training.steps), xlabel=x_label)
@@ -100,8 +103,9 @@ def missed_by_step(losses: Array, evidence: Array, training: TrainingConfig) -> 
     indices = batch_indices(training.seed, 0, training.steps, len(evidence), training.batch_size)
     missed = evidence[indices].mean(axis=1) + losses
     window = min(WINDOW, len(missed))
-    steps = np.arange(len(missed) - window + 1) + (window + 1) / 2
-    return steps, np.convolve(missed, np.full(window, 1 / window), mode="valid")
+    steps = np.arange(len(missed) - window + 1, dtype=np.float64) + (window + 1) / 2
+    running: Array = np.convolve(missed, np.full(window, 1 / window), mode="valid")
+    return steps, running
 
 
 def _line_style(fit: Fitted) -> dict[str, Any]:
@@ -119,46 +123,42 @@ def correlation_figure(
     gap = generative.family_gap(digits.x, "diagonal")
     item = int(np.argsort(gap)[len(gap) // 2])
     exact = generative.posterior(digits.x[item : item + 1]).correlation[0]
-    figure = _figure(12, 7.6)
-    above, below = figure.subfigures(2, 1, height_ratios=(6, 1.15))
-    left, right = above.subfigures(1, 2, width_ratios=(1, 1.45))
+    figure = _figure(13, 7.2)
+    above, below = _split(figure, 2, 1, height_ratios=(6, 1.1))
+    left, right = _split(above, 1, 2, width_ratios=(1, 1.6))
     axes = left.subplots()
-    _draw_correlation(axes, exact)
-    _write_values(axes, exact)
+    _draw_correlation(axes, exact, exact)
     axes.set(title="exact posterior", xlabel="weight of part", ylabel="weight of part")
     panels = right.subplots(len(LABELS), len(GUIDES))
     for row, backend in zip(panels, LABELS, strict=True):
         for axes, guide in zip(row, GUIDES, strict=True):
             found = _find(fits, guide, backend).posterior.correlation[item]
-            image = _draw_correlation(axes, found)
-            error = f"largest error {np.abs(found - exact).max():.2f}"
-            axes.set_title(f"{guide}, {LABELS[backend]}", fontsize=10)
-            axes.set_xlabel(error, fontsize=9)
+            image = _draw_correlation(axes, found, exact)
+            error = np.abs(found - exact).max()
+            axes.set_title(f"{guide}, {LABELS[backend]}\nlargest error {error:.2f}", fontsize=10)
     right.colorbar(image, ax=panels, label="posterior correlation", shrink=0.9)
     _draw_parts(below, digits, generative)
     figure.suptitle(
-        "How the weights of one image are correlated given its visible pixels\n"
+        "Correlations of the weights of one image given its visible pixels "
         f"(image {item}, whose family gap of {gap[item]:.2f} nats is the median)"
     )
     return figure
 
 
-def _draw_correlation(axes: Axes, matrix: Array) -> Any:
-    size = len(matrix)
-    shown = np.where(np.eye(size, dtype=bool), np.nan, matrix)  # its ones say nothing
+def _split(figure: Any, rows: int, columns: int, **ratios: tuple[float, ...]) -> Any:
+    return figure.subfigures(rows, columns, **ratios)
+
+
+def _draw_correlation(axes: Axes, matrix: Array, exact: Array) -> Any:
+    """`matrix`, without its diagonal of ones, in colours that reach to the largest of `exact`."""
+    off_diagonal = ~np.eye(len(matrix), dtype=bool)
+    largest = np.abs(exact[off_diagonal]).max()
     axes.set_facecolor(NOTHING)
-    ticks = range(0, size, 3)
-    axes.set_xticks(ticks, [str(tick + 1) for tick in ticks], fontsize=8)
-    axes.set_yticks(ticks, [str(tick + 1) for tick in ticks], fontsize=8)
-    return axes.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
-
-
-def _write_values(axes: Axes, matrix: Array) -> None:
-    for row, column in np.argwhere((np.abs(matrix) >= 0.25) & (np.abs(matrix) < 1)):
-        value = matrix[row, column]
-        text = f"{value:.1f}".replace("-", "−").replace("0.", ".")
-        colour = "white" if abs(value) > 0.6 else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
+    ticks = np.arange(0, len(matrix), 3)
+    axes.set_xticks(ticks, ticks + 1, fontsize=8)
+    axes.set_yticks(ticks, ticks + 1, fontsize=8)
+    shown = np.where(off_diagonal, matrix, np.nan)
+    return axes.imshow(shown, cmap="PuOr", vmin=-largest, vmax=largest)
 
 
 def _draw_parts(figure: Any, digits: Digits, generative: LinearGaussian) -> None:
@@ -167,41 +167,46 @@ def _draw_parts(figure: Any, digits: Digits, generative: LinearGaussian) -> None
     panels = figure.subplots(1, len(parts))
     for number, (axes, part) in enumerate(zip(panels, parts, strict=True), start=1):
         _bare(axes)
-        axes.set_title(str(number), fontsize=8)
+        axes.set_title("part 1" if number == 1 else str(number), fontsize=8)
         image = axes.imshow(part, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    figure.colorbar(image, ax=panels, label="parts\n(grey levels)", aspect=6)
+    figure.colorbar(image, ax=panels, label="grey levels", aspect=6)
 
 
 def inpainting_figure(digits: Digits, generative: LinearGaussian, fits: Sequence[Fitted]) -> Figure:
-    """Hidden regions filled in: mean and standard deviation, exact and by each NumPyro guide."""
+    """Hidden blocks filled in: mean and standard deviation, exact and by each NumPyro guide."""
     posteriors = {"exact": generative.posterior(digits.x)}
     posteriors |= {guide: _find(fits, guide, "numpyro").posterior for guide in GUIDES}
     means = [generative.reconstruct(q)[0] for q in posteriors.values()]
     sds = [fill_in_sd(generative, q) for q in posteriors.values()]
     items = shown_items(digits)
     largest = max(sd[items][digits.hidden[items]].max() for sd in sds)
-    figure = _figure(13, 8.4)
-    filled_side, sd_side = figure.subfigures(1, 2, width_ratios=(6, 4.1))
-    filled, spread = filled_side.subplots(len(items), 6), sd_side.subplots(len(items), 4)
-    for k, item in enumerate(items):
+    figure = _figure(13, 7.6)
+    panels = figure.subplots(len(items), 11, width_ratios=(1,) * 6 + (0.2,) + (1,) * 4)
+    for row, item in zip(panels, items, strict=True):
         complete, hidden = digits.complete[item], digits.hidden[item]
         values = [complete, np.where(hidden, np.nan, complete)]
         values += [np.where(hidden, mean[item], complete) for mean in means]
-        for axes, value in zip(filled[k], values, strict=True):
+        for axes, value in zip(row[:6], values, strict=True):
             grey = _draw(axes, digits, item, digits.image(value), "gray_r", 16)
-        for axes, sd in zip(spread[k], sds, strict=True):
+        row[6].set_axis_off()
+        for axes, sd in zip(row[7:], sds, strict=True):
             image = digits.image(np.where(hidden, sd[item], np.nan), fill=np.nan)
             heat = _draw(axes, digits, item, image, "viridis", largest)
-    for axes, title in zip(filled[0], ("image", "visible", *posteriors), strict=True):
+    for axes, title in zip(panels[0], ("truth", "visible", *posteriors), strict=False):
         axes.set_title(title, fontsize=10)
-    for axes, (name, posterior) in zip(spread[0], posteriors.items(), strict=True):
+    for axes, (name, posterior) in zip(panels[0, 7:], posteriors.items(), strict=True):
         held = coverage(digits, generative, posterior, digits.complete)
         axes.set_title(f"{name}\n{held:.1%}", fontsize=10)
-    filled_side.colorbar(grey, ax=filled, location="bottom", label="grey level", aspect=60)
-    label = "sd of a hidden pixel without its noise (grey levels)"
-    sd_side.colorbar(heat, ax=spread, location="bottom", label=label, aspect=40)
-    filled_side.suptitle("Hidden block filled in: posterior mean, exact and by each guide")
-    sd_side.suptitle("Its uncertainty; hidden pixels of all images\ninside their 95 % intervals")
+    bar: dict[str, Any] = {"location": "bottom", "aspect": 50, "fraction": 0.04, "pad": 0.02}
+    figure.colorbar(grey, ax=panels[:, :6], label="grey level", **bar)
+    label = "posterior sd without pixel noise (grey levels)"
+    figure.colorbar(heat, ax=panels[:, 7:], label=label, **bar)
+    figure.suptitle(
+        "Hidden blocks filled in: posterior mean (left) and its uncertainty (right), with the share "
+        "of all hidden pixels\ninside their 95 % intervals (pixel noise included; over all "
+        f"{len(digits.x):,} images; the guides are NumPyro's)",
+        fontsize=11,
+    )
     return figure
 
 

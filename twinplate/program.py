@@ -90,7 +90,9 @@ def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
 
     The loadings of probabilistic PCA (Tipping and Bishop, 1999) for standardised features, missing
     entries at their mean, and as noise what they leave of each feature's variance: the maximum of
-    the likelihood where the residual is isotropic, a good start elsewhere. Raises InputError if K exceeds min(N, D).
+    the likelihood where the residual is isotropic, a good start elsewhere.
+
+    Raises InputError if K exceeds min(N, D).
     """
     x = np.asarray(x, dtype=np.float64)
     limit = min(x.shape)

@@ -50,10 +50,11 @@ def judge(
     Raises ValueError for shapes that differ.
     """
     arrays = [np.asarray(v, dtype=np.float64) for v in (a64, b64, a32, b32)]
+    second = None if perturbed is None else np.asarray(perturbed, dtype=np.float64)
     if len({v.shape for v in arrays}) > 1:
         raise ValueError(f"shapes differ: {[v.shape for v in arrays]}; expected four equal shapes")
     with np.errstate(invalid="ignore", over="ignore"):
-        return _judge(*arrays, None if perturbed is None else np.asarray(perturbed, np.float64))
+        return _judge(arrays[0], arrays[1], arrays[2], arrays[3], second)
 
 
 def _judge(
