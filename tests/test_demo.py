@@ -22,6 +22,8 @@ from twinplate.digits import BLOCK, PARTS, SIDE, cosines, dictionary, load_digit
 from twinplate.plots import missed_by_step, shown_items
 from twinplate.seeds import batch_indices
 
+pytestmark = pytest.mark.xdist_group("demo")  # one worker: the small demo runs once
+
 PICTURES = ("correlation.png", "elbo.png", "inpainting.png")
 PAIRS = [(g, b) for g in ("diagonal", "event", "auxiliary") for b in ("pyro", "numpyro")]
 
