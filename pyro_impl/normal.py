@@ -20,12 +20,12 @@ from torch.distributions.utils import _standard_normal
 class _RemembersNoise:
     """Keeps the last draw with its noise; `_noise_of(value)` is that noise if `value` is that draw."""
 
-    _draw: tuple[Tensor, int, Tensor] | None = None
+    _draw: tuple[Tensor, tuple[int, ...], Tensor] | None = None
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """The draw that belongs to `noise` (..., `noise_size`), differentiable in the parameters."""
         value = self._push_forward(noise)  # type: ignore[attr-defined]
-        self._draw = value, value._version, noise
+        self._draw = value, self._versions(value), noise
         return value
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
@@ -34,10 +34,18 @@ class _RemembersNoise:
         return self.from_noise(_standard_normal(shape, loc.dtype, loc.device))
 
     def _noise_of(self, value: Tensor) -> Tensor | None:
-        # The version counter notices a draw that was changed in place after it was drawn.
-        if self._draw and value is self._draw[0] and value._version == self._draw[1]:
-            return self._draw[2]
-        return None
+        if not self._draw or value is not self._draw[0] or self._versions(value) != self._draw[1]:
+            return None
+        # A draw made without gradients is a constant; its density is not that of the noise's path.
+        scored = any(p.requires_grad for p in self._arguments)  # type: ignore[attr-defined]
+        if torch.is_grad_enabled() and scored and not value.requires_grad:
+            return None
+        return self._draw[2]
+
+    def _versions(self, value: Tensor) -> tuple[int, ...]:
+        # Counters that notice a draw or a parameter changed in place; inference tensors have none.
+        tensors = (value, *self._arguments)  # type: ignore[attr-defined]
+        return tuple(0 if t.is_inference() else t._version for t in tensors)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         # Pyro's plates always expand; a distribution that remembers must stay itself.
@@ -56,6 +64,10 @@ class MultivariateNormal(_RemembersNoise, dist.MultivariateNormal):
     def noise_size(self) -> int:
         """Numbers of noise per draw: K."""
         return self.event_shape[0]
+
+    @property
+    def _arguments(self) -> tuple[Tensor, ...]:
+        return self.loc, self._unbroadcasted_scale_tril
 
     def _push_forward(self, noise: Tensor) -> Tensor:
         return self.loc + (self._unbroadcasted_scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
@@ -84,6 +96,10 @@ class LowRankMultivariateNormal(_RemembersNoise, dist.LowRankMultivariateNormal)
     def noise_size(self) -> int:
         """Numbers of noise per draw: K + R."""
         return self.event_shape[0] + self._unbroadcasted_cov_factor.shape[-1]
+
+    @property
+    def _arguments(self) -> tuple[Tensor, ...]:
+        return self.loc, self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag
 
     def _push_forward(self, noise: Tensor) -> Tensor:
         diagonal, factor = noise.split(self._sizes, -1)
