@@ -45,7 +45,7 @@ class Steps:
 
 
 FULL = Steps(fit=3000, matched=200)
-QUICK = Steps(fit=600, matched=50)
+QUICK = Steps(fit=500, matched=50)
 
 
 def run_demo(out: Path, quick: bool) -> None:
