@@ -118,8 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append(measure(problem, RECIPES[name], backend, options))
             console.print(f"{name} {backend} {np.round(rows[-1]['missed'], 4).tolist()}")
             write_json(options.json, {"facts": known, "rows": rows})
-    columns = ["data, guide, encoder", "backend", "best diagonal misses", "guide misses: median"]
-    columns += ["worst", "beyond its family: median", "worst", "target met"]
+    columns = ["data, guide, encoder", "backend", "best diagonal", "median", "worst"]
+    columns += ["beyond family: median", "worst", "met"]
     print_table("KL(q ‖ exact posterior), nats per item", columns, [cells(row) for row in rows])
     console.print(
         f"Targets, worst seed. Full data: beyond its family ≤ {BOUND}. "

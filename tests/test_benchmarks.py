@@ -192,6 +192,14 @@ def test_an_overflow_is_counted(backend):
     assert outcome.diverged and not outcome.finite
 
 
+def test_a_loss_that_is_not_finite_counts_though_the_parameters_are(monkeypatch):
+    problem, fit = make_problem(SIZE), Recipe().fit("pyro", make_problem(SIZE), tiny_training())
+    monkeypatch.setattr(Recipe, "fit", lambda *_: fit)
+    assert not divergence.start(Recipe(), "pyro", problem, tiny_training()).diverged
+    fit.losses[1] = np.inf
+    assert divergence.start(Recipe(), "pyro", problem, tiny_training()).diverged
+
+
 def test_divergence_counts_and_takes_up_where_it_stopped(tmp_path, monkeypatch):
     path = tmp_path / "divergence.json"
     few = ["--starts=2", "--steps=3", "--recipes=shipped", "--schedules=constant"]

@@ -26,6 +26,10 @@ PROGRAMS = {
 }
 
 
+pyro_only = pytest.mark.parametrize("twin", ["pyro"], indirect=True)
+jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+
+
 def config(**changes):
     """Small, in double precision, on the CPU."""
     return TrainingConfig(
@@ -97,6 +101,52 @@ def test_particles_one_after_the_other_or_all_at_once(twin, problem, name):
     np.testing.assert_allclose(fits[0].losses, fits[1].losses, rtol=1e-12)
     for n, values in fits[0].params.items():
         np.testing.assert_allclose(values, fits[1].params[n], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "simulated"])
+@pytest.mark.parametrize("matched", [False, True])
+def test_every_step_has_its_own_noise(twin, problem, monkeypatch, objective, matched):
+    """One item and a learning rate of next to nothing: only the noise can make the losses differ."""
+    monkeypatch.setattr("twinplate.training.CHUNK", 3)
+    x, program, _ = problem(1)
+    training = config(steps=9, batch_size=1, learning_rate=1e-30, objective=objective)
+    losses = twin.impl.fit(x, program, training, matched=matched).losses
+    assert len(np.unique(losses)) == 9
+
+
+@pytest.mark.parametrize(("vectorize", "calls"), [(True, 1), (False, 3)])
+@pyro_only
+def test_pyro_calls_the_guide_once_for_all_particles_or_once_for_each(
+    twin, problem, monkeypatch, vectorize, calls
+):
+    """The two modes agree in value, so only the calls (in memory: one particle at a time) tell."""
+    x, program, params = problem(5)
+    called, guides = [], twin.module("pairs").GUIDES
+    original = guides["auxiliary"]
+
+    def counted(*args, **kwargs):
+        called.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setitem(guides, "auxiliary", counted)
+    noise = base_noise(0, 0, noise_shapes(program.config, 5), 3)
+    training = config(particles=3, vectorize_particles=vectorize)
+    twin.loss(program, params, training, 5, x, noise=noise)
+    assert len(called) == calls
+
+
+@pytest.mark.parametrize("vectorize", [True, False])
+@jax_only
+def test_jax_loops_over_particles_only_when_told(twin, problem, vectorize):
+    x, program, params = problem(5)
+    noise = base_noise(0, 0, noise_shapes(program.config, 5), 3)
+    training = config(particles=3, vectorize_particles=vectorize)
+    pair = twin.impl.build(program, params, twin.jax.numpy.float64)
+    losses = twin.module("objectives").make_loss(pair, training, 5)
+    given = {name: twin.array(values) for name, values in noise.items()}
+    key = twin.jax.random.key(0)
+    program_text = str(twin.jax.make_jaxpr(losses)(pair.params, key, twin.array(x), None, given))
+    assert ("scan[" in program_text) == (not vectorize)
 
 
 @pytest.mark.parametrize("matched", [False, True])
@@ -389,6 +439,7 @@ def test_arguments_are_not_written_to(twin, problem):
 def test_the_callers_world_is_as_it_was(twin, problem, fails):
     """Random generators, Pyro's parameter store and validation, JAX's precision: after an error too."""
     x, program, _ = problem(N, learned=ALL)
+    twin.framework.set_rng_seed(99) if twin.name == "pyro" else np.random.seed(99)
     before = world(twin)
 
     def stop(*_):

@@ -310,6 +310,19 @@ def test_a_draw_made_without_gradients_is_a_constant(twin, family):
 
 @pyro_only
 @families
+def test_where_no_gradient_is_wanted_it_remembers(twin, no_solve, family):
+    """Evaluating a fitted guide: parameters that require gradients, under `no_grad`."""
+    parameters = numbers(family, batch=(5,))
+    with twin.torch.no_grad():
+        ours = make(twin.impl, [p.requires_grad_() for p in natives(twin, parameters)])
+        value = ours.rsample()
+        log_prob = ours.log_prob(value)
+    expected = scipy_log_prob(parameters, value.numpy())
+    np.testing.assert_allclose(log_prob.numpy(), expected, rtol=1e-11)
+
+
+@pyro_only
+@families
 def test_it_works_in_inference_mode(twin, no_solve, family):
     """Where tensors have no version counter."""
     parameters = numbers(family, batch=(5,))

@@ -62,6 +62,13 @@ def test_what_comes_back_is_a_copy(twin, problem):
         np.testing.assert_array_equal(back[name], values)
 
 
+def test_numbers_taken_out_of_a_framework_are_ones_own(twin):
+    values = twin.array(np.ones(3))
+    taken = twin.module("params").to_numpy(values)
+    taken[0] = 5.0
+    np.testing.assert_array_equal(twin.numpy(values), np.ones(3))
+
+
 def test_any_memory_layout_will_do(twin, problem):
     _, program, params = problem(learned=("loadings",))
     turned = {name: np.asfortranarray(values) for name, values in params.items()}
