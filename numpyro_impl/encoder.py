@@ -15,7 +15,7 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from twinplate.program import Program, output_size
+from twinplate.program import UNIT_SHIFT, Program, output_size
 from twinplate.shapes import check_items
 
 
@@ -38,7 +38,7 @@ class Encoded(NamedTuple):
 class Encoder(nnx.Module):
     """Two hidden layers, and a linear skip from the features to loc; missing entries are zeros plus a mask.
 
-    The skip leaves the scales alone: exp of something linear in a feature overflows on an outlier.
+    The skip leaves the scales alone: linear in a feature, they would run away on an outlier.
     """
 
     def __init__(self, program: Program) -> None:
@@ -78,26 +78,26 @@ class Encoder(nnx.Module):
         if covariance == "full":
             return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)
         if covariance == "diagonal":
-            return Encoded(loc, scale=jnp.exp(flat[:, :k]), **amplitude)
+            return Encoded(loc, scale=positive(flat[:, :k]), **amplitude)
         scale, factor = self.low_rank(flat)
         return Encoded(loc, scale=scale, factor=factor, **amplitude)
 
     def low_rank(self, flat: Array) -> tuple[Array, Array]:
         """Scale (B, K) and factor (B, K, R) from the first K + K·R columns."""
         k, rank = self.program.config.num_components, self.program.config.rank
-        return jnp.exp(flat[:, :k]), flat[:, k : k + k * rank].reshape(-1, k, rank)
+        return positive(flat[:, :k]), flat[:, k : k + k * rank].reshape(-1, k, rank)
 
     def amplitude(self, flat: Array) -> dict[str, Array]:
         """Loc and scale of log amplitude, from the last two columns; empty without an amplitude."""
         if self.program.config.amplitude_scale is None:
             return {}
-        return {"amplitude_loc": flat[:, -2], "amplitude_scale": jnp.exp(flat[:, -1])}
+        return {"amplitude_loc": flat[:, -2], "amplitude_scale": positive(flat[:, -1])}
 
 
 class ExpertsEncoder(Encoder):
     """A product of Gaussian experts: feature d, where observed, adds v_d v_dᵀ to the precision.
 
-    precision = diag(exp(c)) + Σ_d observed_d v_d v_dᵀ and precision × mean = h, with h linear in the
+    precision = diag(positive(c)) + Σ_d observed_d v_d v_dᵀ and precision × mean = h, with h linear in the
     features and the missing indicator; the perceptron corrects both h and c per item. The covariance
     family takes what it can express: all of the inverse, or the conditional scales precision_ii^-½
     (the optimum of the diagonal family), or a perceptron's low-rank factor.
@@ -120,7 +120,7 @@ class ExpertsEncoder(Encoder):
         experts = self.experts[...]
         outer = (experts[:, :, None] * experts[:, None, :]).reshape(-1, k * k)
         precision = ((1 - missing) @ outer).reshape(-1, k, k) + diagonal_matrix(
-            jnp.exp(flat[:, k : 2 * k])
+            positive(flat[:, k : 2 * k])
         )
         scale_tril = scale_tril_of_precision(precision)
         loc = (scale_tril @ (scale_tril.mT @ natural[:, :, None]))[..., 0]
@@ -135,10 +135,15 @@ class ExpertsEncoder(Encoder):
 
 
 def fill_tril(flat: Array, size: int) -> Array:
-    """Lower triangle (..., K, K): exp of the first K numbers on the diagonal, the rest row by row."""
+    """Lower triangle (..., K, K): the first K numbers, made positive, on the diagonal; then row by row."""
     rows, columns = jnp.tril_indices(size, -1)
-    tril = diagonal_matrix(jnp.exp(flat[..., :size]))
+    tril = diagonal_matrix(positive(flat[..., :size]))
     return tril.at[..., rows, columns].set(flat[..., size : size + len(rows)])
+
+
+def positive(numbers: Array) -> Array:
+    """softplus(numbers + UNIT_SHIFT), 1 at 0."""
+    return jax.nn.softplus(numbers + UNIT_SHIFT)
 
 
 def scale_tril_of_precision(precision: Array) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from twinplate.program import Program, output_size
+from twinplate.program import UNIT_SHIFT, Program, output_size
 from twinplate.shapes import check_items
 
 
@@ -36,7 +36,7 @@ class Encoded:
 class Encoder(nn.Module):
     """Two hidden layers, and a linear skip from the features to loc; missing entries are zeros plus a mask.
 
-    The skip leaves the scales alone: exp of something linear in a feature overflows on an outlier.
+    The skip leaves the scales alone: linear in a feature, they would run away on an outlier.
     """
 
     center: Tensor
@@ -77,26 +77,26 @@ class Encoder(nn.Module):
         if covariance == "full":
             return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)
         if covariance == "diagonal":
-            return Encoded(loc, scale=flat[:, :k].exp(), **amplitude)
+            return Encoded(loc, scale=positive(flat[:, :k]), **amplitude)
         scale, factor = self.low_rank(flat)
         return Encoded(loc, scale=scale, factor=factor, **amplitude)
 
     def low_rank(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Scale (B, K) and factor (B, K, R) from the first K + K·R columns."""
         k, rank = self.config.num_components, self.config.rank
-        return flat[:, :k].exp(), flat[:, k : k + k * rank].unflatten(-1, (k, rank))
+        return positive(flat[:, :k]), flat[:, k : k + k * rank].unflatten(-1, (k, rank))
 
     def amplitude(self, flat: Tensor) -> dict[str, Tensor]:
         """Loc and scale of log amplitude, from the last two columns; empty without an amplitude."""
         if self.config.amplitude_scale is None:
             return {}
-        return {"amplitude_loc": flat[:, -2], "amplitude_scale": flat[:, -1].exp()}
+        return {"amplitude_loc": flat[:, -2], "amplitude_scale": positive(flat[:, -1])}
 
 
 class ExpertsEncoder(Encoder):
     """A product of Gaussian experts: feature d, where observed, adds v_d v_dᵀ to the precision.
 
-    precision = diag(exp(c)) + Σ_d observed_d v_d v_dᵀ and precision × mean = h, with h linear in the
+    precision = diag(positive(c)) + Σ_d observed_d v_d v_dᵀ and precision × mean = h, with h linear in the
     features and the missing indicator; the perceptron corrects both h and c per item. The covariance
     family takes what it can express: all of the inverse, or the conditional scales precision_ii^-½
     (the optimum of the diagonal family), or a perceptron's low-rank factor.
@@ -117,9 +117,9 @@ class ExpertsEncoder(Encoder):
         k, covariance = self.config.num_components, self.config.covariance
         natural = flat[:, :k] + self.skip(torch.cat([features, missing], -1))
         outer = (self.experts[:, :, None] * self.experts[:, None, :]).flatten(1)
-        precision = ((1 - missing) @ outer).unflatten(-1, (k, k)) + flat[
-            :, k : 2 * k
-        ].exp().diag_embed()
+        precision = ((1 - missing) @ outer).unflatten(-1, (k, k)) + positive(
+            flat[:, k : 2 * k]
+        ).diag_embed()
         scale_tril = scale_tril_of_precision(precision)
         loc = (scale_tril @ (scale_tril.mT @ natural[:, :, None])).squeeze(-1)
         amplitude = self.amplitude(flat)
@@ -132,11 +132,16 @@ class ExpertsEncoder(Encoder):
 
 
 def fill_tril(flat: Tensor, size: int) -> Tensor:
-    """Lower triangle (..., K, K): exp of the first K numbers on the diagonal, the rest row by row."""
+    """Lower triangle (..., K, K): the first K numbers, made positive, on the diagonal; then row by row."""
     rows, columns = torch.tril_indices(size, size, -1, device=flat.device)
-    tril = flat[..., :size].exp().diag_embed()
+    tril = positive(flat[..., :size]).diag_embed()
     tril[..., rows, columns] = flat[..., size : size + len(rows)]
     return tril
+
+
+def positive(numbers: Tensor) -> Tensor:
+    """softplus(numbers + UNIT_SHIFT), 1 at 0; by logaddexp, as torch's own is linear above 20."""
+    return torch.logaddexp(numbers + UNIT_SHIFT, numbers.new_zeros(()))
 
 
 def scale_tril_of_precision(precision: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import itertools
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
@@ -17,6 +18,7 @@ from twinplate.program import (
     initial_params,
     make_program,
     noise_shapes,
+    number_of,
     principal_start,
     prior_noise_shapes,
 )
@@ -121,19 +123,26 @@ def test_first_experts():
 
 @pytest.mark.parametrize("encoder", ["mlp", "experts"])
 @pytest.mark.parametrize("amplitude_scale", [None, 0.5])
-def test_only_the_low_rank_factor_starts_with_a_bias(encoder, amplitude_scale):
-    """It stands last (K·R = 6 numbers), before the two of the amplitude."""
+def test_only_the_low_rank_factor_and_the_amplitude_start_with_a_bias(encoder, amplitude_scale):
+    """The factor stands last (K·R = 6 numbers), before the two of the amplitude, which is its prior."""
     options = {"encoder": encoder, "amplitude_scale": amplitude_scale}
     bias = initial_params(make(covariance="low-rank", **options), 0)["encoder.out.bias"]
     if amplitude_scale is not None:
-        assert not bias[-2:].any()
+        assert bias[-2] == 0
+        assert np.log1p((np.e - 1) * np.exp(bias[-1])) == pytest.approx(amplitude_scale, rel=1e-14)
         bias = bias[:-2]
     assert not bias[:-6].any()
     assert np.all(bias[-6:] != 0) and np.abs(bias[-6:]).max() < 0.5
     for covariance in ("full", "diagonal"):
-        assert not initial_params(make(covariance=covariance, **options), 0)[
-            "encoder.out.bias"
-        ].any()
+        bias = initial_params(make(covariance=covariance, **options), 0)["encoder.out.bias"]
+        assert not bias[: len(bias) - 2 * (amplitude_scale is not None)].any()
+
+
+@pytest.mark.parametrize("value", [1e-30, 1e-6, 0.3, 1.0, 20.0, 1e6])
+def test_number_of_is_the_inverse_of_what_makes_positive(value):
+    number = mpmath.mpf(float(number_of(value)))
+    found = mpmath.log1p((mpmath.e - 1) * mpmath.exp(number))
+    assert float(found) == pytest.approx(value, rel=1e-13)
 
 
 def test_first_values_belong_to_the_seed():

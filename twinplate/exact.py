@@ -6,7 +6,7 @@ import numpy as np
 
 from twinplate.errors import InputError
 from twinplate.linear_gaussian import Array, LinearGaussian
-from twinplate.program import Params, Program, initial_params
+from twinplate.program import Params, Program, initial_params, number_of
 
 
 def closed_form_params(program: Program) -> Params:
@@ -42,7 +42,7 @@ def _experts(program: Program, params: Params) -> Params:
     at_center = (program.center - g.intercept)[:, None] * weights
     bias = params["encoder.out.bias"]
     bias[:k] = g.loc / g.scale**2 + at_center.sum(axis=0)
-    bias[k : 2 * k] = -2 * np.log(g.scale)
+    bias[k : 2 * k] = number_of(g.scale**-2)
     features = (program.spread[:, None] * weights).T
     return {
         "encoder.out.bias": bias,
@@ -65,10 +65,10 @@ def _linear(program: Program, params: Params) -> Params:
 
 def _scale_numbers(g: LinearGaussian, family: str, covariance: Array, center: Array) -> Array:
     if family == "diagonal":
-        return np.log(np.diagonal(g.best_diagonal(center).scale_tril[0]))
+        return number_of(np.diagonal(g.best_diagonal(center).scale_tril[0]))
     if family == "full":
         tril = np.linalg.cholesky(covariance)
-        return np.concatenate([np.log(np.diagonal(tril)), tril[np.tril_indices(len(tril), -1)]])
+        return np.concatenate([number_of(np.diagonal(tril)), tril[np.tril_indices(len(tril), -1)]])
     half = 0.5 * np.linalg.eigvalsh(covariance)[0]
     factor = np.linalg.cholesky(covariance - half * np.eye(len(covariance)))
-    return np.concatenate([np.full(len(factor), 0.5 * np.log(half)), factor.ravel()])
+    return np.concatenate([np.full(len(factor), number_of(np.sqrt(half))), factor.ravel()])

@@ -31,6 +31,7 @@ from twinplate.seeds import generator
 Array = npt.NDArray[np.float64]
 Params = dict[str, Array]
 
+UNIT_SHIFT = float(np.log(np.e - 1))  # softplus(UNIT_SHIFT) is 1
 NOISE_FLOOR = 0.01  # of a feature's spread; keeps the likelihood bounded
 
 
@@ -120,10 +121,13 @@ def _units(x: Array) -> tuple[Array, Array]:
 def output_size(config: ProgramConfig) -> int:
     """Numbers per item that the encoder's perceptron puts out (O).
 
-    The mlp encoder puts out loc (K) and the scale's numbers: full K (K + 1) / 2 (log diagonal, then
-    the strict lower triangle row by row), diagonal K (log), low-rank K (log) + K·R. The experts
-    encoder puts out precision × mean (K) and log precision (K), and for a low rank again K + K·R.
-    An amplitude adds two: loc and log scale of its logarithm.
+    The mlp encoder puts out loc (K) and the scale's numbers: full K (K + 1) / 2 (diagonal, then the
+    strict lower triangle row by row), diagonal K, low-rank K + K·R. The experts encoder puts out
+    precision × mean (K) and precision (K), and for a low rank again K + K·R. An amplitude adds two:
+    loc and scale of its logarithm.
+
+    What must be positive is softplus(number + UNIT_SHIFT), which is 1 at 0. It grows linearly: an
+    exponential overflows in single precision when a large step meets an outlying item.
     """
     k = config.num_components
     scale = {"full": k * (k + 1) // 2, "diagonal": k, "low-rank": k + k * config.rank}
@@ -161,6 +165,9 @@ def initial_params(program: Program, seed: int) -> Params:
         end = out - (0 if config.amplitude_scale is None else 2)
         rng = generator(seed, "initial", "factor")
         params["encoder.out.bias"][end - size : end] = 0.1 * rng.standard_normal(size)
+    if config.amplitude_scale is not None:
+        # The guide of the amplitude starts at its prior: wider, exp(noise) makes the first steps wild.
+        params["encoder.out.bias"][-1] = number_of(config.amplitude_scale)
     if config.encoder == "experts":
         params["encoder.skip.weight"] = np.zeros((k, 2 * d))
         rng = generator(seed, "initial", "experts")
@@ -168,6 +175,12 @@ def initial_params(program: Program, seed: int) -> Params:
     else:
         params["encoder.skip.weight"] = np.zeros((k, d))
     return {**params, **_raw_generative(program)}
+
+
+def number_of(positive: npt.ArrayLike) -> Array:
+    """The number that an encoder puts out for a positive value: inverse of softplus(· + UNIT_SHIFT)."""
+    values = np.asarray(positive, dtype=np.float64)
+    return values + np.log(-np.expm1(-values)) - UNIT_SHIFT
 
 
 def check_params(program: Program, params: Params) -> None:
