@@ -53,7 +53,7 @@ def test_two_precisions_see_a_relative_error(size: float) -> None:
     for run in runs[1], runs[3]:
         run["model x density"] = run["model x density"] * (1 + size)
     opinion = flat(perturbed(CASE))
-    seen = {p for p in runs[0] if judge(*(r[p] for r in runs), opinion[p]).verdict != "same"}
+    seen = {p for p in runs[0] if judge(*(r[p] for r in runs), [opinion[p]]).verdict != "same"}
     assert seen == {"model x density"}
 
 

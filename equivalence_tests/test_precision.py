@@ -53,7 +53,7 @@ def test_twins_agree_at_two_precisions(case: Case) -> None:
     assert all(run.keys() == runs[0].keys() for run in runs)
     second_opinion = flat(perturbed(case))
     for place in runs[0]:
-        judgement = judge(*(run[place] for run in runs), perturbed=second_opinion[place])
+        judgement = judge(*(run[place] for run in runs), a_perturbed=[second_opinion[place]])
         assert judgement.verdict == "same", f"{place}: {judgement.ratio.max():.3g} of the noise"
 
 

@@ -18,7 +18,7 @@ X = np.random.default_rng(0).normal(size=500)
 def verdict(first, second, x=X) -> str:  # type: ignore[no-untyped-def]
     (a64, a32), (b64, b32) = in_both(first, x), in_both(second, x)
     signs = np.random.default_rng(1).choice([-1.0, 1.0], x.shape)
-    return judge(a64, b64, a32, b32, first(x * (1 + PERTURBATION * signs))).verdict
+    return judge(a64, b64, a32, b32, [first(x * (1 + PERTURBATION * signs))]).verdict
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_one_huge_entry_excuses_no_other() -> None:
 
 def test_infinities_must_match() -> None:
     nan = np.array([np.nan, 1.0])
-    assert judge(nan, nan, nan, nan, nan).verdict == "same"
-    assert judge(nan, np.ones(2), nan, np.ones(2), nan).verdict == "differs"
+    assert judge(nan, nan, nan, nan, [nan]).verdict == "same"
+    assert judge(nan, np.ones(2), nan, np.ones(2), [nan]).verdict == "differs"
 
 
 def test_a_chaotic_map_is_undecided() -> None:

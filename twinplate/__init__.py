@@ -3,13 +3,24 @@
 Nothing here imports torch or JAX; `twinplate.backends` finds an implementation when one is asked for.
 """
 
+from twinplate.case import Case, assert_same, verify
+from twinplate.compare import Report, compare
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.linear_gaussian import Gaussian, LinearGaussian
+from twinplate.findings import Finding
 from twinplate.program import Program, initial_params, make_program
+from twinplate.record import Record
 from twinplate.training import Fit, TrainingState
 
 __all__ = [
+    "Case",
+    "Finding",
+    "Record",
+    "Report",
+    "assert_same",
+    "compare",
+    "verify",
     "Fit",
     "Gaussian",
     "InputError",

@@ -1,37 +1,52 @@
 """Is this number the same in both programs? A rule without a tolerance to choose.
 
 Rounding shrinks when the precision doubles; a mistake does not. A difference between two programs in
-double precision is measured against the single-precision noise of that very number, and, where single
-precision says nothing, against the effect of a tiny change of the inputs.
+double precision is measured against the noise of that very number, which two kinds of runs show: what
+single precision makes of it, and how it responds to inputs changed in the thirteenth digit. See
+docs/verdict.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[np.float64]
+
 FLOAT32_EPS = 2.0**-23
-NOISE_FLOOR = 64 * FLOAT32_EPS  # of max(1, |value|)
-NOISE_CEILING = 2.0**-10  # above it single precision says nothing
+NOISE_FLOOR = 64 * FLOAT32_EPS  # of the number itself
+SILENT = 2.0**-10  # single-precision noise above this share of max(1, |number|) says nothing
 SAME = 2.0**-14  # a difference below this share of the noise is rounding
-PERTURBATION = 2.0**-40  # relative change of the inputs for the second opinion
-PERTURBATION_GAIN = 2.0**17
-ILL_CONDITIONED = 0.01
+PERTURBATION = 2.0**-40  # relative change of the inputs
+PERTURBATION_GAIN = (
+    2.0**14
+)  # the response times this is noise: a difference below the response is rounding
+ILL_CONDITIONED = (
+    2.0**-10
+)  # a response above this share of max(1, |number|) leaves nothing to judge
+CAST = 2.0**-50  # a number that responds less than this to its inputs was rounded on the way
+
+CODES = ("same", "undecided", "differs")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """For each number: 0 same, 1 undecided, 2 differs; and the difference over its noise."""
+    """For each number: 0 same, 1 undecided, 2 differs; and the difference over its noise.
+
+    cast: where neither program could be raised to double precision.
+    """
 
     codes: npt.NDArray[np.int64]
-    ratio: npt.NDArray[np.float64]
+    ratio: Array
+    cast: npt.NDArray[np.bool_]
 
     @property
     def verdict(self) -> str:
         """The worst of all numbers: "same", "undecided" or "differs"."""
-        return ("same", "undecided", "differs")[int(self.codes.max(initial=0))]
+        return CODES[int(self.codes.max(initial=0))]
 
 
 def judge(
@@ -39,45 +54,66 @@ def judge(
     b64: npt.ArrayLike,
     a32: npt.ArrayLike,
     b32: npt.ArrayLike,
-    perturbed: npt.ArrayLike | None = None,
+    a_perturbed: Sequence[npt.ArrayLike] = (),
+    b_perturbed: Sequence[npt.ArrayLike] = (),
 ) -> Judgement:
     """Judge arrays of equal shape, element by element.
 
     a64, b64: the two programs in double precision.  a32, b32: in single precision.
-    perturbed: the first program in double precision with its inputs changed by a relative 2⁻⁴⁰;
-        without it, numbers that need the second opinion are undecided.
+    a_perturbed, b_perturbed: in double precision with inputs changed by a relative 2⁻⁴⁰, once for each
+        array. Without the first program's, numbers that need them are undecided.
 
     Raises ValueError for shapes that differ.
     """
-    arrays = [np.asarray(v, dtype=np.float64) for v in (a64, b64, a32, b32)]
-    second = None if perturbed is None else np.asarray(perturbed, dtype=np.float64)
-    if len({v.shape for v in arrays}) > 1:
-        raise ValueError(f"shapes differ: {[v.shape for v in arrays]}; expected four equal shapes")
+    given = (a64, b64, a32, b32, *a_perturbed, *b_perturbed)
+    arrays = [np.asarray(values, dtype=np.float64) for values in given]
+    if len({values.shape for values in arrays}) > 1:
+        raise ValueError(f"shapes differ: {[v.shape for v in arrays]}; expected equal shapes")
+    a, b, a_single, b_single = arrays[:4]
     with np.errstate(invalid="ignore", over="ignore"):
-        return _judge(arrays[0], arrays[1], arrays[2], arrays[3], second)
+        responses = (
+            _response(a, arrays[4 : 4 + len(a_perturbed)], np.inf),
+            _response(b, arrays[4 + len(a_perturbed) :], 0.0),
+        )
+        return _judge(a, b, _single_noise(a, b, a_single, b_single), *responses)
 
 
-def _judge(
-    a64: npt.NDArray[np.float64],
-    b64: npt.NDArray[np.float64],
-    a32: npt.NDArray[np.float64],
-    b32: npt.NDArray[np.float64],
-    perturbed: npt.NDArray[np.float64] | None,
-) -> Judgement:
-    equal = (a64 == b64) | (np.isnan(a64) & np.isnan(b64))
-    finite = np.isfinite(a64) & np.isfinite(b64)
-    difference = np.where(equal, 0.0, np.abs(a64 - b64))
-    size = np.maximum(1.0, np.maximum(np.abs(a64), np.abs(b64)))
-    noise = np.max([np.abs(a32 - a64), np.abs(b32 - b64), np.abs(a32 - b32)], axis=0)
-    noise = np.maximum(noise, NOISE_FLOOR * size)
-    silent = ~(np.isfinite(a32) & np.isfinite(b32) & (noise <= NOISE_CEILING * size))
-    noise = np.where(silent, NOISE_FLOOR * size, noise)
-    same = equal | (~silent & (difference <= SAME * noise))
-    response = np.abs((np.inf if perturbed is None else perturbed) - a64)
-    wide = np.maximum(np.where(silent, 0.0, noise), PERTURBATION_GAIN * response)
-    undecided = ~(response <= ILL_CONDITIONED * size)
-    same_after = same | (~undecided & (difference <= SAME * wide))
-    codes = np.where(same_after, 0, np.where(undecided, 1, 2))
+def _single_noise(a: Array, b: Array, a_single: Array, b_single: Array) -> Array:
+    """What single precision changes, zero where it says nothing."""
+    parts = [np.abs(a_single - a), np.abs(b_single - b), np.abs(a_single - b_single)]
+    noise = np.max(parts, axis=0)
+    loud = noise <= SILENT * _at_least_one(a, b)  # false for NaN too
+    return np.where(loud, noise, 0.0)
+
+
+def _response(values: Array, perturbed: Sequence[Array], unknown: float) -> Array:
+    """Largest change under perturbed inputs; `unknown` without any."""
+    if not perturbed:
+        return np.full(values.shape, unknown)
+    return np.nan_to_num(np.max([np.abs(p - values) for p in perturbed], axis=0), nan=np.inf)
+
+
+def _judge(a: Array, b: Array, single: Array, a_response: Array, b_response: Array) -> Judgement:
+    equal = (a == b) | (np.isnan(a) & np.isnan(b))
+    finite = np.isfinite(a) & np.isfinite(b)
+    difference = np.where(equal, 0.0, np.abs(a - b))
+    size, limit = np.maximum(np.abs(a), np.abs(b)), ILL_CONDITIONED * _at_least_one(a, b)
+    ill = ~(a_response <= limit)
+    # A response of the second program alone may be its mistake: it counts where it is small.
+    response = np.maximum(
+        np.where(ill, 0.0, a_response), np.where(b_response <= limit, b_response, 0.0)
+    )
+    noise = np.maximum(single, NOISE_FLOOR * size)
+    wide = np.maximum(noise, PERTURBATION_GAIN * response)
+    judged = np.where(ill, single, wide)
+    same = equal | (difference <= SAME * judged)
+    unmoved = (a_response <= CAST * size) & (b_response <= CAST * size)
+    cast = finite & ~same & unmoved & (difference <= noise)
+    codes = np.where(same, 0, np.where(ill | cast, 1, 2))
     codes = np.where(finite | equal, codes, 2)
-    ratio = difference / np.maximum(np.where(same, noise, wide), np.finfo(float).tiny)
-    return Judgement(codes, ratio)
+    ratio = difference / np.maximum(judged, np.finfo(float).tiny)
+    return Judgement(codes, np.where(equal, 0.0, ratio), cast)
+
+
+def _at_least_one(a: Array, b: Array) -> Array:
+    return np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))

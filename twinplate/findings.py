@@ -1,0 +1,61 @@
+"""What a comparison finds: differences and notes, each with its place, in the order to look at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STAGES = (
+    "execution",
+    "sites",
+    "plates",
+    "support",
+    "shape",
+    "parameter",
+    "value",
+    "density",
+    "loss",
+    "gradient",
+)
+PROGRAMS = ("model", "guide", "loss")
+LEVELS = ("difference", "undecided", "note")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place where the programs part, or a remark.
+
+    level: "difference", "undecided" (too ill-conditioned to judge) or "note".
+    stage: one of `STAGES`.  program: "model", "guide" or "loss".
+    site: name of a site or parameter in the first program (the second, if only that has it).
+    first, second: what each program has there, in words or numbers.
+    draw: the draw that showed it.
+    """
+
+    level: str
+    stage: str
+    program: str
+    site: str
+    message: str
+    first: str = ""
+    second: str = ""
+    draw: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it is, whichever draw showed it."""
+        return self.stage, self.program, self.site
+
+
+def ordered(findings: list[Finding], sites: dict[tuple[str, str], int]) -> list[Finding]:
+    """Differences first, then by stage, model before guide, execution order; one for each place."""
+    once: dict[tuple[str, str, str], Finding] = {}
+    for finding in findings:
+        kept = once.get(finding.place)
+        if kept is None or LEVELS.index(finding.level) < LEVELS.index(kept.level):
+            once[finding.place] = finding
+
+    def key(f: Finding) -> tuple[int, int, int, int]:
+        position = sites.get((f.program, f.site), len(sites))
+        return (LEVELS.index(f.level), STAGES.index(f.stage), PROGRAMS.index(f.program), position)
+
+    return sorted(once.values(), key=key)

@@ -1,0 +1,209 @@
+"""How one program is recorded like another: its names and layouts for what the other calls otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twinplate.alignment import SiteMatch, align, match_sites, split, stack
+from twinplate.errors import InputError
+from twinplate.evaluation import Plate
+from twinplate.names import Match, Rename, match_parameters
+from twinplate.record import Array, Given, Parameter, Record, Run, Site
+from twinplate.unconstrained import unconstrained
+
+UNCONSTRAINED = "_unconstrained"  # Pyro's AutoNormal samples x_unconstrained and hands it on to x
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Translates what is given to a program from the first one's names, and what it showed back.
+
+    reference, found: a run of the first program and one of this program.
+    """
+
+    reference: Run | None = None
+    found: Run = field(default_factory=Run)
+    parameters: tuple[Match, ...] = ()
+    guide: tuple[SiteMatch, ...] = ()
+    model: tuple[SiteMatch, ...] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The first program's name → this program's, where the two differ."""
+        names = {m.first: m.second for m in self.parameters}
+        for match in (*self.guide, *self.model):
+            names |= dict.fromkeys(match.first, match.second[0])
+        return {first: second for first, second in names.items() if first != second}
+
+    def own(self, given: Given) -> Given:
+        """What is given, in this program's names and layouts."""
+        if self.reference is None:
+            return given
+        matched = {m.second: m.to_second(given.parameters[m.first]) for m in self.parameters
+                   if m.first in given.parameters}  # fmt: skip
+        rest = {
+            name: p.value
+            for name, p in self.found.parameters.items()
+            if name not in matched and p.constraint != "unconstrained"
+        }
+        return Given(self._draws(given.draws), self._indices(given.indices), {**rest, **matched})
+
+    def _draws(self, draws: Mapping[str, Array]) -> dict[str, Array]:
+        own: dict[str, Array] = {}
+        for which in ("model", "guide"):
+            mine, theirs = getattr(self.reference, which), getattr(self.found, which)
+            for match in getattr(self, which):
+                own |= _drawn(match, mine, theirs, draws)
+        return own | self._unconstrained(own)
+
+    def _unconstrained(self, own: Mapping[str, Array]) -> dict[str, Array]:
+        """Draws of the sites that an autoguide samples in unconstrained space."""
+        images = {}
+        for name in self.found.guide:
+            base = name.removesuffix(UNCONSTRAINED)
+            site = self.found.model.get(base)
+            if base != name and base in own and name not in own and site is not None:
+                images[name] = unconstrained(own[base], site.support)
+        return {name: values for name, values in images.items() if values is not None}
+
+    def _indices(self, indices: Mapping[str, Array]) -> dict[str, Array]:
+        """By name, or else for the only plate of the same sizes."""
+        mine, theirs = plates_of(self.reference), plates_of(self.found)
+        own = {}
+        for name, plate in theirs.items():
+            sizes = (plate.size, plate.subsample_size)
+            alike = [n for n, p in mine.items() if (p.size, p.subsample_size) == sizes]
+            source = name if name in indices or len(alike) != 1 else alike[0]
+            if source in indices:
+                own[name] = indices[source]
+        return own
+
+    def translated(self, run: Run) -> Run:
+        """What this program showed, in the first one's names and layouts."""
+        run = dataclasses.replace(run, guide=merge_unconstrained(run.guide))
+        if self.reference is None:
+            return run
+        return dataclasses.replace(
+            run,
+            guide=_renamed_sites(self.guide, self.reference.guide, run.guide),
+            model=_renamed_sites(self.model, self.reference.model, run.model),
+            parameters=self._parameters(run.parameters),
+        )
+
+    def _parameters(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+        by_second = {m.second: m for m in self.parameters}
+        renamed = {}
+        for name, p in parameters.items():
+            match = by_second.get(name, Match(name, name))
+            gradient = None if p.gradient is None else match.to_first(p.gradient)
+            renamed[match.first] = Parameter(p.constraint, match.to_first(p.value), gradient)
+        return renamed
+
+
+def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
+    """The plan for a program that showed `found`; without `like`, nothing is translated.
+
+    Raises InputError for an entry of `rename` that names nothing.
+    """
+    if like is None:
+        return Plan()
+    reference = next(iter(like.runs.values()))
+    found = dataclasses.replace(found, guide=found.guide | merge_unconstrained(found.guide))
+    rename = dict(rename or {})
+    sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
+    learned = {n: p for n, p in reference.parameters.items() if p.constraint != "unconstrained"}
+    known = {*learned, *reference.guide, *reference.model, *plates_of(reference)}
+    for name in rename:
+        if name not in known and reference.failure is None:
+            raise InputError(
+                f"rename has {name!r}, which is no site and no parameter of the first program; it has "
+                f"{', '.join(sorted(known))}"
+            )
+    if found.failure is not None and not found.parameters:
+        rename = {}
+    parameters = match_parameters(learned, found.parameters, rename)
+    return Plan(
+        reference,
+        found,
+        tuple(parameters),
+        tuple(match_sites(reference.guide, merge_unconstrained(found.guide), sites)),
+        tuple(match_sites(reference.model, found.model, sites)),
+    )
+
+
+def plates_of(run: Run | None) -> dict[str, Plate]:
+    """All plates of a run by name."""
+    if run is None:
+        return {}
+    sites = (*run.guide.values(), *run.model.values())
+    return {plate.name: plate for site in sites for plate in site.plates}
+
+
+def merge_unconstrained(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """Join `x_unconstrained` to the `x` it is handed on to: one site with both densities."""
+    merged = dict(sites)
+    for name, site in sites.items():
+        target = sites.get(name.removesuffix(UNCONSTRAINED))
+        if target is None or target is site or target.family != "Delta":
+            continue
+        del merged[name]
+        density = None
+        if site.log_prob is not None and target.log_prob is not None:
+            density = site.log_prob + target.log_prob
+        joined = dataclasses.replace(target, log_prob=density, family=f"transformed {site.family}")
+        merged[name.removesuffix(UNCONSTRAINED)] = joined
+    return merged
+
+
+def _drawn(
+    match: SiteMatch,
+    mine: Mapping[str, Site],
+    theirs: Mapping[str, Site],
+    draws: Mapping[str, Array],
+) -> dict[str, Array]:
+    """Values of the sites of one match, in the second program's layout."""
+    if not all(name in draws for name in match.first):
+        return {}
+    parts = [dataclasses.replace(mine[name], value=draws[name]) for name in match.first]
+    targets = [theirs[name] for name in match.second]
+    if len(targets) > len(parts):
+        parts = split(parts[0], len(targets)) or []
+    elif len(targets) < len(parts):
+        parts = [stack(parts)]
+    own = {}
+    for name, part, target in zip(match.second, parts, targets, strict=False):
+        layout = align(part, target)
+        if layout is not None and part.value is not None:
+            own[name] = layout.to_second(part.value)
+    return own
+
+
+def _renamed_sites(
+    matches: tuple[SiteMatch, ...], mine: Mapping[str, Site], theirs: Mapping[str, Site]
+) -> dict[str, Site]:
+    """Sites under the first program's names, values in its layouts; unmatched ones keep their names."""
+    renamed: dict[str, Site] = {}
+    by_second = {name: match for match in matches for name in match.second}
+    for name, site in theirs.items():
+        match = by_second.get(name)
+        if match is None:
+            renamed[name] = site
+            continue
+        if any(other not in theirs for other in match.second):
+            continue
+        if len(match.second) > 1:
+            sites = [stack([theirs[other] for other in match.second])]
+        else:
+            sites = [site] if len(match.first) == 1 else split(site, len(match.first)) or []
+        for target, part in zip(match.first, sites, strict=False):
+            renamed[target] = _laid_out(mine[target], part)
+    return renamed
+
+
+def _laid_out(first: Site, second: Site) -> Site:
+    layout = align(first, second)
+    if layout is None or layout.is_identity or second.value is None:
+        return second
+    return dataclasses.replace(second, value=layout.to_first(second.value))
