@@ -7,8 +7,8 @@ from twinplate.case import Case, assert_same, verify
 from twinplate.compare import Report, compare
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
-from twinplate.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.findings import Finding
+from twinplate.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.program import Program, initial_params, make_program
 from twinplate.record import Record
 from twinplate.training import Fit, TrainingState
@@ -16,19 +16,19 @@ from twinplate.training import Fit, TrainingState
 __all__ = [
     "Case",
     "Finding",
-    "Record",
-    "Report",
-    "assert_same",
-    "compare",
-    "verify",
     "Fit",
     "Gaussian",
     "InputError",
     "LinearGaussian",
     "Program",
     "ProgramConfig",
+    "Record",
+    "Report",
     "TrainingConfig",
     "TrainingState",
+    "assert_same",
+    "compare",
     "initial_params",
     "make_program",
+    "verify",
 ]

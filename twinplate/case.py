@@ -66,9 +66,7 @@ def verify(
         case = Case(first, second, **arguments)
     params = None if case.params is None else dict(case.params)
     args, kwargs = case.args, dict(case.kwargs)
-    one = record(
-        case.first, args, kwargs, params=params, settings=case.settings, progress=progress
-    )
+    one = record(case.first, args, kwargs, params=params, settings=case.settings, progress=progress)
     two = record(case.second, args, kwargs, like=one, rename=case.rename, progress=progress)
     return compare(one, two)
 

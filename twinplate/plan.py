@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twinplate.alignment import SiteMatch, align, match_sites, split, stack
+from twinplate.autoguides import merge_parameters, merge_sites, split_draws, split_values
 from twinplate.errors import InputError
 from twinplate.evaluation import Plate
 from twinplate.names import Match, Rename, match_parameters
 from twinplate.record import Array, Given, Parameter, Record, Run, Site
-from twinplate.unconstrained import unconstrained
-
-UNCONSTRAINED = "_unconstrained"  # Pyro's AutoNormal samples x_unconstrained and hands it on to x
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,23 @@ class Plan:
 
     def own(self, given: Given) -> Given:
         """What is given, in this program's names and layouts."""
+        found = self.found
         if self.reference is None:
-            return given
-        matched = {m.second: m.to_second(given.parameters[m.first]) for m in self.parameters
-                   if m.first in given.parameters}  # fmt: skip
-        rest = {
-            name: p.value
-            for name, p in self.found.parameters.items()
-            if name not in matched and p.constraint != "unconstrained"
+            return dataclasses.replace(
+                given, parameters=split_values(given.parameters, found.parameters)
+            )
+        matched = {
+            m.second: m.to_second(given.parameters[m.first])
+            for m in self.parameters
+            if m.first in given.parameters
         }
-        return Given(self._draws(given.draws), self._indices(given.indices), {**rest, **matched})
+        parameters = split_values(matched, found.parameters)
+        for name, p in found.parameters.items():
+            if p.constraint != "unconstrained":
+                parameters.setdefault(name, p.value)
+        alike = {name: given.draws[name] for name in found.guide if name in given.draws}
+        draws = split_draws(alike | self._draws(given.draws), found.guide, found.model)
+        return Given(draws, self._indices(given.indices), parameters)
 
     def _draws(self, draws: Mapping[str, Array]) -> dict[str, Array]:
         own: dict[str, Array] = {}
@@ -56,17 +61,7 @@ class Plan:
             mine, theirs = getattr(self.reference, which), getattr(self.found, which)
             for match in getattr(self, which):
                 own |= _drawn(match, mine, theirs, draws)
-        return own | self._unconstrained(own)
-
-    def _unconstrained(self, own: Mapping[str, Array]) -> dict[str, Array]:
-        """Draws of the sites that an autoguide samples in unconstrained space."""
-        images = {}
-        for name in self.found.guide:
-            base = name.removesuffix(UNCONSTRAINED)
-            site = self.found.model.get(base)
-            if base != name and base in own and name not in own and site is not None:
-                images[name] = unconstrained(own[base], site.support)
-        return {name: values for name, values in images.items() if values is not None}
+        return own
 
     def _indices(self, indices: Mapping[str, Array]) -> dict[str, Array]:
         """By name, or else for the only plate of the same sizes."""
@@ -82,7 +77,9 @@ class Plan:
 
     def translated(self, run: Run) -> Run:
         """What this program showed, in the first one's names and layouts."""
-        run = dataclasses.replace(run, guide=merge_unconstrained(run.guide))
+        run = dataclasses.replace(
+            run, guide=merge_sites(run.guide), parameters=merge_parameters(run.parameters)
+        )
         if self.reference is None:
             return run
         return dataclasses.replace(
@@ -108,9 +105,9 @@ def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
     Raises InputError for an entry of `rename` that names nothing.
     """
     if like is None:
-        return Plan()
+        return Plan(found=found)
     reference = next(iter(like.runs.values()))
-    found = dataclasses.replace(found, guide=found.guide | merge_unconstrained(found.guide))
+    found = dataclasses.replace(found, guide=found.guide | merge_sites(found.guide))
     rename = dict(rename or {})
     sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
     learned = {n: p for n, p in reference.parameters.items() if p.constraint != "unconstrained"}
@@ -123,12 +120,12 @@ def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
             )
     if found.failure is not None and not found.parameters:
         rename = {}
-    parameters = match_parameters(learned, found.parameters, rename)
+    parameters = match_parameters(learned, merge_parameters(found.parameters), rename)
     return Plan(
         reference,
         found,
         tuple(parameters),
-        tuple(match_sites(reference.guide, merge_unconstrained(found.guide), sites)),
+        tuple(match_sites(reference.guide, merge_sites(found.guide), sites)),
         tuple(match_sites(reference.model, found.model, sites)),
     )
 
@@ -139,22 +136,6 @@ def plates_of(run: Run | None) -> dict[str, Plate]:
         return {}
     sites = (*run.guide.values(), *run.model.values())
     return {plate.name: plate for site in sites for plate in site.plates}
-
-
-def merge_unconstrained(sites: Mapping[str, Site]) -> dict[str, Site]:
-    """Join `x_unconstrained` to the `x` it is handed on to: one site with both densities."""
-    merged = dict(sites)
-    for name, site in sites.items():
-        target = sites.get(name.removesuffix(UNCONSTRAINED))
-        if target is None or target is site or target.family != "Delta":
-            continue
-        del merged[name]
-        density = None
-        if site.log_prob is not None and target.log_prob is not None:
-            density = site.log_prob + target.log_prob
-        joined = dataclasses.replace(target, log_prob=density, family=f"transformed {site.family}")
-        merged[name.removesuffix(UNCONSTRAINED)] = joined
-    return merged
 
 
 def _drawn(

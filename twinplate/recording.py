@@ -7,10 +7,12 @@ Everything else is the same for both frameworks and lives here and in `plan`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from twinplate.autoguides import merge_values
 from twinplate.errors import InputError
 from twinplate.names import Rename
 from twinplate.plan import make_plan
@@ -91,7 +93,10 @@ def record(
             if precision in PERTURBED:
                 values = perturbed(values, generator(PERTURBED.index(precision), draw))
             own = Given(values[0], own.indices, values[1])
-            runs[draw, precision] = plan.translated(session.run(own, *values[2:]))
+            run = session.run(own, *values[2:])
+            runs[draw, precision] = plan.translated(run)
+            if like is None and precision == "float64":
+                given[draw] = _with_computed(given[draw], run)
     operations = tuple(sorted(exact.operations))
     inputs = leaves({"args": args, "kwargs": kwargs})
     return Record(
@@ -133,8 +138,19 @@ def _choose(
         }
         if draw == "stress":
             draws = {name: stressed(value, sites[name].support) for name, value in draws.items()}
+        parameters = merge_values(parameters, found.parameters)
         chosen[draw] = Given(draws, indices(seed, sites), parameters)
     return chosen
+
+
+def _with_computed(given: Given, run: Run) -> Given:
+    """The draws, with the values that the program computed at its Delta sites."""
+    computed = {
+        name: site.value
+        for name, site in run.guide.items()
+        if site.family == "Delta" and site.kind == "latent" and site.value is not None
+    }
+    return replace(given, draws={**given.draws, **computed})
 
 
 def _check_params(params: dict[str, Any] | None, found: Run) -> None:

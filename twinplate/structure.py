@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from twinplate.alignment import Dim, align, dims
+from twinplate.alignment import AUTOGUIDE_LATENT, Dim, align, dims
+from twinplate.autoguides import JOINED
 from twinplate.evaluation import Plate
 from twinplate.findings import Finding
 from twinplate.record import Parameter, Site
@@ -75,16 +76,25 @@ def compare_site(program: str, name: str, first: Site, second: Site) -> Iterator
     """Plates, support and shape of a site that both programs have."""
     correspondence = moved(first, second)
     restructured = correspondence.restructured if correspondence else []
-    yield from _plates(program, name, first, second, restructured)
+    # A Delta has no plates of its own to declare, and no support but its point.
+    delta = any(
+        site.family == "Delta" or site.family.startswith(JOINED) for site in (first, second)
+    )
+    for found in _plates(program, name, first, second, restructured):
+        yield replace(found, level="note") if delta and program == "guide" else found
     if first.support != second.support:
         shown = (first.support, second.support)
-        innocuous = first.kind != "latent" or set(shown) == {"positive", "nonnegative"}
+        close = set(shown) == {"positive", "nonnegative"}
+        innocuous = first.kind != "latent" or close or delta
         level = "note" if innocuous else "difference"
         yield Finding(level, "support", program, name, "has another support", *shown)
     shapes = format_shapes(first), format_shapes(second)
     if correspondence is None:
         message = "has another shape, and its dims do not correspond"
         yield Finding("difference", "shape", program, name, message, *shapes)
+    elif correspondence.undeclared and program == "guide" and AUTOGUIDE_LATENT.match(name):
+        message = "the libraries' autoguides declare its dim differently"
+        yield Finding("note", "shape", program, name, message, *shapes)
     elif correspondence.undeclared:
         message = "has a batch dim outside every plate that is an event dim of the other program"
         yield Finding("difference", "shape", program, name, message, *shapes)
