@@ -8,8 +8,9 @@ from twinplate.backends import BACKENDS, available_backends
 from twinplate.checkpoint import versions
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Stop before collection, saying what to install, when a framework is absent."""
+    config.addinivalue_line("markers", "slow: many seeds or many mutations")
     missing = [name for name in BACKENDS if name not in available_backends()]
     if missing:
         needed = ", ".join(module for name in missing for module in BACKENDS[name][1])
