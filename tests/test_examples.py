@@ -64,6 +64,23 @@ def gap_is_what_the_diagonal_guide_misses(printed):
     assert np.all(np.diff(gap.reshape(3, 2), axis=0) > 0)
 
 
+def the_mistake_is_named(printed):
+    """The right port is the same; of the wrong one, the page shows what is printed."""
+    reports = re.split(r"^(?=SAME|DIFFERS)", printed, flags=re.MULTILINE)[1:]
+    page = (ROOT / "docs" / "verify.md").read_text()
+    shown = re.findall(r"^```console\n\$ twinplate verify .*?\n(.*?)^```$", page, re.S | re.M)
+    assert list(map(rounded, shown)) == list(map(rounded, reports))
+    assert reports[0].startswith("SAME at the tested inputs, parameters and draws\n")
+    assert reports[1].startswith("DIFFERS: log density of model site y: differs (40 of 40 numbers")
+    assert "a variance is given where a standard deviation is expected" in reports[1]
+
+
+def rounded(report):
+    """A report without versions, and with six digits of every number."""
+    text = re.sub(r"^(first|second|both) .*\n", "", report, flags=re.MULTILINE)
+    return trimmed(re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.6g}", text))
+
+
 EXAMPLES = {
     "linear_gaussian_exact.py": gap_is_what_the_diagonal_guide_misses,
     "plates_numpyro.py": only_the_plate_keeps_the_bound,
@@ -72,6 +89,7 @@ EXAMPLES = {
     "question_pyro.py": answers_the_question,
     "shapes_numpyro.py": right_losses_are_the_log_evidence,
     "shapes_pyro.py": right_losses_are_the_log_evidence,
+    "verify_port.py": the_mistake_is_named,
 }
 
 

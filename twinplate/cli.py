@@ -1,8 +1,9 @@
-"""The command line: `twinplate demo`, `twinplate fit`, `twinplate posterior`."""
+"""The command line: `twinplate verify`, `record`, `compare`, `demo`, `fit`, `posterior`."""
 
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -13,17 +14,76 @@ from twinplate.commands import FitRequest, run_fit, run_posterior
 from twinplate.config import TrainingConfig
 from twinplate.data import Missing
 from twinplate.errors import InputError
+from twinplate.verify_commands import Outputs, run_compare, run_record, run_verify
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="The same plated model and guides in Pyro and in NumPyro: fit them, compare them.",
+    help="Programs in Pyro and in NumPyro: verify that they are the same, fit them, compare them.",
 )
 
 Data = Annotated[
     Path, typer.Argument(help="CSV (header optional), NPY, NPZ or Parquet; items in rows.")
 ]
+
+Seeds = Annotated[str, typer.Option(help="Of the draws, such as 0,1,2.")]
+Loss = Annotated[
+    str,
+    typer.Option(help="Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO or TraceGraph_ELBO."),
+]
+JsonOut = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
+HtmlOut = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")]
+
+
+@app.command()
+def verify(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py[:NAME]",
+            help="A file with one or more twinplate.Case; all without NAME.",
+        ),
+    ],
+    seeds: Seeds = "",
+    loss: Loss = "",
+    json: JsonOut = None,
+    html: HtmlOut = None,
+) -> None:
+    """Are the two programs the same? Exit code 0 same, 1 differs, 2 could not run, 3 undecided."""
+    raise typer.Exit(run_verify(target, seeds, loss, Outputs(json, html), _wide()))
+
+
+@app.command()
+def record(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:PROGRAM",
+            help="A Program in a file that also has its ARGS (and KWARGS, PARAMS, ...), or a Case.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New file for the record.")],
+    like: Annotated[
+        Path | None, typer.Option(help="The record it will be compared with: the same draws.")
+    ] = None,
+    seeds: Seeds = "",
+    loss: Loss = "",
+) -> None:
+    """Record one program, to be compared where the other framework is installed."""
+    made = run_record(target, out, like, seeds, loss)
+    Console().print(f"Recorded {len(made.runs)} runs of a {made.framework} program in {out}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A record.")],
+    second: Annotated[Path, typer.Argument(help="A record made with --like FIRST.")],
+    json: JsonOut = None,
+    html: HtmlOut = None,
+) -> None:
+    """Compare two records. No framework is needed. Exit codes as for `verify`."""
+    raise typer.Exit(run_compare(first, second, Outputs(json, html), _wide()))
 
 
 @app.command()
@@ -99,6 +159,11 @@ def posterior(
     Console().print(f"Wrote loc and scale_tril of {items:,} items to {out}, by {used}")
 
 
+def _wide() -> Console:
+    """The terminal; a file or a pipe, which has no width, gets 120 columns."""
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
 def _objective(name: str) -> str:
     if name not in ("elbo", "simulated"):
         raise InputError(f"--objective is {name!r}; expected 'elbo' or 'simulated'")
@@ -114,9 +179,15 @@ def _missing(name: str) -> Missing:
 
 
 def main() -> None:
-    """Run the command line; bad input is one sentence on stderr and exit code 2."""
+    """Run the command line; bad input is one sentence on stderr and exit code 2.
+
+    So is a mistake of our own, with its traceback: 1 is the verdict "differs".
+    """
     try:
         app()
     except InputError as error:
         print(f"twinplate: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()
         sys.exit(2)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from twinplate.errors import InputError
+from twinplate.excuses import Excuses
 from twinplate.explain import explained
 from twinplate.findings import Finding, ordered
 from twinplate.numbers import Pair, compare_densities, compare_losses, compare_values
@@ -17,7 +19,7 @@ from twinplate.structure import compare_parameters, compare_site, compare_sites
 VERDICTS = ("same", "differs", "undecided", "could not run")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The outcome of a comparison. `verdict` is one of `VERDICTS`; findings come differences first.
 
@@ -38,6 +40,21 @@ class Report:
         from twinplate.report import as_text
 
         return as_text(self)
+
+    def __repr__(self) -> str:
+        return f"<Report: {self.verdict}, {len(self.findings)} findings>"
+
+    def to_html(self) -> str:
+        """One self-contained HTML page, for a browser."""
+        from twinplate.html_report import page
+
+        return page({"": self})
+
+    def to_json(self) -> dict[str, Any]:
+        """Verdict, findings, versions and the table's rows as plain data."""
+        from twinplate.json_report import as_json
+
+        return as_json(self)
 
 
 def compare(first: Record, second: Record) -> Report:
@@ -79,30 +96,35 @@ def _compare_draw(pair: Pair) -> Iterator[Finding]:
     for which, run in zip(("first", "second"), runs, strict=True):
         if run.failure is not None:
             yield _stopped(pair, which, run.failure)
-    complete = all(run.failure is None for run in runs)
+    complete, excuses = all(run.failure is None for run in runs), Excuses(pair)
     for program in ("model", "guide"):
         a, b = getattr(runs[0], program), getattr(runs[1], program)
         if complete or (a and b):
             # A program that stopped has not shown its later sites.
             shown = [n for n in {**a, **b} if complete or (n in a and n in b)]
             a, b = ({n: s for n, s in sites.items() if n in shown} for sites in (a, b))
-            for found in _compare_program(pair, program, a, b):
-                yield replace(found, draw=found.draw or pair.draw)
+            for found in _compare_program(pair, program, a, b, numbers=complete):
+                yield replace(excuses.density(found), draw=found.draw or pair.draw)
     if complete:
         across = pair.first.framework != pair.second.framework
         for found in compare_parameters(runs[0].parameters, runs[1].parameters, across):
             yield explained(replace(found, draw=pair.draw), pair)
         for found in compare_losses(pair):
-            yield explained(found, pair)
+            yield excuses.total(explained(found, pair))
 
 
-def _compare_program(pair: Pair, program: str, a: dict, b: dict) -> Iterator[Finding]:  # type: ignore[type-arg]
+def _compare_program(  # type: ignore[no-untyped-def]
+    pair: Pair, program: str, a, b, numbers: bool
+) -> Iterator[Finding]:
+    """Sites of both programs; `numbers` too, unless one stopped: it may not know its parameters."""
     replayed = pair.run("first").guide if program == "model" else {}
     found = list(compare_sites(program, a, b))
     for name in a:
         if name not in b:
             continue
         found += compare_site(program, name, a[name], b[name])
+        if not numbers:
+            continue
         if name not in replayed:
             value = compare_values(pair, program, name)
             found += [value] if value else []

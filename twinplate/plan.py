@@ -118,6 +118,13 @@ def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
                 f"rename has {name!r}, which is no site and no parameter of the first program; it has "
                 f"{', '.join(sorted(known))}"
             )
+    has = {*found.parameters, *found.guide, *found.model, *plates_of(found)}
+    for name, second in sites.items():
+        if second not in has and found.failure is None:
+            raise InputError(
+                f"rename says that {name!r} is {second!r} in the second program, which has no such site, "
+                f"plate or parameter; it has {', '.join(sorted(has))}"
+            )
     if found.failure is not None and not found.parameters:
         rename = {}
     parameters = match_parameters(learned, merge_parameters(found.parameters), rename)

@@ -8,6 +8,7 @@ tiny amount (`PRECISIONS`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,19 @@ class Record:
     def failure(self) -> Failure | None:
         """The first failure, in the order of runs."""
         return next((run.failure for run in self.runs.values() if run.failure), None)
+
+    def save(self, path: Path | str) -> None:
+        """Write to the new file `path`; docs/records.md has the format. Raises InputError."""
+        from twinplate.record_file import save
+
+        save(path, self)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Record:
+        """Read a file that `save` wrote, whatever framework it is of. Raises InputError."""
+        from twinplate.record_file import load
+
+        return load(path)
 
 
 def as_float(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -74,10 +74,14 @@ def record(
     settings = like.settings if like is not None else settings or Settings()
     if settings.loss not in LOSSES:
         raise InputError(f"loss is {settings.loss!r}; expected one of {', '.join(LOSSES)}")
+    if not settings.seeds:
+        raise InputError("seeds is empty; expected at least one whole number")
     tell = progress or (lambda text: None)
     exact = program.session("float64", settings)
     tell("sampling")
     found = exact.sample(settings.seeds[0], Given(), args, kwargs)
+    if not found.model and found.failure is None:
+        raise InputError(f"the {program.framework} model has no sites: there is nothing to compare")
     plan = make_plan(like, found, rename)
     given = (
         like.given if like is not None else _choose(exact, found, settings, params, args, kwargs)
@@ -175,12 +179,14 @@ def indices(seed: int, sites: dict[str, Site]) -> dict[str, Array]:
 
 
 def perturbed(tree: Tree, rng: np.random.Generator) -> Tree:
-    """The tree with every floating-point number multiplied by 1 ± 2⁻⁴⁰."""
+    """The tree with every floating-point number multiplied by 1 ± 2⁻⁴⁰, but for arrays of whole numbers."""
 
     def change(leaf: Any) -> Any:
         if not np.issubdtype(np.asarray(leaf).dtype, np.floating):
             return leaf
         values = np.asarray(leaf, dtype=np.float64)
+        if (values == np.round(values)).all():  # counts and labels kept as real numbers
+            return leaf
         changed = values * (1 + PERTURBATION * rng.choice([-1.0, 1.0], size=values.shape))
         return float(changed) if isinstance(leaf, float) else changed
 

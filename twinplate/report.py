@@ -12,11 +12,19 @@ from rich.table import Table
 
 from twinplate.compare import Report
 from twinplate.findings import Finding
-from twinplate.record import Run, Site
+from twinplate.record import Parameter, Run, Site
 from twinplate.structure import format_shapes
 
-MARKS = {"same": "✓", "note": "✓ note", "undecided": "? undecided", "difference": "✗ differs"}
-COLOURS = {"same": "green", "note": "green", "undecided": "yellow", "difference": "red"}
+MARKS = {
+    "same": "✓",
+    "note": "✓ note",
+    "unknown": "not compared",
+    "undecided": "? undecided",
+    "difference": "✗ differs",
+    "execution": "✗ fails here",
+}
+COLOURS = {"same": "green", "note": "green", "unknown": "bright_black", "undecided": "yellow"}
+VERDICT_COLOURS = {"same": "green", "undecided": "yellow"}  # red otherwise
 HEADLINES = {
     "same": "SAME at the tested inputs, parameters and draws",
     "differs": "DIFFERS",
@@ -26,14 +34,26 @@ HEADLINES = {
 
 
 @dataclass(frozen=True)
+class Cell:
+    """What one program shows at a place: a shape ("5 | 3"; a number for the loss), and what else."""
+
+    shape: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
-    """One line of the table: a site or a parameter, what each program shows, and how they compare."""
+    """One line of the table: a site or a parameter, what each program shows, and how they compare.
+
+    own: the name it has in the second program, if that is another.
+    """
 
     program: str
     name: str
+    own: str
     kind: str
-    first: str
-    second: str
+    first: Cell
+    second: Cell
     level: str
 
 
@@ -47,8 +67,18 @@ def headline(report: Report) -> str:
 
 def sentence(finding: Finding) -> str:
     """A finding as a sentence that starts with its place."""
-    where = f"{finding.program} {finding.site}".strip() if finding.site else finding.program
-    return f"{finding.stage}, {where}: {finding.message}"
+    return f"{place(finding)}: {finding.message}"
+
+
+def place(finding: Finding) -> str:
+    """Where a finding is, in words: "log density of model site x"."""
+    stage, name = finding.stage, finding.site
+    if finding.program == "loss":
+        what = {"gradient": "gradient of the loss in ", "parameter": "parameter "}.get(stage, "")
+        return f"{what}{name}" if what else f"{stage} {name}".strip()
+    where = f"{finding.program} site {name}" if name else finding.program
+    what = {"density": "log density of ", "value": "value of "}.get(stage, "")
+    return f"{what}{where}" if what else f"{stage}, {where}"
 
 
 def rows(report: Report) -> Iterator[Row]:
@@ -58,88 +88,142 @@ def rows(report: Report) -> Iterator[Row]:
         mine, theirs = (getattr(run, program) for run in runs)
         for name in {**mine, **theirs}:
             a, b = mine.get(name), theirs.get(name)
-            kind = (a or b).kind
-            yield Row(program, name, kind, _site(a), _site(b), level(report, program, name))
-    for name in {**runs[0].parameters, **runs[1].parameters}:
-        shown = []
-        for run in runs:
-            p = run.parameters.get(name)
-            shown.append("–" if p is None else f"{tuple(p.value.shape)} {p.constraint}")
-        yield Row("loss", name, "parameter", shown[0], shown[1], level(report, "loss", name))
-    totals = [
-        "–" if run.loss is None else " ".join(f"{v:.9g}" for v in run.loss.flat) for run in runs
-    ]
-    loss = report.first.settings.loss
-    yield Row("loss", "", loss, totals[0], totals[1], level(report, "loss", ""))
+            yield _row(report, program, name, (a or b).kind, _site(a), _site(b))
+    mine, theirs = (run.parameters for run in runs)
+    for name in {**mine, **theirs}:
+        cells = [_parameter(p.get(name)) for p in (mine, theirs)]
+        yield _row(report, "loss", name, "parameter", *cells)
+    kind = objective(report)
+    yield _row(report, "loss", "", kind, *(_loss(run) for run in runs))
+
+
+def objective(report: Report) -> str:
+    """What the programs' loss is: the ELBO's name, or the potential energy where neither has a guide."""
+    has_guide = report.first.has_guide or report.second.has_guide
+    return report.first.settings.loss if has_guide else "potential energy"
+
+
+def _row(report: Report, program: str, name: str, kind: str, first: Cell, second: Cell) -> Row:
+    own = report.second.names.get(name, "")
+    return Row(program, name, own, kind, first, second, level(report, program, name))
 
 
 def first_run(report: Report, which: str) -> Run:
     """The first draw's double-precision run of the "first" or "second" program."""
     record = getattr(report, which)
-    return record.runs[next(iter(record.settings.draws)), "float64"]
+    run: Run = record.runs[next(iter(record.settings.draws)), "float64"]
+    return run
 
 
-def _site(site: Site | None) -> str:
+ABSENT = Cell("–")
+STOPPED = ("execution", "difference")
+
+
+def _site(site: Site | None) -> Cell:
     if site is None:
-        return "–"
-    plates = ", ".join(f"{p.name}({p.dim})" for p in site.plates)
-    return f"{format_shapes(site)}  {plates}".strip()
+        return ABSENT
+    return Cell(format_shapes(site), ", ".join(f"{p.name}({p.dim})" for p in site.plates))
+
+
+def _parameter(parameter: Parameter | None) -> Cell:
+    if parameter is None:
+        return ABSENT
+    return Cell(" ".join(map(str, parameter.value.shape)) or "()", parameter.constraint)
+
+
+def _loss(run: Run) -> Cell:
+    return ABSENT if run.loss is None else Cell(" ".join(f"{v:.9g}" for v in run.loss.flat))
 
 
 def level(report: Report, program: str, name: str) -> str:
-    """The gravest level among the findings at a place."""
-    found = {f.level for f in report.findings if (f.program, f.site) == (program, name)}
-    return next((x for x in ("difference", "undecided", "note") if x in found), "same")
+    """The gravest level among the findings at a place; "execution" where a program stops.
+
+    Without any finding "same", or "unknown" where the program stopped before its numbers were known.
+    """
+    here = [f for f in report.findings if (f.program, f.site) == (program, name)]
+    found = {"execution" if (f.stage, f.level) == STOPPED else f.level for f in here}
+    stopped = any(first_run(report, which).failure for which in ("first", "second"))
+    grave = ("execution", "difference", "undecided", "note")
+    return next((x for x in grave if x in found), "unknown" if stopped else "same")
+
+
+# -- in the terminal ----------------------------------------------------------------------------------
 
 
 def show(report: Report, console: Console) -> None:
     """Print headline, table and findings."""
-    colour = {"same": "green", "undecided": "yellow"}.get(report.verdict, "red")
+    colour = VERDICT_COLOURS.get(report.verdict, "red")
     console.print(f"[bold {colour}]{escape(headline(report))}[/]")
-    table = Table(title=None, header_style="bold")
-    columns = ("", "site", "kind", f"first ({report.first.framework})")
-    for column in (*columns, f"second ({report.second.framework})", ""):
-        table.add_column(column, overflow="fold")
+    lines = list(rows(report))
+    table = Table(header_style="bold")
+    titles = (f"{which} ({getattr(report, which).framework})" for which in ("first", "second"))
+    for title in ("", "site", "kind", *titles):
+        table.add_column(title, overflow="fold")
+    table.add_column("", no_wrap=True)
+    cells = [_aligned(lines, which) for which in ("first", "second")]
     program = None
-    for row in rows(report):
+    for row, first, second in zip(lines, *cells, strict=True):
         if program not in (None, row.program):
             table.add_section()
         shown = "" if row.program == program else row.program
         program = row.program
-        own = report.second.names.get(row.name)
-        name = f"{row.name} ({own})" if own else row.name
-        cells = [shown, name, row.kind, row.first, row.second]
-        mark = f"[{COLOURS[row.level]}]{MARKS[row.level]}[/]"
-        table.add_row(*map(escape, cells), mark)
+        name = f"{row.name}\n→ {row.own}" if row.own else row.name
+        mark = f"[{COLOURS.get(row.level, 'red')}]{MARKS[row.level]}[/]"
+        table.add_row(*map(escape, (shown, name, row.kind, first, second)), mark)
     console.print(table)
     for finding in report.findings:
         _show_finding(finding, console)
-    console.print(escape(tested(report)))
+    for line in tested(report):
+        console.print(escape(line), highlight=False)
+
+
+def _aligned(lines: list[Row], which: str) -> list[str]:
+    """Cells of one program as text: the bars between batch and event shape below each other."""
+    cells = [getattr(row, which) for row in lines]
+    batch = [len(cell.shape.partition("|")[0].strip()) for cell in cells if "|" in cell.shape]
+    event = [len(cell.shape.partition("|")[2].strip()) for cell in cells if "|" in cell.shape]
+    width, wide = max(batch, default=0), max(event, default=0)
+    texts = []
+    for cell in cells:
+        shape = cell.shape
+        if "|" in shape:
+            left, _, right = shape.partition("|")
+            shape = f"{left.strip():>{width}} | {right.strip():<{wide}}"
+        texts.append(f"{shape}  {cell.detail}".rstrip())
+    return texts
 
 
 def _show_finding(finding: Finding, console: Console) -> None:
     draw = f" (draw {finding.draw})" if finding.draw else ""
-    colour = COLOURS[finding.level]
+    colour = COLOURS.get(finding.level, "red")
     console.print(f"[{colour}]{finding.level}[/]  {escape(sentence(finding))}{escape(draw)}")
     for which, shown in (("first", finding.first), ("second", finding.second)):
         if shown:
             indented = shown.replace("\n", "\n            ")
-            console.print(f"    {which:7} {escape(indented)}")
+            console.print(f"    {which:7} {escape(indented)}", highlight=False)
 
 
-def tested(report: Report) -> str:
-    """What the verdict rests on."""
+def tested(report: Report) -> list[str]:
+    """What the verdict rests on: draws and loss, then the versions of both programs."""
     settings = report.first.settings
     particles = f", {settings.particles} particles" if settings.particles > 1 else ""
-    objective = settings.loss if report.first.has_guide else "potential energy"
-    return (
-        f"Tested: draws {', '.join(settings.draws)}; {objective}{particles}; "
-        f"{_versions(report.first.versions)} against {_versions(report.second.versions)}."
-    )
+    lines = [f"Tested: draws {', '.join(settings.draws)}; {objective(report)}{particles}"]
+    both = dict(report.first.versions.items() & report.second.versions.items())
+    both.pop("device", None)
+    lines += [
+        f"{which:7} {versions(getattr(report, which).versions, both)}"
+        for which in ("first", "second")
+    ]
+    if both:
+        lines.append(f"both    {versions(dict(sorted(both.items())), {})}")
+    return lines
 
 
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def versions(found: dict[str, str], known: dict[str, str]) -> str:
+    """Versions but those already known, and the device once: "torch 2.13.0, pyro 1.9.2 on cpu"."""
+    listed = [f"{n} {v}" for n, v in found.items() if n != "device" and known.get(n) != v]
+    device = " ".join(dict.fromkeys(found.get("device", "").split()))  # JAX says "cpu cpu"
+    return ", ".join(listed) + (f" on {device}" if device else "")
 
 
 def as_text(report: Report) -> str:

@@ -87,10 +87,14 @@ def _single_noise(a: Array, b: Array, a_single: Array, b_single: Array) -> Array
 
 
 def _response(values: Array, perturbed: Sequence[Array], unknown: float) -> Array:
-    """Largest change under perturbed inputs; `unknown` without any."""
+    """Largest change under perturbed inputs, `unknown` without any; infinite if all became so."""
     if not perturbed:
         return np.full(values.shape, unknown)
-    return np.nan_to_num(np.max([np.abs(p - values) for p in perturbed], axis=0), nan=np.inf)
+    changes = np.abs(np.stack(perturbed) - values)
+    # At the edge of a support a change of the input may leave it; the other changes still tell.
+    lost = ~np.isfinite(changes)
+    largest = np.where(lost, 0.0, changes).max(axis=0)
+    return np.where(lost.all(axis=0), np.inf, largest)
 
 
 def _judge(a: Array, b: Array, single: Array, a_response: Array, b_response: Array) -> Judgement:

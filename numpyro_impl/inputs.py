@@ -1,0 +1,63 @@
+"""A program's arguments: arrays that JAX traces, and plain values that stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+class _Traced:
+    """Stands in the plain values for an array."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Inputs:
+    """`args` and `kwargs` as a JAX tree: arrays and floats are data, everything else is static."""
+
+    arrays: tuple[Array | float, ...]
+    plain: tuple[Any, ...] = field(metadata={"static": True})
+    structure: Any = field(metadata={"static": True})
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """(args, kwargs) as the program is to be called."""
+        arrays = iter(self.arrays)
+        leaves = [next(arrays) if leaf is _Traced else leaf for leaf in self.plain]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def make_inputs(args: Any, kwargs: dict[str, Any], precision: str) -> Inputs:
+    """Floating arrays in `precision`, integers in JAX's default type; arrays of any library."""
+    leaves, structure = jax.tree.flatten((tuple(args), dict(kwargs)))
+    arrays = tuple(to_leaf(leaf, precision) for leaf in leaves if _is_traced(leaf))
+    return Inputs(arrays, tuple(_Traced if _is_traced(x) else x for x in leaves), structure)
+
+
+def to_leaf(values: Any, precision: str) -> Array | float:
+    """An array of the session's types; a Python float stays one."""
+    if isinstance(values, float) and not isinstance(values, np.generic):
+        return values
+    values = np.asarray(values)
+    if np.issubdtype(values.dtype, np.floating):
+        return jnp.array(values, dtype=precision)
+    return jnp.array(values, dtype=int if np.issubdtype(values.dtype, np.integer) else None)
+
+
+def to_draws(values: np.ndarray, precision: str) -> Array:
+    """Values of a site; whole numbers as integers, so that the site's own type can be restored."""
+    values = np.asarray(values)
+    whole = values.dtype != bool and bool(
+        np.all((np.abs(values) < 2**31) & (values == np.rint(values)))
+    )
+    return jnp.array(values, dtype=int if whole else to_leaf(values, precision).dtype)
+
+
+def _is_traced(leaf: Any) -> bool:
+    if isinstance(leaf, np.ndarray | np.generic | jax.Array) or hasattr(leaf, "__array__"):
+        return np.asarray(leaf).dtype.kind in "biufc"
+    return isinstance(leaf, float)

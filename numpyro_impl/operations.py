@@ -1,0 +1,57 @@
+"""Names of the numerical functions that a program calls, from its jaxpr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from jax.extend import core
+
+IDLE = {
+    "broadcast_in_dim",
+    "custom_jvp_call",
+    "iota",
+    "reshape",
+    "slice",
+    "squeeze",
+}  # nothing is computed
+SITES = "traced_program"  # the part of a compiled session that is the program itself
+
+
+def operations(jaxpr: Any) -> set[str]:
+    """Primitives and named functions called anywhere in the parts of `jaxpr` called `SITES`."""
+    found: set[str] = set()
+    for equation, path in _equations(jaxpr, ()):
+        if SITES in path:
+            found.add(_name(equation))
+    return found - IDLE
+
+
+def _equations(jaxpr: Any, path: tuple[str, ...]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    for equation in jaxpr.eqns:
+        yield equation, path
+        inside = (*path, str(equation.params.get("name", "")))
+        for inner in _jaxprs(list(equation.params.values())):
+            yield from _equations(inner, inside)
+
+
+def _jaxprs(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, core.ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, core.Jaxpr):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _jaxprs(value)
+
+
+def _name(equation: Any) -> str:
+    """The name with the options that change numbers: where an index is clamped, what a cast makes."""
+    name, options = equation.primitive.name, equation.params
+    if name in ("jit", "pjit"):
+        return str(options["name"])
+    if name == "convert_element_type":
+        return f"{name}({options['new_dtype']})"
+    if name in ("gather", "scatter"):
+        return f"{name}(mode={str(options['mode']).rsplit('.')[-1].lower()})"
+    return str(name)

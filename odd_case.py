@@ -1,0 +1,60 @@
+
+import numpy as np
+import pyro
+import pyro.distributions as pdist
+import torch
+from pyro_impl.program import Program as PyroProgram
+
+X = np.array([0.3, -1.2, 0.8])
+ARGS = (X,)
+SEEDS = (0,)
+STRESS = False
+
+
+def pyro_model(x):
+    mu = pyro.sample("mu", pdist.Normal(0.0, 1.0))
+    with pyro.plate("n", 3):
+        pyro.sample("only_here", pdist.Bernoulli(0.5), obs=torch.ones(3))
+        pyro.sample("x", pdist.Normal(mu, 0.5), obs=x)
+
+
+    pyro.factor("f", mu)
+    pyro.deterministic("d", mu * torch.ones(12))
+
+def pyro_guide(x):
+    loc = pyro.param("loc", torch.tensor(0.1))
+    pyro.sample("mu", pdist.Normal(loc, 1.0))
+
+
+FIRST = PyroProgram(pyro_model, pyro_guide)
+
+import numpy as np
+import numpyro
+import numpyro.distributions as ndist
+from numpyro_impl.program import Program as NumpyroProgram
+
+X = np.array([0.3, -1.2, 0.8])
+ARGS = (X,)
+SEEDS = (0,)
+STRESS = False
+
+
+def numpyro_model(x):
+    mu = numpyro.sample("mu", ndist.Normal(0.0, 1.0))
+    with numpyro.plate("n", 3):
+        numpyro.sample("x", ndist.Normal(mu, 0.5), obs=x)
+
+
+    numpyro.factor("f", mu)
+    numpyro.deterministic("d", mu * np.ones(13))
+
+def numpyro_guide(x):
+    loc = numpyro.param("loc", 0.1)
+    numpyro.sample("mu", ndist.Normal(loc, 1.0))
+
+
+SECOND = NumpyroProgram(numpyro_model, numpyro_guide)
+
+from twinplate import Case
+
+CASE = Case(FIRST, SECOND, args=(X,), seeds=(0,), stress=False)

@@ -1,0 +1,89 @@
+"""Run a user's Python file and find the programs in it; its errors are told in its own terms."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from twinplate.errors import InputError
+
+OWN = Path(__file__).parents[1]
+# Frames that are not the user's: installed packages, the standard library, this project.
+NOT_THE_USERS = (
+    *(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")),
+    *(str(OWN / name) for name in ("twinplate", "pyro_impl", "numpyro_impl")),
+    "<frozen",
+)
+
+
+def parse(target: str) -> tuple[Path, str]:
+    """The file and the name of "FILE.py:NAME"; the name is empty without one."""
+    file, _, name = target.partition(".py:")
+    path = Path(f"{file}.py") if name else Path(target.removesuffix(":"))
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; expected a Python file, FILE.py or FILE.py:NAME")
+    if path.suffix != ".py":
+        raise InputError(f"{path} is no Python file; expected FILE.py or FILE.py:NAME")
+    return path, name
+
+
+def run_file(path: Path) -> ModuleType:
+    """The module of the file, which is run as `python FILE.py` would, but not as `__main__`.
+
+    Raises InputError, with the user's own frames, for whatever it raises.
+    """
+    name = f"twinplate_user_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up
+    sys.path.insert(0, str(path.resolve().parent))
+    with told_in_user_terms(f"{path} cannot be run"):
+        spec.loader.exec_module(module)
+    return module
+
+
+def find(
+    module: ModuleType, path: Path, name: str, kind: str, fits: Callable[[Any], bool]
+) -> dict[str, Any]:
+    """The objects that fit, by name: the one called `name`, or all of the file.
+
+    Raises InputError where there is none.
+    """
+    found = {key: value for key, value in vars(module).items() if fits(value)}
+    if not name and found:
+        return found
+    if name in found:
+        return {name: found[name]}
+    has = f"it has {', '.join(found)}" if found else f"it has no {kind} at its top level"
+    if name and hasattr(module, name):
+        given = type(getattr(module, name)).__name__
+        raise InputError(f"{name} in {path} is of type {given}; expected a {kind}; {has}")
+    raise InputError(f"{path} has no {kind}{f' called {name}' if name else ''}; {has}")
+
+
+@contextmanager
+def told_in_user_terms(what: str) -> Iterator[None]:
+    """Turn an error that arises in the user's files into an InputError with only their frames.
+
+    One that arises elsewhere passes as it is: it is a mistake of this project or of a framework.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        users = [frame for frame in frames if not frame.filename.startswith(NOT_THE_USERS)]
+        last = "".join(traceback.format_exception_only(error)).rstrip()
+        if not users and not isinstance(error, SyntaxError | ImportError):
+            raise
+        shown = "".join(traceback.format_list(users)) + last
+        raise InputError(f"{what}:\n{shown}") from error
