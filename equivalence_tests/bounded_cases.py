@@ -135,9 +135,14 @@ SHARP: dict[str, Draw] = {
 }
 
 
-def correlation_draw(rng, p):
-    scale = (p["phi_concentration"] * p["psi_concentration"]) ** 0.5
-    return scale * rng.uniform(-0.9, 0.9, SIZE)
+def correlation(largest: float) -> Draw:
+    """Correlations whose weighted correlation is at most `largest`."""
+
+    def draw(rng, p):
+        scale = (p["phi_concentration"] * p["psi_concentration"]) ** 0.5
+        return scale * between(-largest, largest)(rng, p)
+
+    return draw
 
 
 ANGLES = [
@@ -167,24 +172,24 @@ ANGLES = [
     ),
     Case(
         "SineBivariateVonMises",
-        {**TORUS, "correlation": correlation_draw},
+        {**TORUS, "correlation": correlation(0.9)},
         angle(2),
         exact.sine_bivariate_von_mises,
-        SHARP,
-        "concentrations 50 to 500",
+        {**SHARP, "correlation": correlation(0.999)},
+        "concentrations 50 to 500, weighted correlations to ±0.999",
     ),
     Case(
         "SineBivariateVonMises",
         {**TORUS, "weighted_correlation": between(-0.9, 0.9)},
         angle(2),
         exact.sine_bivariate_von_mises_weighted,
-        SHARP,
-        "concentrations 50 to 500",
+        {**SHARP, "weighted_correlation": between(-0.999, 0.999)},
+        "concentrations 50 to 500, weighted correlations to ±0.999",
     ),
     *(
         Case(
             "ProjectedNormal",
-            {"concentration": real(1, dim)},
+            {"concentration": real(0.7, dim)},
             direction(dim),
             exact.projected_normal,
             {"concentration": real(15, dim)},

@@ -97,6 +97,11 @@ def between(low: float = 0.02, high: float = 0.98, *shape: int) -> Draw:
     return lambda rng, _: rng.uniform(low, high, (SIZE, *shape))
 
 
+def either_sign(low: float, high: float) -> Draw:
+    """Uniform absolute values, half of them negative."""
+    return lambda rng, _: rng.choice([-1.0, 1.0], SIZE) * rng.uniform(low, high, SIZE)
+
+
 def near_zero_or_one(smallest: float) -> Draw:
     """Probabilities down to `smallest` and, in double precision, as near to 1."""
 

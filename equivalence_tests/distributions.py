@@ -30,15 +30,15 @@ INTRODUCTION = """\
 
 Written by `python -m equivalence_tests.distributions --write docs/distributions.md`, from {versions}.
 
-Each family that both libraries have, under each parametrisation, is evaluated at {points} points in float64 on
-the CPU, every point with parameters of its own, once at ordinary settings and once at an extreme one.
+Each family that both libraries have, under each parametrisation, is evaluated at {points} points in float64
+on the CPU, every point with parameters of its own, once at ordinary settings and once at an extreme one.
 
 - *density*, *gradient*: largest difference of the log density and of its gradient in the parameters,
   relative to max(1, |value|), rounded up to one digit. The size of a gradient is that of its largest
   entry. 0 where both agree, also on -inf; ∞ where one is not finite. Gradients in a probability vector
   are taken along the simplex, those in a Cholesky factor in its lower triangle.
 - *inaccurate*: who is further than 1e-12 from the exact value, computed with mpmath in 100 digits at the
-  points of the largest differences and at a few others. Empty: both are right.
+  points of the largest differences and at two others; both may be wrong alike. Empty: both are right.
 - The NumPyro column has the class; most are made by the factory of Pyro's name.
 
 torch's default dtype is float64 here. With float64 arguments under the default of float32, Pyro's

@@ -128,7 +128,7 @@ def without_site(node: ast.AST) -> Iterator[ast.AST]:
 
 def site_as_mean(node: ast.AST) -> Iterator[ast.AST]:
     """A site replaced by the mean of its distribution."""
-    if isinstance(node, ast.Call) and called(node) == "sample" and len(node.args) >= 2:
+    if isinstance(node, ast.Call) and called(node) == "sample" and len(node.args) >= 2:  # noqa: SIM102
         if not any(k.arg == "obs" for k in node.keywords):
             yield ast.Attribute(node.args[1], "mean", ast.Load())
 
@@ -226,9 +226,7 @@ def other_axis(node: ast.AST) -> Iterator[ast.AST]:
         if keyword.arg in ("axis", "dim") and (axis := _axis(keyword.value)) is not None:
             yield _with_keyword(node, keyword.arg, ast.Constant(0 if axis else -1))
     if node.args and (axis := _axis(node.args[-1])) is not None:
-        yield ast.Call(
-            node.func, [*node.args[:-1], ast.Constant(0 if axis else -1)], node.keywords
-        )
+        yield ast.Call(node.func, [*node.args[:-1], ast.Constant(0 if axis else -1)], node.keywords)
 
 
 def _axis(node: ast.expr) -> int | None:
@@ -316,7 +314,7 @@ def _mutation(text: str, operator: str, function: str, node: ast.AST, other: ast
     before = ast.get_source_segment(text, node)
     assert before is not None
     after = ast.unparse(ast.fix_missing_locations(copy.deepcopy(other)))
-    if isinstance(other, ast.expr):
+    if isinstance(other, ast.expr):  # noqa: SIM108
         after_text = f"({after})"
     else:
         after_text = after

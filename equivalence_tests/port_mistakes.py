@@ -61,9 +61,7 @@ EIGHT_SCHOOLS = {
     "precision_for_sd": M(
         "eight_schools", "numpyro_model", "Normal(theta, sigma)", "Normal(theta, sigma**-2.0)", "y"
     ),
-    "half_normal": M(
-        "eight_schools", "numpyro_model", "HalfCauchy(5.0)", "HalfNormal(5.0)", "tau"
-    ),
+    "half_normal": M("eight_schools", "numpyro_model", "HalfCauchy(5.0)", "HalfNormal(5.0)", "tau"),
     "scale_of_another_prior": M(
         "eight_schools", "numpyro_model", "Normal(mu, tau)", "Normal(mu, 5.0)", "theta"
     ),
@@ -237,10 +235,9 @@ MINIBATCH = {
         "minibatch_logistic",
         "numpyro_model_probs",
         "Bernoulli(probs=probs)",
-        "Bernoulli(probs)",
+        "Bernoulli(logits=probs)",
         "y",
         case="CASE_PROBS",
-        imports="",
     ),
     "transposed_scale_tril": M(
         "minibatch_logistic",
@@ -287,7 +284,7 @@ MINIBATCH = {
         "minibatch_logistic",
         "numpyro_model_probs",
         "expit(x[i] @ w + b)",
-        "jnp.clip(expit(x[i] @ w + b), 1e-3, 1 - 1e-3)",
+        "jnp.clip(expit(x[i] @ w + b), 1e-2, 1 - 1e-2)",
         "y",
         case="CASE_PROBS",
     ),
@@ -391,15 +388,666 @@ VAE = {
         "vae", "NnxEncoder", "self.norm(self.hidden(x))", "self.hidden(x)", "z", program="guide",
         case="CASE_NNX",
     ),
-    "no_bias": M(
-        "vae", "NnxEncoder", "self.loc = nnx.Linear(FEATURES", "self.loc = nnx.Linear(FEATURES",
-        "z",
-    ),
     "detached_encoder": M(
         "vae", "numpyro_guide", "encoder(x)", "jax.lax.stop_gradient(encoder(x))",
         "encoder$$$hidden.weight", ("gradient",), "loss",
     ),
 }  # fmt: skip
-VAE.pop("no_bias")
 
-GROUPS = (EIGHT_SCHOOLS, HIERARCHICAL_REGRESSION, MINIBATCH, MIXTURE, STATE_SPACE, VAE)
+CROSSED_EFFECTS = {
+    "questions_and_students_exchanged": M(
+        "crossed_effects", "numpyro_model", "obs=answers", "obs=answers.T", "answers", ("value",)
+    ),
+    "sign_of_difficulty": M(
+        "crossed_effects",
+        "numpyro_model",
+        "ability - difficulty",
+        "ability + difficulty",
+        "answers",
+    ),
+    "slope_outside": M(
+        "crossed_effects",
+        "numpyro_model",
+        "slope * (ability - difficulty)",
+        "slope * ability - difficulty",
+        "answers",
+    ),
+    "students_on_the_last_dim": M(
+        "crossed_effects",
+        "numpyro_model",
+        'plate("students", N, dim=-2)',
+        'plate("students", N, dim=-1)',
+        "ability",
+        ("plates",),
+    ),
+    "half_of_the_students": M(
+        "crossed_effects",
+        "numpyro_guide",
+        "Normal(loc, scale)",
+        "Normal(loc, scale.T)",
+        "ability",
+        ("density", "shape", "execution"),
+        "guide",
+    ),
+    "no_log": M(
+        "crossed_effects",
+        "numpyro_model",
+        "LogNormal(0.0, 0.3)",
+        "LogNormal(1.0, 0.3)",
+        "slope",
+        case="CASE_MCMC",
+    ),
+}
+
+DISCRETE_GUIDE = {
+    "beta_swapped": M(
+        "discrete_guide", "numpyro_model", "Beta(2.0, 3.0)", "Beta(3.0, 2.0)", "rate"
+    ),
+    "beta_of_guide_swapped": M(
+        "discrete_guide", "numpyro_guide", "Beta(a, b)", "Beta(b, a)", "rate", program="guide"
+    ),
+    "categories_reversed": M("discrete_guide", "numpyro_model", "3.0 * on", "3.0 * (1 - on)", "y"),
+    "trace_elbo_habit": M(
+        "discrete_guide",
+        "numpyro_guide",
+        "slope * (y - 1.5)",
+        "jax.lax.stop_gradient(slope) * (y - 1.5)",
+        "slope",
+        ("gradient",),
+        "loss",
+        imports=JAX,
+    ),
+    "centred_twice": M(
+        "discrete_guide",
+        "numpyro_guide",
+        "slope * (y - 1.5)",
+        "slope * (y - y.mean())",
+        "on",
+        program="guide",
+    ),
+}
+
+EXTREME_SCALES = {
+    "units": M("extreme_scales", "numpyro_model", "Normal(0.0, 1e-7)", "Normal(0.0, 1e-8)", "a"),
+    "epsilon": M("extreme_scales", "numpyro_model", "s + 1e-9", "s + 1e-8", "tiny"),
+    "scale_for_rate": M(
+        "extreme_scales", "numpyro_model", "Exponential(1e8)", "Exponential(1e-8)", "s"
+    ),
+    "normal_for_cauchy": M(
+        "extreme_scales", "numpyro_model", "Cauchy(b, 1e8)", "Normal(b, 1e8)", "huge"
+    ),
+    "biased_deviation": M(
+        "extreme_scales",
+        "numpyro_far_model",
+        "far.std(ddof=1)",
+        "far.std()",
+        "z",
+        ("value",),
+        case="CASE_FAR",
+    ),
+    "variance": M(
+        "extreme_scales",
+        "numpyro_far_model",
+        "Normal(loc, 0.5)",
+        "Normal(loc, 0.25)",
+        "far",
+        case="CASE_FAR",
+    ),
+    "single_precision": M(
+        "extreme_scales",
+        "numpyro_far_model",
+        "(far - far.mean())",
+        "(far.astype(np.float32) - far.mean())",
+        "z",
+        ("value",),
+        case="CASE_FAR",
+    ),
+}
+
+FACTORS = {
+    "factor_left_out": M(
+        "factors",
+        "numpyro_model",
+        '    numpyro.factor("roughness", -0.5 * smooth * (bends**2).sum())\n',
+        "",
+        "roughness",
+        ("sites",),
+    ),
+    "factor_sign": M("factors", "numpyro_model", "-0.5 * smooth", "0.5 * smooth", "roughness"),
+    "first_differences": M(
+        "factors",
+        "numpyro_model",
+        "- 2.0 * weights[1:-1] + weights[:-2]",
+        "- weights[1:-1]",
+        "roughness",
+    ),
+    "mean_for_sum": M("factors", "numpyro_model", ".sum()", ".mean()", "roughness"),
+    "offset_dropped": M(
+        "factors",
+        "numpyro_model",
+        "offset + basis @ weights",
+        "basis @ weights",
+        "curve",
+        ("value",),
+    ),
+    "exp_for_softplus": M(
+        "factors", "numpyro_guide", "softplus_positive", "positive", "rate", ("parameter",), "loss"
+    ),
+    "normal_for_laplace": M(
+        "factors",
+        "numpyro_guide",
+        "Laplace(loc, 0.3)",
+        "Normal(loc, 0.3)",
+        "weights",
+        program="guide",
+        case="CASE_TRAINED",
+    ),
+    "not_learned": M(
+        "factors",
+        "numpyro_model",
+        'numpyro.param("noise", 0.4, constraint=ndist.constraints.positive)',
+        "0.4",
+        "noise",
+        ("parameter",),
+        "loss",
+    ),
+}
+
+GAUSSIAN_PROCESS = {
+    "half_forgotten": M(
+        "gaussian_process", "numpyro_model", "-0.5 * distance", "-1.0 * distance", "y"
+    ),
+    "noise_not_squared": M("gaussian_process", "numpyro_model", "noise**2", "noise", "y"),
+    "jitter_twice": M(
+        "gaussian_process",
+        "numpyro_model",
+        "+ jitter)",
+        "+ 2 * jitter)",
+        "y",
+    ),
+    "covariance_for_its_factor": M(
+        "gaussian_process",
+        "numpyro_cholesky_model",
+        "scale_tril=tril",
+        "scale_tril=tril @ tril.T",
+        "y",
+        NUMERIC,
+        case="CASE_CHOLESKY",
+    ),
+    "factor_transposed": M(
+        "gaussian_process",
+        "numpyro_cholesky_model",
+        "scale_tril=tril",
+        "scale_tril=tril.T",
+        "y",
+        NUMERIC,
+        case="CASE_CHOLESKY",
+    ),
+    "covariance_for_precision": M(
+        "gaussian_process",
+        "numpyro_precision_model",
+        "precision_matrix=precision",
+        "covariance_matrix=precision",
+        "y",
+        case="CASE_PRECISION",
+    ),
+    "length_squared": M(
+        "gaussian_process",
+        "numpyro_precision_model",
+        "/ length",
+        "/ length**2",
+        "y",
+        case="CASE_PRECISION",
+    ),
+}
+
+HORSESHOE = {
+    "variance_for_sd": M("horseshoe", "numpyro_model", "jnp.sqrt(noise)", "noise", "y"),
+    "local_scale_forgotten": M("horseshoe", "numpyro_model", "tau * local", "tau", "beta"),
+    "half_normal": M("horseshoe", "numpyro_model", "HalfCauchy(1.0)", "HalfNormal(1.0)", "local"),
+    "inverse_gamma_by_rate": M(
+        "horseshoe", "numpyro_model", "InverseGamma(3.0, 1.0)", "InverseGamma(1.0, 3.0)", "noise"
+    ),
+    "one_local_scale": M(
+        "horseshoe",
+        "numpyro_model",
+        """    with numpyro.plate("features", x.shape[1]):
+        local = numpyro.sample("local", ndist.HalfCauchy(1.0))
+""",
+        """    local = numpyro.sample("local", ndist.HalfCauchy(1.0))
+    with numpyro.plate("features", x.shape[1]):
+""",
+        "local",
+        ("plates",),
+    ),
+}
+
+LARGE_COUNTS = {
+    "constant_total": M(
+        "large_counts", "numpyro_model", "Binomial(trials, ", "Binomial(100000, ", "wins"
+    ),
+    "scale_for_rate": M(
+        "large_counts", "numpyro_model", "Gamma(3.0, 1.0)", "Gamma(3.0, 1.5)", "rate"
+    ),
+    "dirichlet_order": M(
+        "large_counts", "numpyro_model", "[2.0, 4.0, 2.0]", "[4.0, 2.0, 2.0]", "shares"
+    ),
+    "mean_for_log": M("large_counts", "numpyro_model", "jnp.exp(log_level)", "log_level", "large"),
+    "mean_and_concentration_swapped": M(
+        "large_counts",
+        "numpyro_overdispersed",
+        "(mean, concentration)",
+        "(concentration, mean)",
+        "counts",
+        case="CASE_OVERDISPERSED",
+    ),
+    "sign_of_the_logits": M(
+        "large_counts",
+        "numpyro_overdispersed",
+        "NegativeBinomial2(mean, concentration)",
+        "NegativeBinomialLogits(concentration, jnp.log(concentration) - log_mean)",
+        "counts",
+        case="CASE_OVERDISPERSED",
+    ),
+    "multinomial_as_categories": M(
+        "large_counts", "numpyro_model", "probs=shares", "probs=jnp.sort(shares)", "votes"
+    ),
+}
+
+LONG_RECURSION = {
+    "levels_after_the_step": M(
+        "long_recursion",
+        "numpyro_autoregression",
+        "jnp.tanh(y - level), level",
+        "jnp.tanh(y - level), phi * level",
+        "y",
+    ),
+    "state_updated_twice": M(
+        "long_recursion", "numpyro_autoregression", "0.1 * jnp.tanh", "0.1001 * jnp.tanh", "y"
+    ),
+    "sd_for_variance": M(
+        "long_recursion", "numpyro_kalman", "jnp.sqrt(spread)", "spread", "y", case="CASE_KALMAN"
+    ),
+    "gain_of_the_predicted_variance": M(
+        "long_recursion",
+        "numpyro_kalman",
+        "(1.0 - gain) * variance",
+        "(1.0 - gain**2) * variance",
+        "last",
+        ("value",),
+        case="CASE_KALMAN",
+    ),
+    "no_noise_in_the_gain": M(
+        "long_recursion",
+        "numpyro_kalman",
+        "variance / spread",
+        "variance / (spread + 1e-6)",
+        "last",
+        ("value",),
+        case="CASE_KALMAN",
+    ),
+    "first_density_left_out": M(
+        "long_recursion",
+        "numpyro_kalman",
+        "densities.sum()",
+        "densities[1:].sum()",
+        "y",
+        case="CASE_KALMAN",
+    ),
+}
+
+MISSING_DATA = {
+    "mask_inverted": M("missing_data", "numpyro_model", "mask=labelled", "mask=~labelled", "y"),
+    "mask_forgotten": M("missing_data", "numpyro_model", ".mask(seen)", "", "x"),
+    "mask_of_the_distribution_inverted": M(
+        "missing_data",
+        "numpyro_masked_model",
+        ".mask(labelled)",
+        ".mask(~labelled)",
+        "y",
+        case="CASE_MASKED_DISTRIBUTION",
+    ),
+    "zeros_counted": M(
+        "missing_data", "numpyro_guide", "(x * seen).sum(-1)", "x.sum(-1)", "z", program="guide"
+    ),
+    "wrong_axis": M(
+        "missing_data",
+        "numpyro_guide",
+        "(x * seen).sum(-1)",
+        "(x * seen).mean(-1)",
+        "z",
+        program="guide",
+    ),
+    "imputed_nowhere": M(
+        "missing_data",
+        "numpyro_imputing_model",
+        ", obs_mask=labelled",
+        "",
+        "y_observed",
+        ("sites",),
+        case="CASE_OBS_MASK",
+    ),
+    "obs_mask_inverted": M(
+        "missing_data",
+        "numpyro_imputing_model",
+        "obs_mask=labelled",
+        "obs_mask=~labelled",
+        "y_observed",
+        ("density", "value"),
+        case="CASE_OBS_MASK",
+    ),
+}
+
+NESTED_SUBSAMPLING = {
+    "scale_forgotten": M("nested_subsampling", "numpyro_model", "scale=0.5", "scale=1.0", "y"),
+    "inner_plate_of_the_batch": M(
+        "nested_subsampling",
+        "numpyro_model",
+        'plate("members", 8, subsample_size=4',
+        'plate("members", 4, subsample_size=4',
+        "y",
+        ("plates",),
+    ),
+    "guide_of_the_batch": M(
+        "nested_subsampling",
+        "numpyro_guide",
+        'plate("groups", 6, subsample_size=3, dim=-2) as g',
+        'plate("group", 3, dim=-2) as g',
+        "theta",
+        ("plates",),
+        "guide",
+    ),
+    "local_parameters_not_indexed": M(
+        "nested_subsampling",
+        "numpyro_guide",
+        "local[g][:, None]",
+        "local[:3][:, None]",
+        "theta",
+        program="guide",
+    ),
+    "rows_not_indexed": M(
+        "nested_subsampling", "numpyro_model", "y[g][:, i]", "y[:3][:, i]", "y", ("value",)
+    ),
+}
+
+AUXILIARY = {
+    "log_density_forgotten": M(
+        "auxiliary", "numpyro_guide", ", log_density=0.1 * u", "", "loc", program="guide"
+    ),
+    "mean_forgotten": M(
+        "auxiliary", "numpyro_guide", "u + 0.1 * y.mean()", "u", "loc", ("value",), "guide"
+    ),
+    "unmarked": M(
+        "auxiliary", "numpyro_guide", ', infer={"is_auxiliary": True}', "", "u", ("sites",), "guide"
+    ),
+}
+
+BAYESIAN_NETWORK = {
+    "square_weight": M(
+        "bayesian_network", "numpyro_model", "weight.T", "weight.reshape(IN, HIDDEN)", "y"
+    ),
+    "relu_for_tanh": M(
+        "bayesian_network", "numpyro_model", "jnp.tanh(", "jax.nn.relu(", "y", imports=JAX
+    ),
+    "bias_after_tanh": M(
+        "bayesian_network",
+        "numpyro_model",
+        "jnp.tanh(x @ weight.T + bias)",
+        "jnp.tanh(x @ weight.T) + bias",
+        "y",
+    ),
+    "biases_as_batch": M(
+        "bayesian_network",
+        "numpyro_model",
+        "prior.expand([HIDDEN]).to_event(1)",
+        "prior.expand([HIDDEN])",
+        "first.bias",
+        ("shape",),
+    ),
+}
+
+CORRELATED_EFFECTS = {
+    "concentration_forgotten": M(
+        "correlated_effects", "numpyro_model", "LKJCholesky(2, 2.0)", "LKJCholesky(2)", "corr"
+    ),
+    "factor_for_covariance": M(
+        "correlated_effects",
+        "numpyro_covariance_model",
+        "(corr @ corr.T)",
+        "corr",
+        "effects",
+        NUMERIC,
+        case="CASE_COVARIANCE",
+    ),
+    "columns_scaled": M(
+        "correlated_effects", "numpyro_model", "scales[:, None] * corr", "scales * corr", "effects"
+    ),
+    "slope_and_intercept_exchanged": M(
+        "correlated_effects",
+        "numpyro_model",
+        "effects[group, 0] + effects[group, 1] * x",
+        "effects[group, 1] + effects[group, 0] * x",
+        "y",
+    ),
+    "group_shifted": M(
+        "correlated_effects", "numpyro_model", "effects[group, 0]", "effects[group + 1, 0]", "y"
+    ),
+    "softplus_factor": M(
+        "correlated_effects",
+        "numpyro_guide",
+        "constraints.lower_cholesky",
+        "constraints.softplus_lower_cholesky",
+        "effect_tril",
+        ("parameter",),
+        "loss",
+    ),
+}
+
+HIDDEN_MARKOV = {
+    "transition_reversed": M(
+        "hidden_markov",
+        "numpyro_model",
+        "state == 1, stay, 1.0 - stay",
+        "state == 1, 1.0 - stay, stay",
+        "state_0",
+    ),
+    "state_not_carried": M(
+        "hidden_markov",
+        "numpyro_model",
+        "        state = numpyro.sample(",
+        "        _ = state_t = numpyro.sample(",
+        "y_0",
+        NUMERIC,
+    ),
+    "beta_swapped": M("hidden_markov", "numpyro_model", "Beta(8.0, 2.0)", "Beta(2.0, 8.0)", "stay"),
+}
+
+ORDINAL = {
+    "sign_of_the_predictor": M(
+        "ordinal", "numpyro_model", "slope * x, cuts", "-slope * x, cuts", "y"
+    ),
+    "labels_reversed": M("ordinal", "numpyro_model", "obs=y", "obs=3 - y", "y", ("value",)),
+    "unordered": M(
+        "ordinal",
+        "numpyro_model",
+        ", constraint=ndist.constraints.ordered_vector",
+        "",
+        "cuts",
+        ("parameter",),
+        "loss",
+    ),
+}
+
+REFACTORINGS = {
+    "not_transposed": M(
+        "refactorings", "numpyro_guide", "loc.T", "loc.reshape(J, D)", "z", program="guide"
+    ),
+    "degrees_of_freedom": M(
+        "refactorings",
+        "numpyro_renamed_model",
+        "StudentT(4.0",
+        "StudentT(3.0",
+        "shift",
+        case="CASE_RENAMED",
+    ),
+    "event_for_no_plate": M(
+        "refactorings",
+        "numpyro_model",
+        ".expand([J, D]).to_event(1)",
+        ".expand([J, 1]).to_event(1)",
+        "z",
+        ("shape", "plates", "execution"),
+    ),
+    "features_outside": M(
+        "refactorings",
+        "numpyro_model",
+        "Normal(z * x, 0.5).to_event(1)",
+        "Normal(z * x, 0.5)",
+        "y",
+        ("plates", "shape", "execution"),
+    ),
+}
+
+REWRITTEN = {
+    "sd_as_variance": M(
+        "rewritten",
+        "pyro_rewritten",
+        "[1.0, 4.0]",
+        "[1.0, 2.0]",
+        "w",
+        case="CASE_PYRO",
+        wrong="pyro",
+    ),
+    "sd_as_precision": M(
+        "rewritten", "numpyro_rewritten", "[1.0, 0.25]", "[1.0, 0.5]", "w", case="CASE_NUMPYRO"
+    ),
+    "wrong_axis": M(
+        "rewritten",
+        "numpyro_rewritten",
+        '"nd,d->n", x, w',
+        '"nd,d->n", x[:, ::-1], w',
+        "y",
+        case="CASE_NUMPYRO",
+    ),
+}
+
+SURVIVAL = {
+    "weibull_swapped": M(
+        "survival", "numpyro_model", "Weibull(scale, shape)", "Weibull(shape, scale)", "time"
+    ),
+    "censoring_inverted": M("survival", "numpyro_model", "where(dead,", "where(~dead,", "censored"),
+    "mask_inverted": M("survival", "numpyro_model", "mask=dead", "mask=~dead", "time"),
+    "hazard_sign": M("survival", "numpyro_model", "-((time", "((time", "censored"),
+    "bounds_of_the_interval": M(
+        "survival",
+        "numpyro_guide",
+        "interval(-1.0, 2.0)",
+        "interval(-1.0, 3.0)",
+        "b",
+        ("parameter",),
+        "loss",
+    ),
+    "positive_for_greater_than": M(
+        "survival", "numpyro_guide", "greater_than(1.0)", "positive", "a", ("parameter",), "loss"
+    ),
+    "censored_once": M(
+        "survival",
+        "numpyro_model",
+        '"censored", alive)',
+        '"censored", alive.sum())',
+        "censored",
+        ("density", "shape", "execution"),
+    ),
+}
+
+TOPICS = {
+    "documents_and_words_exchanged": M(
+        "topics", "numpyro_model", "shares @ topics", "shares[..., ::-1] @ topics", "w"
+    ),
+    "log_forgotten": M(
+        "topics",
+        "numpyro_logits_model",
+        "jnp.log(shares @ topics)",
+        "shares @ topics",
+        "w",
+        case="CASE_LOGITS",
+    ),
+    "pair_of_words": M(
+        "topics", "numpyro_model", "obs=words", "obs=words[:, ::-1]", "w", ("value",)
+    ),
+    "gain_not_doubled": M(
+        "topics",
+        "numpyro_guide",
+        "Dirichlet(2.0 * gain)",
+        "Dirichlet(gain)",
+        "shares",
+        program="guide",
+    ),
+}
+
+ZERO_INFLATION = {
+    "gate_complement": M(
+        "zero_inflation", "numpyro_model", "(gate, rate=rate)", "(1.0 - gate, rate=rate)", "counts"
+    ),
+    "gate_and_rate_swapped": M(
+        "zero_inflation", "numpyro_model", "(gate, rate=rate)", "(rate, gate)", "counts", NUMERIC
+    ),
+    "not_inflated": M(
+        "zero_inflation",
+        "numpyro_model",
+        "ZeroInflatedPoisson(gate, rate=rate)",
+        "Poisson(rate)",
+        "counts",
+    ),
+    "weights_reversed": M(
+        "zero_inflation",
+        "numpyro_model",
+        "[weight, 1.0 - weight]",
+        "[1.0 - weight, weight]",
+        "sizes",
+    ),
+    "unconstrained_p": M(
+        "zero_inflation", "numpyro_guide", "unit_interval", "positive", "p", ("parameter",), "loss"
+    ),
+}
+
+AUTOGUIDES = {
+    "link_forgotten": M(
+        "autoguides",
+        "numpyro_model",
+        "jnp.exp(intercept + x @ slopes + effect)",
+        "jax.nn.softplus(intercept + x @ slopes + effect)",
+        "y",
+        case="CASE_DIAGONAL",
+        imports=JAX,
+    ),
+    "diagonal_for_multivariate": M(
+        "autoguides",
+        "make_numpyro_multivariate",
+        "AutoMultivariateNormal",
+        "AutoDiagonalNormal",
+        "_AutoMultivariateNormal_latent",
+        ("density", "sites", "parameter"),
+        "guide",
+        case="CASE_MULTIVARIATE",
+    ),
+    "rank": M(
+        "autoguides",
+        "make_numpyro_low_rank",
+        "rank=2",
+        "rank=1",
+        "AutoLowRankMultivariateNormal.cov_factor",
+        ("parameter",),
+        "loss",
+        case="CASE_LOW_RANK",
+    ),
+}
+
+FAMILIES = (
+    "EIGHT_SCHOOLS HIERARCHICAL_REGRESSION MINIBATCH MIXTURE STATE_SPACE VAE CROSSED_EFFECTS "
+    "DISCRETE_GUIDE EXTREME_SCALES FACTORS GAUSSIAN_PROCESS HORSESHOE LARGE_COUNTS LONG_RECURSION "
+    "MISSING_DATA NESTED_SUBSAMPLING AUXILIARY BAYESIAN_NETWORK CORRELATED_EFFECTS HIDDEN_MARKOV "
+    "ORDINAL REFACTORINGS REWRITTEN SURVIVAL TOPICS ZERO_INFLATION AUTOGUIDES"
+)
+
+GROUPS = tuple(globals()[name] for name in FAMILIES.split())

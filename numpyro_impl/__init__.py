@@ -8,6 +8,7 @@ from numpyro_impl.noise import base_noise
 from numpyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
 from numpyro_impl.pairs import Pair, build
 from numpyro_impl.posterior import posterior
+from numpyro_impl.program import Program
 from numpyro_impl.training import fit
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LowRankMultivariateNormal",
     "MultivariateNormal",
     "Pair",
+    "Program",
     "auxiliary_guide",
     "base_noise",
     "build",

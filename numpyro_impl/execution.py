@@ -53,7 +53,7 @@ class Execution:
         self.guide: Any = None
         self.settings = settings
         self.compiled = compiled
-        self.learned = Learned({}, {}, {})
+        self.learned: Learned | None = None
         self.traces: dict[str, dict[str, Any]] = {}
         self.stage = "build"
 
@@ -101,6 +101,7 @@ class Execution:
         if self.settings.vectorize_particles and self.guide is not None:
             loss, gradient = jax.value_and_grad(self._vectorised)(flat, key, draws, indices, inputs)
             loss = loss[None]
+        assert self.learned is not None
         return Executed(
             executed.sampled,
             loss,
@@ -181,6 +182,8 @@ class Execution:
         return loss, *gradients
 
     def _params(self, flat: Arrays) -> dict[str, Any]:
+        if self.learned is None:
+            return {}
         return {**self.learned.unflatten(flat), **self.learned.state}
 
     def _map(self, function: Callable[[Any], Any], values: Any) -> Any:

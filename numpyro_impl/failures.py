@@ -8,8 +8,11 @@ from types import TracebackType
 
 from twinplate.record import Failure
 
-RECORDER = """charts execution failures inputs learned operations program reattach session sites"""
-HIDDEN = {str(Path(__file__).with_name(f"{name}.py")) for name in RECORDER.split()}
+RECORDER = (
+    "captured", "charts", "execution", "failures", "inputs", "learned", "operations", "program",
+    "reattach", "session", "sites",
+)  # fmt: skip
+HIDDEN = {str(Path(__file__).with_name(f"{name}.py")) for name in RECORDER}
 SCORING = {
     "compute_log_probs": "site",
     "get_importance_trace": "site",

@@ -14,10 +14,10 @@ from numpyro.infer.autoguide import AutoGuide
 
 from numpyro_impl.session import Session
 from twinplate.errors import InputError
+from twinplate.names import Rename
 from twinplate.record import Record, Settings
 from twinplate.recording import Progress, Tree, record
 
-Builder = Callable[[], Any]
 PACKAGES = ("twinplate", "numpyro", "jax", "jaxlib", "flax", "funsor", "numpy")
 
 
@@ -30,10 +30,10 @@ class Program:
     framework = "numpyro"
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any] | None = None) -> None:
-        self._builder: Builder = lambda: _fresh(model, guide)
+        self._builder: Callable[[], Any] = lambda: _fresh(model, guide)
 
     @classmethod
-    def build(cls, builder: Builder) -> Program:
+    def build(cls, builder: Callable[[], Any]) -> Program:
         """A program that `builder()` makes afresh: it returns the model, or (model, guide)."""
         program = cls.__new__(cls)
         program._builder = builder
@@ -51,7 +51,7 @@ class Program:
         seeds: tuple[int, ...] = (0, 1, 2),
         stress: bool = True,
         like: Record | None = None,
-        rename: Any = None,
+        rename: Rename | None = None,
         progress: Progress | None = None,
     ) -> Record:
         """Record all runs of the program on `args` and `kwargs`: see `twinplate.recording.record`.

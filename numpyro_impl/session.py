@@ -11,9 +11,10 @@ import jax
 import numpy as np
 from jax import Array, random
 
+from numpyro_impl.captured import in_precision
 from numpyro_impl.execution import Executed, Execution, Sampled
 from numpyro_impl.failures import failure_of
-from numpyro_impl.inputs import Inputs, make_inputs, to_draws, to_leaf
+from numpyro_impl.inputs import make_inputs, to_draws, to_leaf
 from numpyro_impl.learned import Learned
 from numpyro_impl.operations import operations
 from numpyro_impl.sites import TracedSite, partial_sites
@@ -70,6 +71,7 @@ class Session:
                         return _stopped(execution, error)
                     del self._ways[0]
             assert self._execution is not None
+            assert self._execution.learned is not None
             return _run(result, flat, self._execution.learned)
 
     def _result(
@@ -77,32 +79,40 @@ class Session:
     ) -> tuple[dict[str, Array], Sampled | Executed]:
         """The parameters used, and what `Execution.draw` or `Execution.run` returns."""
         inputs = make_inputs(args, kwargs, self._precision)
-        execution = self._built(inputs)
-        flat = execution.learned.flat()
-        flat |= {n: to_leaf(v, self._precision) for n, v in given.parameters.items() if n in flat}
-        draws = {n: to_draws(values, self._precision) for n, values in given.draws.items()}
-        indices = {n: to_leaf(values, self._precision) for n, values in given.indices.items()}
-        keys = random.split(random.key(seed), self._settings.particles)
-        arguments = (flat, keys, draws, indices, inputs)
+        execution = self._built()
+        with in_precision((execution.model, execution.guide), self._precision):
+            if execution.learned is None:
+                learned_compiled, _ = self._ways[0]
+                execution.learn(random.key(SEED), inputs, self._precision, learned_compiled)
+            assert execution.learned is not None
+            flat = execution.learned.flat()
+            flat |= {
+                n: to_leaf(v, self._precision) for n, v in given.parameters.items() if n in flat
+            }
+            draws = {n: to_draws(values, self._precision) for n, values in given.draws.items()}
+            indices = {n: to_leaf(values, self._precision) for n, values in given.indices.items()}
+            keys = random.split(random.key(seed), self._settings.particles)
+            return flat, self._called(execution, name, (flat, keys, draws, indices, inputs))
+
+    def _called(
+        self, execution: Execution, name: str, arguments: tuple[Any, ...]
+    ) -> Sampled | Executed:
         function = getattr(execution, name)
         if not execution.compiled:
-            return flat, function(*arguments)
+            return function(*arguments)
         if name not in self._functions:
             # Drawing is compiled for a handful of calls: compiling is what takes the time.
             options = {"xla_backend_optimization_level": 0} if name == "draw" else None
             self._functions[name] = jax.jit(function, compiler_options=options)
         if name == "run" and not self.operations:
             self.operations |= operations(self._functions[name].trace(*arguments).jaxpr.jaxpr)
-        return flat, self._functions[name](*arguments)
+        return self._functions[name](*arguments)
 
-    def _built(self, inputs: Inputs) -> Execution:
-        """The program, built and its parameters known."""
+    def _built(self) -> Execution:
         if self._execution is None:
             self._functions = {}
-            learned_compiled, compiled = self._ways[0]
-            self._execution = Execution(self._settings, compiled)
+            self._execution = Execution(self._settings, compiled=self._ways[0][1])
             self._execution.model, self._execution.guide = self._build()
-            self._execution.learn(random.key(SEED), inputs, self._precision, learned_compiled)
         return self._execution
 
 
@@ -127,7 +137,8 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
         return Run(failure=failure_of(error, "build", None))
     guide, model = (partial_sites(execution.traces.get(which, {})) for which in ("guide", "model"))
     reached = next(reversed({**guide, **model}), None)
-    parameters = execution.learned.parameters(execution.learned.flat())
+    learned = execution.learned
+    parameters = {} if learned is None else learned.parameters(learned.flat())
     return Run(guide, model, parameters, failure=failure_of(error, execution.stage, reached))
 
 

@@ -19,6 +19,8 @@ from twinplate.errors import InputError
 from twinplate.evaluation import Plate
 from twinplate.record import Site
 
+Node = dict[str, Any]
+
 # A matrix that was given, and what the distribution derives from it on construction.
 DERIVED = {"covariance_matrix": "scale_tril", "precision_matrix": "scale_tril"}
 
@@ -78,7 +80,7 @@ def traced_sites(trace: dict[str, Any]) -> tuple[TracedSite, ...]:
     )
 
 
-def traced_site(node: dict[str, Any], sizes: dict[str, int]) -> TracedSite:
+def traced_site(node: Node, sizes: dict[str, int]) -> TracedSite:
     """One site; `sizes` holds the full size of every plate by name."""
     plates = _plates(node, sizes)
     if node["type"] == "deterministic":
@@ -119,7 +121,7 @@ def partial_sites(trace: dict[str, Any]) -> dict[str, Site]:
     return sites
 
 
-def _without_numbers(node: dict[str, Any], sizes: dict[str, int]) -> Site:
+def _without_numbers(node: Node, sizes: dict[str, int]) -> Site:
     fn, dtype = node["fn"], str(jnp.result_type(node["value"]))
     return Site(
         kind_of(node),
@@ -133,12 +135,12 @@ def _without_numbers(node: dict[str, Any], sizes: dict[str, int]) -> Site:
     )
 
 
-def _plates(node: dict[str, Any], sizes: dict[str, int]) -> tuple[Plate, ...]:
+def _plates(node: Node, sizes: dict[str, int]) -> tuple[Plate, ...]:
     frames = sorted(node["cond_indep_stack"], key=lambda frame: frame.dim)
     return tuple(Plate(f.name, f.dim, sizes.get(f.name, f.size), f.size) for f in frames)
 
 
-def _deterministic(node: dict[str, Any], plates: tuple[Plate, ...]) -> TracedSite:
+def _deterministic(node: Node, plates: tuple[Plate, ...]) -> TracedSite:
     value = jnp.asarray(node["value"])
     return TracedSite(
         node["name"],
@@ -157,7 +159,7 @@ def _deterministic(node: dict[str, Any], plates: tuple[Plate, ...]) -> TracedSit
     )
 
 
-def kind_of(node: dict[str, Any]) -> str:
+def kind_of(node: Node) -> str:
     """ "factor", "observed", "auxiliary" or "latent"."""
     if isinstance(unwrapped(node["fn"]), dist.Unit):
         return "factor"
@@ -166,7 +168,7 @@ def kind_of(node: dict[str, Any]) -> str:
     return "auxiliary" if node["infer"].get("is_auxiliary") else "latent"
 
 
-def log_prob(node: dict[str, Any]) -> Array:
+def log_prob(node: Node) -> Array:
     """Log density element by element, zero where masked, not scaled."""
     remembered = (node["intermediates"],) if node["intermediates"] else ()
     return jnp.asarray(node["fn"].log_prob(node["value"], *remembered))

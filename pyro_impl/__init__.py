@@ -8,6 +8,7 @@ from pyro_impl.noise import base_noise
 from pyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
 from pyro_impl.pairs import Pair, build
 from pyro_impl.posterior import posterior
+from pyro_impl.program import Program
 from pyro_impl.training import fit
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LowRankMultivariateNormal",
     "MultivariateNormal",
     "Pair",
+    "Program",
     "auxiliary_guide",
     "base_noise",
     "build",

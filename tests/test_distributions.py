@@ -97,9 +97,7 @@ def test_bounds_are_not_lax(table):
             worst[side, family] = max(density, gradient, worst.get((side, family), 0.0))
     for entry in INACCURACIES:
         bound = max(entry.log_density, entry.gradient)
-        # the wrapper's own figure hides behind NumPyro's betaln at the judged points
-        if (entry.framework, entry.family) != ("pyro", "ZeroInflatedNegativeBinomial"):
-            assert worst[entry.framework, entry.family] > max(bound / 50, 1e-12), entry
+        assert worst[entry.framework, entry.family] > max(bound / 50, 1e-12), entry
 
 
 def test_where_libraries_differ_someone_is_wrong(table):

@@ -21,6 +21,21 @@ REMEMBERS = "NumPyro hands the noise to log_prob; in torch the distribution reme
 SCAN = "NumPyro's loop is compiled and maps over particles itself"
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
+# The recorder's inner rooms follow how each framework runs a program: one traces, one compiles.
+RECORDER = {
+    "captured",
+    "charts",
+    "execution",
+    "failures",
+    "inputs",
+    "learned",
+    "operations",
+    "program",
+    "reattach",
+    "session",
+    "sites",
+}
+
 # (module, name) -> why it is not the same in both
 DIFFERENCES = {
     ("device", "to_tensor"): DEVICE,
@@ -112,8 +127,10 @@ def module_facts(package: str, module: str) -> dict[str, str]:
 
 
 def differences() -> dict[tuple[str, str], tuple[str | None, str | None]]:
-    found = {}
-    for module in sorted(path[:-3] for path in files(TWINS[0]) if path.endswith(".py")):
+    found, shared = {}, files(TWINS[0]) & files(TWINS[1])
+    for module in sorted(
+        path[:-3] for path in shared if path.endswith(".py") and path[:-3] not in RECORDER
+    ):
         left, right = (module_facts(package, module) for package in TWINS)
         for name in left.keys() | right.keys():
             if left.get(name) != right.get(name):
@@ -122,7 +139,7 @@ def differences() -> dict[tuple[str, str], tuple[str | None, str | None]]:
 
 
 def test_the_same_files():
-    assert files(TWINS[0]) == files(TWINS[1])
+    assert files(TWINS[0]) ^ files(TWINS[1]) <= {"captured.py"}
     assert len(files(TWINS[0])) >= 12
 
 

@@ -84,6 +84,17 @@ def test_the_shown_loss_is_the_closed_form(capsys) -> None:
     assert float(shown["second"]["shape"]) == pytest.approx(negative_elbo(mu, loc, 0.25), rel=1e-8)
 
 
+@pytest.mark.parametrize("which", ["pyro", "numpyro"])
+def test_where_a_program_stops_nothing_is_called_the_same(which) -> None:
+    stops = BOTH.replace(f"        {which}.sample", f"        x[:2] + x\n        {which}.sample")
+    assert twinplate("verify", file(stops), "--json", "r.json") == 2
+    (report,) = json.loads(Path("r.json").read_text()).values()
+    (finding,) = report["findings"]
+    assert (finding["stage"], finding["level"]) == ("execution", "difference")
+    assert "x[:2] + x" in finding["first" if which == "pyro" else "second"]
+    assert {row["level"] for row in report["rows"]} <= {"unknown", "execution"}
+
+
 def test_all_cases_of_a_file_or_the_named_one(capsys) -> None:
     other = "\nOTHER = Case(FIRST, FIRST, args=(X,), seeds=(0,), stress=False)\n"
     file(WRONG + other)
@@ -160,6 +171,44 @@ def test_the_page_is_whole_loads_nothing_and_shows_names_as_they_are() -> None:
     assert "<script" not in text and "&lt;script&gt;&amp;x" in text
     assert set(re.findall(r'href="#([^"]+)"', text)) <= set(parser.ids)
     assert not re.search(r"url\(|@import|http", text)
+
+
+def test_sites_of_one_program_of_other_shapes_and_without_values_are_shown() -> None:
+    odd = BOTH.replace(
+        "def pyro_guide",
+        """    pyro.sample("alone", pdist.Normal(mu, 1.0), obs=torch.tensor(2.5))
+    pyro.factor("f", mu)
+    pyro.deterministic("d", mu * torch.ones(12))
+
+def pyro_guide""",
+    ).replace(
+        "def numpyro_guide",
+        """    numpyro.factor("f", mu)
+    numpyro.deterministic("d", mu * np.ones(13))
+
+def numpyro_guide""",
+    )
+    assert twinplate("verify", file(odd), "--html", "r.html", "--json", "r.json") == 1
+    text = Path("r.html").read_text()
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    rows = dict(re.findall(r'class="name">(\w+)<.*?class="mark">(.*?)</span>', text, re.DOTALL))
+    assert rows["alone"] == rows["d"] == "✗ differs"
+    assert rows["f"] == rows["x"] == "✓"
+    assert "<td>[0]</td><td>2.5</td><td>–</td>" in text
+    assert "value <small>5 of 12 numbers</small>" in text
+
+
+def test_the_numbers_on_demand_point_at_the_worst() -> None:
+    twinplate("verify", file(WRONG), "--html", "r.html")
+    text = Path("r.html").read_text()
+    shown = text[text.index('class="name">x<') :]
+    rows = re.findall(
+        r"<tr( class=worst)?><td>\[0, (\d)\].*?</td><td>(.*?)</td><td>(.*?)</td>", shown
+    )
+    apart = [abs(float(a) - float(b)) for _, _, a, b in rows[:3]]
+    assert [bool(worst) for worst, *_ in rows[:3]] == [v == max(apart) for v in apart]
 
 
 # -- records ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ STAGES = (
     "loss",
     "gradient",
 )
+ORDER = ("sites", "plates", "support", "shape", "execution", *STAGES[5:])
 PROGRAMS = ("model", "guide", "loss")
 LEVELS = ("difference", "undecided", "note")
 
@@ -47,7 +48,10 @@ class Finding:
 
 
 def ordered(findings: list[Finding], sites: dict[tuple[str, str], int]) -> list[Finding]:
-    """Differences first, then by stage, model before guide, execution order; one for each place."""
+    """Differences first, then by stage, model before guide, execution order; one for each place.
+
+    Where a program stops after its sites already have another structure, that is the likely cause.
+    """
     once: dict[tuple[str, str, str], Finding] = {}
     for finding in findings:
         kept = once.get(finding.place)
@@ -56,6 +60,6 @@ def ordered(findings: list[Finding], sites: dict[tuple[str, str], int]) -> list[
 
     def key(f: Finding) -> tuple[int, int, int, int]:
         position = sites.get((f.program, f.site), len(sites))
-        return (LEVELS.index(f.level), STAGES.index(f.stage), PROGRAMS.index(f.program), position)
+        return (LEVELS.index(f.level), ORDER.index(f.stage), PROGRAMS.index(f.program), position)
 
     return sorted(once.values(), key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
 
@@ -43,7 +44,8 @@ def _headline(name: str, report: Report) -> str:
     text, why, more = "The programs agree at the tested inputs, parameters and draws", "", 0
     if report.findings and not report.ok:
         first, more = report.findings[0], len(report.findings) - 1
-        text, _, why = f"{place(first)}: {first.message}".partition(". ")
+        text, *others = re.split(r"\n|(?<=[^.])\. ", f"{place(first)}: {first.message}", maxsplit=1)
+        why = "".join(others)
     word = "note" if report.ok else "more finding"
     count = more or len(report.findings) * report.ok
     rest = f"{count} {word}{'s' * (count > 1)} below" if count else ""
@@ -149,7 +151,9 @@ def _site(sites: list[Site | None], pair: Pair, row: Row) -> str:
     facts: dict[str, Callable[[Site], str]] = {
         "distribution": lambda s: s.family,
         "support": lambda s: s.support,
-        "plates": lambda s: ", ".join(_plate(p.name, p.size, p.subsample_size) for p in s.plates),
+        "plates": lambda s: (
+            ", ".join(_plate(p.name, p.size, p.subsample_size) for p in s.plates) or "none"
+        ),
         "dtype": lambda s: s.dtype,
         "scale": lambda s: f"{s.scale:.6g}",
     }

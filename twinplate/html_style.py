@@ -40,6 +40,7 @@ article + article { margin-top: 4rem; }
 .verdict { font-size: .85rem; letter-spacing: .06em; text-transform: uppercase; }
 .finding { padding: .9rem 1.2rem; margin-top: .6rem; border-left: 6px solid var(--tone); }
 .finding p { margin: 0 0 .5rem; }
+.finding p, .headline p { white-space: pre-line; overflow-wrap: anywhere; }
 .finding p:last-child { margin: 0; }
 .finding a { color: inherit; font-weight: 600; text-decoration-color: var(--tone); }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .3rem 1.2rem; }

@@ -61,7 +61,7 @@ def headline(report: Report) -> str:
     """The verdict and the first finding behind it, in one line."""
     text = HEADLINES[report.verdict]
     if report.findings and not report.ok:
-        text += f": {sentence(report.findings[0])}"
+        text += f": {sentence(report.findings[0])}".split("\n")[0]  # frameworks write at length
     return text
 
 

@@ -36,7 +36,7 @@ def numpyro_model(y):
     mu = numpyro.sample("mu", ndist.Normal(0.0, 3.0))
     with numpyro.plate("groups", 6, subsample_size=3, dim=-2) as g:
         theta = numpyro.sample("theta", ndist.Normal(mu, 1.0))
-        with numpyro.plate("members", 8, subsample_size=4, dim=-1) as i:
+        with numpyro.plate("members", 8, subsample_size=4, dim=-1) as i:  # noqa: SIM117
             with numpyro.handlers.scale(scale=0.5):
                 numpyro.sample("y", ndist.Normal(theta, 0.7), obs=y[g][:, i])
 

@@ -16,7 +16,7 @@ rng = np.random.default_rng(28)
 x = rng.normal(size=(BATCH, FEATURES))
 
 
-def program(guide, covariance="full", learned=(), amplitude_scale=None):
+def program(guide, covariance="diagonal", learned=(), amplitude_scale=None):
     generator = np.random.default_rng(29)
     config = ProgramConfig(
         FEATURES,
@@ -59,6 +59,6 @@ def case(num_items=None, **choices):
 
 
 CASE_DIAGONAL = case(guide="diagonal", num_items=20)
-CASE_EVENT_FULL = case(guide="event", learned=("loadings", "noise_scale"))
-CASE_EVENT_LOW_RANK = case(guide="event", covariance="low_rank", num_items=10)
-CASE_AUXILIARY = case(guide="auxiliary", amplitude_scale=0.4)
+CASE_EVENT_FULL = case(guide="event", covariance="full", learned=("loadings", "noise_scale"))
+CASE_EVENT_LOW_RANK = case(guide="event", covariance="low-rank", num_items=10)
+CASE_AUXILIARY = case(guide="auxiliary", covariance="full", amplitude_scale=0.4)
