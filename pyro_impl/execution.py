@@ -18,7 +18,7 @@ from torch import Tensor
 from pyro_impl.inputs import Inputs
 from pyro_impl.learned import average_gradients, gradient_of
 from pyro_impl.reattach import donate
-from pyro_impl.sites import plates_of, sample_nodes, score, to_array
+from pyro_impl.sites import kind_of, plates_of, sample_nodes, score, to_array
 from twinplate.record import Array, Parameter, Settings
 
 Tensors = dict[str, Tensor]
@@ -96,6 +96,8 @@ class Execution:
             self.stage = stage
             for trace in traces:
                 for self.site, node in sample_nodes(trace).items():
+                    if kind_of(node) == "deterministic":
+                        continue
                     check_site_shape(node, max_plate_nesting=float("inf"))
 
     @property

@@ -134,6 +134,11 @@ def _moved(loc: Tensor, scale: Tensor, x: Tensor) -> Tensor:
     return loc + scale * ((x - loc) / scale).detach()
 
 
+def _simplex(fn: Any, x: Tensor) -> Tensor:
+    moved = _moved(fn.mean, fn.variance.sqrt(), x)
+    return moved / moved.sum(-1, keepdim=True)
+
+
 def _multivariate(fn: Any, x: Tensor) -> Tensor:
     tril = getattr(fn, "_unbroadcasted_scale_tril", None)
     tril = torch.linalg.cholesky(fn.covariance_matrix) if tril is None else tril
@@ -157,6 +162,7 @@ FORMS: tuple[tuple[tuple[type, ...], Callable[[Any, Tensor], Tensor]], ...] = (
     (MULTIVARIATE, _multivariate),
     (SCALE, lambda fn, x: fn.scale * (x / fn.scale).detach()),
     ((td.Exponential,), lambda fn, x: (x * fn.rate).detach() / fn.rate),
+    ((td.Dirichlet,), _simplex),
     ((td.Uniform,), lambda fn, x: _moved(fn.low, fn.high - fn.low, x)),
     (
         (LogitRelaxedBernoulli,),  # a logistic distribution of this location and scale

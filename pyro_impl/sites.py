@@ -79,11 +79,17 @@ def kind_of(node: Node) -> str:
     """Kind of the site, as in `twinplate.record.Site`."""
     if isinstance(unwrapped(node["fn"]), dist.Unit):
         return "factor"
-    if node["infer"].get("_deterministic"):
+    if node["infer"].get("_deterministic") or _is_computed(node):
         return "deterministic"
     if node["is_observed"]:
         return "observed"
     return "auxiliary" if node["infer"].get("is_auxiliary") else "latent"
+
+
+def _is_computed(node: Node) -> bool:
+    """Whether a handler (reparametrisation, obs_mask) left a value here that nothing scores."""
+    delta = node["is_observed"] and isinstance(unwrapped(node["fn"]), dist.Delta)
+    return bool(delta) and getattr(node["fn"], "_mask", None) is False
 
 
 def plates_of(node: Node) -> tuple[Plate, ...]:

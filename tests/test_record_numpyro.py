@@ -1127,7 +1127,7 @@ class Prior:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_arrays_that_a_program_reaches_are_in_its_precision(precision):
     inside, listed, prior = jnp.array(0.2), [jnp.array(0.4)], Prior()
-    ready = dist.Normal(0.0, jnp.array(0.9))
+    ready = dist.Gamma(jnp.array(0.9), 1.0)
 
     @jax.jit
     def compiled(values):
@@ -1135,11 +1135,11 @@ def test_arrays_that_a_program_reaches_are_in_its_precision(precision):
 
     def model(x, default=jnp.array(0.3)):  # noqa: B008
         numpyro.sample("a", dist.Dirichlet(jnp.exp(CAPTURED)), obs=jnp.array([0.5, 0.5]))
-        scales = jnp.exp(jnp.stack([inside, listed[0], default, *(s for s in CAPTURED)]))
-        numpyro.deterministic("scales", scales)
+        reached = (inside, listed[0], default, *(s for s in CAPTURED))
+        numpyro.deterministic("scales", jnp.stack([jnp.exp(s) for s in reached]))
         numpyro.deterministic("compiled", compiled(CAPTURED))
         numpyro.sample("b", prior(), obs=x[0])
-        numpyro.sample("c", ready, obs=x[0])
+        numpyro.sample("c", ready, obs=x[2])
 
     run = ran(model, Given(), X, guide=lambda x: None, precision=precision)
     rounded = np.array([0.2, 0.4, 0.3, 0.1, 0.7], dtype=np.float32)
@@ -1151,9 +1151,9 @@ def test_arrays_that_a_program_reaches_are_in_its_precision(precision):
     np.testing.assert_allclose(run.model["a"].log_prob, [a], rtol=100 * digits)
     b = NORMAL(X[0], 0, np.exp(float(np.float32(0.3))))
     np.testing.assert_allclose(run.model["b"].log_prob, [b], rtol=digits)
-    c = NORMAL(X[0], 0, float(np.float32(0.9)))
+    c = stats.gamma.logpdf(X[2], float(np.float32(0.9)))
     np.testing.assert_allclose(run.model["c"].log_prob, [c], rtol=digits)
-    assert {v.dtype for v in (CAPTURED, inside, listed[0], prior.scale, ready.scale)} == {
+    assert {v.dtype for v in (CAPTURED, inside, listed[0], prior.scale, ready.concentration)} == {
         np.dtype("float32")
     }
     assert model.__defaults__[0].dtype == "float32"

@@ -53,6 +53,10 @@ def numeric(path, *params, step=1e-6):
     return gradients
 
 
+def on_simplex(x):
+    return x / x.sum()
+
+
 def moments(family):
     """Path through mean and standard deviation, from SciPy's."""
 
@@ -139,7 +143,7 @@ PATHS = {
     ),
     "Dirichlet": (
         dist.Dirichlet, np.array([0.5, 0.3, 0.2]), (np.array([1.0, 2.0, 3.0]),),
-        moments(lambda a: stats.beta(a, a.sum() - a)),
+        lambda x, *p: (lambda *q: on_simplex(moments(lambda a: stats.beta(a, a.sum() - a))(x, *p)(*q))),
     ),
     "MultivariateNormal": (
         lambda m, tril: dist.MultivariateNormal(m, scale_tril=tril), np.array([1.0, 2.0]), (VECTOR, TRIL),

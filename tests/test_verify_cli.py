@@ -95,6 +95,14 @@ def test_where_a_program_stops_nothing_is_called_the_same(which) -> None:
     assert {row["level"] for row in report["rows"]} <= {"unknown", "execution"}
 
 
+def test_progress_names_the_program_at_work(monkeypatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("rich.status.Status.update", lambda self, text: told.append(text))
+    twinplate("verify", file(BOTH))
+    assert told[0] == "CASE: first program, sampling"
+    assert told[-1] == "CASE: second program, draw 0, perturbed2"
+
+
 def test_all_cases_of_a_file_or_the_named_one(capsys) -> None:
     other = "\nOTHER = Case(FIRST, FIRST, args=(X,), seeds=(0,), stress=False)\n"
     file(WRONG + other)

@@ -62,14 +62,14 @@ def triangles(parameters: Mapping[str, Parameter]) -> list[tuple[str, str]]:
 
 
 def merge_parameters(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """Join each scale and its unit triangle; the gradient is that of the off-diagonals, then the scales."""
+    """Join each scale and its unit triangle; the gradient has that of the scales on its diagonal."""
     merged = dict(parameters)
     for scale, triangle in triangles(parameters):
         diagonal, unit = merged.pop(scale), merged[triangle]
         gradient = None
         if diagonal.gradient is not None and unit.gradient is not None:
-            below = np.tril_indices(unit.value.shape[-1], -1)
-            gradient = np.concatenate([unit.gradient[below], diagonal.gradient])
+            below = np.tril(unit.gradient, -1)
+            gradient = below + diagonal.gradient[..., None] * np.eye(below.shape[-1])
         value = diagonal.value[..., None] * unit.value
         merged[triangle] = Parameter(TRIANGLE, value, gradient)
     return merged

@@ -66,8 +66,23 @@ def verify(
         case = Case(first, second, **arguments)
     params = None if case.params is None else dict(case.params)
     args, kwargs = case.args, dict(case.kwargs)
-    one = record(case.first, args, kwargs, params=params, settings=case.settings, progress=progress)
-    two = record(case.second, args, kwargs, like=one, rename=case.rename, progress=progress)
+    tell = progress or (lambda text: None)
+    one = record(
+        case.first,
+        args,
+        kwargs,
+        params=params,
+        settings=case.settings,
+        progress=lambda text: tell(f"first program, {text}"),
+    )
+    two = record(
+        case.second,
+        args,
+        kwargs,
+        like=one,
+        rename=case.rename,
+        progress=lambda text: tell(f"second program, {text}"),
+    )
     return compare(one, two)
 
 

@@ -91,12 +91,30 @@ class Plan:
 
     def _parameters(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
         by_second = {m.second: m for m in self.parameters}
-        renamed = {}
+        images = {n: p for n, p in parameters.items() if p.constraint == "unconstrained"}
+        renamed = self._images(images)
         for name, p in parameters.items():
+            if name in images:
+                continue
             match = by_second.get(name, Match(name, name))
             gradient = None if p.gradient is None else match.to_first(p.gradient)
             renamed[match.first] = Parameter(p.constraint, match.to_first(p.value), gradient)
         return renamed
+
+    def _images(self, images: Mapping[str, Parameter]) -> dict[str, Parameter]:
+        """Unconstrained values of latent sites, which are named and laid out as the sites are."""
+        if self.reference is None or not images:
+            return dict(images)
+        mine = _image_sites(self.reference.model, self.reference.parameters, "value")
+        values, gradients = (
+            _renamed_sites(self.model, mine, _image_sites(self.found.model, images, which))
+            for which in ("value", "gradient")
+        )
+        return {
+            name: Parameter("unconstrained", site.value, gradients[name].value)
+            for name, site in values.items()
+            if site.value is not None
+        }
 
 
 def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
@@ -145,6 +163,26 @@ def plates_of(run: Run | None) -> dict[str, Plate]:
     return {plate.name: plate for site in sites for plate in site.plates}
 
 
+def _image_sites(
+    sites: Mapping[str, Site], images: Mapping[str, Parameter], which: str
+) -> dict[str, Site]:
+    """The sites with the "value" or "gradient" of their unconstrained images in place of their values."""
+    found = {}
+    for name, p in images.items():
+        if name in sites and p.constraint == "unconstrained":
+            site = sites[name]
+            event_shape = p.value.shape[1 + len(site.batch_shape) :]
+            found[name] = dataclasses.replace(
+                site,
+                value=getattr(p, which),
+                event_shape=event_shape,
+                log_prob=None,
+                mask=None,
+                arguments={},
+            )
+    return found
+
+
 def _drawn(
     match: SiteMatch,
     mine: Mapping[str, Site],
@@ -186,7 +224,7 @@ def _renamed_sites(
         else:
             sites = [site] if len(match.first) == 1 else split(site, len(match.first)) or []
         for target, part in zip(match.first, sites, strict=False):
-            renamed[target] = _laid_out(mine[target], part)
+            renamed[target] = _laid_out(mine[target], part) if target in mine else part
     return renamed
 
 

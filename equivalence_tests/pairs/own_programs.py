@@ -1,6 +1,8 @@
 """This project's own models and guides: built by each twin from one framework-free program."""
 
 import numpy as np
+import torch
+from jax import numpy as jnp
 
 import numpyro_impl
 import pyro_impl
@@ -43,11 +45,11 @@ def case(num_items=None, **choices):
     params = initial_params(made, 0)
 
     def make_pyro():
-        pair = pyro_impl.build(made, params)
+        pair = pyro_impl.build(made, params, dtype=torch.get_default_dtype())
         return pair.model, pair.guide
 
     def make_numpyro():
-        pair = numpyro_impl.build(made, params)
+        pair = numpyro_impl.build(made, params, dtype=jnp.zeros(()).dtype)
         return pair.model, pair.guide
 
     return Case(
