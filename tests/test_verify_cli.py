@@ -325,7 +325,12 @@ BAD = {
     ),
     "error in the model": (
         BOTH.replace("    mu = numpyro", "    x[5, 5]\n    mu = numpyro"),
-        [r"COULD NOT RUN", "second program stops in its model", r"in\s+numpyro_model", r"x\[5, 5\]"],
+        [
+            r"COULD NOT RUN",
+            "second program stops in its model",
+            r"in\s+numpyro_model",
+            r"x\[5, 5\]",
+        ],
     ),
     "no sites": (PYRO + NUMPYRO + NO_SITES + CASE, ["model has no sites"]),
     "rename, first": (
