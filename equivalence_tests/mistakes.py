@@ -36,12 +36,12 @@ def _in_models(patch: Patch, package: str, families: Any, **changed: Any) -> Non
 
 def plate_dim(patch: Patch) -> None:
     """The mini-batch on dim=-3 instead of -1 in NumPyro."""
-    original = numpyro.plate
 
-    def moved(name: str, *args: Any, dim: int, **kwargs: Any) -> Any:
-        return original(name, *args, dim=-3 if name == "mini_batch" else dim, **kwargs)
+    class Moved(numpyro.plate):  # a class, as NumPyro's enumeration expects of its plate
+        def __init__(self, name: str, *args: Any, dim: int, **kwargs: Any) -> None:
+            super().__init__(name, *args, dim=-3 if name == "mini_batch" else dim, **kwargs)
 
-    patch.setattr(numpyro, "plate", moved)
+    patch.setattr(numpyro, "plate", Moved)
 
 
 def no_subsample_scale(patch: Patch) -> None:
