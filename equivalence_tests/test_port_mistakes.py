@@ -92,7 +92,8 @@ def test_trap_is_explained(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if i < 3 else pytest.mark.slow) for i, n in enumerate(BOTH_WAYS)]
+    "name",
+    [pytest.param(n, marks=() if i < 3 else pytest.mark.slow) for i, n in enumerate(BOTH_WAYS)],
 )
 def test_mistake_in_the_first_program_is_seen(name: str) -> None:
     mistake = MISTAKES[name]

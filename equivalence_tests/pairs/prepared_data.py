@@ -20,7 +20,9 @@ y = rng.normal(size=(8, 2))
 
 
 def pyro_model(counts, y):
-    weight = pyro.param("weight", torch.tensor([[0.4, 0.1, -0.3], [0.2, 0.5, 0.3], [-0.6, 0.7, 0.2]]))
+    weight = pyro.param(
+        "weight", torch.tensor([[0.4, 0.1, -0.3], [0.2, 0.5, 0.3], [-0.6, 0.7, 0.2]])
+    )
     raw = pyro.param("raw", torch.tensor(0.3))
     x = counts / 100.0
     centred = x - x.median(0).values  # torch takes the lower of the two in the middle

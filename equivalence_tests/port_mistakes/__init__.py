@@ -13,7 +13,9 @@ from equivalence_tests.port_mistakes import (
 from equivalence_tests.port_mistakes.mistake import Mistake
 
 _GROUPS = tuple(
-    group for module in (hierarchies, series, discrete, networks, numerics, kinds) for group in module.GROUPS
+    group
+    for module in (hierarchies, series, discrete, networks, numerics, kinds)
+    for group in module.GROUPS
 )
 
 MISTAKES: dict[str, Mistake] = {

@@ -50,7 +50,11 @@ EIGHT_SCHOOLS = {
         imports="import jax.numpy as jnp",
     ),
     "pyro_half_normal": M(
-        "eight_schools", "pyro_model", "HalfCauchy(5.0)", "HalfNormal(5.0)", "tau",
+        "eight_schools",
+        "pyro_model",
+        "HalfCauchy(5.0)",
+        "HalfNormal(5.0)",
+        "tau",
     ),
 }
 
@@ -292,4 +296,11 @@ NESTED_SUBSAMPLING = {
     ),
 }
 
-GROUPS = (EIGHT_SCHOOLS, HIERARCHICAL_REGRESSION, CROSSED_EFFECTS, CORRELATED_EFFECTS, HORSESHOE, NESTED_SUBSAMPLING)
+GROUPS = (
+    EIGHT_SCHOOLS,
+    HIERARCHICAL_REGRESSION,
+    CROSSED_EFFECTS,
+    CORRELATED_EFFECTS,
+    HORSESHOE,
+    NESTED_SUBSAMPLING,
+)

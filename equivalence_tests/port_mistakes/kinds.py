@@ -210,9 +210,15 @@ NETWORKS = {
     "heads_in_another_order": M(
         "vae",
         "LinenEncoder",
-        """        loc = flax.linen.Dense(LATENT, name="loc")(h)
+        """        h = flax.linen.Dense(HIDDEN, name="hidden")(x)
+        h = flax.linen.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(h)
+        h = jax.nn.gelu(h, approximate=False)
+        loc = flax.linen.Dense(LATENT, name="loc")(h)
         return loc, 0.1 * flax.linen.Dense(LATENT, name="log_scale")(h)""",
-        """        log_scale = flax.linen.Dense(LATENT)(h)
+        """        h = flax.linen.Dense(HIDDEN)(x)
+        h = flax.linen.LayerNorm(epsilon=1e-5, use_fast_variance=False)(h)
+        h = jax.nn.gelu(h, approximate=False)
+        log_scale = flax.linen.Dense(LATENT)(h)
         return flax.linen.Dense(LATENT)(h), 0.1 * log_scale""",
         "z",
         program="guide",

@@ -1,0 +1,136 @@
+"""Known traps of whole programs: networks, indices, precision, objectives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twinplate.scene import CLOSE, Scene
+
+# -- networks and numerical functions -----------------------------------------------------------------
+
+
+def gelu(scene: Scene) -> str | None:
+    """The tanh approximation."""
+    torch, jax = scene.operations("pyro"), scene.operations("numpyro")
+    exact = any(op.startswith("gelu") and "tanh" not in op for op in torch)
+    if scene.is_numeric and exact and "tanh" in jax and not jax & {"erf", "erfc"}:
+        return "Perhaps jax.nn.gelu's default, the tanh approximation: pass approximate=False"
+    return None
+
+
+def layer_norm(scene: Scene) -> str | None:
+    """The epsilon of a LayerNorm."""
+    torch, jax = scene.operations("pyro"), scene.operations("numpyro")
+    if scene.is_numeric and any(op.startswith("layer_norm") for op in torch) and "rsqrt" in jax:
+        return "Perhaps the LayerNorm's epsilon: torch adds 1e-5, flax 1e-6; pass epsilon=1e-5"
+    return None
+
+
+def index(scene: Scene) -> str | None:
+    """An index out of bounds."""
+    if scene.finding.stage == "execution" and "out of" in scene.finding.message and "index" in (
+        scene.finding.message.lower()
+    ):  # fmt: skip
+        return "JAX clamps an index that is out of bounds where torch raises: correct the index in both"
+    if scene.finding.stage != "value" or scene.first is None or scene.second is None:
+        return None
+    a, b = scene.first.value, scene.second.value
+    if a is None or b is None or a.shape != b.shape:
+        return None
+    agree = np.isclose(a, b, rtol=CLOSE, atol=0.0)
+    for name, index in scene.pair.first.inputs.items():
+        whole = np.issubdtype(index.dtype, np.integer) and index.ndim > 0
+        if whole and index.shape == a.shape[1:] and (agree == (index == index.max())).all():
+            return (
+                f"It agrees only where {name} is largest: perhaps an index is one too large, out of bounds "
+                "there, which JAX clamps and torch raises; correct the index"
+            )
+    return None
+
+
+def downcast(scene: Scene) -> str | None:
+    """A cast to single precision."""
+    if not scene.is_numeric or scene.first is None or scene.second is None:
+        return None
+    types = scene.first.dtype, scene.second.dtype
+    narrow = {"float32", "float16", "bfloat16"}
+    for which, dtype, other in (("first", *types), ("second", *types[::-1])):
+        if dtype in narrow and other not in narrow:
+            return (
+                f"The {which} program's value is {dtype} although the run is in double precision: it "
+                "is cast on the way"
+            )
+    for framework in ("pyro", "numpyro"):
+        if any("float32" in op for op in scene.operations(framework)):
+            return f"Perhaps a cast to single precision in the {framework} program"
+    return None
+
+
+def square_weight(scene: Scene) -> str | None:
+    """A square weight that is not transposed."""
+    if not scene.is_numeric:
+        return None
+    record = scene.pair.first
+    run = scene.pair.run("first")
+    arrays = {**record.inputs, **{name: p.value for name, p in run.parameters.items()}}
+    square = [n for n, v in arrays.items() if v.ndim == 2 and v.shape[0] == v.shape[1] > 1]
+    if square:
+        return (
+            f"Perhaps {square[0]}, a square matrix, is used untransposed: torch's Linear.weight is "
+            "(out, in), flax's kernel (in, out)"
+        )
+    return None
+
+
+def layers_by_order(scene: Scene) -> str | None:
+    """Layers of equal shape matched by their order."""
+    names = scene.pair.second.names
+    by_order = [f"{a} ⇄ {b}" for a, b in names.items() if "$" in a and "$" in b]
+    if scene.is_numeric and len(by_order) > 2:
+        return (
+            "Perhaps layers of equal shape are exchanged: they were matched in the order of their numbers "
+            f"({'; '.join(by_order[:4])}), and flax numbers them in the order of construction; say "
+            "otherwise with rename"
+        )
+    return None
+
+
+# -- objectives ---------------------------------------------------------------------------------------
+
+
+def score_function(scene: Scene) -> str | None:
+    """A discrete guide under `Trace_ELBO`."""
+    if scene.finding.stage != "gradient" or scene.pair.first.settings.loss != "Trace_ELBO":
+        return None
+    guide = scene.pair.run("first").guide.values()
+    discrete = ("boolean", "nonnegative_integer", "integer_interval", "one_hot", "multinomial")
+    if any(site.support in discrete and site.kind == "latent" for site in guide):
+        return (
+            "NumPyro's Trace_ELBO has no score-function term for discrete sites of the guide: its "
+            "gradient is not that of the ELBO; use TraceGraph_ELBO in both"
+        )
+    return None
+
+
+def enumerated_scan(scene: Scene) -> str | None:
+    """NumPyro's enumerated `scan`."""
+    if scene.finding.stage not in ("loss", "gradient"):
+        return None
+    if scene.pair.first.settings.loss == "TraceEnum_ELBO" and "scan" in scene.operations("numpyro"):
+        return (
+            "NumPyro's TraceEnum_ELBO is known to return a wrong loss for an enumerated scan, silently: "
+            "the sites agree, the loss does not; unroll the loop or marginalise by hand"
+        )
+    return None
+
+
+def mean_field(scene: Scene) -> str | None:
+    """Other analytic KLs."""
+    if scene.finding.stage in ("loss", "gradient") and (
+        scene.pair.first.settings.loss == "TraceMeanField_ELBO"
+    ):
+        return (
+            "TraceMeanField_ELBO uses an analytic KL wherever the framework has one, and they have "
+            "different ones (NumPyro for AutoNormal, torch for many more families): compare Trace_ELBO"
+        )
+    return None
