@@ -175,11 +175,6 @@ def spoilt_records(pair: str, name: str, where: str, text: str) -> tuple[Record,
         return like, second_record(case, like)
 
 
-def judged(pair: str, name: str, where: str, text: str) -> Report:
-    """Report on one case of the spoilt pair, the right program first."""
-    return compare(*spoilt_records(pair, name, where, text))
-
-
 def judged_first(pair: str, name: str, where: str, text: str) -> Report:
     """Report on one case of the spoilt pair, the spoilt program first."""
     with executed(pair, text) as module:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from equivalence_tests import operators
-from equivalence_tests.mutants import PAIRS, case_with, judged, source
+from equivalence_tests.mutants import PAIRS, case_with, source, spoilt_records
 from equivalence_tests.operators import Operator, called
-from twinplate.compare import Report
+from twinplate.compare import Report, compare
 
 # What a top-level function or class of a pair must mention to belong to a framework's program.
 WORDS = {
@@ -51,7 +51,7 @@ class Mutation:
 
     def report(self) -> Report:
         """The comparison of the program that is right with the spoilt one."""
-        return judged(self.pair, self.case, self.function, self.text)
+        return compare(*spoilt_records(self.pair, self.case, self.function, self.text))
 
 
 def all_pairs() -> list[str]:

@@ -251,4 +251,19 @@ NETWORKS = {
     ),
 }
 
-GROUPS = (DROPPED, PLATES, SUPPORTS, PREPARED_DATA, GRADIENTS, OBJECTIVES, NETWORKS)
+PRECISION = {
+    "single_precision_of_few_trials": M(
+        "large_counts", "numpyro_model", "logits=logit)",
+        "logits=jnp.where(trials < 10, logit.astype(jnp.float32), logit))", "wins",
+    ),
+    "single_precision_of_a_concentration": M(
+        "large_counts", "numpyro_overdispersed", "(mean, concentration)",
+        "(mean, concentration.astype(jnp.float32))", "counts", case="CASE_OVERDISPERSED",
+    ),
+    "single_precision_of_the_data": M(
+        "extreme_scales", "numpyro_model", "obs=tiny)", "obs=tiny.astype(np.float32))", "tiny",
+        ("value",),
+    ),
+}  # fmt: skip
+
+GROUPS = (DROPPED, PLATES, SUPPORTS, PREPARED_DATA, GRADIENTS, OBJECTIVES, NETWORKS, PRECISION)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from equivalence_tests.mutants import judged, source
-from twinplate.compare import Report
+from equivalence_tests.mutants import source, spoilt_records
+from twinplate.compare import Report, compare
+from twinplate.record import Record
 
 NUMERIC = ("density", "execution")  # NaN, or an exception of the framework's validation
 JAX = "import jax"
@@ -42,9 +43,13 @@ class Mistake:
         spoilt = text.replace(right, right.replace(self.old, self.new))
         return f"{self.imports}\n{spoilt}" if self.imports else spoilt
 
+    def records(self) -> tuple[Record, Record]:
+        """Records of the program that is right and of the spoilt one."""
+        return spoilt_records(self.pair, self.case, self.where, self.text())
+
     def report(self) -> Report:
-        """The comparison of the program that is right with the spoilt one."""
-        return judged(self.pair, self.case, self.where, self.text())
+        """The comparison of the two."""
+        return compare(*self.records())
 
     def is_caught(self, report: Report) -> bool:
         """Whether the programs differ, or the framework itself raises where the mistake is."""
