@@ -152,24 +152,30 @@ def second_record(case: Case, like: Record) -> Record:
     return record(case.second, case.args, dict(case.kwargs), like=like, rename=case.rename)
 
 
-def _oriented(module: ModuleType, name: str, second: bool) -> Case:
+def _oriented(module: ModuleType, name: str, second: bool, seeds: tuple[int, ...] | None) -> Case:
     case = cases(module)[name]
-    return case if second else flipped(case)
+    case = case if second else flipped(case)
+    return case if seeds is None else dataclasses.replace(case, seeds=seeds)
 
 
-@functools.cache
-def right_record(pair: str, name: str, second: bool) -> Record:
+@functools.lru_cache(maxsize=8)
+def right_record(pair: str, name: str, second: bool, seeds: tuple[int, ...] | None) -> Record:
     """Record of the program that is right, the `second` or the first one being spoilt."""
-    return first_record(_oriented(original(pair), name, second))
+    return first_record(_oriented(original(pair), name, second, seeds))
 
 
 @functools.lru_cache(maxsize=64)
-def spoilt_records(pair: str, name: str, where: str, text: str) -> tuple[Record, Record]:
-    """Records of the right program and of the one that `where` spoils in `text`, in this order."""
+def spoilt_records(
+    pair: str, name: str, where: str, text: str, seeds: tuple[int, ...] | None = None
+) -> tuple[Record, Record]:
+    """Records of the right program and of the one that `where` spoils in `text`, in this order.
+
+    seeds: in place of the case's own.
+    """
     second = is_second(pair, name, where)
-    like = right_record(pair, name, second)
+    like = right_record(pair, name, second, seeds)
     with executed(pair, text) as module:
-        case = _oriented(module, name, second)
+        case = _oriented(module, name, second, seeds)
         if case.settings != like.settings:  # the case itself is spoilt
             like = first_record(case)
         return like, second_record(case, like)
@@ -178,6 +184,6 @@ def spoilt_records(pair: str, name: str, where: str, text: str) -> tuple[Record,
 def judged_first(pair: str, name: str, where: str, text: str) -> Report:
     """Report on one case of the spoilt pair, the spoilt program first."""
     with executed(pair, text) as module:
-        case = _oriented(module, name, not is_second(pair, name, where))
+        case = _oriented(module, name, not is_second(pair, name, where), None)
         first = first_record(case)
         return compare(first, second_record(case, first))

@@ -1,7 +1,8 @@
 """Mechanical mistakes: every operator, wherever it applies in the programs of the pairs.
 
 First values of parameters are left alone: programs are compared at shared values, so none of those can
-show. Constants are changed by 1 % in Pyro's programs and by a millionth in NumPyro's.
+show. Constants are changed by 1 % in Pyro's programs and by a millionth in NumPyro's. A spoilt copy of a
+NumPyro program has to be compiled, so only every eighth place of those is spoilt.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ WORDS = {
     "pyro": {"pyro", "torch", "pdist", "nn"},
     "numpyro": {"numpyro", "jnp", "jax", "ndist", "nnx", "flax", "lax"},
 }
+SEEDS = (0,)  # one ordinary draw and the stress draw must show every one
+EVERY = {"pyro": 1, "numpyro": 8}
 LEFT_TO_THE_OTHER = {
     "pyro": operators.constant_1e_minus_6,
     "numpyro": operators.constant_1_percent,
@@ -51,7 +55,7 @@ class Mutation:
 
     def report(self) -> Report:
         """The comparison of the program that is right with the spoilt one."""
-        return compare(*spoilt_records(self.pair, self.case, self.function, self.text))
+        return compare(*spoilt_records(self.pair, self.case, self.function, self.text, SEEDS))
 
 
 def all_pairs() -> list[str]:
@@ -70,7 +74,8 @@ def mutations(pair: str) -> tuple[Mutation, ...]:
         framework, case = _framework(definition), case_with(pair, definition.name)
         if framework is None or case is None:
             continue
-        for operator, node, other in _places(definition, framework):
+        places = itertools.islice(_places(definition, framework), 0, None, EVERY[framework])
+        for operator, node, other in places:
             before, after, spoilt = _edited(text, node, other)
             key = (definition.name, operator.__name__, before, after)
             found.append(

@@ -21,10 +21,10 @@ def pyro_model(y):
     lasso = pyro.param("lasso", torch.tensor([0.0, 0.7]))
     group = pyro.param("group", torch.zeros(3))
     gate = pyro.param("gate", torch.tensor(0.0))
-    share = pyro.param("share", torch.tensor(0.0))
+    share = pyro.param("share", torch.tensor([0.0, 1.0]))
     pyro.factor("penalty", -torch.abs(lasso).sum() - 2.0 * torch.linalg.norm(group))
     loc = pyro.sample("loc", pdist.Normal(0.0, 1.0))
-    mean = loc + torch.relu(gate) + torch.clamp(share, 0.0, 1.0)
+    mean = loc + torch.relu(gate) + torch.clamp(share, 0.0, 1.0).sum()
     with pyro.plate("data", len(y)):
         pyro.sample("y", pdist.Normal(mean, 1.0), obs=y)
 
@@ -50,10 +50,10 @@ def numpyro_model(y):
     lasso = numpyro.param("lasso", jnp.array([0.0, 0.7]))
     group = numpyro.param("group", jnp.zeros(3))
     gate = numpyro.param("gate", 0.0)
-    share = numpyro.param("share", 0.0)
+    share = numpyro.param("share", jnp.array([0.0, 1.0]))
     numpyro.factor("penalty", -(jnp.sign(lasso) * lasso).sum() - 2.0 * norm(group))
     loc = numpyro.sample("loc", ndist.Normal(0.0, 1.0))
-    mean = loc + jax.nn.relu(gate) + clamp(share, 0.0, 1.0)
+    mean = loc + jax.nn.relu(gate) + clamp(share, 0.0, 1.0).sum()
     with numpyro.plate("data", len(y)):
         numpyro.sample("y", ndist.Normal(mean, 1.0), obs=y)
 
@@ -72,6 +72,6 @@ CASE = Case(
         "lasso": np.array([0.0, 0.7]),
         "group": np.zeros(3),
         "gate": np.array(0.0),
-        "share": np.array(0.0),
+        "share": np.array([0.0, 1.0]),
     },
 )

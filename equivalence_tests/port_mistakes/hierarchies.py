@@ -66,6 +66,8 @@ HIERARCHICAL_REGRESSION = {
         "Normal(jnp.zeros(2), 1.0)",
         "beta",
         ("shape",),
+        case="CASE_MCMC",
+
     ),
     "index_off_by_one": M(
         "hierarchical_regression",
