@@ -72,7 +72,8 @@ def square_weight(scene: Scene) -> str | None:
         return None
     record = scene.pair.first
     run = scene.pair.run("first")
-    arrays = {**record.inputs, **{name: p.value for name, p in run.parameters.items()}}
+    weights = {name: p.value for name, p in run.parameters.items() if p.constraint == "real"}
+    arrays = {**record.inputs, **weights}
     square = [n for n, v in arrays.items() if v.ndim == 2 and v.shape[0] == v.shape[1] > 1]
     if square:
         return (
