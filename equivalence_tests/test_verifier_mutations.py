@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from equivalence_tests.mutants import cases, first_record, original, second_record
+from equivalence_tests.mutations import UNDECIDED
 from equivalence_tests.port_mistakes import MISTAKES
 from equivalence_tests.verifier_mutations import MUTATIONS
 from twinplate.compare import compare
@@ -12,7 +13,6 @@ from twinplate.record import Record
 
 pytestmark = pytest.mark.xdist_group("mistakes")  # one worker: records are made once
 
-UNDECIDED = "gaussian_process:CASE_SINGULAR"
 _correct: dict[str, tuple[Record, Record]] = {}
 
 
