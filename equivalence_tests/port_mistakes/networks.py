@@ -67,7 +67,7 @@ AUTOGUIDES = {
         "jnp.exp(intercept + x @ slopes + effect)",
         "jax.nn.softplus(intercept + x @ slopes + effect)",
         "y",
-        case="CASE_DIAGONAL",
+        case="CASE_NORMAL",
         imports=JAX,
     ),
     "diagonal_for_multivariate": M(
@@ -75,9 +75,9 @@ AUTOGUIDES = {
         "make_numpyro_multivariate",
         "AutoMultivariateNormal",
         "AutoDiagonalNormal",
-        "_AutoMultivariateNormal_latent",
-        ("density", "sites", "parameter"),
-        "guide",
+        "AutoMultivariateNormal.scale_tril",
+        ("parameter",),
+        "loss",
         case="CASE_MULTIVARIATE",
     ),
     "rank": M(
