@@ -49,8 +49,10 @@ class Plan:
         }
         parameters = split_values(matched, found.parameters)
         for name, p in found.parameters.items():
-            if p.constraint != "unconstrained":
-                parameters.setdefault(name, p.value)
+            if p.constraint != "unconstrained" and (
+                name not in parameters or parameters[name].shape != p.value.shape
+            ):
+                parameters[name] = p.value  # of another shape: left to the comparison
         alike = {name: given.draws[name] for name in found.guide if name in given.draws}
         draws = split_draws(alike | self._draws(given.draws), found.guide, found.model)
         return Given(draws, self._indices(given.indices), parameters)

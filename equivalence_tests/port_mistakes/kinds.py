@@ -66,6 +66,17 @@ PLATES = {
     ),
 }  # fmt: skip
 
+SIZES = {
+    "one_loc_for_all": M(
+        "hierarchical_regression", "numpyro_guide", '"alpha_loc", jnp.zeros(GROUPS)',
+        '"alpha_loc", 0.0', "alpha_loc", ("parameter",), "loss",
+    ),
+    "pyro_one_loc_for_all": M(
+        "hierarchical_regression", "pyro_guide", '"alpha_loc", torch.zeros(GROUPS)',
+        '"alpha_loc", torch.tensor(0.0)', "alpha_loc", ("parameter",), "loss",
+    ),
+}  # fmt: skip
+
 SUPPORTS = {
     "normal_for_half_normal": M(
         "crossed_effects", "numpyro_model", "HalfNormal(1.0)", "Normal(0.0, 1.0)", "spread",
@@ -266,4 +277,14 @@ PRECISION = {
     ),
 }  # fmt: skip
 
-GROUPS = (DROPPED, PLATES, SUPPORTS, PREPARED_DATA, GRADIENTS, OBJECTIVES, NETWORKS, PRECISION)
+GROUPS = (
+    DROPPED,
+    PLATES,
+    SIZES,
+    SUPPORTS,
+    PREPARED_DATA,
+    GRADIENTS,
+    OBJECTIVES,
+    NETWORKS,
+    PRECISION,
+)

@@ -140,8 +140,8 @@ MISSING_DATA = {
         "numpyro_imputing_model",
         "obs_mask=labelled",
         "obs_mask=~labelled",
-        "y_observed",
-        ("density", "value"),
+        "y",
+        ("value",),
         case="CASE_OBS_MASK",
     ),
 }
