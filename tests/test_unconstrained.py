@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from twinplate.recording import perturbed
 from twinplate.unconstrained import MOVES, jitter
 
 TRIL = np.array([[0.7, 0.0], [0.3, 1.2]])
@@ -61,3 +62,10 @@ def test_every_move_is_tested():
 
 def test_a_value_of_another_constraint_stays():
     assert (jitter(np.ones(3), "sphere", np.random.default_rng(0)) == 1).all()
+
+
+def test_a_perturbed_correlation_is_one():
+    """Else the frameworks' own checks would tell it from the unperturbed one."""
+    changed = perturbed(np.stack([CORR, CORR]), np.random.default_rng(0))
+    assert 0 < np.abs(changed - CORR).max() < 1e-11
+    assert np.allclose(np.linalg.norm(changed, axis=-1), 1.0, rtol=0.0, atol=1e-15)

@@ -126,6 +126,13 @@ def stressed(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
     return values
 
 
+def is_corr_cholesky(values: Array) -> bool:
+    """Whether values are lower triangles with rows of norm 1."""
+    if values.ndim < 2 or values.shape[-1] != values.shape[-2] or np.triu(values, 1).any():
+        return False
+    return np.allclose(np.linalg.norm(values, axis=-1), 1.0, rtol=0.0, atol=1e-12)
+
+
 def unconstrained(values: npt.ArrayLike, support: str) -> Array | None:
     """The unconstrained image of values, elementwise; None for supports not listed."""
     values = np.asarray(values, dtype=np.float64)

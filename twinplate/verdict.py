@@ -21,9 +21,7 @@ NOISE_FLOOR = 64 * FLOAT32_EPS  # of the number itself
 SILENT = 2.0**-10  # single-precision noise above this share of max(1, |number|) says nothing
 SAME = 2.0**-14  # a difference below this share of the noise is rounding
 PERTURBATION = 2.0**-40  # relative change of the inputs
-PERTURBATION_GAIN = (
-    2.0**14
-)  # the response times this is noise: a difference below the response is rounding
+PERTURBATION_GAIN = 2.0**18  # the response times this is noise: below 16 responses all is rounding
 ILL_CONDITIONED = (
     2.0**-10
 )  # a response above this share of max(1, |number|) leaves nothing to judge
