@@ -32,6 +32,15 @@ class Scene:
             "gradient",
         )
 
+    @property
+    def relative(self) -> float:
+        """Relative difference of the two numbers that the finding shows, 1 if they are none."""
+        try:
+            a, b = float(self.finding.first), float(self.finding.second)
+        except ValueError:
+            return 1.0
+        return abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0
+
     def operations(self, framework: str) -> set[str]:
         """Numerical functions that the program of `framework` calls, empty if neither is of it."""
         records: tuple[Record, Record] = (self.pair.first, self.pair.second)

@@ -6,14 +6,21 @@ import numpy as np
 
 from twinplate.scene import CLOSE, Scene
 
+SLIGHT = 0.02  # relative difference that another epsilon or approximation may make
+
 # -- networks and numerical functions -----------------------------------------------------------------
+
+
+def slight(scene: Scene) -> bool:
+    """Whether numbers differ by little, as two versions of one function do."""
+    return scene.is_numeric and scene.relative < SLIGHT
 
 
 def gelu(scene: Scene) -> str | None:
     """The tanh approximation."""
     torch, jax = scene.operations("pyro"), scene.operations("numpyro")
     exact = any(op.startswith("gelu") and "tanh" not in op for op in torch)
-    if scene.is_numeric and exact and "tanh" in jax and not jax & {"erf", "erfc"}:
+    if slight(scene) and exact and "tanh" in jax and not jax & {"erf", "erfc"}:
         return "Perhaps jax.nn.gelu's default, the tanh approximation: pass approximate=False"
     return None
 
@@ -21,7 +28,7 @@ def gelu(scene: Scene) -> str | None:
 def layer_norm(scene: Scene) -> str | None:
     """The epsilon of a LayerNorm."""
     torch, jax = scene.operations("pyro"), scene.operations("numpyro")
-    if scene.is_numeric and any(op.startswith("layer_norm") for op in torch) and "rsqrt" in jax:
+    if slight(scene) and any(op.startswith("layer_norm") for op in torch) and "rsqrt" in jax:
         return "Perhaps the LayerNorm's epsilon: torch adds 1e-5, flax 1e-6; pass epsilon=1e-5"
     return None
 
@@ -62,7 +69,10 @@ def downcast(scene: Scene) -> str | None:
             )
     for framework in ("pyro", "numpyro"):
         if any("float32" in op for op in scene.operations(framework)):
-            return f"Perhaps a cast to single precision in the {framework} program"
+            return (
+                f"Perhaps a cast to single precision in the {framework} program: leave the dtype to the "
+                "inputs"
+            )
     return None
 
 
@@ -85,13 +95,18 @@ def square_weight(scene: Scene) -> str | None:
 
 def layers_by_order(scene: Scene) -> str | None:
     """Layers of equal shape matched by their order."""
-    names = scene.pair.second.names
-    by_order = [f"{a} ⇄ {b}" for a, b in names.items() if "$" in a and "$" in b]
-    if scene.is_numeric and len(by_order) > 2:
+    parameters = scene.pair.run("first").parameters
+    weights: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for a, b in scene.pair.second.names.items():
+        if "$" in a and "$" in b and a in parameters and parameters[a].value.ndim > 1:
+            key = (a.partition("$")[0], parameters[a].value.shape)
+            weights.setdefault(key, []).append(f"{a} ⇄ {b}")
+    alike = next((pairs for pairs in weights.values() if len(pairs) > 1), None)
+    if scene.is_numeric and alike:
         return (
             "Perhaps layers of equal shape are exchanged: they were matched in the order of their numbers "
-            f"({'; '.join(by_order[:4])}), and flax numbers them in the order of construction; say "
-            "otherwise with rename"
+            f"({'; '.join(alike)}), and flax numbers them in the order of construction; say otherwise with "
+            "rename"
         )
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit, softmax  # type: ignore[import-untyped]
 
 from twinplate.scene import Scene, alike
 
@@ -56,6 +57,11 @@ def probs_and_logits(scene: Scene) -> str | None:
     for mine, theirs in (("probs", "logits"), ("logits", "probs")):
         if mine in a and theirs in b and alike(a[mine], b[theirs]):
             return f"The second program gives as {theirs} what the first gives as {mine}"
+    for which, right, wrong in (("second", a, b), ("first", b, a)):
+        if "logits" in right and "logits" in wrong:
+            logits = right["logits"]
+            if any(alike(p, wrong["logits"]) for p in (expit(logits), softmax(logits, axis=-1))):
+                return f"The {which} program gives probs as logits: name them probs="
     return None
 
 

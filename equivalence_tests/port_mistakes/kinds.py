@@ -271,6 +271,13 @@ PRECISION = {
         "large_counts", "numpyro_overdispersed", "(mean, concentration)",
         "(mean, concentration.astype(jnp.float32))", "counts", case="CASE_OVERDISPERSED",
     ),
+    "single_precision_of_a_focus": M(
+        "directions", "numpyro_model", "VonMises(north, focus)",
+        "VonMises(north, focus.astype(np.float32))", "angles",
+    ),
+    "centred_angles": M(
+        "directions", "numpyro_model", "VonMises(north, focus)", "VonMises(-north, focus)", "angles"
+    ),
     "single_precision_of_the_data": M(
         "extreme_scales", "numpyro_model", "obs=tiny)", "obs=tiny.astype(np.float32))", "tiny",
         ("value",),
