@@ -201,10 +201,14 @@ def argument_1_percent(node: ast.AST) -> Iterator[ast.AST]:
     """A computed argument of a distribution larger by 1 %."""
     if isinstance(node, ast.Call) and makes_distribution(node):
         for i, argument in enumerate(node.args):
-            if not isinstance(argument, ast.Constant | ast.List) and called(argument) != "zeros":
+            if not isinstance(argument, ast.Constant | ast.List) and not _is_zero(argument):
                 larger = ast.BinOp(ast.Constant(1.01), ast.Mult(), argument)
                 arguments = [*node.args[:i], larger, *node.args[i + 1 :]]
                 yield ast.Call(node.func, arguments, node.keywords)
+
+
+def _is_zero(node: ast.expr) -> bool:
+    return ast.unparse(node).endswith(("zeros(())", "tensor(0.0)")) or called(node) == "zeros"
 
 
 def opposite(node: ast.AST) -> Iterator[ast.AST]:

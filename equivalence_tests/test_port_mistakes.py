@@ -40,6 +40,7 @@ TRAPS = {
     "discrete_guide-trace_elbo_with_discrete_guide": ("score-function", "TraceGraph_ELBO"),
     "minibatch_logistic-probs_as_logits": ("gives probs as logits", "probs="),
     "missing_data-mask_inverted": ("complement",),
+    "gradients-abs_at_zero": ("losses agree", "stop_gradient", "subgradients"),
     "autoguides-mean_field_autoguide": ("analytic KL", "Trace_ELBO"),
 }
 BOTH_WAYS = (

@@ -34,12 +34,12 @@ class Scene:
 
     @property
     def relative(self) -> float:
-        """Relative difference of the two numbers that the finding shows, 1 if they are none."""
+        """Relative difference of the two numbers that the finding shows, 1 without two finite ones."""
         try:
             a, b = float(self.finding.first), float(self.finding.second)
         except ValueError:
             return 1.0
-        return abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0
+        return abs(a - b) / max(abs(a), abs(b)) if np.isfinite([a, b]).all() and a != b else 1.0
 
     def operations(self, framework: str) -> set[str]:
         """Numerical functions that the program of `framework` calls, empty if neither is of it."""

@@ -78,7 +78,7 @@ def downcast(scene: Scene) -> str | None:
 
 def square_weight(scene: Scene) -> str | None:
     """A square weight that is not transposed."""
-    if not scene.is_numeric:
+    if not scene.is_numeric or scene.finding.stage == "gradient":
         return None
     record = scene.pair.first
     run = scene.pair.run("first")
@@ -126,6 +126,19 @@ def score_function(scene: Scene) -> str | None:
             "gradient is not that of the ELBO; use TraceGraph_ELBO in both"
         )
     return None
+
+
+def gradient_alone(scene: Scene) -> str | None:
+    """A gradient that differs although the loss does not."""
+    losses = [scene.pair.run(which).loss for which in ("first", "second")]
+    if scene.finding.stage != "gradient" or losses[0] is None or losses[1] is None:
+        return None
+    if not np.allclose(losses[0], losses[1], rtol=CLOSE, atol=0.0):
+        return None
+    return (
+        "The losses agree: perhaps one program detaches (stop_gradient) what the other does not, or "
+        "stands at an edge of abs, norm, maximum or clip, where the frameworks choose other subgradients"
+    )
 
 
 def enumerated_scan(scene: Scene) -> str | None:

@@ -19,12 +19,12 @@ y = rng.normal(size=6)
 
 def pyro_model(y):
     lasso = pyro.param("lasso", torch.tensor([0.0, 0.7]))
-    group = pyro.param("group", torch.zeros(3))
-    gate = pyro.param("gate", torch.tensor(0.0))
-    share = pyro.param("share", torch.tensor([0.0, 1.0]))
-    pyro.factor("penalty", -torch.abs(lasso).sum() - 2.0 * torch.linalg.norm(group))
+    group = pyro.param("group", torch.tensor([[0.0, 0.0], [0.3, -0.4]]))
+    gate = pyro.param("gate", torch.tensor([0.0, 0.6]))
+    share = pyro.param("share", torch.tensor([0.0, 1.0, 1.5]))
+    pyro.factor("penalty", -torch.abs(lasso).sum() - 2.0 * torch.linalg.norm(group, dim=-1).sum())
     loc = pyro.sample("loc", pdist.Normal(0.0, 1.0))
-    mean = loc + torch.relu(gate) + torch.clamp(share, 0.0, 1.0).sum()
+    mean = loc + torch.relu(gate).sum() + torch.clamp(share, 0.0, 1.0).sum()
     with pyro.plate("data", len(y)):
         pyro.sample("y", pdist.Normal(mean, 1.0), obs=y)
 
@@ -37,7 +37,7 @@ def pyro_guide(y):
 
 def norm(x):
     """Of which the gradient at 0 is 0, as torch has it."""
-    square = (x**2).sum()
+    square = (x**2).sum(-1)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
@@ -48,12 +48,12 @@ def clamp(x, low, high):
 
 def numpyro_model(y):
     lasso = numpyro.param("lasso", jnp.array([0.0, 0.7]))
-    group = numpyro.param("group", jnp.zeros(3))
-    gate = numpyro.param("gate", 0.0)
-    share = numpyro.param("share", jnp.array([0.0, 1.0]))
-    numpyro.factor("penalty", -(jnp.sign(lasso) * lasso).sum() - 2.0 * norm(group))
+    group = numpyro.param("group", jnp.array([[0.0, 0.0], [0.3, -0.4]]))
+    gate = numpyro.param("gate", jnp.array([0.0, 0.6]))
+    share = numpyro.param("share", jnp.array([0.0, 1.0, 1.5]))
+    numpyro.factor("penalty", -(jnp.sign(lasso) * lasso).sum() - 2.0 * norm(group).sum())
     loc = numpyro.sample("loc", ndist.Normal(0.0, 1.0))
-    mean = loc + jax.nn.relu(gate) + clamp(share, 0.0, 1.0).sum()
+    mean = loc + jax.nn.relu(gate).sum() + clamp(share, 0.0, 1.0).sum()
     with numpyro.plate("data", len(y)):
         numpyro.sample("y", ndist.Normal(mean, 1.0), obs=y)
 
@@ -70,8 +70,8 @@ CASE = Case(
     args=(y,),
     params={
         "lasso": np.array([0.0, 0.7]),
-        "group": np.zeros(3),
-        "gate": np.array(0.0),
-        "share": np.array([0.0, 1.0]),
+        "group": np.array([[0.0, 0.0], [0.3, -0.4]]),
+        "gate": np.array([0.0, 0.6]),
+        "share": np.array([0.0, 1.0, 1.5]),
     },
 )

@@ -130,7 +130,7 @@ GRADIENTS = {
         ("gradient",), "loss",
     ),
     "norm_at_zero": M(
-        "gradients", "numpyro_model", "norm(group)", "jnp.linalg.norm(group)", "group",
+        "gradients", "numpyro_model", "norm(group)", "jnp.linalg.norm(group, axis=-1)", "group",
         ("gradient",), "loss",
     ),
     "maximum_at_zero": M(

@@ -116,7 +116,7 @@ REFACTORINGS = {
         "Normal(z * x, 0.5).to_event(1)",
         "Normal(z * x, 0.5)",
         "y",
-        ("plates", "shape", "execution"),
+        ("execution",),
     ),
 }
 
