@@ -12,7 +12,8 @@ import numpy as np
 from jax import Array, random
 
 from numpyro_impl.captured import in_precision
-from numpyro_impl.execution import Executed, Execution, Sampled
+from numpyro_impl.compilations import kept_compilations
+from numpyro_impl.execution import SEED, Executed, Execution, Sampled
 from numpyro_impl.failures import failure_of
 from numpyro_impl.inputs import make_inputs, to_draws, to_leaf
 from numpyro_impl.learned import Learned
@@ -21,7 +22,6 @@ from numpyro_impl.sites import TracedSite, partial_sites
 from twinplate.record import Given, Parameter, Run, Settings, Site
 
 Build = Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
-SEED = 0  # of everything that is random and not given
 WAYS = ((True, True), (False, True), (False, False))  # (parameters, runs) found and made compiled
 
 
@@ -144,10 +144,14 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
 
 @contextmanager
 def _set_up(precision: str) -> Iterator[None]:
-    """64-bit types exactly for "float64", no warnings; the user's flag afterwards."""
+    """64-bit types exactly for "float64", no warnings, compilations kept; the user's flags afterwards."""
     before = jax.config.jax_enable_x64
     try:
-        with warnings.catch_warnings(), jax.enable_x64(precision == "float64"):
+        with (
+            warnings.catch_warnings(),
+            jax.enable_x64(precision == "float64"),
+            kept_compilations(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
