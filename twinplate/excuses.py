@@ -53,7 +53,8 @@ class Excuses:
         self.loss += float(np.abs(a - b).sum())
         self.gradient += sum(r.gradient for r in reasons) * float(size.sum())
         self.sites.append(finding.site)
-        return replace(finding, level="note", message=f"{finding.message}. {_reason(reasons[0])}")
+        worst = max(reasons, key=lambda inaccuracy: inaccuracy.log_density)
+        return replace(finding, level="note", message=f"{finding.message}. {_reason(worst)}")
 
     def _same_distribution(self, finding: Finding, first: Site, second: Site) -> bool:
         """Whether value and arguments agree, and all arguments could be compared."""
