@@ -136,7 +136,7 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
     if execution is None:
         return Run(failure=failure_of(error, "build", None))
     guide, model = (partial_sites(execution.traces.get(which, {})) for which in ("guide", "model"))
-    reached = next(reversed({**guide, **model}), None)
+    reached = next(reversed(model or guide), None)
     learned = execution.learned
     parameters = {} if learned is None else learned.parameters(learned.flat())
     return Run(guide, model, parameters, failure=failure_of(error, execution.stage, reached))

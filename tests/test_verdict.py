@@ -77,9 +77,9 @@ def test_a_chaotic_map_is_undecided() -> None:
     assert verdict(lambda x: logistic(x, True), lambda x: logistic(x, False), X[:4]) == "undecided"
 
 
-def scattered(mistake: float) -> str:
-    """Two almost singular determinants, one of them with a relative mistake; judged with three changes."""
-    rng = np.random.default_rng(3)
+def scattered(seed: int, mistake: float) -> str:
+    """An almost singular determinant by two routes, one of them with a relative mistake."""
+    rng = np.random.default_rng(seed)
     x = np.sort(rng.uniform(0.0, 4.0, size=9))
     changes = [x, *(x * (1 + PERTURBATION * rng.choice([-1.0, 1.0], 9)) for _ in range(3))]
 
@@ -93,9 +93,9 @@ def scattered(mistake: float) -> str:
 
 
 def test_rounding_of_what_is_almost_singular_is_no_difference_and_a_mistake_is() -> None:
-    """Changed inputs move the determinant less than rounding does."""
-    assert scattered(0.0) == "same"
-    assert scattered(1e-3) == "differs"
+    """Changed inputs move the determinant less than rounding does, in one of fourteen of these."""
+    assert {scattered(seed, 0.0) for seed in range(200)} == {"same"}
+    assert {scattered(seed, 1e-4) for seed in range(200)} == {"differs"}
 
 
 def test_shapes_must_match() -> None:
