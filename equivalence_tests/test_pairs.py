@@ -17,12 +17,6 @@ UNDECIDED = {
     "thirteenth digit move the loss by more than 2⁻¹⁰ of it"
 }
 
-# NumPyro's autoguides with one joint latent pack the sites in alphabetical order, Pyro's in execution
-# order: the joint parameters are not yet permuted, so these are still false alarms.
-PACKED_OTHERWISE = {
-    f"autoguides:CASE_{name}" for name in ("DIAGONAL", "MULTIVARIATE", "LOW_RANK", "LAPLACE")
-}
-
 
 def _collected() -> dict[str, Case]:
     found = {}
@@ -37,8 +31,6 @@ CASES = _collected()
 
 
 def _check(name: str, case: Case) -> None:
-    if name in PACKED_OTHERWISE:
-        pytest.xfail("joint autoguide latents are packed in another order")
     report = verify(case)
     expected = "undecided" if name in UNDECIDED else "same"
     assert report.verdict == expected, f"{name}\n{report}"

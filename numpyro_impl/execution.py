@@ -24,6 +24,8 @@ from twinplate.record import Settings
 Sites = tuple[TracedSite, ...]
 Arrays = dict[str, Array]
 
+SEED = 0  # of everything that is random and not given
+
 
 class Sampled(NamedTuple):
     """Sites of guide and model; without a guide the unconstrained images of the latent values."""

@@ -5,7 +5,8 @@
 
 A donated value is bit for bit the one given. Its derivative is that of the reparameterised draw which
 happens to equal it: of `path`, the same formula in both frameworks for each family. It is not the
-frameworks' own estimator for gamma-like families, whose implicit gradients differ between them.
+frameworks' own estimator for gamma-like families, whose implicit gradients differ between them, nor
+for the joint latent of an autoguide, whose numbers the frameworks pack in different orders.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jax.lax import stop_gradient
 from numpyro.primitives import Messenger
 
 from numpyro_impl.noise import unwrapped
+from twinplate.alignment import AUTOGUIDE_LATENT
 
 LOCATION_SCALE = (
     dist.Normal,
@@ -81,7 +83,8 @@ class donate(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
                 x = jnp.broadcast_to(x, shape)
             except ValueError:
                 return None
-        return reattached(fn, as_drawn(fn, x.reshape(shape)))
+        joint = AUTOGUIDE_LATENT.match(msg["name"]) is not None
+        return reattached(fn, as_drawn(fn, x.reshape(shape)), joint)
 
 
 def as_drawn(fn: Any, x: Array) -> Array:
@@ -97,12 +100,12 @@ def drawn_dtype(fn: Any, x: Array) -> Any:
         return x.dtype
 
 
-def reattached(fn: Any, x: Array) -> Array:
-    """`x` exactly, with the derivative of `path(fn, x)`; constant where there is none."""
+def reattached(fn: Any, x: Array, joint: bool = False) -> Array:
+    """`x` exactly, with the derivative of `path(fn, x, joint)`; constant where there is none."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or not fn.has_rsample or fn.is_discrete:
         return x
     try:
-        moved = path(fn, stop_gradient(x))
+        moved = path(fn, stop_gradient(x), joint)
     except NotImplementedError:  # no mean, no variance or no inverse
         return x
     return _attach(x, jnp.broadcast_to(moved, x.shape))
@@ -119,12 +122,15 @@ def _attach_jvp(primals: Any, tangents: Any) -> Any:
     return x, jnp.where(jnp.isfinite(moved), tangents[1], 0).astype(x.dtype)
 
 
-def path(fn: Any, x: Array) -> Array:
+def path(fn: Any, x: Array, joint: bool = False) -> Array:
     """`x` as a differentiable function of the parameters of `fn`, at fixed randomness.
 
+    joint: the derivative is the same in whatever order the dims of `x` are packed.
     Raises NotImplementedError for a family that has no such form.
     """
     fn = unwrapped(fn)
+    if joint and isinstance(fn, MULTIVARIATE):
+        return _joint(fn, x)
     if isinstance(fn, CONSTANT):
         return x
     for families, form in FORMS:
@@ -154,6 +160,13 @@ def _multivariate(fn: Any, x: Array) -> Array:
     difference = jnp.broadcast_to(difference, batch + difference.shape[-2:])
     noise = stop_gradient(jax.scipy.linalg.solve_triangular(tril, difference, lower=True))
     return fn.loc + jnp.matmul(tril, noise)[..., 0]
+
+
+def _joint(fn: Any, x: Array) -> Array:
+    """dx = dloc + ½ dΣ Σ⁻¹ (x - loc): this too gives x + dx the covariance Σ + dΣ."""
+    difference, covariance = stop_gradient(x - fn.loc), fn.covariance_matrix
+    solved = jnp.linalg.solve(stop_gradient(covariance), difference[..., None])
+    return fn.loc + difference / 2 + jnp.matmul(covariance, solved)[..., 0] / 2
 
 
 def _transformed(fn: Any, x: Array) -> Array:

@@ -12,7 +12,8 @@ import numpy as np
 from jax import Array, random
 
 from numpyro_impl.captured import in_precision
-from numpyro_impl.execution import Executed, Execution, Sampled
+from numpyro_impl.compilations import kept_compilations
+from numpyro_impl.execution import SEED, Executed, Execution, Sampled
 from numpyro_impl.failures import failure_of
 from numpyro_impl.inputs import make_inputs, to_draws, to_leaf
 from numpyro_impl.learned import Learned
@@ -21,7 +22,6 @@ from numpyro_impl.sites import TracedSite, partial_sites
 from twinplate.record import Given, Parameter, Run, Settings, Site
 
 Build = Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
-SEED = 0  # of everything that is random and not given
 WAYS = ((True, True), (False, True), (False, False))  # (parameters, runs) found and made compiled
 
 
@@ -136,7 +136,7 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
     if execution is None:
         return Run(failure=failure_of(error, "build", None))
     guide, model = (partial_sites(execution.traces.get(which, {})) for which in ("guide", "model"))
-    reached = next(reversed({**guide, **model}), None)
+    reached = next(reversed(model or guide), None)
     learned = execution.learned
     parameters = {} if learned is None else learned.parameters(learned.flat())
     return Run(guide, model, parameters, failure=failure_of(error, execution.stage, reached))
@@ -144,10 +144,14 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
 
 @contextmanager
 def _set_up(precision: str) -> Iterator[None]:
-    """64-bit types exactly for "float64", no warnings; the user's flag afterwards."""
+    """64-bit types exactly for "float64", no warnings, compilations kept; the user's flags afterwards."""
     before = jax.config.jax_enable_x64
     try:
-        with warnings.catch_warnings(), jax.enable_x64(precision == "float64"):
+        with (
+            warnings.catch_warnings(),
+            jax.enable_x64(precision == "float64"),
+            kept_compilations(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -60,5 +60,14 @@ def gradient_of(leaf: Tensor) -> Array:
 
 
 def _leaves() -> dict[str, tuple[Tensor, Any]]:
+    """Leaf and map to the constrained value by name; of a leaf with several names, by the last.
+
+    AutoNormalizingFlow keeps the first of its flow's parameters under a name of its own.
+    """
     state: Any = pyro.get_param_store().get_state()
-    return {n: (leaf, transform_to(state["constraints"][n])) for n, leaf in state["params"].items()}
+    last = {id(leaf): name for name, leaf in state["params"].items()}
+    return {
+        name: (leaf, transform_to(state["constraints"][name]))
+        for name, leaf in state["params"].items()
+        if last[id(leaf)] == name
+    }

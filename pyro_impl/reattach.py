@@ -5,7 +5,8 @@
 
 A donated value is bit for bit the one given. Its derivative is that of the reparameterised draw which
 happens to equal it: of `path`, the same formula in both frameworks for each family. It is not the
-frameworks' own estimator for gamma-like families, whose implicit gradients differ between them.
+frameworks' own estimator for gamma-like families, whose implicit gradients differ between them, nor
+for the joint latent of an autoguide, whose numbers the frameworks pack in different orders.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import distributions as td
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
 from pyro_impl.noise import unwrapped
+from twinplate.alignment import AUTOGUIDE_LATENT
 
 # Of torch where it has them: Pyro's are subclasses, and torch builds others from its own.
 LOCATION_SCALE = (
@@ -80,10 +82,11 @@ class donate(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
         if self.nesting is not None:
             ones = (1,) * (self.nesting + 1 + fn.event_dim - x.ndim)
             x = x.reshape(x.shape[0], *ones, *x.shape[1:])
+        joint = AUTOGUIDE_LATENT.match(msg["name"]) is not None
         if x.numel() == shape.numel():
-            return reattached(fn, as_drawn(fn, x.reshape(shape)))
+            return reattached(fn, as_drawn(fn, x.reshape(shape)), joint)
         try:  # downstream of what is enumerated, all cases share one value
-            return reattached(fn, as_drawn(fn, x.expand(shape)))
+            return reattached(fn, as_drawn(fn, x.expand(shape)), joint)
         except RuntimeError:
             return None
 
@@ -96,23 +99,26 @@ def as_drawn(fn: Any, x: Tensor) -> Tensor:
         return x.to(fn.sample().dtype)
 
 
-def reattached(fn: Any, x: Tensor) -> Tensor:
-    """`x` exactly, with the derivative of `path(fn, x)`; constant where there is none."""
+def reattached(fn: Any, x: Tensor, joint: bool = False) -> Tensor:
+    """`x` exactly, with the derivative of `path(fn, x, joint)`; constant where there is none."""
     if not x.is_floating_point() or not fn.has_rsample or _is_discrete(fn):
         return x
     try:
-        moved = path(fn, x.detach())
+        moved = path(fn, x.detach(), joint)
     except NotImplementedError:  # no mean, no variance or no inverse
         return x
     return x + torch.where(torch.isfinite(moved), moved - moved.detach(), 0)
 
 
-def path(fn: Any, x: Tensor) -> Tensor:
+def path(fn: Any, x: Tensor, joint: bool = False) -> Tensor:
     """`x` as a differentiable function of the parameters of `fn`, at fixed randomness.
 
+    joint: the derivative is the same in whatever order the dims of `x` are packed.
     Raises NotImplementedError for a family that has no such form.
     """
     fn = unwrapped(fn)
+    if joint and isinstance(fn, MULTIVARIATE):
+        return _joint(fn, x)
     if isinstance(fn, CONSTANT):
         return x
     for families, form in FORMS:
@@ -145,6 +151,13 @@ def _multivariate(fn: Any, x: Tensor) -> Tensor:
     difference = (x - fn.loc).detach().unsqueeze(-1)
     noise = torch.linalg.solve_triangular(tril.detach(), difference, upper=False)
     return fn.loc + (tril @ noise).squeeze(-1)
+
+
+def _joint(fn: Any, x: Tensor) -> Tensor:
+    """dx = dloc + ½ dΣ Σ⁻¹ (x - loc): this too gives x + dx the covariance Σ + dΣ."""
+    difference, covariance = (x - fn.loc).detach(), fn.covariance_matrix
+    solved = torch.linalg.solve(covariance.detach(), difference.unsqueeze(-1))
+    return fn.loc + difference / 2 + (covariance @ solved).squeeze(-1) / 2
 
 
 def _transformed(fn: Any, x: Tensor) -> Tensor:

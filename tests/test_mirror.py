@@ -21,23 +21,27 @@ REMEMBERS = "NumPyro hands the noise to log_prob; in torch the distribution reme
 SCAN = "NumPyro's loop is compiled and maps over particles itself"
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
-# The recorder's inner rooms follow how each framework runs a program: one traces, one compiles.
-RECORDER = {
-    "captured",
-    "charts",
-    "execution",
-    "failures",
-    "inputs",
-    "learned",
-    "operations",
-    "program",
-    "reattach",
-    "session",
-    "sites",
-}
+CAPTURED = "torch changes a program's tensors in place, JAX needs the places that hold its arrays"
+TRACED = "JAX traces the program, so what a run shows leaves it as a tree of arrays"
+CHARTS = (
+    "each framework has its own names of constraints; unlike torch's, JAX's maps change the shape"
+)
+OPERATIONS = (
+    "torch's functions are listened to as they are called, JAX's are read from the traced program"
+)
+FAMILIES = "the frameworks implement these families by other classes"
 
-# (module, name) -> why it is not the same in both
+# (module, name) -> why it is not the same in both; a class that only one twin has, with all its members
 DIFFERENCES = {
+    ("captured", "Borrowed"): CAPTURED,
+    ("captured", "LIBRARIES"): "whose own arrays are no part of the user's program",
+    ("captured", "Place"): CAPTURED,
+    ("captured", "in_precision"): CAPTURED,
+    ("captured", "tensors_of"): CAPTURED,
+    ("charts", "SHARED"): CHARTS,
+    ("charts", "SINGLE"): CHARTS,
+    ("charts", "chart"): CHARTS,
+    ("charts", "chart_gradient"): CHARTS,
     ("device", "to_tensor"): DEVICE,
     ("device", "to_array"): DEVICE,
     ("device", "using"): DEVICE,
@@ -49,6 +53,33 @@ DIFFERENCES = {
     ("encoder", "ExpertsEncoder.__call__"): LIFECYCLE,
     ("encoder", "diagonal_matrix"): "torch has diag_embed",
     ("evaluate", "PARTICLES"): "Pyro's particles are a plate, NumPyro's a vmap",
+    ("execution", "Executed"): TRACED,
+    ("execution", "Execution.__init__"): "NumPyro builds the program when it first runs",
+    ("execution", "Execution.draw"): STATE,
+    ("execution", "Execution.learn"): STATE,
+    ("execution", "Execution.program"): STATE,
+    (
+        "execution",
+        "Execution.reached",
+    ): "Pyro scores a site after the program ran, NumPyro as it runs",
+    ("execution", "Execution.run"): STATE,
+    ("execution", "Sampled"): TRACED,
+    ("execution", "Sites"): TRACED,
+    ("failures", "SCORING"): "functions of NumPyro whose frames know the site that is scored",
+    ("inputs", "Inputs.args"): TRACED,
+    ("inputs", "Inputs.arguments"): TRACED,
+    ("inputs", "Inputs.arrays"): TRACED,
+    ("inputs", "Inputs.kwargs"): TRACED,
+    ("inputs", "Inputs.plain"): TRACED,
+    ("inputs", "Inputs.structure"): TRACED,
+    ("inputs", "to_draws"): "NumPyro draws whole numbers, Pyro draws them as real ones",
+    ("inputs", "to_leaf"): "JAX takes Python's numbers as they are, in whatever type meets them",
+    ("learned", "Learned"): STATE,
+    ("learned", "average_gradients"): STATE,
+    ("learned", "give"): STATE,
+    ("learned", "gradient_of"): STATE,
+    ("learned", "learned"): STATE,
+    ("learned", "learned_from"): STATE,
     ("noise", "base_noise.process_message"): LIFECYCLE,
     ("noise", "push_forward"): REMEMBERS,
     ("normal", "MultivariateNormal.log_prob"): REMEMBERS,
@@ -57,6 +88,12 @@ DIFFERENCES = {
     ("objectives", "negative_score"): STATE,
     ("objectives", "particle_losses"): SCAN,
     ("objectives", "map_particles"): SCAN,
+    ("operations", "IDLE"): OPERATIONS,
+    ("operations", "OPTIONS"): OPERATIONS,
+    ("operations", "Operations"): OPERATIONS,
+    ("operations", "SITES"): OPERATIONS,
+    ("operations", "described"): OPERATIONS,
+    ("operations", "operations"): OPERATIONS,
     ("pairs", "Pair.max_plate_nesting"): "Pyro must be told where its plate of particles goes",
     ("pairs", "Pair.params"): STATE,
     ("pairs", "build"): DEVICE,
@@ -66,11 +103,43 @@ DIFFERENCES = {
     ("params", "leaves"): STATE,
     ("params", "load_encoder"): STATE,
     ("params", "neutral_name"): STATE,
+    (
+        "program",
+        "PACKAGES",
+    ): "JAX's version is that of two packages, and flax and funsor are optional",
+    ("reattach", "CONSTANT"): FAMILIES,
+    ("reattach", "FORMS"): FAMILIES,
+    ("reattach", "MOMENTS"): FAMILIES,
+    ("reattach", "donate.__init__"): "Pyro's particles are a plate, NumPyro's a vmap",
+    ("reattach", "donate.process_message"): LIFECYCLE,
+    (
+        "reattach",
+        "drawn_dtype",
+    ): "NumPyro draws whole numbers, and says of which type without drawing",
+    ("session", "UNCONSTRAINED"): "only Pyro's AutoNormal samples an unconstrained site of its own",
+    ("session", "WAYS"): "programs that JAX cannot trace are run operation by operation",
+    ("sites", "DERIVED"): FAMILIES,
+    ("sites", "TracedSite"): TRACED,
+    ("sites", "arguments"): TRACED,
+    ("sites", "log_prob"): TRACED,
+    ("sites", "make_site"): TRACED,
+    ("sites", "make_sites"): TRACED,
+    ("sites", "partial_sites"): TRACED,
+    ("sites", "plates_of"): TRACED,
+    ("sites", "sample_nodes"): "Pyro's trace holds the draws of subsamples as sample sites",
+    ("sites", "score"): TRACED,
+    ("sites", "shapes"): TRACED,
+    ("sites", "to_array"): TRACED,
+    ("sites", "traced_site"): TRACED,
+    ("sites", "traced_sites"): TRACED,
 }
 
+# Files that only one twin has
+ONLY_ONE = {"compilations.py": "torch compiles nothing that could be kept"}
+
 NORMALISED = [
-    (r"\b(torch|jnp|jax|nn|nnx|pyro|numpyro|optax)\.", ""),
-    (r"\bTensor\b", "Array"),
+    (r"\b(torch|jnp|jax|nn|nnx|pyro|numpyro|optax|td|dist)\.", ""),
+    (r"\bTensor(s?)\b", r"Array\1"),
     (r"\bdevice\b(?!:)", "Device"),
     (r"\bSize\b", "tuple[int, ...]"),
     (r"\b(is_)?(py|numpy)ro\b", "framework"),
@@ -105,7 +174,7 @@ def facts(body: list[ast.stmt], prefix: str = "") -> dict[str, str]:
         else:
             continue
         if is_public(name):
-            found[prefix + name] = normalised(text)
+            found[prefix + normalised(name)] = normalised(text)
     return found
 
 
@@ -128,9 +197,7 @@ def module_facts(package: str, module: str) -> dict[str, str]:
 
 def differences() -> dict[tuple[str, str], tuple[str | None, str | None]]:
     found, shared = {}, files(TWINS[0]) & files(TWINS[1])
-    for module in sorted(
-        path[:-3] for path in shared if path.endswith(".py") and path[:-3] not in RECORDER
-    ):
+    for module in sorted(path[:-3] for path in shared if path.endswith(".py")):
         left, right = (module_facts(package, module) for package in TWINS)
         for name in left.keys() | right.keys():
             if left.get(name) != right.get(name):
@@ -138,8 +205,15 @@ def differences() -> dict[tuple[str, str], tuple[str | None, str | None]]:
     return found
 
 
+def explained(key, found):
+    """Whether the table has the name, or the class that it is a member of and that only one twin has."""
+    module, name = key
+    whole = (module, name.partition(".")[0])
+    return key in DIFFERENCES or (whole in DIFFERENCES and None in found.get(whole, ()))
+
+
 def test_the_same_files():
-    assert files(TWINS[0]) ^ files(TWINS[1]) <= {"captured.py"}
+    assert files(TWINS[0]) ^ files(TWINS[1]) == ONLY_ONE.keys()
     assert len(files(TWINS[0])) >= 12
 
 
@@ -149,7 +223,7 @@ def test_every_difference_is_in_the_table_and_every_row_is_a_difference():
         len(module_facts("pyro_impl", module)) for module in ("models", "guides", "training")
     )
     assert same > 10  # or nothing was read
-    unexplained = {key: both for key, both in found.items() if key not in DIFFERENCES}
+    unexplained = {key: both for key, both in found.items() if not explained(key, found)}
     assert unexplained == {}
     assert [key for key in DIFFERENCES if key not in found] == []
     assert all(len(reason.split()) > 2 for reason in DIFFERENCES.values())

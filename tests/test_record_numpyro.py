@@ -1289,3 +1289,43 @@ def test_a_whole_record_of_itself_is_the_same():
     assert record.failure is None
     for key, run in record.runs.items():
         np.testing.assert_array_equal(run.loss, other.runs[key].loss)
+
+
+def test_a_model_that_stops_is_said_to_have_reached_its_own_last_site():
+    """Though its guide went on to the sites behind it."""
+
+    def model():
+        numpyro.sample("a", dist.Normal(0.0, 1.0))
+        raise ValueError("no further")
+
+    def guide():
+        for name in ("a", "b"):
+            numpyro.sample(name, dist.Normal(0.0, 1.0))
+
+    failure = Program(model, guide).record(seeds=(0,), stress=False).failure
+    assert (failure.stage, failure.site) == ("model", "a")
+
+
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_a_joint_latent_moves_with_its_covariance(low_rank, x64):
+    """dx = dloc + ½ dΣ Σ⁻¹ (x - loc), written with NumPy."""
+    rng = np.random.default_rng(5)
+    loc, x, direction = rng.normal(size=(3, 4))
+    factor = (
+        rng.normal(size=(4, 2)) if low_rank else np.tril(rng.normal(size=(4, 4))) + 3 * np.eye(4)
+    )
+
+    def drawn(loc, factor):
+        if low_rank:
+            fn = dist.LowRankMultivariateNormal(loc, factor, jnp.ones(4))
+        else:
+            fn = dist.MultivariateNormal(loc, scale_tril=factor)
+        return reattached(fn, jnp.asarray(x), joint=True)
+
+    covariance = factor @ factor.T + low_rank * np.eye(4)
+    change = rng.normal(size=factor.shape) if low_rank else np.tril(rng.normal(size=(4, 4)))
+    moved = change @ factor.T + factor @ change.T
+    expected = direction + moved @ np.linalg.solve(covariance, x - loc) / 2
+    found, tangent = jax.jvp(drawn, (loc, factor), (direction, change))
+    np.testing.assert_array_equal(found, x)
+    np.testing.assert_allclose(tangent, expected, rtol=1e-12)

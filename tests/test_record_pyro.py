@@ -1028,3 +1028,29 @@ def test_a_record_is_like_itself():
     for key, run in first.runs.items():
         np.testing.assert_array_equal(run.loss, second.runs[key].loss)
     assert not np.array_equal(first.runs["0", "float64"].loss, first.runs["1", "float64"].loss)
+
+
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_a_joint_latent_moves_with_its_covariance(low_rank):
+    """dx = dloc + ½ dΣ Σ⁻¹ (x - loc), written with NumPy."""
+    rng = np.random.default_rng(5)
+    loc, x, direction = rng.normal(size=(3, 4))
+    factor = (
+        rng.normal(size=(4, 2)) if low_rank else np.tril(rng.normal(size=(4, 4))) + 3 * np.eye(4)
+    )
+    leaves = [torch.tensor(v, requires_grad=True) for v in (loc, factor)]
+    if low_rank:
+        fn = dist.LowRankMultivariateNormal(*leaves, torch.ones(4, dtype=torch.float64))
+    else:
+        fn = dist.MultivariateNormal(leaves[0], scale_tril=leaves[1])
+    found = reattached(fn, torch.tensor(x), joint=True)
+    np.testing.assert_array_equal(found.detach(), x)
+    covariance = factor @ factor.T + low_rank * np.eye(4)
+    solved = np.linalg.solve(covariance, x - loc)
+    found.backward(torch.tensor(direction))
+    symmetric = (np.outer(direction, solved) + np.outer(solved, direction)) / 2
+    expected = symmetric @ factor
+    np.testing.assert_allclose(leaves[0].grad, direction, rtol=1e-12)
+    expected = expected if low_rank else np.tril(expected)
+    found = leaves[1].grad if low_rank else np.tril(leaves[1].grad)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -321,7 +321,11 @@ BAD = {
     ),
     "NaN densities": (
         BOTH.replace("0.3, -1.2, 0.8", "np.nan, np.nan, np.nan").replace(*NO_VALIDATION),
-        [r"COULD NOT RUN", "model site x: has a log density that is not a number"],
+        [r"COULD NOT RUN", r"model site x: is not a number \(NaN\) in both programs \(3 of\s+3"],
+    ),
+    "NaN in one density": (
+        BOTH.replace("-1.2, 0.8", "-1.2, np.nan").replace(*NO_VALIDATION),
+        [r"COULD NOT RUN", r"model site x: is not a number \(NaN\) in both programs \(1 of\s+3"],
     ),
     "error in the model": (
         BOTH.replace("    mu = numpyro", "    x[5, 5]\n    mu = numpyro"),

@@ -64,7 +64,7 @@ def compare(first: Record, second: Record) -> Report:
     """
     check_comparable(first, second)
     findings: list[Finding] = []
-    for draw in first.settings.draws:
+    for draw in compared(first, second):
         findings += _compare_draw(Pair(first, second, draw))
     sites: dict[tuple[str, str], int] = {}
     for record in (first, second):
@@ -76,6 +76,12 @@ def compare(first: Record, second: Record) -> Report:
                 sites.setdefault(("loss", name), len(sites))
     kept = ordered(findings, sites)
     return Report(_verdict(kept), tuple(kept), first, second)
+
+
+def compared(first: Record, second: Record) -> list[str]:
+    """The draws of both records: all of them, or those until a program stopped."""
+    draws = first.settings.draws
+    return [d for d in draws if all((d, "float64") in r.runs for r in (first, second))]
 
 
 def _verdict(findings: list[Finding]) -> str:
@@ -162,8 +168,8 @@ def check_comparable(first: Record, second: Record) -> None:
             f"the records were made with other inputs ({', '.join(names)}); a record is compared with "
             "one of the same arguments"
         )
-    for draw, given in first.given.items():
-        if not _same_given(given, second.given[draw]):
+    for draw in first.given.keys() & second.given.keys():
+        if not _same_given(first.given[draw], second.given[draw]):
             raise InputError(
                 "the records hold other draws, so their numbers cannot be compared; record the second "
                 "program like the first: twinplate record FILE.py:PROGRAM --like FIRST"

@@ -53,7 +53,8 @@ class Excuses:
         self.loss += float(np.abs(a - b).sum())
         self.gradient += sum(r.gradient for r in reasons) * float(size.sum())
         self.sites.append(finding.site)
-        return replace(finding, level="note", message=f"{finding.message}. {_reason(reasons[0])}")
+        worst = max(reasons, key=lambda inaccuracy: inaccuracy.log_density)
+        return replace(finding, level="note", message=f"{finding.message}. {_reason(worst)}")
 
     def _same_distribution(self, finding: Finding, first: Site, second: Site) -> bool:
         """Whether value and arguments agree, and all arguments could be compared."""
@@ -81,11 +82,12 @@ class Excuses:
 
     def total(self, finding: Finding) -> Finding:
         """A finding about loss or gradient as a note, if the excused densities explain it."""
-        if not self.sites or finding.level != "difference":
+        judged = finding.stage in ("loss", "gradient") and finding.level == "difference"
+        if not self.sites or not judged:
             return finding
         difference, size = _difference(finding, self.pair)
         limit = self.loss * (1 + 1e-6) if finding.stage == "loss" else self.gradient * size
-        if finding.stage not in ("loss", "gradient") or not difference <= limit:
+        if not difference <= limit:
             return finding
         text = f"Within the inaccuracy of the density of {', '.join(self.sites)}"
         return replace(finding, level="note", message=f"{finding.message}. {text}")

@@ -46,7 +46,7 @@ article + article { margin-top: 4rem; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .3rem 1.2rem; }
 .grid {
   display: grid; gap: .1rem 1rem; align-items: baseline;
-  grid-template-columns: minmax(9rem, 1.3fr) minmax(8rem, 1fr) minmax(8rem, 1fr) 7rem;
+  grid-template-columns: minmax(9rem, 1.6fr) minmax(8rem, 1fr) minmax(8rem, 1fr) 6.5rem;
 }
 .grid > *, .pair > *, .inputs > * { min-width: 0; overflow-wrap: anywhere; }
 .rows { overflow: hidden; }
@@ -56,9 +56,9 @@ details { border-top: 1px solid var(--line); border-left: 5px solid var(--tone);
 summary { padding: .5rem 1.1rem .5rem .8rem; cursor: pointer; list-style: none; }
 summary::-webkit-details-marker { display: none; }
 summary:hover, summary:focus-visible { outline: none; box-shadow: inset 0 0 0 2px var(--tone); }
-.name { font-weight: 600; }
-.name::before { content: "›"; display: inline-block; width: 1rem; color: var(--soft); }
-details[open] .name::before { transform: rotate(90deg) translateX(.2rem); }
+.name { font-weight: 600; position: relative; padding-left: 1rem; }
+.name::before { content: "›"; position: absolute; left: 0; color: var(--soft); }
+details[open] .name::before { transform: rotate(90deg); }
 .name small { font-weight: 400; margin-left: .35rem; }
 .mark { text-align: right; font-size: .85rem; }
 .numbers { padding: .3rem 1.1rem 1rem 1.8rem; overflow-x: auto; }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def match_parameters(
     matches = [
         _renamed(name, entry, first, second) for name, entry in rename.items() if name in first
     ]
-    for pair in (_equal, _autoguides, _modules):
+    sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
+    for pair in (_equal, partial(_autoguides, sites), _modules):
         left = {m.first for m in matches}, {m.second for m in matches}
         rest = (
             {name: p for name, p in program.items() if name not in taken}
@@ -109,13 +111,18 @@ def autoguide_role(name: str) -> tuple[str, str] | None:
     return None
 
 
-def _autoguides(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> list[Match]:
+def _autoguides(
+    sites: Mapping[str, str], first: Mapping[str, Parameter], second: Mapping[str, Parameter]
+) -> list[Match]:
+    """`sites`: the second program's names of renamed sites."""
     roles = {autoguide_role(name): name for name in second}
-    return [
-        Match(name, roles[role], how="autoguide")
-        for name in first
-        if (role := autoguide_role(name)) is not None and role in roles
-    ]
+    matches = []
+    for name in first:
+        role, site = autoguide_role(name) or ("", "")
+        other = roles.get((role, sites.get(site, site))) if role else None
+        if other is not None:
+            matches.append(Match(name, other, how="autoguide"))
+    return matches
 
 
 # -- layers of a module -------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ class Pair:
     draw: str
 
     def run(self, which: str, precision: str = "float64") -> Run:
-        """The run of the "first" or "second" program."""
+        """The run of the "first" or "second" program, empty where it had stopped before."""
         record: Record = getattr(self, which)
-        return record.runs[self.draw, precision]
+        return record.runs.get((self.draw, precision), Run())
 
     def judged(self, pick: Pick, pick_second: Pick | None = None) -> tuple[Judgement, Array, Array]:
         """Judgement of the array that `pick` finds in a run, and both programs' double precision."""
@@ -37,14 +37,15 @@ class Pair:
             _like(_picked(picks[w], self.run(w, "float32")), numbers)
             for w, numbers in zip(picks, exact, strict=True)
         ]
+        # A change of the inputs may leave a support; the other changes still tell. Where all of them
+        # do, single precision alone tells.
+        ran = [
+            name
+            for name in PERTURBED
+            if all(self.run(w, name).failure is None for w in ("first", "second"))
+        ]
         moved_inputs = [
-            [
-                _like(_picked(picks[w], self.run(w, name)), numbers)
-                for name in PERTURBED
-                if self.run(w, name).failure is None
-            ]
-            # Where every changed input leaves a support, single precision alone tells.
-            or [numbers]
+            [_like(_picked(picks[w], self.run(w, name)), numbers) for name in ran] or [numbers]
             for w, numbers in zip(picks, exact, strict=True)
         ]
         judgement = judge(
@@ -168,13 +169,22 @@ def compare_densities(pair: Pair, program: str, name: str) -> Iterator[Finding]:
     judged = densities(pair, program, name)
     if judged is None:
         return
-    if np.isnan(judged[1]).all() and judged[1].size:
-        message = "has a log density that is not a number (NaN) in the first program"
-        b = f"{judged[2].flat[0]:.6g}"
-        yield Finding("difference", "execution", program, name, message, "nan", b, pair.draw)
+    yield from _not_numbers(*judged[1:], program, name, pair.draw)
     found = finding(*judged, "density", program, name, pair.draw)
     if found is not None:
         yield found
+
+
+def _not_numbers(
+    first: Array, second: Array, program: str, name: str, draw: str
+) -> Iterator[Finding]:
+    """Where both programs agree on NaN there is nothing to compare; a note for the stress draw."""
+    both = np.isnan(first) & np.isnan(second)
+    if both.any():
+        share = f"{int(both.sum())} of {both.size} numbers"
+        message = f"is not a number (NaN) in both programs ({share}), so it cannot be compared"
+        level = "note" if draw == "stress" else "difference"
+        yield Finding(level, "execution", program, name, message, "nan", "nan", draw)
 
 
 def _gradient(name: str) -> Pick:
@@ -185,7 +195,9 @@ def compare_losses(pair: Pair) -> Iterator[Finding]:
     """Loss of every particle, and the gradient in every parameter."""
     runs = [pair.run(w) for w in ("first", "second")]
     if runs[0].loss is not None and runs[1].loss is not None:
-        found = finding(*pair.judged(lambda run: run.loss), "loss", "loss", "", pair.draw)
+        judged = pair.judged(lambda run: run.loss)
+        yield from _not_numbers(*judged[1:], "loss", "", pair.draw)
+        found = finding(*judged, "loss", "loss", "", pair.draw)
         if found is not None:
             yield found
     for name, p in runs[0].parameters.items():
@@ -195,6 +207,7 @@ def compare_losses(pair: Pair) -> Iterator[Finding]:
         if p.gradient.shape != other.gradient.shape:
             continue
         judged = pair.judged(_gradient(name))
+        yield from _not_numbers(*judged[1:], "loss", name, pair.draw)
         found = finding(*judged, "gradient", "loss", name, pair.draw)
         if found is not None:
             yield found

@@ -10,7 +10,8 @@ from twinplate.alignment import SiteMatch, align, match_sites, split, stack
 from twinplate.autoguides import merge_parameters, merge_sites, split_draws, split_values
 from twinplate.errors import InputError
 from twinplate.evaluation import Plate
-from twinplate.names import Match, Rename, match_parameters
+from twinplate.names import Match, Rename, autoguide_role, match_parameters
+from twinplate.packing import Packing, find_packing, image_of, in_plates
 from twinplate.record import Array, Given, Parameter, Record, Run, Site
 
 
@@ -26,6 +27,7 @@ class Plan:
     parameters: tuple[Match, ...] = ()
     guide: tuple[SiteMatch, ...] = ()
     model: tuple[SiteMatch, ...] = ()
+    packing: Packing | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -47,6 +49,8 @@ class Plan:
             for m in self.parameters
             if m.first in given.parameters
         }
+        if self.packing is not None:
+            matched = self.packing.values_to_second(matched)
         parameters = split_values(matched, found.parameters)
         for name, p in found.parameters.items():
             if p.constraint != "unconstrained" and (
@@ -54,7 +58,10 @@ class Plan:
             ):
                 parameters[name] = p.value  # of another shape: left to the comparison
         alike = {name: given.draws[name] for name in found.guide if name in given.draws}
-        draws = split_draws(alike | self._draws(given.draws), found.guide, found.model)
+        drawn = alike | self._draws(given.draws)
+        if self.packing is not None:
+            drawn = self.packing.draws_to_second(drawn)
+        draws = split_draws(drawn, found.guide, found.model)
         return Given(draws, self._indices(given.indices), parameters)
 
     def _draws(self, draws: Mapping[str, Array]) -> dict[str, Array]:
@@ -79,17 +86,17 @@ class Plan:
 
     def translated(self, run: Run) -> Run:
         """What this program showed, in the first one's names and layouts."""
-        run = dataclasses.replace(
-            run, guide=merge_sites(run.guide), parameters=merge_parameters(run.parameters)
-        )
+        guide = in_plates(merge_sites(run.guide), run.model)
+        run = dataclasses.replace(run, guide=guide, parameters=merge_parameters(run.parameters))
         if self.reference is None:
             return run
-        return dataclasses.replace(
+        run = dataclasses.replace(
             run,
             guide=_renamed_sites(self.guide, self.reference.guide, run.guide),
             model=_renamed_sites(self.model, self.reference.model, run.model),
             parameters=self._parameters(run.parameters),
         )
+        return run if self.packing is None else self.packing.run_to_first(run)
 
     def _parameters(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
         by_second = {m.second: m for m in self.parameters}
@@ -127,7 +134,8 @@ def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
     if like is None:
         return Plan(found=found)
     reference = next(iter(like.runs.values()))
-    found = dataclasses.replace(found, guide=found.guide | merge_sites(found.guide))
+    guide_sites = in_plates(merge_sites(found.guide), found.model)
+    found = dataclasses.replace(found, guide=found.guide | guide_sites)
     rename = dict(rename or {})
     sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
     learned = {n: p for n, p in reference.parameters.items() if p.constraint != "unconstrained"}
@@ -148,12 +156,28 @@ def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
     if found.failure is not None and not found.parameters:
         rename = {}
     parameters = match_parameters(learned, merge_parameters(found.parameters), rename)
-    return Plan(
-        reference,
-        found,
-        tuple(parameters),
-        tuple(match_sites(reference.guide, merge_sites(found.guide), sites)),
-        tuple(match_sites(reference.model, found.model, sites)),
+    guide = tuple(match_sites(reference.guide, guide_sites, sites))
+    model = tuple(match_sites(reference.model, found.model, sites))
+    packing = find_packing(reference, found, guide, model)
+    laid_out = tuple(_of_a_site(m, reference.model, found.model) for m in parameters)
+    return Plan(reference, found, laid_out, guide, model, packing)
+
+
+def _of_a_site(match: Match, mine: Mapping[str, Site], theirs: Mapping[str, Site]) -> Match:
+    """An autoguide's parameter of one site is laid out as the site is."""
+    roles = autoguide_role(match.first), autoguide_role(match.second)
+    if match.how == "rename" or None in roles:
+        return match
+    first, second = (role[1] if role else "" for role in roles)
+    if first not in mine or second not in theirs:
+        return match
+    layout = align(image_of(mine[first]), image_of(theirs[second]))
+    if layout is None or layout.is_identity:
+        return match
+    return dataclasses.replace(
+        match,
+        to_second=lambda values: layout.to_second(values[None])[0],
+        to_first=lambda values: layout.to_first(values[None])[0],
     )
 
 

@@ -15,8 +15,18 @@ import numpy as np
 from twinplate.autoguides import merge_values
 from twinplate.errors import InputError
 from twinplate.names import Rename
-from twinplate.plan import make_plan
-from twinplate.record import LOSSES, PERTURBED, Array, Given, Record, Run, Settings, Site
+from twinplate.plan import Plan, make_plan
+from twinplate.record import (
+    LOSSES,
+    PERTURBED,
+    PRECISIONS,
+    Array,
+    Given,
+    Record,
+    Run,
+    Settings,
+    Site,
+)
 from twinplate.seeds import generator
 from twinplate.unconstrained import is_corr_cholesky, jitter, stressed
 from twinplate.verdict import PERTURBATION
@@ -80,27 +90,32 @@ def record(
     exact = program.session("float64", settings)
     tell("sampling")
     found = exact.sample(settings.seeds[0], Given(), args, kwargs)
+    _check_params({} if like is not None else params, found)
     if not found.model and found.failure is None:
         raise InputError(f"the {program.framework} model has no sites: there is nothing to compare")
     plan = make_plan(like, found, rename)
-    given = (
-        like.given if like is not None else _choose(exact, found, settings, params, args, kwargs)
-    )
-    runs: dict[tuple[str, str], Run] = {}
     single = program.session("float32", settings)
-    for draw in settings.draws:
-        for precision in ("float64", "float32", *PERTURBED):
+    given: dict[str, Given] = {}
+    runs: dict[tuple[str, str], Run] = {}
+    for draw, seed in settings.draws.items():
+        if like is not None and draw not in like.given:
+            break  # the other program stopped before
+        given[draw] = (
+            _choose(exact, found, seed, draw, params, args, kwargs)
+            if like is None
+            else like.given[draw]
+        )
+        for precision in PRECISIONS:
             tell(f"draw {draw}, {precision}")
             session = single if precision == "float32" else exact
-            own = plan.own(given[draw])
-            values = (own.draws, own.parameters, args, kwargs)
-            if precision in PERTURBED:
-                values = perturbed(values, generator(PERTURBED.index(precision), draw))
-            own = Given(values[0], own.indices, values[1])
-            run = session.run(own, *values[2:])
+            run = _run(session, plan, given[draw], draw, precision, args, kwargs)
             runs[draw, precision] = plan.translated(run)
             if like is None and precision == "float64":
                 given[draw] = _with_computed(given[draw], run)
+            if _stopped(draw, runs, {} if like is None else like.runs):
+                break
+        if _stopped(draw, runs, {} if like is None else like.runs):
+            break
     operations = tuple(sorted(exact.operations))
     inputs = leaves({"args": args, "kwargs": kwargs})
     return Record(
@@ -115,36 +130,53 @@ def record(
     )
 
 
+def _run(
+    session: Session,
+    plan: Plan,
+    given: Given,
+    draw: str,
+    precision: str,
+    args: Tree,
+    kwargs: Tree,
+) -> Run:
+    own = plan.own(given)
+    values = (own.draws, own.parameters, args, kwargs)
+    if precision in PERTURBED:
+        values = perturbed(values, generator(PERTURBED.index(precision), draw))
+    return session.run(Given(values[0], own.indices, values[1]), *values[2:])
+
+
+def _stopped(draw: str, *records: dict[tuple[str, str], Run]) -> bool:
+    """Whether a program stops in this draw: then no numbers are compared from here on."""
+    return any(r[draw, "float64"].failure is not None for r in records if (draw, "float64") in r)
+
+
 def _choose(
     session: Session,
     found: Run,
-    settings: Settings,
+    seed: int,
+    draw: str,
     params: dict[str, Any] | None,
     args: Tree,
     kwargs: Tree,
-) -> dict[str, Given]:
-    """Parameters, indices and values of latent sites for every draw."""
-    _check_params(params, found)
-    chosen = {}
-    for draw, seed in settings.draws.items():
-        parameters = {
-            name: jitter(p.value, p.constraint, generator(seed, "parameter", name))
-            for name, p in found.parameters.items()
-            if p.constraint != "unconstrained"
-        }
-        parameters |= {name: np.asarray(value) for name, value in (params or {}).items()}
-        sampled = session.sample(seed, Given(parameters=parameters), args, kwargs)
-        sites = {**sampled.model, **sampled.guide}
-        draws = {
-            name: site.value
-            for name, site in sites.items()
-            if site.kind in ("latent", "auxiliary") and site.value is not None
-        }
-        if draw == "stress":
-            draws = {name: stressed(value, sites[name].support) for name, value in draws.items()}
-        parameters = merge_values(parameters, found.parameters)
-        chosen[draw] = Given(draws, indices(seed, sites), parameters)
-    return chosen
+) -> Given:
+    """Parameters, indices and values of latent sites for one draw."""
+    parameters = {
+        name: jitter(p.value, p.constraint, generator(seed, "parameter", name))
+        for name, p in found.parameters.items()
+        if p.constraint != "unconstrained"
+    }
+    parameters |= {name: np.asarray(value) for name, value in (params or {}).items()}
+    sampled = session.sample(seed, Given(parameters=parameters), args, kwargs)
+    sites = {**sampled.model, **sampled.guide}
+    draws = {
+        name: site.value
+        for name, site in sites.items()
+        if site.kind in ("latent", "auxiliary") and site.value is not None
+    }
+    if draw == "stress":
+        draws = {name: stressed(value, sites[name].support) for name, value in draws.items()}
+    return Given(draws, indices(seed, sites), merge_values(parameters, found.parameters))
 
 
 def _with_computed(given: Given, run: Run) -> Given:

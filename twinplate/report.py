@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twinplate.compare import Report
+from twinplate.compare import Report, compared
 from twinplate.findings import Finding
 from twinplate.record import Parameter, Run, Site
 from twinplate.structure import format_shapes
@@ -205,9 +205,9 @@ def _show_finding(finding: Finding, console: Console) -> None:
 
 def tested(report: Report) -> list[str]:
     """What the verdict rests on: draws and loss, then the versions of both programs."""
-    settings = report.first.settings
+    settings, draws = report.first.settings, compared(report.first, report.second)
     particles = f", {settings.particles} particles" if settings.particles > 1 else ""
-    lines = [f"Tested: draws {', '.join(settings.draws)}; {objective(report)}{particles}"]
+    lines = [f"Tested: draws {', '.join(draws)}; {objective(report)}{particles}"]
     both = dict(report.first.versions.items() & report.second.versions.items())
     both.pop("device", None)
     lines += [

@@ -21,10 +21,9 @@ NOISE_FLOOR = 64 * FLOAT32_EPS  # of the number itself
 SILENT = 2.0**-10  # single-precision noise above this share of max(1, |number|) says nothing
 SAME = 2.0**-14  # a difference below this share of the noise is rounding
 PERTURBATION = 2.0**-40  # relative change of the inputs
-PERTURBATION_GAIN = 2.0**18  # the response times this is noise: below 16 responses all is rounding
-ILL_CONDITIONED = (
-    2.0**-10
-)  # a response above this share of max(1, |number|) leaves nothing to judge
+PERTURBATION_GAIN = 2.0**14  # the response times this is noise: below the response all is rounding
+ILL_CONDITIONED = 2.0**-10  # a response above this share of max(1, |number|): nothing to judge
+SCATTER = 8.0  # times the scatter of the difference itself: below it the difference is rounding
 CAST = 2.0**-50  # a number that responds less than this to its inputs was rounded on the way
 
 CODES = ("same", "undecided", "differs")
@@ -59,7 +58,7 @@ def judge(
 
     a64, b64: the two programs in double precision.  a32, b32: in single precision.
     a_perturbed, b_perturbed: in double precision with inputs changed by a relative 2⁻⁴⁰, once for each
-        array. Without the first program's, numbers that need them are undecided.
+        array, the same changes in both. Without the first program's, numbers that need them are undecided.
 
     Raises ValueError for shapes that differ.
     """
@@ -68,12 +67,11 @@ def judge(
     if len({values.shape for values in arrays}) > 1:
         raise ValueError(f"shapes differ: {[v.shape for v in arrays]}; expected equal shapes")
     a, b, a_single, b_single = arrays[:4]
+    a_moved, b_moved = arrays[4 : 4 + len(a_perturbed)], arrays[4 + len(a_perturbed) :]
     with np.errstate(invalid="ignore", over="ignore"):
-        responses = (
-            _response(a, arrays[4 : 4 + len(a_perturbed)], np.inf),
-            _response(b, arrays[4 + len(a_perturbed) :], 0.0),
-        )
-        return _judge(a, b, _single_noise(a, b, a_single, b_single), *responses)
+        responses = _response(a, a_moved, np.inf), _response(b, b_moved, 0.0)
+        scatter = _scatter(a - b, [c - d for c, d in zip(a_moved, b_moved, strict=False)])
+        return _judge(a, b, _single_noise(a, b, a_single, b_single), *responses, scatter)
 
 
 def _single_noise(a: Array, b: Array, a_single: Array, b_single: Array) -> Array:
@@ -95,7 +93,17 @@ def _response(values: Array, perturbed: Sequence[Array], unknown: float) -> Arra
     return np.where(lost.all(axis=0), np.inf, largest)
 
 
-def _judge(a: Array, b: Array, single: Array, a_response: Array, b_response: Array) -> Judgement:
+def _scatter(difference: Array, moved: Sequence[Array]) -> Array:
+    """Largest change of the difference between the programs: a mistake hardly changes, rounding does."""
+    if not moved:
+        return np.zeros(difference.shape)
+    changes = np.abs(np.stack(moved) - difference)
+    return np.asarray(np.where(np.isfinite(changes), changes, 0.0).max(axis=0))
+
+
+def _judge(
+    a: Array, b: Array, single: Array, a_response: Array, b_response: Array, scatter: Array
+) -> Judgement:
     equal = (a == b) | (np.isnan(a) & np.isnan(b))
     finite = np.isfinite(a) & np.isfinite(b)
     difference = np.where(equal, 0.0, np.abs(a - b))
@@ -107,6 +115,9 @@ def _judge(a: Array, b: Array, single: Array, a_response: Array, b_response: Arr
     )
     noise = np.maximum(single, NOISE_FLOOR * size)
     wide = np.maximum(noise, PERTURBATION_GAIN * response)
+    # Inputs that move together may leave the difference between two roundings larger than any response.
+    settled = ~ill & (b_response <= limit)
+    wide = np.maximum(wide, np.where(settled, SCATTER / SAME * scatter, 0.0))
     judged = np.where(ill, single, wide)
     same = equal | (difference <= SAME * judged)
     unmoved = (a_response <= CAST * size) & (b_response <= CAST * size)
