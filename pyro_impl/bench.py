@@ -1,0 +1,230 @@
+"""Pyro's side of `twinplate bench`: the shipped training, the stock recipes, the hand-written ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import infer
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from pyro_impl import handwritten
+from pyro_impl.captured import Borrowed, tensors_of
+from pyro_impl.device import DTYPES, find_device, to_tensor
+from pyro_impl.encoder import Encoder
+from pyro_impl.guides import components_first
+from pyro_impl.inputs import make_inputs
+from pyro_impl.models import mini_batch
+from pyro_impl.noise import base_noise
+from pyro_impl.pairs import build
+from pyro_impl.params import load_encoder
+from pyro_impl.program import Program
+from twinplate.case import Case
+from twinplate.config import TrainingConfig
+from twinplate.errors import InputError
+from twinplate.timing import Route, Run, Started, timed
+from twinplate.training import Chunk
+from twinplate.workload import RATE, SEED, Workload
+
+OURS = "Pyro, ours, eager"
+COMPILED = "Pyro, ours, compiled"
+
+
+def devices() -> tuple[str, ...]:
+    """ "cpu", and "gpu" where torch has one."""
+    return ("cpu", "gpu") if torch.cuda.is_available() else ("cpu",)
+
+
+@contextmanager
+def equal_terms(threads: int) -> Iterator[None]:
+    """Validation off, full float32 products, no compiled code from a cache, `threads` threads."""
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    with ExitStack() as stack:
+        stack.callback(torch.set_float32_matmul_precision, before[1])
+        stack.callback(torch.set_num_threads, before[0])
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision("highest")
+        stack.enter_context(torch.compiler.config.patch(force_disable_caches=True))
+        stack.enter_context(pyro.validation_enabled(False))
+        stack.enter_context(torch.random.fork_rng())
+        yield
+
+
+def limits(device: str) -> tuple[float, float]:
+    """Floating-point operations per second of a float32 matrix product; bytes per second of a copy."""
+    where = find_device(device)
+    size = 2048 if device == "cpu" else 8192
+    matrix, long = torch.ones(size, size, device=where), torch.ones(2**25, device=where)
+    out, target = torch.empty_like(matrix), torch.empty_like(long)
+
+    def seconds(work: Callable[[], Any]) -> float:
+        def synchronised() -> None:
+            work()
+            if where.type == "cuda":
+                torch.cuda.synchronize()
+
+        return min(timed(synchronised)[1] for _ in range(6))
+
+    product = seconds(lambda: torch.matmul(matrix, matrix, out=out))
+    return 2 * size**3 / product, 2 * 4 * long.numel() / seconds(lambda: target.copy_(long))
+
+
+def ours(work: Workload, device: str) -> dict[str, Route]:
+    """The shipped ways to train."""
+    return {OURS: Route(partial(_ours, work, device))}
+
+
+def routes(work: Workload, device: str) -> dict[str, Route]:
+    """All ways: shipped, stock, hand-written, and the floor."""
+    hand = partial(handwritten.start, work, device=device)
+    return {
+        **ours(work, device),
+        "Pyro, stock, SVI.step": Route(partial(_stock, work, device, infer.Trace_ELBO)),
+        # Its trace holds the noise fast, so its losses are compared in expectation only.
+        "Pyro, stock, JitTrace_ELBO": Route(
+            partial(_stock, work, device, infer.JitTrace_ELBO), exact=False
+        ),
+        "torch, hand-written, eager": Route(partial(hand, "packed")),
+        # The same step as the eager one; compiling it once more for a check would take a minute.
+        "torch, hand-written, compiled": Route(partial(hand, "packed", compiled=True), exact=False),
+        "floor": Route(partial(hand, "floor", compiled=True), exact=False),
+    }
+
+
+def program_routes(program: Program, case: Case, device: str) -> dict[str, Route]:
+    """The ways to train a user's program: `SVI.step`.
+
+    Raises InputError for a program without a guide.
+    """
+    model, guide = program._builder()
+    if guide is None:
+        raise InputError("the Pyro program has no guide: there is nothing to train")
+    return {"Pyro, SVI.step": Route(partial(_stepped, model, guide, case, device), exact=False)}
+
+
+def begin(route: Route, chunk: Chunk, device: str) -> Started:
+    """Start a route and take its first chunk; memory is the peak that torch's allocator saw in a step."""
+    started = time.perf_counter()
+    run = route.start()
+    losses = run(chunk)
+    first = time.perf_counter() - started
+    _, later = timed(lambda: run(chunk))
+    step = replace(chunk, indices=chunk.indices[:1], rates=chunk.rates[:1])
+    peak = _peak_cpu(run, step) if device == "cpu" else _peak_cuda(run, step)
+    return Started(run, losses, max(first - later, 0.0), peak / 1e6)
+
+
+def _peak_cpu(run: Run, chunk: Chunk) -> int:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        run(chunk)
+    events = found.profiler.kineto_results.events()  # type: ignore[union-attr]
+    changes = [e.nbytes() for e in events if e.name() == "[memory]"]
+    return int(max(np.cumsum(changes), default=0))
+
+
+def _peak_cuda(run: Run, chunk: Chunk) -> int:
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run(chunk)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _scoped(train: Run) -> Run:
+    """`train` with a parameter store of its own."""
+    state: dict[str, Any] = {"params": {}, "constraints": {}}
+
+    def run(chunk: Chunk) -> np.ndarray:
+        with pyro.get_param_store().scope(state):
+            return train(chunk)
+
+    return run
+
+
+def _ours(work: Workload, device: str) -> Run:
+    from pyro_impl import training
+
+    config = TrainingConfig(10**9, work.size.batch_size, RATE, seed=SEED, device=device)
+    where = find_device(device)
+    data = to_tensor(work.x, DTYPES["float32"], where)
+    begun: list[Any] = []
+
+    def train(chunk: Chunk) -> np.ndarray:
+        if not begun:
+            pair = build(work.program, work.params, DTYPES["float32"], where)
+            loss = training.make_loss(pair, config, len(work.x))
+            state = training.TrainingState.start(work.params)
+            begun.extend([loss, training._prepare(loss, data[:1], None, state)[1]])
+        return training._run(chunk, *begun, data, None, SEED)
+
+    return _scoped(train)
+
+
+class _Network(Encoder):
+    """The shipped encoder up to its numbers: loc (B, K) and flat (B, K (K + 1) / 2)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        features, missing = self.inputs(x)
+        flat = self.network(features, missing)
+        k = self.config.num_components
+        return flat[:, :k] + self.skip(features), flat[:, k:]
+
+
+def _stock(work: Workload, device: str, elbo: Any) -> Run:
+    """The textbook recipe: Pyro's own MultivariateNormal on a scattered triangle, `SVI.step`."""
+    k, n, where = work.size.num_components, work.size.num_items, find_device(device)
+    network = _Network(work.program)
+    load_encoder(network, work.params)
+    network.to(dtype=torch.float32, device=where)
+    pair = build(work.program, work.params, torch.float32, where)
+    data = to_tensor(work.x, torch.float32, where)
+
+    def guide(x: Tensor, num_items: int | None = None) -> None:
+        loc, flat = pyro.module("encoder", network)(x)
+        with mini_batch(x, num_items):
+            joint = dist.MultivariateNormal(loc, scale_tril=handwritten.scatter(flat, k))
+            a_aux = pyro.sample("a_aux", joint, infer={"is_auxiliary": True})
+            with pyro.plate("components", k, dim=-2):
+                pyro.sample("a", dist.Delta(components_first(a_aux)))
+
+    jit = {"ignore_jit_warnings": True} if elbo is infer.JitTrace_ELBO else {}
+    svi = infer.SVI(
+        pair.model, guide, pyro.optim.Adam({"lr": RATE}), elbo(max_plate_nesting=2, **jit)
+    )
+
+    def train(chunk: Chunk) -> np.ndarray:
+        torch.manual_seed(SEED)
+        indices = torch.from_numpy(chunk.indices).to(where)
+        noise = {name: to_tensor(v, torch.float32, where) for name, v in chunk.noise.items()}
+        losses = []
+        for i, rows in enumerate(indices):
+            with base_noise({name: values[i] for name, values in noise.items()}):
+                losses.append(svi.step(data[rows], num_items=n))
+        return np.array(losses)
+
+    return _scoped(train)
+
+
+def _stepped(model: Any, guide: Any, case: Case, device: str) -> Run:
+    """A user's program: `SVI.step` on the case's arguments."""
+    inputs = make_inputs(case.args, dict(case.kwargs), "float32")
+    borrowed = Borrowed(tensors_of(model, guide), torch.float32)
+    particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
+    elbo = getattr(infer, case.loss)(**(particles if case.particles > 1 else {}))
+    svi = infer.SVI(model, guide, pyro.optim.Adam({"lr": RATE}), elbo)
+
+    def train(chunk: Chunk) -> np.ndarray:
+        with borrowed.swapped():
+            return np.array([svi.step(*inputs.args, **inputs.kwargs) for _ in chunk.rates])
+
+    return _scoped(train)
