@@ -35,8 +35,6 @@ from twinplate.timing import Route, Run, Started, timed
 from twinplate.training import Chunk
 from twinplate.workload import RATE, SEED, Workload
 
-OURS = "NumPyro, ours"
-
 
 def devices() -> tuple[str, ...]:
     """ "cpu", and "gpu" where JAX has one."""
@@ -76,7 +74,7 @@ def limits(device: str) -> tuple[float, float]:
 
 def ours(work: Workload, device: str) -> dict[str, Route]:
     """The shipped ways to train."""
-    return {OURS: Route(_on(device, partial(_ours, work, device)))}
+    return {"NumPyro, ours": Route(_on(device, partial(_ours, work, device)))}
 
 
 def routes(work: Workload, device: str) -> dict[str, Route]:
@@ -152,7 +150,7 @@ def _ours(work: Workload, device: str) -> Run:
     def train(chunk: Chunk) -> np.ndarray:
         nonlocal carry
         carry, losses = run(carry, training._inputs(chunk, SEED, jnp.float32))
-        return np.asarray(losses, np.float64)
+        return np.asarray(losses, np.float64) / len(work.x)
 
     return train
 
@@ -201,7 +199,7 @@ def _stock(work: Workload, form: str) -> Run:
         nonlocal state
         noise = {name: to_array(values[:, 0], jnp.float32) for name, values in chunk.noise.items()}
         state, losses = run(data, state, jnp.asarray(chunk.indices), noise)
-        return np.asarray(losses, np.float64)
+        return np.asarray(losses, np.float64) / n
 
     return train
 

@@ -43,7 +43,7 @@ def filled(flat: Array, size: int) -> Array:
     return jnp.tril(square, -1) + diagonal[:, :, None] * jnp.eye(size, dtype=flat.dtype)
 
 
-def matrix_form(build: Callable[[Array, int], Array]) -> Form:
+def _matrix_form(build: Callable[[Array, int], Array]) -> Form:
     """L ε by way of L itself."""
 
     def form(flat: Array, noise: Array) -> tuple[Array, Array]:
@@ -54,7 +54,7 @@ def matrix_form(build: Callable[[Array, int], Array]) -> Form:
     return form
 
 
-def packed(flat: Array, noise: Array) -> tuple[Array, Array]:
+def _packed(flat: Array, noise: Array) -> tuple[Array, Array]:
     """d·ε + (flat · (ε C)) R with constant 0/1 matrices C and R: L is never built."""
     size = noise.shape[1]
     rows, columns = np.tril_indices(size, -1)
@@ -65,7 +65,7 @@ def packed(flat: Array, noise: Array) -> tuple[Array, Array]:
     return value, jnp.log(diagonal).sum(-1)
 
 
-def rows(flat: Array, noise: Array) -> tuple[Array, Array]:
+def _rows(flat: Array, noise: Array) -> tuple[Array, Array]:
     """One sum for each row of L, the batch last: best for a small K."""
     size, flat, noise = noise.shape[1], flat.T, noise.T
     diagonal = positive(flat[:size])
@@ -77,7 +77,7 @@ def rows(flat: Array, noise: Array) -> tuple[Array, Array]:
     return jnp.stack(value, -1), jnp.log(diagonal).sum(0)
 
 
-def no_triangle(flat: Array, noise: Array) -> tuple[Array, Array]:
+def _no_triangle(flat: Array, noise: Array) -> tuple[Array, Array]:
     """The floor: every number of `flat` is used once and no L is formed. No guide, but the same products."""
     size = noise.shape[1]
     # Quadratic, so that the gradient is a full matrix and the product with it cannot be skipped.
@@ -85,11 +85,11 @@ def no_triangle(flat: Array, noise: Array) -> tuple[Array, Array]:
 
 
 FORMS: dict[str, Form] = {
-    "scatter": matrix_form(scatter),
-    "filled": matrix_form(filled),
-    "packed": packed,
-    "rows": rows,
-    "floor": no_triangle,
+    "scatter": _matrix_form(scatter),
+    "filled": _matrix_form(filled),
+    "packed": _packed,
+    "rows": _rows,
+    "floor": _no_triangle,
 }
 LARGEST_ROWS = 16  # K up to which one sum for each row is worth compiling
 
@@ -99,7 +99,7 @@ def positive(numbers: Array) -> Array:
     return jax.nn.softplus(numbers + UNIT_SHIFT)
 
 
-def encode(params: Any, x: Array, center: Array, spread: Array) -> tuple[Array, Array]:
+def _encode(params: Any, x: Array, center: Array, spread: Array) -> tuple[Array, Array]:
     """loc (B, K) and flat (B, K (K + 1) / 2) of a mini-batch `x` (B, D), NaN where missing."""
     missing = jnp.isnan(x)
     features = jnp.where(missing, 0.0, (x - center) / spread)
@@ -111,11 +111,11 @@ def encode(params: Any, x: Array, center: Array, spread: Array) -> tuple[Array, 
     return out[:, :size] + features @ params["skip"]["kernel"], out[:, size:]
 
 
-def negative_elbo(
+def _negative_elbo(
     form: Form, fixed: dict[str, Array], params: Any, x: Array, noise: Array
 ) -> Array:
     """Summed over the mini-batch `x` (B, D), with base noise (B, K)."""
-    loc, flat = encode(params, x, fixed["center"], fixed["spread"])
+    loc, flat = _encode(params, x, fixed["center"], fixed["spread"])
     spread, log_diagonal = form(flat, noise)
     z = loc + spread
     observed = ~jnp.isnan(x)
@@ -140,10 +140,10 @@ def encoder_params(work: Workload, form: str) -> Any:
 
 
 def start(work: Workload, form: str) -> Callable[[Chunk], np.ndarray]:
-    """A training run with `form`: called with a chunk, it takes its steps; losses (steps,) of N items."""
+    """A training run with `form`: called with a chunk, it takes its steps; losses per item (steps,)."""
     k, share = work.size.num_components, work.size.num_items / work.size.batch_size
     fixed = {name: to_array(values, jnp.float32) for name, values in work.program.fixed.items()}
-    loss = partial(negative_elbo, FORMS[form], fixed)
+    loss = partial(_negative_elbo, FORMS[form], fixed)
     adam = optax.scale_by_adam()
 
     def step(data: Array, carry: Any, inputs: Any) -> tuple[Any, Array]:
@@ -169,6 +169,6 @@ def start(work: Workload, form: str) -> Callable[[Chunk], np.ndarray]:
         given = to_array(chunk.noise["a_aux"][:, 0], jnp.float32) if chunk.noise else None
         rates = to_array(chunk.rates, jnp.float32)
         carry, losses = run(data, carry, random.key(SEED), jnp.asarray(chunk.indices), rates, given)
-        return np.asarray(losses, np.float64)
+        return np.asarray(losses, np.float64) / work.size.num_items
 
     return train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -35,9 +36,6 @@ from twinplate.timing import Route, Run, Started, timed
 from twinplate.training import Chunk
 from twinplate.workload import RATE, SEED, Workload
 
-OURS = "Pyro, ours, eager"
-COMPILED = "Pyro, ours, compiled"
-
 
 def devices() -> tuple[str, ...]:
     """ "cpu", and "gpu" where torch has one."""
@@ -51,6 +49,9 @@ def equal_terms(threads: int) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(torch.set_float32_matmul_precision, before[1])
         stack.callback(torch.set_num_threads, before[0])
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
+        warnings.filterwarnings("ignore", "`torch.jit.", DeprecationWarning)  # by inductor itself
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision("highest")
         stack.enter_context(torch.compiler.config.patch(force_disable_caches=True))
@@ -80,7 +81,7 @@ def limits(device: str) -> tuple[float, float]:
 
 def ours(work: Workload, device: str) -> dict[str, Route]:
     """The shipped ways to train."""
-    return {OURS: Route(partial(_ours, work, device))}
+    return {"Pyro, ours, eager": Route(partial(_ours, work, device))}
 
 
 def routes(work: Workload, device: str) -> dict[str, Route]:
@@ -165,7 +166,7 @@ def _ours(work: Workload, device: str) -> Run:
             loss = training.make_loss(pair, config, len(work.x))
             state = training.TrainingState.start(work.params)
             begun.extend([loss, training._prepare(loss, data[:1], None, state)[1]])
-        return training._run(chunk, *begun, data, None, SEED)
+        return training._run(chunk, *begun, data, None, SEED) / len(data)
 
     return _scoped(train)
 
@@ -210,7 +211,7 @@ def _stock(work: Workload, device: str, elbo: Any) -> Run:
         for i, rows in enumerate(indices):
             with base_noise({name: values[i] for name, values in noise.items()}):
                 losses.append(svi.step(data[rows], num_items=n))
-        return np.array(losses)
+        return np.array(losses) / n
 
     return _scoped(train)
 

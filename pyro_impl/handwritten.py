@@ -22,7 +22,9 @@ from twinplate.workload import SEED, Workload
 # flat (B, K (K + 1) / 2), noise (B, K) -> L ε (B, K) and log det L (B,)
 Form = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+_BETA1 = 0.9
+_BETA2 = 0.999
+_EPSILON = 1e-8
 
 
 def scatter(flat: Tensor, size: int) -> Tensor:
@@ -33,7 +35,7 @@ def scatter(flat: Tensor, size: int) -> Tensor:
     return tril
 
 
-def matrix_form(build: Callable[[Tensor, int], Tensor]) -> Form:
+def _matrix_form(build: Callable[[Tensor, int], Tensor]) -> Form:
     """L ε by way of L itself."""
 
     def form(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,7 @@ def matrix_form(build: Callable[[Tensor, int], Tensor]) -> Form:
     return form
 
 
-def make_packed(size: int, dtype: torch.dtype, device: torch.device) -> Form:
+def _packed_form(size: int, dtype: torch.dtype, device: torch.device) -> Form:
     """d·ε + (flat · (ε C)) R with constant 0/1 matrices C and R: L is never built."""
     rows, columns = np.tril_indices(size, -1)
     spread = to_tensor(np.eye(size)[:, columns], dtype, device)  # C (K, K (K - 1) / 2)
@@ -58,7 +60,7 @@ def make_packed(size: int, dtype: torch.dtype, device: torch.device) -> Form:
     return packed
 
 
-def no_triangle(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def _no_triangle(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """The floor: every number of `flat` is used once and no L is formed. No guide, but the same products."""
     size = noise.shape[1]
     # Quadratic, so that the gradient is a full matrix and the product with it cannot be skipped.
@@ -67,9 +69,9 @@ def no_triangle(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 # name -> the form for K, a type and a device
 FORMS: dict[str, Callable[[int, torch.dtype, torch.device], Form]] = {
-    "scatter": lambda *_: matrix_form(scatter),
-    "packed": make_packed,
-    "floor": lambda *_: no_triangle,
+    "scatter": lambda *_: _matrix_form(scatter),
+    "packed": _packed_form,
+    "floor": lambda *_: _no_triangle,
 }
 
 
@@ -78,7 +80,7 @@ def positive(numbers: Tensor) -> Tensor:
     return torch.logaddexp(numbers + UNIT_SHIFT, numbers.new_zeros(()))
 
 
-def encode(
+def _encode(
     params: dict[str, Tensor], x: Tensor, center: Tensor, spread: Tensor
 ) -> tuple[Tensor, Tensor]:
     """loc (B, K) and flat (B, K (K + 1) / 2) of a mini-batch `x` (B, D), NaN where missing."""
@@ -93,11 +95,11 @@ def encode(
     return out[:, : len(skip)] + features @ skip.mT, out[:, len(skip) :]
 
 
-def negative_elbo(
+def _negative_elbo(
     form: Form, fixed: dict[str, Tensor], params: dict[str, Tensor], x: Tensor, noise: Tensor
 ) -> Tensor:
     """Summed over the mini-batch `x` (B, D), with base noise (B, K)."""
-    loc, flat = encode(params, x, fixed["center"], fixed["spread"])
+    loc, flat = _encode(params, x, fixed["center"], fixed["spread"])
     spread, log_diagonal = form(flat, noise)
     z = loc + spread
     observed = ~x.isnan()
@@ -112,24 +114,24 @@ def negative_elbo(
     return log_guide - log_prior - log_likelihood
 
 
-def make_step(form: Form, fixed: dict[str, Tensor], share: float) -> Callable[..., Tensor]:
+def _make_step(form: Form, fixed: dict[str, Tensor], share: float) -> Callable[..., Tensor]:
     """`step(params, mean, variance, count, rate, x, noise)`: loss, gradient and Adam, all in place.
 
     One function of tensors without a break, so that `torch.compile` makes one graph of it.
     """
 
     def loss(params: dict[str, Tensor], x: Tensor, noise: Tensor) -> Tensor:
-        return share * negative_elbo(form, fixed, params, x, noise)
+        return share * _negative_elbo(form, fixed, params, x, noise)
 
     def step(params, mean, variance, count, rate, x, noise):  # type: ignore[no-untyped-def]
         gradients, value = torch.func.grad_and_value(loss)(params, x, noise)
         count += 1
         for name, gradient in gradients.items():
             m, v = mean[name], variance[name]
-            m.lerp_(gradient, 1 - BETA1)
-            v.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            root = (v / (1 - BETA2**count)).sqrt() + EPSILON
-            params[name].sub_(rate * (m / (1 - BETA1**count)) / root)
+            m.lerp_(gradient, 1 - _BETA1)
+            v.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
+            root = (v / (1 - _BETA2**count)).sqrt() + _EPSILON
+            params[name].sub_(rate * (m / (1 - _BETA1**count)) / root)
         return value
 
     return step
@@ -138,7 +140,7 @@ def make_step(form: Form, fixed: dict[str, Tensor], share: float) -> Callable[..
 def start(
     work: Workload, form: str, device: str = "cpu", compiled: bool = False
 ) -> Callable[[Chunk], np.ndarray]:
-    """A training run with `form`: called with a chunk, it takes its steps; losses (steps,) of N items.
+    """A training run with `form`: called with a chunk, it takes its steps; losses per item (steps,).
 
     Eager, the optimiser is torch's own fused Adam, the fastest there is; compiled, Adam is part of
     the one graph.
@@ -159,7 +161,7 @@ def start(
         noise = torch.randn(shape, dtype=dtype, device=where) if given is None else given
         rates = to_tensor(chunk.rates, dtype, where)
         losses = [step(rates[i], data[indices[i]], noise[i]) for i in range(len(rates))]
-        return torch.stack(losses).double().cpu().numpy()
+        return torch.stack(losses).double().cpu().numpy() / size.num_items
 
     return train
 
@@ -171,7 +173,7 @@ def _eager_step(
     adam = torch.optim.Adam(leaves.values(), lr=torch.tensor(0.0), fused=True)
 
     def step(rate: Tensor, x: Tensor, noise: Tensor) -> Tensor:
-        value = share * negative_elbo(form, fixed, leaves, x, noise)
+        value = share * _negative_elbo(form, fixed, leaves, x, noise)
         adam.zero_grad()
         value.backward()
         adam.param_groups[0]["lr"] = rate
@@ -188,7 +190,7 @@ def _compiled_step(
     count = torch.zeros((), device=next(iter(params.values())).device)
     mode = "reduce-overhead" if count.is_cuda else None  # CUDA graphs
     compiled = torch.compile(
-        make_step(form, fixed, share), dynamic=False, fullgraph=True, mode=mode
+        _make_step(form, fixed, share), dynamic=False, fullgraph=True, mode=mode
     )
 
     def step(rate: Tensor, x: Tensor, noise: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ STATE = "Pyro keeps parameters in a global store, NumPyro passes them and the ra
 LIFECYCLE = "each framework names the method that it calls itself"
 REMEMBERS = "NumPyro hands the noise to log_prob; in torch the distribution remembers its draw"
 SCAN = "NumPyro's loop is compiled and maps over particles itself"
+HAND = "written by hand, each framework's own way; in JAX more than one form is worth comparing"
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
 # The recorder's inner rooms follow how each framework runs a program: one traces, one compiles.
@@ -49,6 +50,11 @@ DIFFERENCES = {
     ("encoder", "ExpertsEncoder.__call__"): LIFECYCLE,
     ("encoder", "diagonal_matrix"): "torch has diag_embed",
     ("evaluate", "PARTICLES"): "Pyro's particles are a plate, NumPyro's a vmap",
+    ("handwritten", "FORMS"): HAND,
+    ("handwritten", "LARGEST_ROWS"): HAND,
+    ("handwritten", "encoder_params"): HAND,
+    ("handwritten", "filled"): HAND,
+    ("handwritten", "start"): HAND,
     ("noise", "base_noise.process_message"): LIFECYCLE,
     ("noise", "push_forward"): REMEMBERS,
     ("normal", "MultivariateNormal.log_prob"): REMEMBERS,

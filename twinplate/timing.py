@@ -20,9 +20,7 @@ from twinplate.training import Array, Chunk
 ROUNDS = 25
 LEVEL = 0.95
 
-Run = Callable[
-    [Chunk], Array
-]  # takes the steps of a chunk; their losses (steps,), summed over N items
+Run = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
 T = TypeVar("T")
 
 

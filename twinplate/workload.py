@@ -119,7 +119,7 @@ def make_workload(size: Size, guide: str = "auxiliary") -> Workload:
 
 
 def reference_loss(work: Workload, x: Array, noise: Array) -> float:
-    """Negative ELBO of all N items at `work.params`, from a mini-batch `x` (B, D) and noise (B, K).
+    """Negative ELBO per item at `work.params`, from a mini-batch `x` (B, D) and noise (B, K).
 
     Written out in NumPy, in double precision, for the auxiliary guide with a full covariance.
     """
@@ -144,7 +144,7 @@ def reference_loss(work: Workload, x: Array, noise: Array) -> float:
     log_likelihood = -0.5 * np.sum(misfit**2 + np.log(2 * np.pi)) - len(x) * np.sum(
         np.log(fixed["noise_scale"])
     )
-    return float(log_q - log_prior - log_likelihood) * len(work.x) / len(x)
+    return float(log_q - log_prior - log_likelihood) / len(x)
 
 
 def filled_order(num_components: int) -> np.ndarray:
