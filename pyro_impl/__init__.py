@@ -5,7 +5,11 @@ from pyro_impl.evaluate import evaluate
 from pyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
 from pyro_impl.models import component_model, event_model
 from pyro_impl.noise import base_noise
-from pyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from pyro_impl.normal import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    PackedMultivariateNormal,
+)
 from pyro_impl.pairs import Pair, build
 from pyro_impl.posterior import posterior
 from pyro_impl.program import Program
@@ -17,6 +21,7 @@ __all__ = [
     "ExpertsEncoder",
     "LowRankMultivariateNormal",
     "MultivariateNormal",
+    "PackedMultivariateNormal",
     "Pair",
     "Program",
     "auxiliary_guide",
