@@ -13,6 +13,7 @@ from numpyro_impl.normal import (
 from numpyro_impl.pairs import Pair, build
 from numpyro_impl.posterior import posterior
 from numpyro_impl.program import Program
+from numpyro_impl.restarts import fit_many
 from numpyro_impl.training import fit
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "event_guide",
     "event_model",
     "fit",
+    "fit_many",
     "joint_normal",
     "posterior",
 ]

@@ -54,7 +54,7 @@ def log_density(trace: Trace, without: tuple[str, ...] = ()) -> Array:
 def _log_prob(site: dict[str, Any]) -> Array:
     """Elementwise log density, from the base noise where the distribution remembers it."""
     remembered = (site["intermediates"],) if site["intermediates"] else ()
-    return site["fn"]._log_prob(site["value"], *remembered)
+    return site["fn"].log_prob(site["value"], *remembered)
 
 
 def path_log_prob(site: dict[str, Any]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax, random
 
+from numpyro_impl.compilations import kept_compilations
 from numpyro_impl.device import DTYPES, to_array
 from numpyro_impl.objectives import Loss, make_loss
 from numpyro_impl.pairs import build
@@ -35,15 +37,6 @@ class Inputs(NamedTuple):
     indices: Array
     rates: Array
     noise: dict[str, Array]
-
-
-def chunk_loss(
-    program: Program, training: TrainingConfig, estimator: str, num_items: int, complete: bool
-) -> Loss:
-    """The loss of a chunk whose steps have this estimator."""
-    first = initial_params(program, training.seed)
-    pair = build(program, first, DTYPES[training.precision], complete)
-    return make_loss(pair, replace(training, estimator=estimator), num_items)
 
 
 def make_loop(loss: Loss) -> Callable[..., tuple[Carry, Array, Array]]:
@@ -88,3 +81,42 @@ def to_state(carry: Carry) -> TrainingState:
     moments = carry.moments
     neutral = (to_neutral(values) for values in (carry.params, moments.mu, moments.nu))
     return TrainingState(*neutral, step=int(moments.count))
+
+
+class CompiledLoop:
+    """The loop over a chunk's steps, compiled on first use for each estimator and length.
+
+    `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
+    loop of `make_loop` does. mapped: over a leading dim of R fits in `carry` and `inputs`.
+    `compile_seconds`: spent so far on tracing and compiling.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        training: TrainingConfig,
+        num_items: int,
+        complete: bool,
+        mapped: bool = False,
+    ) -> None:
+        self.compile_seconds = 0.0
+        self._program, self._training, self._num_items = program, training, num_items
+        self._complete, self._mapped = complete, mapped
+        self._compiled: dict[tuple[str, int], Callable[..., tuple[Carry, Array, Array]]] = {}
+
+    def __call__(self, chunk: Chunk, *arguments: Any) -> tuple[Carry, Array, Array]:
+        key = chunk.estimator, len(chunk.rates)
+        if key not in self._compiled:
+            started = time.perf_counter()
+            loop = make_loop(self._loss(chunk.estimator))
+            if self._mapped:
+                loop = jax.vmap(loop, (0, 0, None, None))
+            with kept_compilations():
+                self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
+            self.compile_seconds += time.perf_counter() - started
+        return self._compiled[key](*arguments)
+
+    def _loss(self, estimator: str) -> Loss:
+        first = initial_params(self._program, self._training.seed)
+        pair = build(self._program, first, DTYPES[self._training.precision], self._complete)
+        return make_loss(pair, replace(self._training, estimator=estimator), self._num_items)

@@ -6,17 +6,12 @@ the state as it was before the chunk is kept, to fall back on if the chunk goes 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from numpyro_impl.compilations import kept_compilations
 from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.loop import chunk_loss, make_loop, to_carry, to_inputs, to_state
+from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
@@ -56,10 +51,7 @@ def fit(
 
 
 class Trainer:
-    """A program on its way: `run` takes the steps of one chunk.
-
-    Arguments as for `fit`. `compile_seconds`: spent so far on tracing and compiling.
-    """
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`."""
 
     def __init__(
         self,
@@ -75,11 +67,9 @@ class Trainer:
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
         check_state(state)
-        self.training, self.compile_seconds = training, 0.0
-        self._program, self._num_items = program, len(x)
-        self._complete = not np.isnan(x).any()
+        self.training, self._num_items = training, len(x)
+        self._loop = CompiledLoop(program, training, len(x), complete=not np.isnan(x).any())
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
-        self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
         with using(self._device, training.precision):
             self._data = to_array(x, self._dtype), None if a is None else to_array(a, self._dtype)
             self._carry = to_carry(state, self._dtype)
@@ -89,6 +79,11 @@ class Trainer:
         """Everything the next step depends on."""
         with using(self._device, self.training.precision):
             return to_state(self._carry)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on tracing and compiling."""
+        return self._loop.compile_seconds
 
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
@@ -117,16 +112,5 @@ class Trainer:
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
         """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
         inputs = to_inputs(chunk, self.training.seed, self._dtype)
-        arguments = (self._carry, inputs, *self._data)
-        key = chunk.estimator, len(chunk.rates)
-        if key not in self._compiled:
-            started = time.perf_counter()
-            loss = chunk_loss(
-                self._program, self.training, chunk.estimator, self._num_items, self._complete
-            )
-            run = jax.jit(make_loop(loss), donate_argnums=0)
-            with kept_compilations():
-                self._compiled[key] = run.lower(*arguments).compile()
-            self.compile_seconds += time.perf_counter() - started
-        self._carry, losses, finite = self._compiled[key](*arguments)
+        self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *self._data)
         return np.asarray(losses, np.float64) / self._num_items, bool(finite)

@@ -13,6 +13,7 @@ from pyro_impl.normal import (
 from pyro_impl.pairs import Pair, build
 from pyro_impl.posterior import posterior
 from pyro_impl.program import Program
+from pyro_impl.restarts import fit_many
 from pyro_impl.training import fit
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "event_guide",
     "event_model",
     "fit",
+    "fit_many",
     "joint_normal",
     "posterior",
 ]
