@@ -28,11 +28,12 @@ from numpyro_impl.models import mini_batch
 from numpyro_impl.noise import base_noise
 from numpyro_impl.pairs import build
 from numpyro_impl.program import Program
+from numpyro_impl.training import Trainer
 from twinplate.case import Case
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.timing import Route, Run, Started, timed
-from twinplate.training import Chunk
+from twinplate.training import Chunk, TrainingState
 from twinplate.workload import RATE, SEED, Workload
 
 
@@ -138,21 +139,8 @@ def _on(device: str, start: Callable[[], Run]) -> Callable[[], Run]:
 
 
 def _ours(work: Workload, device: str) -> Run:
-    from numpyro_impl import training
-
-    config = TrainingConfig(10**9, work.size.batch_size, RATE, seed=SEED, device=device)
-    pair = build(work.program, work.params)
-    data = to_array(work.x, jnp.float32)
-    run = training._compiled(training.make_loss(pair, config, len(work.x)), data, None)
-    state = training.TrainingState.start(work.params)
-    carry = (pair.params, training._moments(state, jnp.float32))
-
-    def train(chunk: Chunk) -> np.ndarray:
-        nonlocal carry
-        carry, losses = run(carry, training._inputs(chunk, SEED, jnp.float32))
-        return np.asarray(losses, np.float64) / len(work.x)
-
-    return train
+    config = TrainingConfig(1, work.size.batch_size, RATE, seed=SEED, device=device)
+    return Trainer(work.x, work.program, config, state=TrainingState.start(work.params)).run
 
 
 class _Network(Encoder):
@@ -168,9 +156,9 @@ class _Network(Encoder):
 def _stock(work: Workload, form: str) -> Run:
     """The textbook recipe: NumPyro's own MultivariateNormal, `SVI.update` in a compiled loop."""
     k, n = work.size.num_components, work.size.num_items
-    network: nnx.Module = _Network(work.program)
+    network: nnx.Module = _Network(work.program, complete=True)
     fill = {"scatter": handwritten.scatter, "filled": handwritten.filled}[form]
-    pair = build(work.program, work.params)
+    pair = build(work.program, work.params, complete=True)
 
     def guide(x: Array, num_items: int | None = None) -> None:
         loc, flat = nnx_module("encoder", network)(x)

@@ -100,12 +100,12 @@ def positive(numbers: Array) -> Array:
 
 
 def _encode(params: Any, x: Array, center: Array, spread: Array) -> tuple[Array, Array]:
-    """loc (B, K) and flat (B, K (K + 1) / 2) of a mini-batch `x` (B, D), NaN where missing."""
-    missing = jnp.isnan(x)
-    features = jnp.where(missing, 0.0, (x - center) / spread)
-    hidden = jnp.concatenate([features, missing.astype(x.dtype)], -1)
+    """loc (B, K) and flat (B, K (K + 1) / 2) of a complete mini-batch `x` (B, D)."""
+    features = hidden = (x - center) / spread
     for layer in ("hidden1", "hidden2"):
-        hidden = jax.nn.silu(hidden @ params[layer]["kernel"] + params[layer]["bias"])
+        # Nothing is missing: the missing indicators are zero, and their half of the weights is unused.
+        kernel = params[layer]["kernel"][: hidden.shape[1]]
+        hidden = jax.nn.silu(hidden @ kernel + params[layer]["bias"])
     out = hidden @ params["out"]["kernel"] + params["out"]["bias"]
     size = params["skip"]["kernel"].shape[1]
     return out[:, :size] + features @ params["skip"]["kernel"], out[:, size:]
@@ -118,11 +118,10 @@ def _negative_elbo(
     loc, flat = _encode(params, x, fixed["center"], fixed["spread"])
     spread, log_diagonal = form(flat, noise)
     z = loc + spread
-    observed = ~jnp.isnan(x)
     scale = fixed["noise_scale"]
-    misfit = (jnp.where(observed, x, 0.0) - z @ fixed["loadings"].T - fixed["intercept"]) / scale
+    misfit = (x - z @ fixed["loadings"].T - fixed["intercept"]) / scale
     log_density = -0.5 * jnp.square(misfit) - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
-    log_likelihood = jnp.where(observed, log_density, 0.0).sum()
+    log_likelihood = log_density.sum()
     # The π of prior and guide cancel.
     log_prior = -0.5 * jnp.square(z).sum()
     log_guide = -0.5 * jnp.square(noise).sum() - log_diagonal.sum()

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from pyro_impl import handwritten
 from pyro_impl.captured import Borrowed, tensors_of
-from pyro_impl.device import DTYPES, find_device, to_tensor
+from pyro_impl.device import find_device, to_tensor
 from pyro_impl.encoder import Encoder
 from pyro_impl.guides import components_first
 from pyro_impl.inputs import make_inputs
@@ -157,12 +157,12 @@ def _ours(work: Workload, device: str) -> Run:
 
     config = TrainingConfig(10**9, work.size.batch_size, RATE, seed=SEED, device=device)
     where = find_device(device)
-    data = to_tensor(work.x, DTYPES["float32"], where)
+    data = to_tensor(work.x, torch.float32, where)
     begun: list[Any] = []
 
     def train(chunk: Chunk) -> np.ndarray:
         if not begun:
-            pair = build(work.program, work.params, DTYPES["float32"], where)
+            pair = build(work.program, work.params, torch.float32, where, complete=True)
             loss = training.make_loss(pair, config, len(work.x))
             state = training.TrainingState.start(work.params)
             begun.extend([loss, training._prepare(loss, data[:1], None, state)[1]])
@@ -184,10 +184,10 @@ class _Network(Encoder):
 def _stock(work: Workload, device: str, elbo: Any) -> Run:
     """The textbook recipe: Pyro's own MultivariateNormal on a scattered triangle, `SVI.step`."""
     k, n, where = work.size.num_components, work.size.num_items, find_device(device)
-    network = _Network(work.program)
+    network = _Network(work.program, complete=True)
     load_encoder(network, work.params)
     network.to(dtype=torch.float32, device=where)
-    pair = build(work.program, work.params, torch.float32, where)
+    pair = build(work.program, work.params, torch.float32, where, complete=True)
     data = to_tensor(work.x, torch.float32, where)
 
     def guide(x: Tensor, num_items: int | None = None) -> None:

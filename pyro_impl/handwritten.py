@@ -83,12 +83,12 @@ def positive(numbers: Tensor) -> Tensor:
 def _encode(
     params: dict[str, Tensor], x: Tensor, center: Tensor, spread: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """loc (B, K) and flat (B, K (K + 1) / 2) of a mini-batch `x` (B, D), NaN where missing."""
-    missing = x.isnan()
-    features = ((x - center) / spread).masked_fill(missing, 0.0)
-    hidden = torch.cat([features, missing.to(x.dtype)], -1)
+    """loc (B, K) and flat (B, K (K + 1) / 2) of a complete mini-batch `x` (B, D)."""
+    features = hidden = (x - center) / spread
     for layer in ("hidden1", "hidden2"):
-        weight, bias = params[f"encoder.{layer}.weight"], params[f"encoder.{layer}.bias"]
+        # Nothing is missing: the missing indicators are zero, and their half of the weights is unused.
+        weight = params[f"encoder.{layer}.weight"][:, : hidden.shape[1]]
+        bias = params[f"encoder.{layer}.bias"]
         hidden = nn.functional.silu(nn.functional.linear(hidden, weight, bias))
     out = nn.functional.linear(hidden, params["encoder.out.weight"], params["encoder.out.bias"])
     skip = params["encoder.skip.weight"]
@@ -102,12 +102,10 @@ def _negative_elbo(
     loc, flat = _encode(params, x, fixed["center"], fixed["spread"])
     spread, log_diagonal = form(flat, noise)
     z = loc + spread
-    observed = ~x.isnan()
     scale = fixed["noise_scale"]
-    values = x.masked_fill(~observed, 0.0)
-    misfit = (values - z @ fixed["loadings"].mT - fixed["intercept"]) / scale
+    misfit = (x - z @ fixed["loadings"].mT - fixed["intercept"]) / scale
     log_density = -0.5 * misfit.square() - scale.log() - 0.5 * math.log(2 * math.pi)
-    log_likelihood = torch.where(observed, log_density, 0.0).sum()
+    log_likelihood = log_density.sum()
     # The π of prior and guide cancel.
     log_prior = -0.5 * z.square().sum()
     log_guide = -0.5 * noise.square().sum() - log_diagonal.sum()

@@ -78,7 +78,9 @@ class Workload:
             if name.endswith("weight"):
                 # Inputs of the first layer and of the skip are data: no gradient flows back into them.
                 products = 2 if name in ("encoder.hidden1.weight", "encoder.skip.weight") else 3
-                total += 2 * products * weight.size
+                # Nothing is missing, so half of the first layer, the missing indicators', is unused.
+                used = weight.size // 2 if name == "encoder.hidden1.weight" else weight.size
+                total += 2 * products * used
         return total * self.size.batch_size
 
     @property
