@@ -27,11 +27,13 @@ from numpyro_impl.inputs import make_inputs
 from numpyro_impl.models import mini_batch
 from numpyro_impl.noise import base_noise
 from numpyro_impl.pairs import build
+from numpyro_impl.params import to_neutral
 from numpyro_impl.program import Program
 from numpyro_impl.training import Trainer
 from twinplate.case import Case
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
+from twinplate.program import Params
 from twinplate.timing import Route, Run, Started, timed
 from twinplate.training import Chunk, TrainingState
 from twinplate.workload import RATE, SEED, Workload
@@ -83,7 +85,7 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
     found = ours(work, device)
     for name in ("scatter", "filled"):
         title = f"NumPyro, stock, {name}"
-        found[title] = Route(_on(device, partial(_stock, work, name)))
+        found[title] = Route(_on(device, lambda form=name: Stock(work, form).run))
     forms = list(handwritten.FORMS)
     if work.size.num_components > handwritten.LARGEST_ROWS:
         forms.remove("rows")
@@ -153,43 +155,54 @@ class _Network(Encoder):
         return flat[:, :k] + self.skip(features), flat[:, k:]
 
 
-def _stock(work: Workload, form: str) -> Run:
-    """The textbook recipe: NumPyro's own MultivariateNormal, `SVI.update` in a compiled loop."""
-    k, n = work.size.num_components, work.size.num_items
-    network: nnx.Module = _Network(work.program, complete=True)
-    fill = {"scatter": handwritten.scatter, "filled": handwritten.filled}[form]
-    pair = build(work.program, work.params, complete=True)
+class Stock:
+    """The textbook recipe: NumPyro's own MultivariateNormal, `SVI.update` in a compiled loop.
 
-    def guide(x: Array, num_items: int | None = None) -> None:
-        loc, flat = nnx_module("encoder", network)(x)
-        with mini_batch(x, num_items):
-            joint = dist.MultivariateNormal(loc, scale_tril=fill(flat, k))
-            a_aux = numpyro.sample("a_aux", joint, infer={"is_auxiliary": True})
-            with numpyro.plate("components", k, dim=-2):
-                numpyro.sample("a", dist.Delta(components_first(a_aux)))
+    form: of the triangle, "scatter" or "filled".  rate: learning rate, or a function of the step.
+    """
 
-    svi = infer.SVI(pair.model, guide, numpyro.optim.Adam(RATE), infer.Trace_ELBO())
-    data = to_array(work.x, jnp.float32)
-    first = {"encoder$params": handwritten.encoder_params(work, form)}
-    batch = data[: work.size.batch_size]
-    state = svi.init(random.key(SEED), batch, init_params=first, num_items=n)
+    def __init__(
+        self, work: Workload, form: str = "scatter", rate: float | Callable[..., Any] = RATE
+    ) -> None:
+        k, n = work.size.num_components, work.size.num_items
+        network: nnx.Module = _Network(work.program, complete=True)
+        fill = {"scatter": handwritten.scatter, "filled": handwritten.filled}[form]
+        pair = build(work.program, work.params, complete=True)
 
-    @partial(jax.jit, donate_argnums=1)
-    def run(data: Array, state: Any, indices: Array, noise: dict[str, Array]) -> Any:
+        def guide(x: Array, num_items: int | None = None) -> None:
+            loc, flat = nnx_module("encoder", network)(x)
+            with mini_batch(x, num_items):
+                joint = dist.MultivariateNormal(loc, scale_tril=fill(flat, k))
+                a_aux = numpyro.sample("a_aux", joint, infer={"is_auxiliary": True})
+                with numpyro.plate("components", k, dim=-2):
+                    numpyro.sample("a", dist.Delta(components_first(a_aux)))
+
+        self._svi = infer.SVI(pair.model, guide, numpyro.optim.Adam(rate), infer.Trace_ELBO())
+        self._data, self._num_items = to_array(work.x, jnp.float32), n
+        first = {"encoder$params": handwritten.encoder_params(work, form)}
+        batch = self._data[: work.size.batch_size]
+        self._state = self._svi.init(random.key(SEED), batch, init_params=first, num_items=n)
+        self._loop = jax.jit(self._steps, donate_argnums=1)
+
+    @property
+    def params(self) -> Params:
+        """Now, in the neutral layout; the last layer in the order of the form."""
+        return to_neutral(self._svi.get_params(self._state))
+
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`, at this recipe's own rate; losses per item (steps,)."""
+        noise = {name: to_array(values[:, 0], jnp.float32) for name, values in chunk.noise.items()}
+        indices = jnp.asarray(chunk.indices)
+        self._state, losses = self._loop(self._data, self._state, indices, noise)
+        return np.asarray(losses, np.float64) / self._num_items
+
+    def _steps(self, data: Array, state: Any, indices: Array, noise: dict[str, Array]) -> Any:
         def step(state: Any, inputs: Any) -> Any:
             rows, given = inputs
             with base_noise(given):
-                return svi.update(state, data[rows], num_items=n)
+                return self._svi.update(state, data[rows], num_items=self._num_items)
 
         return lax.scan(step, state, (indices, noise))
-
-    def train(chunk: Chunk) -> np.ndarray:
-        nonlocal state
-        noise = {name: to_array(values[:, 0], jnp.float32) for name, values in chunk.noise.items()}
-        state, losses = run(data, state, jnp.asarray(chunk.indices), noise)
-        return np.asarray(losses, np.float64) / n
-
-    return train
 
 
 def _scanned(model: Any, guide: Any, case: Case) -> Run:

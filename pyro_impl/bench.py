@@ -27,11 +27,12 @@ from pyro_impl.inputs import make_inputs
 from pyro_impl.models import mini_batch
 from pyro_impl.noise import base_noise
 from pyro_impl.pairs import build
-from pyro_impl.params import load_encoder
+from pyro_impl.params import leaves, load_encoder, to_neutral
 from pyro_impl.program import Program
 from twinplate.case import Case
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
+from twinplate.program import Params
 from twinplate.timing import Route, Run, Started, timed
 from twinplate.training import Chunk
 from twinplate.workload import RATE, SEED, Workload
@@ -89,10 +90,10 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
     hand = partial(handwritten.start, work, device=device)
     return {
         **ours(work, device),
-        "Pyro, stock, SVI.step": Route(partial(_stock, work, device, infer.Trace_ELBO)),
+        "Pyro, stock, SVI.step": Route(lambda: Stock(work, device=device).run),
         # Its trace holds the noise fast, so its losses are compared in expectation only.
         "Pyro, stock, JitTrace_ELBO": Route(
-            partial(_stock, work, device, infer.JitTrace_ELBO), exact=False
+            lambda: Stock(work, infer.JitTrace_ELBO, device=device).run, exact=False
         ),
         "torch, hand-written, eager": Route(partial(hand, "packed")),
         # The same step as the eager one; compiling it once more for a check would take a minute.
@@ -181,39 +182,66 @@ class _Network(Encoder):
         return flat[:, :k] + self.skip(features), flat[:, k:]
 
 
-def _stock(work: Workload, device: str, elbo: Any) -> Run:
-    """The textbook recipe: Pyro's own MultivariateNormal on a scattered triangle, `SVI.step`."""
-    k, n, where = work.size.num_components, work.size.num_items, find_device(device)
-    network = _Network(work.program, complete=True)
-    load_encoder(network, work.params)
-    network.to(dtype=torch.float32, device=where)
-    pair = build(work.program, work.params, torch.float32, where, complete=True)
-    data = to_tensor(work.x, torch.float32, where)
+class Stock:
+    """The textbook recipe: Pyro's own MultivariateNormal on a scattered triangle, `SVI.step`.
 
-    def guide(x: Tensor, num_items: int | None = None) -> None:
-        loc, flat = pyro.module("encoder", network)(x)
-        with mini_batch(x, num_items):
-            joint = dist.MultivariateNormal(loc, scale_tril=handwritten.scatter(flat, k))
-            a_aux = pyro.sample("a_aux", joint, infer={"is_auxiliary": True})
-            with pyro.plate("components", k, dim=-2):
-                pyro.sample("a", dist.Delta(components_first(a_aux)))
+    elbo: `Trace_ELBO` or `JitTrace_ELBO`.  rate: learning rate, or a function of the step.
+    """
 
-    jit = {"ignore_jit_warnings": True} if elbo is infer.JitTrace_ELBO else {}
-    svi = infer.SVI(
-        pair.model, guide, pyro.optim.Adam({"lr": RATE}), elbo(max_plate_nesting=2, **jit)
-    )
+    def __init__(
+        self,
+        work: Workload,
+        elbo: Any = infer.Trace_ELBO,
+        rate: float | Callable[..., Any] = RATE,
+        device: str = "cpu",
+    ) -> None:
+        k, where = work.size.num_components, find_device(device)
+        network = _Network(work.program, complete=True)
+        load_encoder(network, work.params)
+        network.to(dtype=torch.float32, device=where)
+        pair = build(work.program, work.params, torch.float32, where, complete=True)
 
-    def train(chunk: Chunk) -> np.ndarray:
-        torch.manual_seed(SEED)
-        indices = torch.from_numpy(chunk.indices).to(where)
-        noise = {name: to_tensor(v, torch.float32, where) for name, v in chunk.noise.items()}
+        def guide(x: Tensor, num_items: int | None = None) -> None:
+            loc, flat = pyro.module("encoder", network)(x)
+            with mini_batch(x, num_items):
+                joint = dist.MultivariateNormal(loc, scale_tril=handwritten.scatter(flat, k))
+                a_aux = pyro.sample("a_aux", joint, infer={"is_auxiliary": True})
+                with pyro.plate("components", k, dim=-2):
+                    pyro.sample("a", dist.Delta(components_first(a_aux)))
+
+        jit = {"ignore_jit_warnings": True} if elbo is infer.JitTrace_ELBO else {}
+        self._optimizer = _adam(rate)
+        loss = elbo(max_plate_nesting=2, **jit)
+        self._svi = infer.SVI(pair.model, guide, self._optimizer, loss)
+        self._data, self._num_items = to_tensor(work.x, torch.float32, where), work.size.num_items
+        self._store: dict[str, Any] = {"params": {}, "constraints": {}}
+
+    @property
+    def params(self) -> Params:
+        """Now, in the neutral layout."""
+        with pyro.get_param_store().scope(self._store):
+            return to_neutral(leaves())
+
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`, at this recipe's own rate; losses per item (steps,)."""
+        torch.manual_seed(SEED + chunk.first)
+        indices = torch.from_numpy(chunk.indices).to(self._data.device)
+        noise = {n: to_tensor(v, torch.float32, indices.device) for n, v in chunk.noise.items()}
         losses = []
-        for i, rows in enumerate(indices):
-            with base_noise({name: values[i] for name, values in noise.items()}):
-                losses.append(svi.step(data[rows], num_items=n))
-        return np.array(losses) / n
+        with pyro.get_param_store().scope(self._store):
+            for i, rows in enumerate(indices):
+                with base_noise({name: values[i] for name, values in noise.items()}):
+                    losses.append(self._svi.step(self._data[rows], num_items=self._num_items))
+                if isinstance(self._optimizer, pyro.optim.PyroLRScheduler):
+                    self._optimizer.step()
+        return np.array(losses) / self._num_items
 
-    return _scoped(train)
+
+def _adam(rate: float | Callable[..., Any]) -> pyro.optim.PyroOptim:
+    if not callable(rate):
+        return pyro.optim.Adam({"lr": rate})
+    settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 1.0}, "lr_lambda": rate}
+    return pyro.optim.LambdaLR(settings)
 
 
 def _stepped(model: Any, guide: Any, case: Case, device: str) -> Run:

@@ -53,6 +53,7 @@ DIFFERENCES = {
     ("estimators", "EstimatedELBO.__init__"): "only Pyro's ELBO is a class",
     ("estimators", "Trace"): "a Pyro trace is an object, a NumPyro trace a dictionary",
     ("evaluate", "PARTICLES"): "Pyro's particles are a plate, NumPyro's a vmap",
+    ("bench", "Stock.__init__"): "NumPyro's recipe has two fills, Pyro's two ELBOs and a device",
     ("handwritten", "FORMS"): HAND,
     ("handwritten", "LARGEST_ROWS"): HAND,
     ("handwritten", "encoder_params"): HAND,
