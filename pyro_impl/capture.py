@@ -18,7 +18,10 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -72,16 +75,20 @@ def compile_graph(graph: Graph, arguments: Sequence[Tensor]) -> Callable[..., An
             warnings.simplefilter("ignore")
             if any(t.is_cuda for t in inputs):
                 return _cuda_graph(graph)
-            from torch._inductor.compile_fx import compile_fx  # costs a second
-
-            # Straight to the compiler: the shapes are guarded here, and a second set of guards would
-            # cost as much as a small step.
-            return _without_gradients(compile_fx(graph.module, inputs, config_patches=OPTIONS))
+            return _machine_code(graph, inputs)
     except Exception as error:
         raise CannotCompileError(_compiler_reason(error)) from error
 
 
-def _without_gradients(run: Callable[..., Any]) -> Callable[..., Any]:
+def _machine_code(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+    """By the compiler behind torch.compile: shapes are guarded already, and once more would be slow."""
+    from torch._inductor.compile_fx import compile_fx  # costs a second to import
+
+    # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
+    context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
+    with tracing(context):
+        run = compile_fx(graph.module, inputs, config_patches=OPTIONS, ignore_shape_env=True)
+
     def quiet(*inputs: Tensor) -> Any:
         with torch.no_grad():
             return run(*inputs)
