@@ -20,13 +20,24 @@ import torch
 from torch import Tensor, fx
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+aten = torch.ops.aten
+
 # The random numbers are those of the eager program, drawn in its order.
 OPTIONS = {"fallback_random": True, "reorder_for_locality": False}
+
+
+def _bernoulli(p: Tensor, *, generator: Any = None) -> Tensor:
+    """As torch itself draws it; its compiler would compare uniform numbers, which are others."""
+    return torch.empty_like(p).bernoulli_(p)
+
+
+OPERATIONS = {aten.bernoulli.default: _bernoulli}
 
 
 class CannotCompileError(Exception):
@@ -54,7 +65,10 @@ def capture(function: Callable[..., Any], arguments: Sequence[Tensor]) -> Graph:
         with _traceable(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             traced = make_fx(
-                _writing_nothing(function), tracing_mode="fake", _allow_non_fake_inputs=True
+                _writing_nothing(function),
+                decomposition_table=OPERATIONS,
+                tracing_mode="fake",
+                _allow_non_fake_inputs=True,
             )
             module = traced(*arguments)
     except CannotCompileError:
@@ -156,20 +170,22 @@ class _Kept(TorchDispatchMode):
 def _traceable() -> Iterator[None]:
     """Pyro without the places where it looks at numbers: a loss as a float, NaN checks, validation."""
     silent = {"torch_item": _detached, "warn_if_nan": _same, "warn_if_inf": _same}
-    before = [
+    before: list[tuple[Any, str, Any]] = [
         (module, name, vars(module)[name])
         for module in list(sys.modules.values())
         if getattr(module, "__name__", "").split(".")[0] == "pyro"
         for name in silent.keys() & vars(module).keys()
     ]
-    for module, name, _ in before:
-        setattr(module, name, silent[name])
+    # Distributions made before have kept their own setting.
+    before.append((Distribution, "_validate_sample", Distribution._validate_sample))
+    for owner, name, _ in before:
+        setattr(owner, name, silent.get(name, _same))
     try:
         with pyro.validation_enabled(False), torch.enable_grad():
             yield
     finally:
-        for module, name, function in before:
-            setattr(module, name, function)
+        for owner, name, function in before:
+            setattr(owner, name, function)
 
 
 def _detached(value: Any) -> Any:
@@ -183,10 +199,13 @@ def _same(value: Any, *args: Any, **kwargs: Any) -> Any:
 def _with_arguments(module: fx.GraphModule) -> Graph:
     """Tensors held by the module become its first arguments, but for the constants of its own code."""
     graph, found = module.graph, {}
+    for node in graph.nodes:  # would wait for the numbers; a failure shows as a loss of nan
+        if node.target is aten._linalg_check_errors.default:
+            graph.erase_node(node)
     first = next(iter(graph.nodes))
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
         tensor = getattr(module, node.target)
-        is_literal = all(u.target is torch.ops.aten.lift_fresh_copy.default for u in node.users)
+        is_literal = all(u.target is aten.lift_fresh_copy.default for u in node.users)
         if not isinstance(tensor, Tensor) or is_literal:
             continue
         if id(tensor) not in found:

@@ -116,7 +116,7 @@ def constrained():
     def guide(x, y):
         loc = pyro.param("loc", torch.zeros(FEATURES), constraint=constraints.less_than(3.0))
         tril = pyro.param("tril", torch.eye(FEATURES), constraint=constraints.lower_cholesky)
-        scale = pyro.param("scale", torch.ones(FEATURES), constraint=constraints.softplus_positive)
+        scale = pyro.param("scale", torch.ones(FEATURES), constraint=dist.constraints.softplus_positive)
         tril = scale.unsqueeze(-1) * tril
         pyro.sample("weights", dist.MultivariateNormal(loc, scale_tril=tril))
 
@@ -148,7 +148,7 @@ def encoder_decoder(*layers):
     """`pyro.module` in model and guide: a small variational autoencoder."""
 
     def make():
-        encoder = nn.Sequential(nn.Linear(FEATURES, 8), *[layer() for layer in layers], nn.Tanh())
+        encoder = nn.Sequential(*[layer() for layer in layers], nn.Linear(FEATURES, 8), nn.Tanh())
         head = nn.Linear(8, 4)
         decoder = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, FEATURES))
 
@@ -211,7 +211,7 @@ CASES = {
     "mask and scale": masked_scaled,
     "pyro.module": encoder_decoder(),
     "dropout": encoder_decoder(nn.Dropout),
-    "batch norm": encoder_decoder(lambda: nn.BatchNorm1d(8)),
+    "batch norm": encoder_decoder(lambda: nn.BatchNorm1d(FEATURES)),
     "PyroModule": pyro_module,
     "partial batches": partial_batches,
     "AutoNormal": with_autoguide(autoguide.AutoNormal),
