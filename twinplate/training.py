@@ -93,11 +93,7 @@ def chunks(
     first: int = 0,
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    if matched and training.objective == "elbo":
-        shapes = noise_shapes(program, training.batch_size)
-    elif matched and training.objective == "simulated":
-        shapes = prior_noise_shapes(program, training.batch_size)
+    shapes = step_noise_shapes(program, training) if matched else {}
     for start, length, estimator in _spans(training, first):
         yield Chunk(
             start,
@@ -106,6 +102,17 @@ def chunks(
             base_noise_chunk(training.seed, start, length, shapes, training.particles),
             estimator,
         )
+
+
+def step_noise_shapes(
+    program: ProgramConfig, training: TrainingConfig
+) -> dict[str, tuple[int, ...]]:
+    """Base noise that one particle of a step consumes, by site: the guide's, the simulation's or none."""
+    if training.objective == "elbo":
+        return noise_shapes(program, training.batch_size)
+    if training.objective == "simulated":
+        return prior_noise_shapes(program, training.batch_size)
+    return {}
 
 
 def _spans(training: TrainingConfig, first: int) -> Iterator[tuple[int, int, str]]:
