@@ -5,10 +5,15 @@ from numpyro_impl.evaluate import evaluate
 from numpyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
 from numpyro_impl.models import component_model, event_model
 from numpyro_impl.noise import base_noise
-from numpyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from numpyro_impl.normal import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    PackedMultivariateNormal,
+)
 from numpyro_impl.pairs import Pair, build
 from numpyro_impl.posterior import posterior
 from numpyro_impl.program import Program
+from numpyro_impl.restarts import fit_many
 from numpyro_impl.training import fit
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "ExpertsEncoder",
     "LowRankMultivariateNormal",
     "MultivariateNormal",
+    "PackedMultivariateNormal",
     "Pair",
     "Program",
     "auxiliary_guide",
@@ -28,6 +34,7 @@ __all__ = [
     "event_guide",
     "event_model",
     "fit",
+    "fit_many",
     "joint_normal",
     "posterior",
 ]

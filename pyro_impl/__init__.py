@@ -6,10 +6,15 @@ from pyro_impl.evaluate import evaluate
 from pyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
 from pyro_impl.models import component_model, event_model
 from pyro_impl.noise import base_noise
-from pyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from pyro_impl.normal import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    PackedMultivariateNormal,
+)
 from pyro_impl.pairs import Pair, build
 from pyro_impl.posterior import posterior
 from pyro_impl.program import Program
+from pyro_impl.restarts import fit_many
 from pyro_impl.training import fit
 
 __all__ = [
@@ -20,6 +25,7 @@ __all__ = [
     "ExpertsEncoder",
     "LowRankMultivariateNormal",
     "MultivariateNormal",
+    "PackedMultivariateNormal",
     "Pair",
     "Program",
     "auxiliary_guide",
@@ -31,6 +37,7 @@ __all__ = [
     "event_guide",
     "event_model",
     "fit",
+    "fit_many",
     "joint_normal",
     "posterior",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pyro_impl.device import DTYPES, find_device, to_tensor
 from pyro_impl.objectives import Loss, make_loss
 from pyro_impl.pairs import build
 from pyro_impl.params import leaves, to_neutral
-from twinplate.config import TrainingConfig
+from twinplate.config import ESTIMATORS, TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.seeds import generator
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
@@ -48,11 +49,16 @@ def fit(
     pairs = None if a is None else to_tensor(a, dtype, device)
     losses = [np.zeros(0)]
     with pyro.get_param_store().scope(), torch.random.fork_rng():
-        pair = build(program, state.params, dtype, device)
-        loss = make_loss(pair, training, len(x))
+        pair = build(program, state.params, dtype, device, complete=not np.isnan(x).any())
+        losses_of = {
+            name: make_loss(pair, replace(training, estimator=name), len(x))
+            for name in {ESTIMATORS[0], training.estimator}
+        }
+        loss = losses_of[ESTIMATORS[0]]
         names, optimizer = _prepare(loss, data[:1], None if pairs is None else pairs[:, :1], state)
         for chunk in chunks(program.config, training, len(x), matched, state.step):
             with pyro.validation_enabled(False):
+                loss = losses_of[chunk.estimator]
                 losses.append(_run(chunk, loss, optimizer, data, pairs, training.seed) / len(x))
             if progress:
                 progress(chunk.first + len(chunk.rates), losses[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,11 @@ class Trainer(Protocol):
     @property
     def state(self) -> TrainingState:
         """Everything the next step depends on."""
+        ...
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on compiling so far."""
         ...
 
     def run(self, chunk: Chunk) -> Array:
@@ -35,8 +41,8 @@ def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = N
             losses.append(trainer.run(chunk))
         except TrainingError as error:
             reached = error.fit
-            error.fit = Fit(reached.state, np.concatenate([*losses, reached.losses]))
+            error.fit = replace(reached, losses=np.concatenate([*losses, reached.losses]))
             raise
         if progress:
             progress(chunk.first + len(chunk.rates), losses[-1])
-    return Fit(trainer.state, np.concatenate(losses))
+    return Fit(trainer.state, np.concatenate(losses), trainer.compile_seconds)
