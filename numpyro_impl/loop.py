@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpyro
 import optax
 from jax import Array, lax, random
 
@@ -19,7 +20,7 @@ from numpyro_impl.pairs import build
 from numpyro_impl.params import NativeParams, to_native, to_neutral
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
-from twinplate.training import Chunk, TrainingState
+from twinplate.training import Chunk, TrainingState, step_noise_shapes
 
 
 class Carry(NamedTuple):
@@ -39,26 +40,43 @@ class Inputs(NamedTuple):
     noise: dict[str, Array]
 
 
-def make_loop(loss: Loss) -> Callable[..., tuple[Carry, Array, Array]]:
-    """`loop(carry, inputs, data, pairs)`: all steps of a chunk; the carry, losses, whether all are finite."""
+def make_loop(
+    loss: Loss, training: TrainingConfig, shapes: dict[str, tuple[int, ...]]
+) -> Callable[..., tuple[Carry, Array, Array]]:
+    """`loop(carry, inputs, data, pairs)`: all steps of a chunk; the carry, losses, whether all are finite.
+
+    Noise that the chunk does not bring is drawn, with the given shapes: one key per site and step,
+    derived for all steps at once, which leaves nothing for the handlers inside the loop to derive.
+    """
     adam = optax.scale_by_adam()
 
     def loop(carry: Carry, inputs: Inputs, data: Array, pairs: Array | None) -> Any:
-        def step(carry: Carry, now: tuple[Array, Array, Array, dict[str, Array]]) -> Any:
-            key, indices, rate, noise = now
+        def step(carry: Carry, now: tuple[Any, Array, Array, dict[str, Array]]) -> Any:
+            keys, indices, rate, noise = now
             a = None if pairs is None else pairs[:, indices]
-            value, gradient = jax.value_and_grad(loss)(carry.params, key, data[indices], a, noise)
+            for name, key in keys.items():
+                shape = (training.particles, *shapes[name])
+                noise = {**noise, name: random.normal(key, shape, data.dtype)}
+            value, gradient = jax.value_and_grad(loss)(
+                carry.params, inputs.key, data[indices], a, noise
+            )
             direction, moments = adam.update(gradient, carry.moments)
             params = jax.tree.map(lambda p, d: p - rate * d, carry.params, direction)
             return Carry(params, moments), value
 
-        seed, first, indices, rates, noise = inputs
-        keys = jax.vmap(random.fold_in, (None, 0))(seed, first + jnp.arange(len(rates)))
-        carry, losses = lax.scan(step, carry, (keys, indices, rates, noise))
+        keys = _step_keys(inputs, [name for name in sorted(shapes) if name not in inputs.noise])
+        carry, losses = lax.scan(step, carry, (keys, inputs.indices, inputs.rates, inputs.noise))
         leaves = [losses, *jax.tree.leaves(carry)]
         return carry, losses, jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
     return loop
+
+
+def _step_keys(inputs: Inputs, sites: list[str]) -> dict[str, Array]:
+    """A key for each site and step, (steps,): derived from the run's key, the site's number and the step."""
+    steps = inputs.first + jnp.arange(len(inputs.rates))
+    of_site = {name: random.fold_in(inputs.key, number) for number, name in enumerate(sites)}
+    return {name: jax.vmap(random.fold_in, (None, 0))(key, steps) for name, key in of_site.items()}
 
 
 def to_inputs(chunk: Chunk, seed: int, dtype: jnp.dtype) -> Inputs:
@@ -108,10 +126,11 @@ class CompiledLoop:
         key = chunk.estimator, len(chunk.rates)
         if key not in self._compiled:
             started = time.perf_counter()
-            loop = make_loop(self._loss(chunk.estimator))
+            shapes = step_noise_shapes(self._program.config, self._training)
+            loop = make_loop(self._loss(chunk.estimator), self._training, shapes)
             if self._mapped:
                 loop = jax.vmap(loop, (0, 0, None, None))
-            with kept_compilations():
+            with kept_compilations(), numpyro.validation_enabled(False):
                 self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[key](*arguments)

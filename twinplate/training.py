@@ -79,6 +79,11 @@ class Chunk:
         noise = {name: values[:length] for name, values in self.noise.items()}
         return replace(self, indices=self.indices[:length], rates=self.rates[:length], noise=noise)
 
+    def head(self, length: int) -> Chunk:
+        """The first `length` of these steps."""
+        noise = {name: values[:length] for name, values in self.noise.items()}
+        return Chunk(self.first, self.indices[:length], self.rates[:length], noise)
+
 
 def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
     """Learning rate at `step` (0-based): ½ (1 + cos(π step / steps)) of the first."""
@@ -93,11 +98,7 @@ def chunks(
     first: int = 0,
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    if matched and training.objective == "elbo":
-        shapes = noise_shapes(program, training.batch_size)
-    elif matched and training.objective == "simulated":
-        shapes = prior_noise_shapes(program, training.batch_size)
+    shapes = step_noise_shapes(program, training) if matched else {}
     for start, length, estimator in _spans(training, first):
         yield Chunk(
             start,
@@ -106,6 +107,17 @@ def chunks(
             base_noise_chunk(training.seed, start, length, shapes, training.particles),
             estimator,
         )
+
+
+def step_noise_shapes(
+    program: ProgramConfig, training: TrainingConfig
+) -> dict[str, tuple[int, ...]]:
+    """Base noise that one particle of a step consumes, by site: the guide's, the simulation's or none."""
+    if training.objective == "elbo":
+        return noise_shapes(program, training.batch_size)
+    if training.objective == "simulated":
+        return prior_noise_shapes(program, training.batch_size)
+    return {}
 
 
 def _spans(training: TrainingConfig, first: int) -> Iterator[tuple[int, int, str]]:
