@@ -20,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from pyro_impl import handwritten
 from pyro_impl.captured import Borrowed, tensors_of
+from pyro_impl.compiled_svi import CompiledSVI, EagerWarning
 from pyro_impl.device import find_device, to_tensor
 from pyro_impl.encoder import Encoder
 from pyro_impl.guides import components_first
@@ -29,12 +30,14 @@ from pyro_impl.noise import base_noise
 from pyro_impl.pairs import build
 from pyro_impl.params import leaves, load_encoder, to_neutral
 from pyro_impl.program import Program
+from pyro_impl.training import Trainer
 from twinplate.case import Case
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Params
+from twinplate.recording import map_leaves
 from twinplate.timing import Route, Run, Started, timed
-from twinplate.training import Chunk
+from twinplate.training import Chunk, TrainingState
 from twinplate.workload import RATE, SEED, Workload
 
 
@@ -82,7 +85,9 @@ def limits(device: str) -> tuple[float, float]:
 
 def ours(work: Workload, device: str) -> dict[str, Route]:
     """The shipped ways to train."""
-    return {"Pyro, ours, eager": Route(partial(_ours, work, device))}
+    eager, compiled = (partial(_ours, work, device, compiled=flag) for flag in (False, True))
+    # The compiled step is captured from the eager one; once more for a check would take a minute.
+    return {"Pyro, ours, eager": Route(eager), "Pyro, ours, compiled": Route(compiled, exact=False)}
 
 
 def routes(work: Workload, device: str) -> dict[str, Route]:
@@ -103,14 +108,16 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
 
 
 def program_routes(program: Program, case: Case, device: str) -> dict[str, Route]:
-    """The ways to train a user's program: `SVI.step`.
+    """The ways to train a user's program: Pyro's SVI, and the compiled one where it does not refuse.
 
     Raises InputError for a program without a guide.
     """
-    model, guide = program._builder()
-    if guide is None:
+    if program._builder()[1] is None:
         raise InputError("the Pyro program has no guide: there is nothing to train")
-    return {"Pyro, SVI.step": Route(partial(_stepped, model, guide, case, device), exact=False)}
+    return {
+        f"Pyro, {kind.__name__}": Route(partial(_stepped, kind, program, case, device), exact=False)
+        for kind in (infer.SVI, CompiledSVI)
+    }
 
 
 def begin(route: Route, chunk: Chunk, device: str) -> Started:
@@ -142,34 +149,10 @@ def _peak_cuda(run: Run, chunk: Chunk) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _scoped(train: Run) -> Run:
-    """`train` with a parameter store of its own."""
-    state: dict[str, Any] = {"params": {}, "constraints": {}}
-
-    def run(chunk: Chunk) -> np.ndarray:
-        with pyro.get_param_store().scope(state):
-            return train(chunk)
-
-    return run
-
-
-def _ours(work: Workload, device: str) -> Run:
-    from pyro_impl import training
-
-    config = TrainingConfig(10**9, work.size.batch_size, RATE, seed=SEED, device=device)
-    where = find_device(device)
-    data = to_tensor(work.x, torch.float32, where)
-    begun: list[Any] = []
-
-    def train(chunk: Chunk) -> np.ndarray:
-        if not begun:
-            pair = build(work.program, work.params, torch.float32, where, complete=True)
-            loss = training.make_loss(pair, config, len(work.x))
-            state = training.TrainingState.start(work.params)
-            begun.extend([loss, training._prepare(loss, data[:1], None, state)[1]])
-        return training._run(chunk, *begun, data, None, SEED) / len(data)
-
-    return _scoped(train)
+def _ours(work: Workload, device: str, compiled: bool) -> Run:
+    config = TrainingConfig(1, work.size.batch_size, RATE, seed=SEED, device=device)
+    state = TrainingState.start(work.params)
+    return Trainer(work.x, work.program, config, state=state, compiled=compiled).run
 
 
 class _Network(Encoder):
@@ -244,16 +227,38 @@ def _adam(rate: float | Callable[..., Any]) -> pyro.optim.PyroOptim:
     return pyro.optim.LambdaLR(settings)
 
 
-def _stepped(model: Any, guide: Any, case: Case, device: str) -> Run:
-    """A user's program: `SVI.step` on the case's arguments."""
-    inputs = make_inputs(case.args, dict(case.kwargs), "float32")
+def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -> Run:
+    """A user's program, built afresh: steps of `kind` on the case's arguments."""
+    where = find_device(device)
+    with torch.device(where):
+        model, guide = program._builder()
+    made = make_inputs(case.args, dict(case.kwargs), "float32")
+    inputs = map_leaves(
+        lambda leaf: leaf.to(where) if isinstance(leaf, Tensor) else leaf,
+        (made.args, made.kwargs),
+    )
     borrowed = Borrowed(tensors_of(model, guide), torch.float32)
     particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
     elbo = getattr(infer, case.loss)(**(particles if case.particles > 1 else {}))
-    svi = infer.SVI(model, guide, pyro.optim.Adam({"lr": RATE}), elbo)
+    with _refusing():
+        svi = kind(model, guide, pyro.optim.Adam({"lr": RATE}), elbo)
+    state: dict[str, Any] = {"params": {}, "constraints": {}}
 
     def train(chunk: Chunk) -> np.ndarray:
-        with borrowed.swapped():
-            return np.array([svi.step(*inputs.args, **inputs.kwargs) for _ in chunk.rates])
+        args, kwargs = inputs
+        with ExitStack() as stack:
+            stack.enter_context(torch.device(where))
+            stack.enter_context(borrowed.swapped())
+            stack.enter_context(pyro.get_param_store().scope(state))
+            stack.enter_context(_refusing())
+            return np.array([svi.step(*args, **kwargs) for _ in chunk.rates])
 
-    return _scoped(train)
+    return train
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Where a compiled step falls back to an eager one it is not the way that was to be timed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EagerWarning)
+        yield
