@@ -116,7 +116,9 @@ def constrained():
     def guide(x, y):
         loc = pyro.param("loc", torch.zeros(FEATURES), constraint=constraints.less_than(3.0))
         tril = pyro.param("tril", torch.eye(FEATURES), constraint=constraints.lower_cholesky)
-        scale = pyro.param("scale", torch.ones(FEATURES), constraint=dist.constraints.softplus_positive)
+        scale = pyro.param(
+            "scale", torch.ones(FEATURES), constraint=dist.constraints.softplus_positive
+        )
         tril = scale.unsqueeze(-1) * tril
         pyro.sample("weights", dist.MultivariateNormal(loc, scale_tril=tril))
 
