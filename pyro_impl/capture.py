@@ -1,8 +1,9 @@
 """One run of a Pyro program as a graph of tensor operations, and the graph as machine code.
 
 The run happens on tensors without content: no random number is drawn, and what is written into real
-tensors all the same is put back. Every tensor that the program reads besides its arguments (parameters, buffers, data
-in a closure) becomes an argument of the graph: what is written into it later is seen.
+tensors all the same is put back. Every tensor that the program reads besides its arguments
+(parameters, buffers, data in a closure) becomes an argument of the graph: what is written into it
+later is seen.
 """
 
 from __future__ import annotations
@@ -170,11 +171,16 @@ class _Kept(TorchDispatchMode):
 def _traceable() -> Iterator[None]:
     """Pyro without the places where it looks at numbers: a loss as a float, NaN checks, validation."""
     silent = {"torch_item": _detached, "warn_if_nan": _same, "warn_if_inf": _same}
+    original = {
+        "torch_item": pyro.infer.util.torch_item,
+        "warn_if_nan": pyro.util.warn_if_nan,
+        "warn_if_inf": pyro.util.warn_if_inf,
+    }
     before: list[tuple[Any, str, Any]] = [
-        (module, name, vars(module)[name])
+        (module, name, function)
         for module in list(sys.modules.values())
-        if getattr(module, "__name__", "").split(".")[0] == "pyro"
-        for name in silent.keys() & vars(module).keys()
+        for name, function in original.items()
+        if getattr(module, "__dict__", {}).get(name) is function
     ]
     # Distributions made before have kept their own setting.
     before.append((Distribution, "_validate_sample", Distribution._validate_sample))

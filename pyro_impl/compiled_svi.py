@@ -14,6 +14,7 @@ what was compiled, it runs eagerly and an EagerWarning says why.
 from __future__ import annotations
 
 import random
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,8 +108,20 @@ class CompiledSVI(SVI):
         self._last: Step | None = None  # that took the last step; None after an eager one
         self._changes = 0
         self._eager = False
+        self._ready: Parameters | None = None
+        self.compile_seconds = 0.0  # spent so far on tracing and compiling
         if isinstance(loss, ELBO) and type(loss) not in LOSSES:
             self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
+
+    def prepared(self, parameters: dict[str, Tensor]) -> CompiledSVI:
+        """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
+
+        The first step is then a compiled one, and the result does not depend on where a run was resumed.
+        """
+        for leaf in parameters.values():
+            leaf.grad = torch.zeros_like(leaf)
+        self._ready = Parameters(list(parameters.values()), dict(parameters))
+        return self
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take a step; its loss."""
@@ -149,8 +162,10 @@ class CompiledSVI(SVI):
             self._forget(change)
         elif step is not None:
             return step
-        elif key in self._seen:
-            self._steps[key] = self._compiled(self._seen[key], args, kwargs, tensors)
+        elif (parameters := self._seen.get(key, self._ready)) is not None:
+            started = time.perf_counter()
+            self._steps[key] = self._compiled(parameters, args, kwargs, tensors)
+            self.compile_seconds += time.perf_counter() - started
             return self._steps[key]
         return None
 
@@ -162,7 +177,7 @@ class CompiledSVI(SVI):
         return None
 
     def _forget(self, change: str) -> None:
-        self._guards, self._last = None, None
+        self._guards, self._last, self._ready = None, None, None
         self._seen.clear()
         self._steps.clear()
         self._changes += 1
@@ -278,42 +293,51 @@ class CompiledSVI(SVI):
 
     # --- compared with eager ----------------------------------------------------------------------
 
-    def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> float:
-        """Compiled, then eagerly from the same state, which is the one that counts."""
-        written = [t.detach().clone() for t in step.graph.written]
-        with _same_draws():
-            if step.update is None:
-                loss, *found = step.run(*step.graph.tensors, *tensors)
-            else:
-                counters = step.update.counters()
-                loss = self._take(step, tensors)
-                found = [m.clone() for m in step.update.moments()]
-                step.update.set_counters(counters)
-        with torch.no_grad():
-            for tensor, before in zip(step.graph.written, written, strict=True):
-                tensor.copy_(before)
-        self._last = None
-        if step.update is None:
-            eager = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-            expected = [leaf.grad.clone() for leaf in step.trained]
-            self._apply(step.trained, expected)
-        else:
-            eager = super().step(*args, **kwargs)
-            expected = step.update.moments()
+    def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Eagerly, then compiled from the same state; the compiled one counts if the two agree."""
+        take = self._whole_step_twice if step.update else self._gradients_twice
+        loss, found, eager, expected = take(step, tensors, args, kwargs)
         if not _close([loss], [torch.as_tensor(eager)]):
             self._differs("loss", torch_item(loss), torch_item(eager), step)
         elif not _close(found, expected):
             norms = [torch.stack([g.norm() for g in group]).norm() for group in (found, expected)]
             self._differs("gradient's norm", *map(torch_item, norms), step)
-        return eager
+        return eager if self._eager else loss
+
+    def _whole_step_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Losses and the first moments after the step: (compiled, eager)."""
+        update, written = step.update, step.graph.written
+        before, counters = [t.clone() for t in written], update.counters()
+        with _same_draws():
+            eager = super().step(*args, **kwargs)
+        after, expected = [t.clone() for t in written], [m.clone() for m in update.moments()]
+        _give_back(written, before)
+        update.set_counters(counters)
+        loss = self._take(step, tensors)
+        found = [m.clone() for m in update.moments()]
+        if not (_close([loss], [torch.as_tensor(eager)]) and _close(found, expected)):
+            _give_back(written, after)
+        return loss, found, eager, expected
+
+    def _gradients_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Losses and gradients: (compiled, eager)."""
+        before = [t.clone() for t in step.graph.written]
+        with _same_draws():
+            eager = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+        expected = [leaf.grad.clone() for leaf in step.trained]
+        zero_grads(step.trained)
+        _give_back(step.graph.written, before)
+        loss, *found = step.run(*step.graph.tensors, *tensors)
+        same = _close([loss], [torch.as_tensor(eager)]) and _close(found, expected)
+        self._apply(step.trained, found if same else expected)
+        return loss, found, eager, expected
 
     def _take_checked(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Tensor:
         """Compiled, after a look at what the loss of an eager step would be."""
-        written = [t.detach().clone() for t in step.graph.written]
+        before = [t.clone() for t in step.graph.written]
         with _same_draws(), torch.no_grad():
             eager = torch.as_tensor(self.loss(self.model, self.guide, *args, **kwargs))
-            for tensor, before in zip(step.graph.written, written, strict=True):
-                tensor.copy_(before)
+        _give_back(step.graph.written, before)
         loss = self._take(step, tensors)
         if not _close([loss], [eager]):
             self._differs("loss", loss.item(), eager.item(), step)
@@ -343,6 +367,12 @@ def _same_draws() -> Iterator[None]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
         yield
+
+
+@torch.no_grad()
+def _give_back(tensors: list[Tensor], contents: list[Tensor]) -> None:
+    for tensor, content in zip(tensors, contents, strict=True):
+        tensor.copy_(content)
 
 
 def _close(found: list[Tensor], expected: list[Tensor]) -> bool:

@@ -79,11 +79,6 @@ class Chunk:
         noise = {name: values[:length] for name, values in self.noise.items()}
         return replace(self, indices=self.indices[:length], rates=self.rates[:length], noise=noise)
 
-    def head(self, length: int) -> Chunk:
-        """The first `length` of these steps."""
-        noise = {name: values[:length] for name, values in self.noise.items()}
-        return Chunk(self.first, self.indices[:length], self.rates[:length], noise)
-
 
 def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
     """Learning rate at `step` (0-based): ½ (1 + cos(π step / steps)) of the first."""
