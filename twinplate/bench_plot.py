@@ -54,13 +54,21 @@ def _draw(axes: Axes, tables: Sequence[Measured], flops: Mapping[str, int]) -> N
     axes.set(
         xscale="log",
         yscale="log",
+        xlim=(0.6 * min(sizes.values()), 1.7 * max(sizes.values())),
         ylabel="milliseconds",
         xlabel="size (floating-point operations of a step's matrix products)",
     )
     axes.set_xticks(list(sizes.values()), [f"{n}\n{v:.1e}" for n, v in sizes.items()], minor=False)
     axes.set_xticks([], minor=True)
+    for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis(_plain)
     axes.grid(alpha=0.25, lw=0.5, which="both", axis="y")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _plain(value: float, _: float) -> str:
+    """Plain numbers at 1, 2 and 5 times a power of ten; nothing at other ticks."""
+    return f"{value:g}" if f"{value:.0e}"[0] in "125" else ""
 
 
 def _points(

@@ -29,10 +29,12 @@ class Route:
     """One way to train: `start()` begins a training run.
 
     exact: the run takes a chunk's noise where it has some, so that its losses can be compared.
+    compiler: it needs torch's compiler, whose own start is then part of compiling.
     """
 
     start: Callable[[], Run]
     exact: bool = True
+    compiler: bool = False
 
 
 @dataclass(frozen=True)
