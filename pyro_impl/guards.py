@@ -23,6 +23,7 @@ from torch.distributions import Distribution
 
 from pyro_impl.captured import LIBRARIES, names_of
 
+CALLED = (types.MethodType, functools.partial, property, staticmethod, classmethod)
 OURS = ("twinplate", "pyro_impl")
 MOST = 5000  # places; beyond, only the comparison with an eager loss is left
 OF_MODULES = vars(nn.Module()).keys() - {"training"}
@@ -138,12 +139,8 @@ def _inside(item: Any) -> Iterator[Any]:
     """The places of `item`, and other objects to look into."""
     if isinstance(item, types.FunctionType):
         yield from _of_function(item)
-    elif isinstance(item, types.MethodType):
-        yield from (item.__self__, item.__func__)
-    elif isinstance(item, functools.partial):
-        yield from (item.func, *item.args, *item.keywords.values())
-    elif isinstance(item, property | staticmethod | classmethod):
-        yield item.fget if isinstance(item, property) else item.__func__
+    elif isinstance(item, CALLED):
+        yield from _of_callable(item)
     elif isinstance(item, dict):
         yield from _entries("entry {!r} of a dictionary", item, item)
     elif isinstance(item, list):
@@ -152,12 +149,22 @@ def _inside(item: Any) -> Iterator[Any]:
         yield from item
     elif isinstance(item, nn.Module):
         yield from _of_module(item)
+    elif isinstance(item, type):
+        yield from _of_class(item)
     elif isinstance(item, Distribution | Messenger | ELBO) or not _is_library(type(item)):
         # A plate counts how often it was entered; that is no input of its next use.
         watched = not isinstance(item, IndepMessenger)
         label = f"`{type(item).__name__}.{{}}`"
         yield from _entries(label, getattr(item, "__dict__", {}), watched=watched)
         yield from _of_class(type(item))
+
+
+def _of_callable(item: Any) -> tuple[Any, ...]:
+    if isinstance(item, functools.partial):
+        return item.func, *item.args, *item.keywords.values()
+    if isinstance(item, property):
+        return (item.fget,)
+    return item.__func__, getattr(item, "__self__", None)
 
 
 def _of_function(function: types.FunctionType) -> Iterator[Any]:
