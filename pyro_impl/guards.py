@@ -112,16 +112,26 @@ class Guards:
             if isinstance(item, list | dict | set):
                 self._sizes.append((type(item).__name__, item, item.copy()))
         self._watched = [p for p in self._places if p.watched]
+        self._fast = [
+            (p.get, p.mapping, p.values) for p in self._watched
+        ]  # looked at in every step
 
     def change(self) -> str | None:
         """What is not as it was, in words; None when all is."""
         for kind, container, before in self._sizes:
             if len(container) != len(before):
                 return f"a {kind} of {len(before)} entries that now has {len(container)}"
-        for place in self._watched:
-            if not place.is_same() and (found := place.difference()):
-                return found
-        return None
+        try:
+            for get, mapping, values in self._fast:
+                if not all(map(is_, get(mapping), values)):
+                    break
+            else:
+                return None
+        except (KeyError, IndexError, ValueError):
+            pass
+        changes = [found for place in self._watched if (found := place.difference())]
+        self._fast = [(p.get, p.mapping, p.values) for p in self._watched]
+        return changes[0] if changes else None
 
     def restore(self) -> None:
         """Everything as it was, also what is not watched."""
