@@ -44,7 +44,13 @@ class AdamUpdate:
         self.rows = rows
         self._counted = [s for row in rows for s in row.states]
         self._groups = [g for row in rows for g in row.groups]
-        self._tensors = [s["step"] for s in self._counted if isinstance(s["step"], Tensor)]
+        # Counted in the graph where they are tensors beside the parameters, else here.
+        self._tensors = [
+            s["step"]
+            for row in rows
+            for leaf, s in zip(row.leaves, row.states, strict=True)
+            if isinstance(s["step"], Tensor) and s["step"].device != leaf.device
+        ]
         self._places = [
             *(Place("{}", vars(o), ("state", "param_groups")) for o in optimizers),
             *(Place("{}", g, tuple(k for k in FIXED if k in g)) for g in self._groups),
@@ -101,11 +107,11 @@ class AdamUpdate:
             root = math.sqrt(1 - beta2**step)
             size = rate / (1 - beta1**step)
             found += [size * root, 1.0] if "lrd" in row.group else [size, root]
+            if not isinstance(row.states[0]["step"], Tensor):
+                for state in row.states:
+                    state["step"] += 1
         if self._tensors:
             torch._foreach_add_(self._tensors, 1.0)
-        else:
-            for state in self._counted:
-                state["step"] += 1
         return found
 
     def counters(self) -> list[Any]:
@@ -115,7 +121,10 @@ class AdamUpdate:
     def set_counters(self, counters: list[Any]) -> None:
         """Undo `advance`."""
         for state, step in zip(self._counted, counters[0], strict=True):
-            state["step"] = state["step"].fill_(step) if self._tensors else step
+            if isinstance(state["step"], Tensor):
+                state["step"].fill_(step)
+            else:
+                state["step"] = step
         for group, rate in zip(self._groups, counters[1], strict=True):
             group["lr"] = rate
 
@@ -135,7 +144,9 @@ class AdamUpdate:
                     gradient = gradient.clamp(-row.group["clip_norm"], row.group["clip_norm"])
                 if row.group["weight_decay"]:
                     gradient = gradient.add(leaf, alpha=row.group["weight_decay"])
-                mean, variance = state["exp_avg"], state["exp_avg_sq"]
+                mean, variance, step = state["exp_avg"], state["exp_avg_sq"], state["step"]
+                if isinstance(step, Tensor) and step.device == leaf.device:
+                    step.add_(1)
                 mean.lerp_(gradient, 1 - beta1)
                 if row.group.get("centered_variance"):
                     gradient = gradient - mean

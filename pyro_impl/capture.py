@@ -19,6 +19,8 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, fx
+from torch._decomp import get_decompositions
+from torch._decomp.decompositions import native_batch_norm_decomposition
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributions import Distribution
@@ -38,7 +40,11 @@ def _bernoulli(p: Tensor, *, generator: Any = None) -> Tensor:
     return torch.empty_like(p).bernoulli_(p)
 
 
-OPERATIONS = {aten.bernoulli.default: _bernoulli}
+# Batch normalisation writes into its buffers without saying so; these say it.
+OPERATIONS = get_decompositions([aten.cudnn_batch_norm, aten.cudnn_batch_norm_backward]) | {
+    aten.bernoulli.default: _bernoulli,
+    aten.native_batch_norm.default: native_batch_norm_decomposition,
+}
 
 
 class CannotCompileError(Exception):
@@ -170,7 +176,7 @@ class _Kept(TorchDispatchMode):
 @contextmanager
 def _traceable() -> Iterator[None]:
     """Pyro without the places where it looks at numbers: a loss as a float, NaN checks, validation."""
-    silent = {"torch_item": _detached, "warn_if_nan": _same, "warn_if_inf": _same}
+    silent: dict[str, Any] = {"torch_item": _detached, "warn_if_nan": _same, "warn_if_inf": _same}
     original = {
         "torch_item": pyro.infer.util.torch_item,
         "warn_if_nan": pyro.util.warn_if_nan,
@@ -182,16 +188,34 @@ def _traceable() -> Iterator[None]:
         for name, function in original.items()
         if getattr(module, "__dict__", {}).get(name) is function
     ]
-    # Distributions made before have kept their own setting.
+    # Distributions made before have kept their own setting; one that asks now wants to be checked.
     before.append((Distribution, "_validate_sample", Distribution._validate_sample))
+    before.append((Distribution, "__init__", Distribution.__init__))
+    silent |= {"_validate_sample": _same, "__init__": _unvalidated(Distribution.__init__)}
     for owner, name, _ in before:
-        setattr(owner, name, silent.get(name, _same))
+        setattr(owner, name, silent[name])
     try:
         with pyro.validation_enabled(False), torch.enable_grad():
             yield
     finally:
         for owner, name, function in before:
             setattr(owner, name, function)
+
+
+def _unvalidated(init: Callable[..., None]) -> Callable[..., None]:
+    def checked(
+        self: Distribution,
+        batch_shape: Any = torch.Size(),  # noqa: B008
+        event_shape: Any = torch.Size(),  # noqa: B008
+        validate_args: bool | None = None,
+    ) -> None:
+        if validate_args:
+            raise CannotCompileError(
+                f"{type(self).__name__} is asked to check its values; remove validate_args=True"
+            )
+        init(self, batch_shape, event_shape, validate_args=validate_args)
+
+    return checked
 
 
 def _detached(value: Any) -> Any:

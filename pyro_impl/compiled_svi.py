@@ -100,7 +100,7 @@ class CompiledSVI(SVI):
     def __init__(self, model: Any, guide: Any, optim: Any, loss: Any) -> None:
         wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
         super().__init__(model, guide, wrapped, loss)
-        self._objective = loss.differentiable_loss if isinstance(loss, ELBO) else loss
+        self._objective = loss.differentiable_loss if type(loss) in LOSSES else loss
         self._roots = (model, guide, loss)
         self._guards: Guards | None = None
         self._seen: dict[Any, Parameters] = {}
@@ -163,6 +163,10 @@ class CompiledSVI(SVI):
         elif step is not None:
             return step
         elif (parameters := self._seen.get(key, self._ready)) is not None:
+            if parameters is self._ready:  # what the program caches must not come from the capture
+                with _same_draws():
+                    self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+                zero_grads(parameters.leaves)
             started = time.perf_counter()
             self._steps[key] = self._compiled(parameters, args, kwargs, tensors)
             self.compile_seconds += time.perf_counter() - started
@@ -224,15 +228,18 @@ class CompiledSVI(SVI):
 
     def _captured(self, guards: Guards, function: Any, inputs: list[Tensor]) -> Graph:
         """The graph of a program that leaves nothing behind but what the graph itself does."""
-        draws = random.getstate(), str(np.random.get_state())
+        draws = random.getstate(), np.random.get_state()
         try:
             graph = capture(function, inputs)
             change = guards.change()
+            drew = str(draws) != str((random.getstate(), np.random.get_state()))
         finally:
             guards.restore()
+            random.setstate(draws[0])
+            np.random.set_state(draws[1])
         if change is not None:
             raise CannotCompileError(f"it changes {change} as it runs")
-        if draws != (random.getstate(), str(np.random.get_state())):
+        if drew:
             raise CannotCompileError(
                 "it draws from Python's or NumPy's random numbers, not torch's"
             )
@@ -329,7 +336,10 @@ class CompiledSVI(SVI):
         _give_back(step.graph.written, before)
         loss, *found = step.run(*step.graph.tensors, *tensors)
         same = _close([loss], [torch.as_tensor(eager)]) and _close(found, expected)
-        self._apply(step.trained, found if same else expected)
+        chosen = found if same else expected
+        self._apply(
+            step.trained, [gradient.clone() for gradient in chosen]
+        )  # may be clipped in place
         return loss, found, eager, expected
 
     def _take_checked(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Tensor:

@@ -23,6 +23,7 @@ from torch.distributions import Distribution
 
 from pyro_impl.captured import LIBRARIES, names_of
 
+CALLED = (types.MethodType, functools.partial, property, staticmethod, classmethod)
 OURS = ("twinplate", "pyro_impl")
 MOST = 5000  # places; beyond, only the comparison with an eager loss is left
 OF_MODULES = vars(nn.Module()).keys() - {"training"}
@@ -111,16 +112,26 @@ class Guards:
             if isinstance(item, list | dict | set):
                 self._sizes.append((type(item).__name__, item, item.copy()))
         self._watched = [p for p in self._places if p.watched]
+        self._fast = [
+            (p.get, p.mapping, p.values) for p in self._watched
+        ]  # looked at in every step
 
     def change(self) -> str | None:
         """What is not as it was, in words; None when all is."""
         for kind, container, before in self._sizes:
             if len(container) != len(before):
                 return f"a {kind} of {len(before)} entries that now has {len(container)}"
-        for place in self._watched:
-            if not place.is_same() and (found := place.difference()):
-                return found
-        return None
+        try:
+            for get, mapping, values in self._fast:
+                if not all(map(is_, get(mapping), values)):
+                    break
+            else:
+                return None
+        except (KeyError, IndexError, ValueError):
+            pass
+        changes = [found for place in self._watched if (found := place.difference())]
+        self._fast = [(p.get, p.mapping, p.values) for p in self._watched]
+        return changes[0] if changes else None
 
     def restore(self) -> None:
         """Everything as it was, also what is not watched."""
@@ -138,12 +149,8 @@ def _inside(item: Any) -> Iterator[Any]:
     """The places of `item`, and other objects to look into."""
     if isinstance(item, types.FunctionType):
         yield from _of_function(item)
-    elif isinstance(item, types.MethodType):
-        yield from (item.__self__, item.__func__)
-    elif isinstance(item, functools.partial):
-        yield from (item.func, *item.args, *item.keywords.values())
-    elif isinstance(item, property | staticmethod | classmethod):
-        yield item.fget if isinstance(item, property) else item.__func__
+    elif isinstance(item, CALLED):
+        yield from _of_callable(item)
     elif isinstance(item, dict):
         yield from _entries("entry {!r} of a dictionary", item, item)
     elif isinstance(item, list):
@@ -152,12 +159,22 @@ def _inside(item: Any) -> Iterator[Any]:
         yield from item
     elif isinstance(item, nn.Module):
         yield from _of_module(item)
+    elif isinstance(item, type):
+        yield from _of_class(item)
     elif isinstance(item, Distribution | Messenger | ELBO) or not _is_library(type(item)):
         # A plate counts how often it was entered; that is no input of its next use.
         watched = not isinstance(item, IndepMessenger)
         label = f"`{type(item).__name__}.{{}}`"
         yield from _entries(label, getattr(item, "__dict__", {}), watched=watched)
         yield from _of_class(type(item))
+
+
+def _of_callable(item: Any) -> tuple[Any, ...]:
+    if isinstance(item, functools.partial):
+        return item.func, *item.args, *item.keywords.values()
+    if isinstance(item, property):
+        return (item.fget,)
+    return item.__func__, getattr(item, "__self__", None)
 
 
 def _of_function(function: types.FunctionType) -> Iterator[Any]:
