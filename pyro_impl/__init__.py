@@ -1,5 +1,6 @@
 """twinplate's programs on Pyro and torch: the models, the guides, their training and evaluation."""
 
+from pyro_impl.compiled_svi import CompiledSVI, EagerWarning
 from pyro_impl.encoder import Encoded, Encoder, ExpertsEncoder
 from pyro_impl.evaluate import evaluate
 from pyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
@@ -17,6 +18,8 @@ from pyro_impl.restarts import fit_many
 from pyro_impl.training import fit
 
 __all__ = [
+    "CompiledSVI",
+    "EagerWarning",
     "Encoded",
     "Encoder",
     "ExpertsEncoder",
