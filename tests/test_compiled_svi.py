@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyro
 import pytest
 import torch
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
-
 from compiled_cases import CASES
+from pyro.infer import SVI, Trace_ELBO
+
 from pyro_impl import CompiledSVI
 
 FAST = {"subsampling", "dropout", "partial batches", "AutoMultivariateNormal"}
