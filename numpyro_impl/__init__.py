@@ -14,7 +14,7 @@ from numpyro_impl.pairs import Pair, build
 from numpyro_impl.posterior import posterior
 from numpyro_impl.program import Program
 from numpyro_impl.restarts import fit_many
-from numpyro_impl.training import fit
+from numpyro_impl.training import Trainer, fit
 
 __all__ = [
     "Encoded",
@@ -25,6 +25,7 @@ __all__ = [
     "PackedMultivariateNormal",
     "Pair",
     "Program",
+    "Trainer",
     "auxiliary_guide",
     "base_noise",
     "build",

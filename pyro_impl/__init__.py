@@ -15,7 +15,7 @@ from pyro_impl.pairs import Pair, build
 from pyro_impl.posterior import posterior
 from pyro_impl.program import Program
 from pyro_impl.restarts import fit_many
-from pyro_impl.training import fit
+from pyro_impl.training import Trainer, fit
 
 __all__ = [
     "CompiledSVI",
@@ -28,6 +28,7 @@ __all__ = [
     "PackedMultivariateNormal",
     "Pair",
     "Program",
+    "Trainer",
     "auxiliary_guide",
     "base_noise",
     "build",

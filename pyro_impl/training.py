@@ -34,6 +34,8 @@ from twinplate.training_errors import (
 )
 from twinplate.training_loop import train
 
+WORTHWHILE = 1000  # steps; below, compiling takes longer than it saves
+
 # One step on the mini-batch of these items with this base noise; its loss.
 Step = Callable[[Tensor, dict[str, Tensor]], Any]
 
@@ -55,14 +57,15 @@ def fit(
     state: where to go on from; by default the initial parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         torch's generator. Initial parameters and mini-batches are the same in any case.
-    compiled: every step as one compiled graph; False for Pyro and torch as they are. Both draw the same
-        random numbers and differ by rounding.
+    compiled: every step as one compiled graph, in runs of WORTHWHILE steps or more; False for Pyro and
+        torch as they are. Both draw the same random numbers and differ by rounding.
     progress: called after every chunk of steps.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
     The caller's parameter store is left as it was. Raises InputError for arguments that do not fit,
     and the TrainingErrors of `Trainer.run`.
     """
+    compiled = compiled and training.steps >= WORTHWHILE
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
     plan = chunks(program.config, training, len(x), matched, trainer.state.step)
     return train(trainer, plan, progress)
