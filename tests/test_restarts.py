@@ -80,7 +80,7 @@ def test_more_evidence_than_there_is_counts_as_diverged(problem):
     state = TrainingState.start(params)
 
     def judged(losses, posterior):
-        fits = [Fit(state, np.full(10, losses))]
+        fits = [Fit(state, np.full(12, losses))]
         return make_restarts(x, program, (config(),), fits, posterior, 0.0).diverged[0]
 
     right = lambda *_: exact
@@ -88,7 +88,7 @@ def test_more_evidence_than_there_is_counts_as_diverged(problem):
     assert judged(-evidence - 1.1, right) and judged(np.nan, right)
     assert judged(0.0, lambda *_: replace(exact, loc=np.nan * exact.loc))
     broken = TrainingState.start({**params, "encoder.out.bias": np.full(9, np.inf)})
-    fits = [Fit(broken, np.zeros(10))]
+    fits = [Fit(broken, np.zeros(12))]
     assert make_restarts(x, program, (config(),), fits, right, 0.0).diverged[0]
 
 
