@@ -58,8 +58,10 @@ def _log_prob(site: dict[str, Any]) -> Array:
 
 
 def path_log_prob(site: dict[str, Any]) -> Array:
-    """`log_prob`, differentiable in the value alone."""
+    """Elementwise log density, differentiable in the value alone if that was drawn."""
     fn, value = unwrapped(site["fn"]), site["value"]
+    if site["is_observed"]:
+        return _log_prob(site)  # not a draw of q: its density is all that the parameters have
     if not site["intermediates"]:
         return jax.tree.map(stop_gradient, site["fn"]).log_prob(value)
     (noise,) = site["intermediates"]

@@ -49,8 +49,12 @@ def log_density(trace: Trace, without: tuple[str, ...] = ()) -> Tensor:
 
 
 def path_log_prob(site: dict[str, Any]) -> Tensor:
-    """Elementwise log density, differentiable in the value alone."""
+    """Elementwise log density, differentiable in the value alone if that was drawn."""
     fn, value = unwrapped(site["fn"]), site["value"]
+    if site["is_observed"]:
+        return site[
+            "unscaled_log_prob"
+        ]  # not a draw of q: its density is all that the parameters have
     if not hasattr(fn, "score"):
         return detach(site["fn"]).log_prob(value)
     score = fn.score(fn.noise_of(value)).detach()

@@ -87,7 +87,7 @@ def make_restarts(
     compile_seconds: float,
 ) -> Restarts:
     """The fits with what became of each; `posterior` is the implementation's own."""
-    steps = max(len(fit.losses) for fit in fits)
+    steps = max(training.steps for training in trainings)
     losses = np.full((len(fits), steps), np.nan)
     for row, fit in zip(losses, fits, strict=True):
         row[: len(fit.losses)] = fit.losses

@@ -115,4 +115,6 @@ def _shortened(items: np.ndarray) -> str:
 
 
 def _norm(state: TrainingState) -> float:
-    return float(np.sqrt(sum(np.square(v).sum() for v in state.params.values())))
+    largest = max(float(np.abs(v).max(initial=0)) for v in state.params.values()) or 1.0
+    squares = sum(np.square(v / largest).sum() for v in state.params.values())
+    return largest * float(np.sqrt(squares))  # nothing that is finite overflows
