@@ -34,9 +34,9 @@ from twinplate.case import Case
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Params
-from twinplate.timing import Route, Run, Started, timed
+from twinplate.timing import CASE_RATE, Route, Run, Started, timed
 from twinplate.training import Chunk, TrainingState
-from twinplate.workload import RATE, SEED, Workload
+from twinplate.workload import SEED, Workload
 
 
 def devices() -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def _on(device: str, start: Callable[[], Run]) -> Callable[[], Run]:
 
 
 def _ours(work: Workload, device: str) -> Run:
-    config = TrainingConfig(1, work.size.batch_size, RATE, seed=SEED, device=device)
+    config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
     return Trainer(work.x, work.program, config, state=TrainingState.start(work.params)).run
 
 
@@ -158,11 +158,12 @@ class _Network(Encoder):
 class Stock:
     """The textbook recipe: NumPyro's own MultivariateNormal, `SVI.update` in a compiled loop.
 
-    form: of the triangle, "scatter" or "filled".  rate: learning rate, or a function of the step.
+    form: of the triangle, "scatter" or "filled".  rate: a number, or a function of the step;
+    by default the workload's.
     """
 
     def __init__(
-        self, work: Workload, form: str = "scatter", rate: float | Callable[..., Any] = RATE
+        self, work: Workload, form: str = "scatter", rate: float | Callable[..., Any] | None = None
     ) -> None:
         k, n = work.size.num_components, work.size.num_items
         network: nnx.Module = _Network(work.program, complete=True)
@@ -177,7 +178,8 @@ class Stock:
                 with numpyro.plate("components", k, dim=-2):
                     numpyro.sample("a", dist.Delta(components_first(a_aux)))
 
-        self._svi = infer.SVI(pair.model, guide, numpyro.optim.Adam(rate), infer.Trace_ELBO())
+        adam = numpyro.optim.Adam(work.rate if rate is None else rate)
+        self._svi = infer.SVI(pair.model, guide, adam, infer.Trace_ELBO())
         self._data, self._num_items = to_array(work.x, jnp.float32), n
         first = {"encoder$params": handwritten.encoder_params(work, form)}
         batch = self._data[: work.size.batch_size]
@@ -209,7 +211,7 @@ def _scanned(model: Any, guide: Any, case: Case) -> Run:
     """A user's program: `SVI.update` on the case's arguments, a chunk of steps at a time."""
     particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
     elbo = getattr(infer, case.loss)(**(particles if case.particles > 1 else {}))
-    svi = infer.SVI(model, guide, numpyro.optim.Adam(RATE), elbo)
+    svi = infer.SVI(model, guide, numpyro.optim.Adam(CASE_RATE), elbo)
     inputs = make_inputs(case.args, dict(case.kwargs), "float32")
 
     def init(key: Array, inputs: Any) -> Any:

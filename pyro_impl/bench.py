@@ -36,9 +36,9 @@ from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Params
 from twinplate.recording import map_leaves
-from twinplate.timing import Route, Run, Started, timed
+from twinplate.timing import CASE_RATE, Route, Run, Started, timed
 from twinplate.training import Chunk, TrainingState
-from twinplate.workload import RATE, SEED, Workload
+from twinplate.workload import SEED, Workload
 
 
 def devices() -> tuple[str, ...]:
@@ -164,7 +164,7 @@ def _peak_cuda(run: Run, chunk: Chunk) -> int:
 
 
 def _ours(work: Workload, device: str, compiled: bool) -> Run:
-    config = TrainingConfig(1, work.size.batch_size, RATE, seed=SEED, device=device)
+    config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
     state = TrainingState.start(work.params)
     return Trainer(work.x, work.program, config, state=state, compiled=compiled).run
 
@@ -182,14 +182,15 @@ class _Network(Encoder):
 class Stock:
     """The textbook recipe: Pyro's own MultivariateNormal on a scattered triangle, `SVI.step`.
 
-    elbo: `Trace_ELBO` or `JitTrace_ELBO`.  rate: learning rate, or a function of the step.
+    elbo: `Trace_ELBO` or `JitTrace_ELBO`.  rate: a number, or a function of the step; by
+    default the workload's.
     """
 
     def __init__(
         self,
         work: Workload,
         elbo: Any = infer.Trace_ELBO,
-        rate: float | Callable[..., Any] = RATE,
+        rate: float | Callable[..., Any] | None = None,
         device: str = "cpu",
     ) -> None:
         k, where = work.size.num_components, find_device(device)
@@ -207,7 +208,7 @@ class Stock:
                     pyro.sample("a", dist.Delta(components_first(a_aux)))
 
         jit = {"ignore_jit_warnings": True} if elbo is infer.JitTrace_ELBO else {}
-        self._optimizer = _adam(rate)
+        self._optimizer = _adam(work.rate if rate is None else rate)
         loss = elbo(max_plate_nesting=2, **jit)
         self._svi = infer.SVI(pair.model, guide, self._optimizer, loss)
         self._data, self._num_items = to_tensor(work.x, torch.float32, where), work.size.num_items
@@ -255,7 +256,7 @@ def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -
     particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
     elbo = getattr(infer, case.loss)(**(particles if case.particles > 1 else {}))
     with _refusing():
-        svi = kind(model, guide, pyro.optim.Adam({"lr": RATE}), elbo)
+        svi = kind(model, guide, pyro.optim.Adam({"lr": CASE_RATE}), elbo)
     state: dict[str, Any] = {"params": {}, "constraints": {}}
 
     def train(chunk: Chunk) -> np.ndarray:

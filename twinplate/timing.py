@@ -19,6 +19,7 @@ from twinplate.training import Array, Chunk
 
 ROUNDS = 25
 LEVEL = 0.95
+CASE_RATE = 1e-4  # learning rate of a user's programs
 
 Run = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
 T = TypeVar("T")
