@@ -11,27 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from twinplate.config import ProgramConfig
-from twinplate.linear_gaussian import LinearGaussian
+from twinplate.linear_gaussian import Array, LinearGaussian
 from twinplate.program import Program, make_program
 from twinplate.seeds import generator
-
-Array = npt.NDArray[np.float64]
-
-SEED = 0  # of the data and its loadings; the seeds of training are another matter
-
-
-@dataclass(frozen=True)
-class Size:
-    """N items, D features, K components, batches of B, width H of the encoder's hidden layers."""
-
-    num_items: int = 4096
-    num_features: int = 64
-    num_components: int = 8
-    batch_size: int = 256
-    hidden_width: int = 128
+from twinplate.workload import SEED, Size, simulate
 
 
 @dataclass(frozen=True)
@@ -61,18 +46,8 @@ class Problem:
 
 
 def make_problem(size: Size, hidden: float = 0.0) -> Problem:
-    """The data of `size`, with the fraction `hidden` of the entries hidden at random.
-
-    Rows of the loadings are ½ N(0, R), R = ½ I + ½ 11ᵀ: any two components are correlated by ½.
-    Intercepts are standard normal, noise scales uniform on (0.5, 1.5).
-    """
-    d, k = size.num_features, size.num_components
-    factor = np.linalg.cholesky(0.5 * np.eye(k) + 0.5)
-    loadings = 0.5 * generator(SEED, "loadings").standard_normal((d, k)) @ factor.T
-    intercept = generator(SEED, "intercept").standard_normal(d)
-    noise_scale = generator(SEED, "noise_scale").uniform(0.5, 1.5, d)
-    generative = LinearGaussian(loadings, intercept, noise_scale)
-    x, _ = generative.simulate(size.num_items, generator(SEED, "x"))
+    """The data of `size` (`twinplate.workload.simulate`), the fraction `hidden` hidden at random."""
+    generative, x = simulate(size)
     x[generator(SEED, "hidden").random(x.shape) < hidden] = np.nan
     return Problem(size, generative, x)
 

@@ -60,6 +60,8 @@ def push_forward(fn: Any, noise: Array) -> tuple[Array, list[Array]]:
         return fn.from_noise(noise), [noise]
     if isinstance(fn, dist.Normal):
         return fn.loc + fn.scale * noise, []
+    if isinstance(fn, dist.MultivariateNormal):
+        return fn.loc + (fn.scale_tril @ noise[..., None])[..., 0], []
     if hasattr(fn, "transforms"):
         value, _ = push_forward(fn.base_dist, noise)
         for transform in fn.transforms:

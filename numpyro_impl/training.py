@@ -1,23 +1,27 @@
-"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item."""
+"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
+
+The steps of a chunk are one compiled loop on the device. Between two chunks the losses come back, and
+the state as it was before the chunk is kept, to fall back on if the chunk goes wrong.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import Array, lax, random
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.objectives import Loss, make_loss
-from numpyro_impl.pairs import build
-from numpyro_impl.params import to_native, to_neutral
+from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training_errors import (
+    check_state,
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+)
+from twinplate.training_loop import train
 
 
 def fit(
@@ -39,62 +43,74 @@ def fit(
     progress: called after every chunk of steps.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
-    Raises InputError for arguments that do not fit.
+    Raises InputError for arguments that do not fit, and the TrainingErrors of `Trainer.run`.
     """
-    training.check_items(len(x))
-    check_pairs(a, training.objective, program.config.num_components, len(x))
-    state = state or TrainingState.start(initial_params(program, training.seed))
-    dtype = DTYPES[training.precision]
-    losses = [np.zeros(0)]
-    with using(find_device(training.device), training.precision):
-        data = to_array(x, dtype)
-        pairs = None if a is None else to_array(a, dtype)
-        pair = build(program, state.params, dtype)
-        run = _compiled(make_loss(pair, training, len(x)), data, pairs)
-        carry = (pair.params, _moments(state, dtype))
-        for chunk in chunks(program.config, training, len(x), matched, state.step):
-            carry, values = run(carry, _inputs(chunk, training.seed, dtype))
-            losses.append(np.asarray(values, np.float64) / len(x))
-            if progress:
-                progress(chunk.first + len(chunk.rates), losses[-1])
-        return Fit(_state(*carry, training.steps), np.concatenate(losses))
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
+    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
+    return train(trainer, plan, progress)
 
 
-def _compiled(loss: Loss, data: Array, pairs: Array | None) -> Callable[[Any, Any], Any]:
-    """One chunk of steps as one compiled loop: `(carry, inputs) -> (carry, losses)`."""
-    adam = optax.scale_by_adam()
+class Trainer:
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`."""
 
-    def step(carry: Any, inputs: tuple[Array, Array, Array, dict[str, Array]]) -> tuple[Any, Array]:
-        params, moments = carry
-        key, indices, rate, noise = inputs
-        a = None if pairs is None else pairs[:, indices]
-        value, gradient = jax.value_and_grad(loss)(params, key, data[indices], a, noise)
-        direction, moments = adam.update(gradient, moments)
-        params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-        return (params, moments), value
+    def __init__(
+        self,
+        x: np.ndarray,
+        program: Program,
+        training: TrainingConfig,
+        *,
+        a: np.ndarray | None = None,
+        state: TrainingState | None = None,
+        matched: bool = False,
+    ) -> None:
+        training.check_items(len(x))
+        check_pairs(a, training.objective, program.config.num_components, len(x))
+        state = state or TrainingState.start(initial_params(program, training.seed))
+        check_state(state)
+        self.training, self._num_items = training, len(x)
+        self._loop = CompiledLoop(program, training, len(x), complete=not np.isnan(x).any())
+        self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
+        with using(self._device, training.precision):
+            self._data = to_array(x, self._dtype), None if a is None else to_array(a, self._dtype)
+            self._carry = to_carry(state, self._dtype)
 
-    @jax.jit
-    def run(carry: Any, inputs: Any) -> tuple[Any, Array]:
-        return lax.scan(step, carry, inputs)
+    @property
+    def state(self) -> TrainingState:
+        """Everything the next step depends on."""
+        with using(self._device, self.training.precision):
+            return to_state(self._carry)
 
-    return run
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on tracing and compiling."""
+        return self._loop.compile_seconds
 
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`; their losses per item (steps,).
 
-def _inputs(
-    chunk: Chunk, seed: int, dtype: jnp.dtype
-) -> tuple[Array, Array, Array, dict[str, Array]]:
-    steps = np.arange(chunk.first, chunk.first + len(chunk.rates))
-    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), steps)
-    noise = {name: to_array(values, dtype) for name, values in chunk.noise.items()}
-    return keys, jnp.asarray(chunk.indices), to_array(chunk.rates, dtype), noise
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
+        """
+        with using(self._device, self.training.precision):
+            before = jax.tree.map(np.array, self._carry)  # the buffers themselves are given away
+            try:
+                losses, finite = self._advance(chunk)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise out_of_memory(self.training, to_state(before)) from error
 
+            def replay(head: Chunk) -> TrainingState:
+                self._carry = jax.tree.map(jnp.asarray, before)
+                if len(head.rates):
+                    self._advance(head)
+                return to_state(self._carry)
 
-def _moments(state: TrainingState, dtype: jnp.dtype) -> optax.ScaleByAdamState:
-    count = jnp.asarray(state.step, jnp.int32)
-    return optax.ScaleByAdamState(
-        count, to_native(state.mean, dtype), to_native(state.variance, dtype)
-    )
+            if not finite:
+                raise non_finite_loss(self.training, chunk, losses, replay)
+            return losses
 
-
-def _state(params: Any, moments: optax.ScaleByAdamState, step: int) -> TrainingState:
-    return TrainingState(to_neutral(params), to_neutral(moments.mu), to_neutral(moments.nu), step)
+    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
+        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        inputs = to_inputs(chunk, self.training.seed, self._dtype)
+        self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *self._data)
+        return np.asarray(losses, np.float64) / self._num_items, bool(finite)

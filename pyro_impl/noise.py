@@ -68,6 +68,8 @@ def push_forward(fn: Any, noise: Tensor) -> Tensor:
         return fn.from_noise(noise)
     if isinstance(fn, dist.Normal):
         return fn.loc + fn.scale * noise
+    if isinstance(fn, dist.MultivariateNormal):
+        return fn.loc + (fn.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
     if hasattr(fn, "transforms"):
         value = push_forward(fn.base_dist, noise)
         for transform in fn.transforms:

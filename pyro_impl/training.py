@@ -1,7 +1,16 @@
-"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item."""
+"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
+
+A step is one compiled graph, `pyro_impl.CompiledSVI`, or with `compiled=False` Pyro and torch as they
+are: the reference. Between two chunks of steps the losses come back from the device; the state before a
+chunk is kept, to fall back on if the chunk goes wrong.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +18,27 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_impl.compiled_svi import CompiledSVI
 from pyro_impl.device import DTYPES, find_device, to_tensor
-from pyro_impl.objectives import Loss, make_loss
+from pyro_impl.objectives import make_loss
 from pyro_impl.pairs import build
 from pyro_impl.params import leaves, to_neutral
-from twinplate.config import TrainingConfig
+from twinplate.config import ESTIMATORS, TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.seeds import generator
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training_errors import (
+    check_state,
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+)
+from twinplate.training_loop import train
+
+WORTHWHILE = 1000  # steps; below, compiling takes longer than it saves
+
+# One step on the mini-batch of these items with this base noise; its loss.
+Step = Callable[[Tensor, dict[str, Tensor]], Any]
 
 
 def fit(
@@ -27,6 +49,7 @@ def fit(
     a: np.ndarray | None = None,
     state: TrainingState | None = None,
     matched: bool = False,
+    compiled: bool = True,
     progress: Progress | None = None,
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
@@ -35,72 +58,180 @@ def fit(
     state: where to go on from; by default the initial parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         torch's generator. Initial parameters and mini-batches are the same in any case.
+    compiled: every step as one compiled graph, in runs of WORTHWHILE steps or more; False for Pyro and
+        torch as they are. Both draw the same random numbers and differ by rounding.
     progress: called after every chunk of steps.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
-    The caller's parameter store is left as it was. Raises InputError for arguments that do not fit.
+    The caller's parameter store is left as it was. Raises InputError for arguments that do not fit,
+    and the TrainingErrors of `Trainer.run`.
     """
-    training.check_items(len(x))
-    check_pairs(a, training.objective, program.config.num_components, len(x))
-    state = state or TrainingState.start(initial_params(program, training.seed))
-    dtype, device = DTYPES[training.precision], find_device(training.device)
-    data = to_tensor(x, dtype, device)
-    pairs = None if a is None else to_tensor(a, dtype, device)
-    losses = [np.zeros(0)]
-    with pyro.get_param_store().scope(), torch.random.fork_rng():
-        pair = build(program, state.params, dtype, device)
-        loss = make_loss(pair, training, len(x))
-        names, optimizer = _prepare(loss, data[:1], None if pairs is None else pairs[:, :1], state)
-        for chunk in chunks(program.config, training, len(x), matched, state.step):
-            with pyro.validation_enabled(False):
-                losses.append(_run(chunk, loss, optimizer, data, pairs, training.seed) / len(x))
-            if progress:
-                progress(chunk.first + len(chunk.rates), losses[-1])
-        return Fit(_state(names, optimizer, training.steps), np.concatenate(losses))
+    compiled = compiled and training.steps >= WORTHWHILE
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
+    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
+    return train(trainer, plan, progress)
 
 
-def _prepare(
-    loss: Loss, x: Tensor, a: Tensor | None, state: TrainingState
-) -> tuple[dict[str, Tensor], torch.optim.Adam]:
-    """Run once, validated, so that the parameters exist; then their optimiser, in neutral order."""
-    loss(x, a, {})
-    parameters = leaves()
-    optimizer = torch.optim.Adam(parameters.values())
-    for name, leaf in parameters.items():
-        optimizer.state[leaf] = {
-            "step": torch.tensor(float(state.step)),
-            "exp_avg": to_tensor(state.mean[name], leaf.dtype, leaf.device),
-            "exp_avg_sq": to_tensor(state.variance[name], leaf.dtype, leaf.device),
-        }
-    return parameters, optimizer
+class Trainer:
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`."""
 
+    def __init__(
+        self,
+        x: np.ndarray,
+        program: Program,
+        training: TrainingConfig,
+        *,
+        a: np.ndarray | None = None,
+        state: TrainingState | None = None,
+        matched: bool = False,
+        compiled: bool = True,
+    ) -> None:
+        training.check_items(len(x))
+        check_pairs(a, training.objective, program.config.num_components, len(x))
+        state = state or TrainingState.start(initial_params(program, training.seed))
+        check_state(state)
+        dtype, device = DTYPES[training.precision], find_device(training.device)
+        self.training, self._compiled = training, compiled
+        self._data = to_tensor(x, dtype, device)
+        self._pairs = None if a is None else to_tensor(a, dtype, device)
+        self._store: Any = {"params": {}, "constraints": {}}
+        self._steps: dict[str, Step] = {}
+        self._svis: list[CompiledSVI] = []
+        with self._world(validated=True):
+            complete = not np.isnan(x).any()
+            self._pair = build(program, state.params, dtype, device, complete=complete)
+            self._create_parameters()
+            self._leaves = leaves()
+        self._optimizer = torch.optim.Adam(self._leaves.values())
+        self._done = state.step
+        for name, leaf in self._leaves.items():
+            self._optimizer.state[leaf] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": to_tensor(state.mean[name], dtype, device),
+                "exp_avg_sq": to_tensor(state.variance[name], dtype, device),
+            }
 
-def _run(
-    chunk: Chunk,
-    loss: Loss,
-    optimizer: torch.optim.Adam,
-    data: Tensor,
-    pairs: Tensor | None,
-    seed: int,
-) -> np.ndarray:
-    """The steps of one chunk; their losses."""
-    torch.manual_seed(int(generator(seed, "torch", chunk.first).integers(2**62)))
-    indices = torch.from_numpy(chunk.indices).to(data.device)
-    noise = {name: to_tensor(v, data.dtype, data.device) for name, v in chunk.noise.items()}
-    losses = []
-    for step, rate in enumerate(chunk.rates):
-        a = None if pairs is None else pairs[:, indices[step]]
-        value = loss(data[indices[step]], a, {name: v[step] for name, v in noise.items()})
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
-        losses.append(value.detach())
-    return torch.stack(losses).double().cpu().numpy()
+    @property
+    def state(self) -> TrainingState:
+        """Everything the next step depends on."""
+        return TrainingState(
+            to_neutral(self._leaves),
+            self._moment("exp_avg"),
+            self._moment("exp_avg_sq"),
+            self._done,
+        )
 
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on tracing and compiling."""
+        return sum(svi.compile_seconds for svi in self._svis)
 
-def _state(names: dict[str, Tensor], optimizer: torch.optim.Adam, step: int) -> TrainingState:
-    def moment(key: str) -> Any:
-        return to_neutral({name: optimizer.state[leaf][key] for name, leaf in names.items()})
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`; their losses per item (steps,).
 
-    return TrainingState(to_neutral(names), moment("exp_avg"), moment("exp_avg_sq"), step)
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
+        """
+        with self._world():
+            before, done = [t.detach().clone() for t in self._tensors()], self._done
+
+            def rewind() -> None:
+                with torch.no_grad():
+                    for tensor, content in zip(self._tensors(), before, strict=True):
+                        tensor.copy_(content)
+                self._done = done
+
+            def replay(head: Chunk) -> TrainingState:
+                rewind()
+                self._advance(head)
+                return self.state
+
+            try:
+                losses, finite = self._advance(chunk)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                rewind()
+                raise out_of_memory(self.training, self.state) from error
+            if not finite:
+                raise non_finite_loss(self.training, chunk, losses, replay)
+            return losses
+
+    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
+        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        seed = generator(self.training.seed, "torch", chunk.first).integers(2**62)
+        torch.manual_seed(int(seed))
+        step = self._step_of(chunk.estimator)
+        device, dtype = self._data.device, self._data.dtype
+        indices = torch.from_numpy(chunk.indices).to(device)
+        noise = {name: to_tensor(v, dtype, device) for name, v in chunk.noise.items()}
+        losses = [torch.zeros(0, dtype=dtype, device=device)]
+        for i, rate in enumerate(chunk.rates):
+            self._optimizer.param_groups[0]["lr"] = float(rate)
+            loss = step(indices[i], {name: v[i] for name, v in noise.items()})
+            losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
+        self._done += len(chunk.rates)
+        sizes = torch.stack([t.detach().abs().max() for t in self._tensors()])
+        everything = torch.cat([*losses, sizes]).double().cpu().numpy()
+        values = everything[: len(chunk.rates)] / len(self._data)
+        return values, bool(np.isfinite(everything).all())
+
+    def _step_of(self, estimator: str) -> Step:
+        """The step by one of `twinplate.config.ESTIMATORS`, made when it is asked for."""
+        if estimator not in self._steps:
+            training = replace(self.training, estimator=estimator)
+            loss = make_loss(self._pair, training, len(self._data))
+            data, pairs = self._data, self._pairs
+
+            def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+                return loss(data[items], None if pairs is None else pairs[:, items], noise)
+
+            make = self._compiled_step if self._compiled else self._eager_step
+            self._steps[estimator] = make(loss_of)
+        return self._steps[estimator]
+
+    def _compiled_step(self, loss_of: Callable[..., Tensor]) -> Step:
+        svi = CompiledSVI(self._pair.model, self._pair.guide, self._optimizer, loss_of)
+        names = {pyro.get_param_store().param_name(leaf): leaf for leaf in self._leaves.values()}
+        self._svis.append(svi.prepared(names))
+        return svi.advance
+
+    def _eager_step(self, loss_of: Callable[..., Tensor]) -> Step:
+        def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+            loss = loss_of(None, None, items, noise)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            return loss.detach()
+
+        return step
+
+    def _create_parameters(self) -> None:
+        """Run once, validated, on a single item."""
+        training = replace(self.training, estimator=ESTIMATORS[0])
+        pairs = None if self._pairs is None else self._pairs[:, :1]
+        make_loss(self._pair, training, len(self._data))(self._data[:1], pairs, {})
+
+    def _tensors(self) -> list[Tensor]:
+        """Parameters, moments and numbers of steps, all that a step changes."""
+        moments = [
+            v for leaf in self._leaves.values() for v in self._optimizer.state[leaf].values()
+        ]
+        return [*self._leaves.values(), *moments]
+
+    def _moment(self, key: str) -> Any:
+        state = self._optimizer.state
+        return to_neutral({name: state[leaf][key] for name, leaf in self._leaves.items()})
+
+    @contextmanager
+    def _world(self, validated: bool = False) -> Iterator[None]:
+        """This program's parameters in the store; afterwards store and random numbers are the caller's."""
+        validation = pyro.settings.get("validate_infer") if validated else False
+        with (
+            pyro.get_param_store().scope(self._store),
+            torch.random.fork_rng(),
+            pyro.validation_enabled(validation),
+            warnings.catch_warnings(),
+        ):
+            # A loss that is not finite is an error of `run`, which says more than Pyro's warnings.
+            warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
+            yield

@@ -212,3 +212,31 @@ def problem():
         return x, program, params
 
     return make
+
+
+@pytest.fixture
+def own_world():
+    """Pyro's parameter store and torch's random numbers of the test's own, in double precision."""
+    import pyro
+    import torch
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    with pyro.get_param_store().scope(), torch.random.fork_rng():
+        yield
+    torch.set_default_dtype(default)
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Compiled steps run the graph as it was captured: it is the question, not the seconds of a compiler."""
+    import torch
+
+    def run(graph, arguments):
+        def quiet(*inputs):
+            with torch.no_grad():
+                return graph.module(*inputs)
+
+        return quiet
+
+    monkeypatch.setattr("pyro_impl.compiled_svi.compile_graph", run)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import divergence  # noqa: E402
 import gaps  # noqa: E402
 import matched  # noqa: E402
+import time_to_target  # noqa: E402
 from problem import Size, make_problem  # noqa: E402
 from recipes import Recipe, constant_rate, stock_normal  # noqa: E402
 from reporting import write_json  # noqa: E402
@@ -39,7 +40,7 @@ def read(path):
     return content["rows"]
 
 
-@pytest.mark.parametrize("name", ["gaps", "matched", "divergence"])
+@pytest.mark.parametrize("name", ["gaps", "matched", "divergence", "time_to_target"])
 def test_a_script_runs_by_its_path(name, tmp_path):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -225,3 +226,111 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"rows": [1]}
     assert list(tmp_path.iterdir()) == [path]
     write_json(None, {"rows": [object()]})
+
+
+class Travellers:
+    """Attempts that reach what `arrivals` says after so many chunks; None diverges at once."""
+
+    def __init__(self, *arrivals):
+        self.arrivals = iter(arrivals)
+
+    def __call__(self, seed):
+        needed, left = next(self.arrivals), [0]
+
+        def advance(chunk):
+            left[0] += 1
+            return np.full(len(chunk), np.nan if needed is None else 70.0)
+
+        def params():
+            return {"missed": 0.04 if left[0] >= needed else 1.0}
+
+        return time_to_target.Attempt(advance, params), (_Steps(10) for _ in range(5))
+
+
+class _Steps(list):
+    """A chunk of steps, of which only the number counts."""
+
+    def __init__(self, steps):
+        super().__init__(range(steps))
+        self.rates = self
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "arrived", "runs", "steps"),
+    [((3,), True, 1, 30), ((None, 6, 2), True, 3, 10 + 50 + 20), ((None, 9), False, 2, 60)],
+)
+def test_restarts_are_counted(arrivals, arrived, runs, steps):
+    found = time_to_target.campaign(
+        Travellers(*arrivals), lambda p: p["missed"], -70.0, range(len(arrivals)), usual=0.0
+    )
+    assert (found.arrived, found.runs, found.steps) == (arrived, runs, steps)
+    assert found.seconds > 0 and found.compiling > 0
+
+
+@pytest.mark.parametrize("loss", [np.nan, 70.0 - 1.1])
+def test_a_run_that_diverges_is_stopped(loss):
+    attempt = time_to_target.Attempt(lambda chunk: np.full(10, loss), lambda: {})
+    arrived, seconds, _ = time_to_target.travel(attempt, iter([_Steps(10)] * 3), None, -70.0)
+    assert not arrived and len(seconds) == 1
+
+
+@pytest.mark.parametrize("missed", [-1.1, np.nan])
+def test_a_guide_better_than_exact_is_stopped(missed):
+    attempt = time_to_target.Attempt(lambda chunk: np.full(10, 70.0), lambda: {})
+    plan = iter([_Steps(10)] * 3)
+    arrived, seconds, _ = time_to_target.travel(attempt, plan, lambda params: missed, -70.0)
+    assert not arrived and len(seconds) == 1
+
+
+def test_the_best_rates_are_compared():
+    rows = [
+        {"backend": "pyro", "side": side, "rate": rate, "arrived": arrived, "seconds": seconds}
+        | {"compiling": 0.5}
+        for side, rate, arrived, seconds in [
+            ("ours", 1e-3, 1, 0.5),
+            ("ours", 1e-2, 5, 2.0),
+            ("stock", 1e-3, 0, 0.1),
+            ("stock", 1e-2, 5, 5.0),
+        ]
+    ]
+    assert "2.5 times faster; target ≥ 2, met (2.2 times" in time_to_target.verdict(rows, "pyro")
+    rows[3]["seconds"] = 3.0
+    assert "1.5 times faster; target ≥ 2, NOT met" in time_to_target.verdict(rows, "pyro")
+    assert "never arrived" in time_to_target.verdict(rows[:3], "pyro")
+    assert "target missed" in time_to_target.verdict(rows[2:], "pyro")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_stock_schedule_is_the_shipped_one(backend):
+    training = TrainingConfig(10, 8, learning_rate=0.25)
+    rates = [float(time_to_target.schedule(backend, training)(step)) for step in range(10)]
+    np.testing.assert_allclose(rates, cosine(0.25, np.arange(10), 10), rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_both_sides_set_out_from_one_place(backend):
+    """Before a step, the parameters of ours and of the stock recipe are those of the seed."""
+    problem = make_problem(SIZE)
+    program = problem.program()
+    attempts = [
+        time_to_target.begin(side, backend, problem, program, tiny_training(seed=3))
+        for side in time_to_target.SIDES
+    ]
+    for attempt in attempts:
+        (chunk,) = chunks(program.config, tiny_training(seed=3), 32, matched=True)
+        attempt.losses = attempt.advance(chunk.head(1))
+    np.testing.assert_allclose(attempts[0].losses, attempts[1].losses, rtol=1e-5)
+    first = [attempt.params() for attempt in attempts]
+    assert first[0].keys() == first[1].keys()
+    for name, values in first[0].items():
+        np.testing.assert_allclose(values, first[1][name], rtol=0, atol=2e-3, err_msg=name)
+
+
+def test_the_time_is_measured_and_written(tmp_path, capsys):
+    path = tmp_path / "time.json"
+    few = ["--items=300", "--steps=4", "--restarts=2", "--repeats=1", "--rates=1e-3"]
+    time_to_target.main([*few, "--backends=numpyro", f"--json={path}"])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["side"] for row in rows] == ["ours", "stock"]
+    assert all(row["arrived"] == 0 and row["runs"] == 2 and row["steps"] == 8 for row in rows)
+    assert "ours never arrived; target missed" in capsys.readouterr().out

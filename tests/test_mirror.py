@@ -18,7 +18,9 @@ TWINS = ("pyro_impl", "numpyro_impl")
 STATE = "Pyro keeps parameters in a global store, NumPyro passes them and the random key along"
 LIFECYCLE = "each framework names the method that it calls itself"
 REMEMBERS = "NumPyro hands the noise to log_prob; in torch the distribution remembers its draw"
+EAGER = "Pyro runs eagerly too, and has its SVI compiled for any program"
 SCAN = "NumPyro's loop is compiled and maps over particles itself"
+HAND = "written by hand, each framework's own way; in JAX more than one form is worth comparing"
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
 CAPTURED = "torch changes a program's tensors in place, JAX needs the places that hold its arrays"
@@ -37,6 +39,7 @@ DIFFERENCES = {
     ("captured", "LIBRARIES"): "whose own arrays are no part of the user's program",
     ("captured", "Place"): CAPTURED,
     ("captured", "in_precision"): CAPTURED,
+    ("captured", "names_of"): "Pyro's guards look at the names a function reads, too",
     ("captured", "tensors_of"): CAPTURED,
     ("charts", "SHARED"): CHARTS,
     ("charts", "SINGLE"): CHARTS,
@@ -52,6 +55,9 @@ DIFFERENCES = {
     ("encoder", "ExpertsEncoder.forward"): LIFECYCLE,
     ("encoder", "ExpertsEncoder.__call__"): LIFECYCLE,
     ("encoder", "diagonal_matrix"): "torch has diag_embed",
+    ("estimators", "EstimatedELBO"): "only Pyro's ELBO is a class that brings its particles along",
+    ("estimators", "EstimatedELBO.__init__"): "only Pyro's ELBO is a class",
+    ("estimators", "Trace"): "a Pyro trace is an object, a NumPyro trace a dictionary",
     ("evaluate", "PARTICLES"): "Pyro's particles are a plate, NumPyro's a vmap",
     ("execution", "Executed"): TRACED,
     ("execution", "Execution.__init__"): "NumPyro builds the program when it first runs",
@@ -80,10 +86,26 @@ DIFFERENCES = {
     ("learned", "gradient_of"): STATE,
     ("learned", "learned"): STATE,
     ("learned", "learned_from"): STATE,
+    ("bench", "Stock.__init__"): "NumPyro's recipe has two fills, Pyro's two ELBOs and a device",
+    ("handwritten", "FORMS"): HAND,
+    ("handwritten", "LARGEST_ROWS"): HAND,
+    ("handwritten", "encoder_params"): HAND,
+    ("handwritten", "filled"): HAND,
+    ("handwritten", "start"): HAND,
     ("noise", "base_noise.process_message"): LIFECYCLE,
     ("noise", "push_forward"): REMEMBERS,
     ("normal", "MultivariateNormal.log_prob"): REMEMBERS,
     ("normal", "LowRankMultivariateNormal.log_prob"): REMEMBERS,
+    (
+        "normal",
+        "PackedMultivariateNormal.expand",
+    ): "a torch distribution knows how to expand itself",
+    ("normal", "PackedMultivariateNormal.log_prob"): REMEMBERS,
+    ("normal", "PackedMultivariateNormal.reparametrized_params"): "NumPyro asks for their names",
+    (
+        "normal",
+        "PackedMultivariateNormal.scale_tril",
+    ): "torch derives it from an attribute of its own",
     ("objectives", "Loss"): STATE,
     ("objectives", "negative_score"): STATE,
     ("objectives", "particle_losses"): SCAN,
@@ -94,10 +116,16 @@ DIFFERENCES = {
     ("operations", "SITES"): OPERATIONS,
     ("operations", "described"): OPERATIONS,
     ("operations", "operations"): OPERATIONS,
+    ("objectives", "trace_pair"): "Pyro's ELBO traces both programs itself",
     ("pairs", "Pair.max_plate_nesting"): "Pyro must be told where its plate of particles goes",
     ("pairs", "Pair.params"): STATE,
     ("pairs", "build"): DEVICE,
     ("params", "NativeParams"): STATE,
+    ("training", "fit"): EAGER,
+    ("training", "Step"): EAGER,
+    ("training", "Trainer.__init__"): EAGER,
+    ("training", "WORTHWHILE"): EAGER,
+    ("__init__", "__all__"): EAGER,
     ("params", "to_native"): STATE,
     ("params", "to_neutral"): STATE,
     ("params", "leaves"): STATE,
@@ -135,7 +163,16 @@ DIFFERENCES = {
 }
 
 # Files that only one twin has
-ONLY_ONE = {"compilations.py": "torch compiles nothing that could be kept"}
+PYROS_COMPILER = "JAX compiles by itself; Pyro's steps are captured, compiled and guarded here"
+ONLY_ONE = {
+    "adam.py": PYROS_COMPILER,
+    "capture.py": PYROS_COMPILER,
+    "compiled_svi.py": PYROS_COMPILER,
+    "guards.py": PYROS_COMPILER,
+    "signature.py": PYROS_COMPILER,
+    "compilations.py": "torch keeps its compilations on disk by itself",
+    "loop.py": "JAX's loop of steps is one compiled function",
+}
 
 NORMALISED = [
     (r"\b(torch|jnp|jax|nn|nnx|pyro|numpyro|optax|td|dist)\.", ""),

@@ -64,6 +64,27 @@ def test_going_on_gives_the_tail(first):
         np.testing.assert_array_equal(tail[name], whole[name][first:])
 
 
+@pytest.mark.parametrize(("steps", "landing"), [(1, 1), (2, 2), (20, 16), (130, 104), (250, 200)])
+@pytest.mark.parametrize("first", [0, 50, 104, 230])
+def test_sticking_the_landing_begins_after_four_fifths(steps, landing, first):
+    """Never at the first step, and no chunk has two estimators."""
+    parts = plan(steps, first, estimator="sticking-the-landing")
+    estimators = [part.estimator for part in parts for _ in part.rates]
+    wanted = ["base-noise"] * landing + ["sticking-the-landing"] * (steps - landing)
+    assert estimators == wanted[first:]
+    whole, usual = (
+        joined(plan(steps, estimator=e)) if steps > first else {}
+        for e in ("sticking-the-landing", "base-noise")
+    )
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], usual[name])
+
+
+@pytest.mark.parametrize("estimator", ["base-noise", "analytic-kl"])
+def test_other_estimators_are_those_of_all_steps(estimator):
+    assert {part.estimator for part in plan(250, estimator=estimator)} == {estimator}
+
+
 def test_nothing_is_left_after_the_last_step():
     assert plan(250, first=250) == []
 

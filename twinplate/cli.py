@@ -1,4 +1,4 @@
-"""The command line: `twinplate verify`, `record`, `compare`, `demo`, `fit`, `posterior`."""
+"""The command line: `twinplate verify`, `record`, `compare`, `bench`, `demo`, `fit`, `posterior`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from twinplate.bench_command import BenchRequest, run_bench
 from twinplate.commands import FitRequest, run_fit, run_posterior
 from twinplate.config import TrainingConfig
 from twinplate.data import Missing
@@ -84,6 +85,39 @@ def compare(
 ) -> None:
     """Compare two records. No framework is needed. Exit codes as for `verify`."""
     raise typer.Exit(run_compare(first, second, Outputs(json, html), _wide()))
+
+
+@app.command()
+def bench(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE.py[:NAME]]",
+            help="A file with a twinplate.Case: time its two programs instead of ours.",
+        ),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Of S, M, L, XL; by default S,M,L, and XL on an accelerator."),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the rows as JSON, and a picture beside it."),
+    ] = None,
+    items: Annotated[int | None, typer.Option(help="N of your own data.")] = None,
+    features: Annotated[int | None, typer.Option(help="D of your own data.")] = None,
+    components: Annotated[int | None, typer.Option(help="K of your own model.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Your own B.")] = None,
+    guide: Annotated[
+        str | None, typer.Option(help="Your own: diagonal, event or auxiliary.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="That you will train for; 3,000.")] = None,
+) -> None:
+    """Time every way to train on this machine, and say which to pick for your sizes."""
+    request = BenchRequest(
+        target, sizes, json, items, features, components, batch_size, guide, steps
+    )
+    run_bench(request, _wide())
 
 
 @app.command()

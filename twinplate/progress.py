@@ -1,9 +1,9 @@
-"""A progress bar for training: steps, loss per item, items per second."""
+"""A progress bar for training (steps, loss per item, items per second); a line for other work."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -38,3 +38,10 @@ def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Repor
             bar.update(task, completed=done, loss=f"{losses.mean():.3f}", speed=text)
 
         yield report
+
+
+@contextmanager
+def working(title: str) -> Iterator[Callable[[str], None]]:
+    """Tell on stderr what is being done; nothing is shown where that is no terminal."""
+    with Console(stderr=True).status(f"{title}: starting") as status:
+        yield lambda text: status.update(f"{title}: {text}")

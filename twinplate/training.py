@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.config import ProgramConfig, TrainingConfig
+from twinplate.config import ESTIMATORS, ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Params, noise_shapes, prior_noise_shapes
 from twinplate.seeds import base_noise_chunk, batch_indices
@@ -19,6 +20,7 @@ Array = npt.NDArray[np.float64]
 Progress = Callable[[int, Array], None]
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
+LANDING = 0.8  # the fraction of all steps after which "sticking-the-landing" begins
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted program: the state after the last step and the loss per item (nats) of every step."""
+    """A fitted program: the state after the last step and the loss per item (nats) of every step.
+
+    compile_seconds: what compiling took of the time, little where the compiled program was on disk.
+    """
 
     state: TrainingState
     losses: Array
+    compile_seconds: float = 0.0
 
     @property
     def params(self) -> Params:
@@ -59,12 +65,19 @@ class Chunk:
 
     indices (steps, B): items of each mini-batch.  rates (steps,): learning rates.
     noise: base noise by site, (steps, P, ...); empty when a framework draws its own.
+    estimator: of these steps; one of `twinplate.config.ESTIMATORS`.
     """
 
     first: int
     indices: npt.NDArray[np.int64]
     rates: Array
     noise: dict[str, Array]
+    estimator: str = ESTIMATORS[0]
+
+    def head(self, length: int) -> Chunk:
+        """The first `length` of these steps."""
+        noise = {name: values[:length] for name, values in self.noise.items()}
+        return replace(self, indices=self.indices[:length], rates=self.rates[:length], noise=noise)
 
 
 def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
@@ -80,19 +93,38 @@ def chunks(
     first: int = 0,
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    if matched and training.objective == "elbo":
-        shapes = noise_shapes(program, training.batch_size)
-    elif matched and training.objective == "simulated":
-        shapes = prior_noise_shapes(program, training.batch_size)
-    for start in range(first, training.steps, CHUNK):
-        length = min(CHUNK, training.steps - start)
+    shapes = step_noise_shapes(program, training) if matched else {}
+    for start, length, estimator in _spans(training, first):
         yield Chunk(
             start,
             batch_indices(training.seed, start, length, num_items, training.batch_size),
             cosine(training.learning_rate, np.arange(start, start + length), training.steps),
             base_noise_chunk(training.seed, start, length, shapes, training.particles),
+            estimator,
         )
+
+
+def step_noise_shapes(
+    program: ProgramConfig, training: TrainingConfig
+) -> dict[str, tuple[int, ...]]:
+    """Base noise that one particle of a step consumes, by site: the guide's, the simulation's or none."""
+    if training.objective == "elbo":
+        return noise_shapes(program, training.batch_size)
+    if training.objective == "simulated":
+        return prior_noise_shapes(program, training.batch_size)
+    return {}
+
+
+def _spans(training: TrainingConfig, first: int) -> Iterator[tuple[int, int, str]]:
+    """First step, number of steps and estimator of every chunk; no chunk has two estimators."""
+    landing = training.steps
+    early, late = training.estimator, training.estimator
+    if training.estimator == "sticking-the-landing":
+        early, landing = ESTIMATORS[0], math.ceil(LANDING * training.steps)
+    while first < training.steps:
+        stop = min(first + CHUNK, landing if first < landing else training.steps)
+        yield first, stop - first, early if first < landing else late
+        first = stop
 
 
 def check_pairs(

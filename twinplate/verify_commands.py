@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from twinplate.checkpoint import require_new
 from twinplate.compare import Report, compare
 from twinplate.errors import InputError
 from twinplate.html_report import page
+from twinplate.progress import working
 from twinplate.record import Record
 from twinplate.recording import Recordable, record
 from twinplate.report import show
@@ -61,7 +61,7 @@ def run_verify(target: str, seeds: str, loss: str, outputs: Outputs, console: Co
     cases = find(run_file(path), path, name, "Case", lambda v: isinstance(v, Case))
     reports = {}
     for name, case in cases.items():
-        with _working(name) as progress, told_in_user_terms(f"{name} of {path} cannot be run"):
+        with working(name) as progress, told_in_user_terms(f"{name} of {path} cannot be run"):
             reports[name] = verify(replace(case, **changes), progress=progress)
         if len(cases) > 1:
             console.rule(name)
@@ -82,7 +82,7 @@ def run_record(target: str, out: Path, like: Path | None, seeds: str, loss: str)
     path, name = parse(target)
     program, case = _program_of(path, name, is_second=reference is not None)
     case = replace(case, **changes)
-    with _working(name or path.name) as progress, told_in_user_terms(f"{path} cannot be run"):
+    with working(name or path.name) as progress, told_in_user_terms(f"{path} cannot be run"):
         made = record(
             program,
             case.args,
@@ -148,10 +148,3 @@ def _program_of(path: Path, name: str, is_second: bool) -> tuple[Recordable, Cas
 
 def _is_program(value: Any) -> bool:
     return not isinstance(value, type) and hasattr(value, "session") and hasattr(value, "framework")
-
-
-@contextmanager
-def _working(title: str) -> Iterator[Callable[[str], None]]:
-    """Tell on stderr what is being done; nothing is shown where that is no terminal."""
-    with Console(stderr=True).status(f"{title}: starting") as status:
-        yield lambda text: status.update(f"{title}: {text}")

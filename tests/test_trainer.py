@@ -1,0 +1,168 @@
+"""The trainer: complete data without masks, chunks, a loss that is not finite, memory that runs out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twinplate import InputError, TrainingConfig
+from twinplate.config import COVARIANCES
+from twinplate.program import initial_params
+from twinplate.training import TrainingState, chunks
+from twinplate.training_errors import NonFiniteLossError, OutOfMemoryError
+from twinplate.training_loop import train
+
+N = 12
+ALL = ("loadings", "intercept", "noise_scale")
+
+
+def config(**changes):
+    return TrainingConfig(
+        **{"steps": 9, "batch_size": 5, "precision": "float64", "device": "cpu", **changes}
+    )
+
+
+def make_trainer(twin, x, program, training, **given):
+    if twin.name == "pyro":
+        given["compiled"] = False
+    return twin.module("training").Trainer(x, program, training, **given)
+
+
+def small_chunks(monkeypatch, program, training, size=3, matched=False):
+    monkeypatch.setattr("twinplate.training.CHUNK", size)
+    return list(chunks(program.config, training, N, matched))
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "experts"])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_complete_data_give_the_same_without_masks(twin, problem, encoder, covariance):
+    """The promise changes the work, not the loss or any gradient: matched training to rounding."""
+    x, program, _ = problem(N, encoder=encoder, covariance=covariance, learned=ALL)
+    training = config(steps=20)
+    promised = twin.impl.fit(x, program, training, matched=True)
+    with pytest.MonkeyPatch.context() as patch:
+        never = property(lambda encoder: False, lambda encoder, promised: None)
+        patch.setattr(twin.module("encoder").Encoder, "complete", never, raising=False)
+        sample = twin.module("models").sample_x
+        patch.setattr(twin.module("models"), "sample_x", lambda *args: sample(*args[:-1], False))
+        masked = twin.impl.fit(x, program, training, matched=True)
+    np.testing.assert_allclose(promised.losses, masked.losses, rtol=1e-12)
+    for name, values in masked.params.items():
+        np.testing.assert_allclose(promised.params[name], values, rtol=0, atol=1e-11, err_msg=name)
+
+
+def test_run_takes_the_steps_of_its_chunk(twin, problem, monkeypatch):
+    x, program, _ = problem(N, missing=0.2)
+    training = config()
+    trainer = make_trainer(twin, x, program, training, matched=True)
+    plan = small_chunks(monkeypatch, program, training, matched=True)
+    losses = np.concatenate([trainer.run(chunk) for chunk in plan])
+    whole = twin.impl.fit(x, program, training, matched=True)
+    np.testing.assert_allclose(losses, whole.losses, rtol=1e-12)
+    assert trainer.state.step == 9
+    for name, values in whole.params.items():
+        np.testing.assert_allclose(trainer.state.params[name], values, rtol=0, atol=1e-11)
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_state_before(
+    twin, problem, monkeypatch
+):
+    """One item far out: finite, but its square is not. The state is that of the steps before."""
+    x, program, _ = problem(N)
+    training = config(batch_size=2)
+    plan = small_chunks(monkeypatch, program, training)
+    seen = [set(row) for chunk in plan for row in chunk.indices]
+    outlier = next(item for item in range(N) if item not in set.union(*seen[:4]))
+    step = next(number for number, items in enumerate(seen) if outlier in items)
+    x[outlier] = 1e200
+    trainer = make_trainer(twin, x, program, training)
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(trainer, plan)
+    message = str(caught.value)
+    assert f"step {step} of 9" in message and f"{outlier}" in message.split("item")[1]
+    kept = caught.value.fit
+    assert kept.state.step == step and step > 3
+    before = make_trainer(twin, x, program, training)
+    for chunk in plan:
+        head = chunk.head(min(len(chunk.rates), step - chunk.first))
+        if len(head.rates):
+            before.run(head)
+        if chunk.first + len(chunk.rates) >= step:
+            break
+    for name, values in before.state.params.items():
+        np.testing.assert_array_equal(kept.state.params[name], values)
+    assert all(np.isfinite(v).all() for v in kept.params.values())
+
+
+def test_memory_that_runs_out_proposes_a_batch_size(twin, problem, monkeypatch):
+    x, program, _ = problem(N)
+    training = config(batch_size=8)
+    plan = small_chunks(monkeypatch, program, training)
+    trainer = make_trainer(twin, x, program, training)
+    trainer.run(plan[0])
+    kept = trainer.state
+
+    def exhausted(*args, **kwargs):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99999999999 bytes.")
+
+    if twin.name == "numpyro":
+        monkeypatch.setattr(trainer, "_loop", exhausted)
+    else:
+        monkeypatch.setattr(type(trainer), "_advance", exhausted)
+    with pytest.raises(OutOfMemoryError, match="Try batch_size 4") as caught:
+        trainer.run(plan[1])
+    assert caught.value.fit.state.step == 3
+    for name, values in kept.params.items():
+        np.testing.assert_array_equal(caught.value.fit.params[name], values)
+
+
+def test_another_error_passes_through(twin, problem, monkeypatch):
+    x, program, _ = problem(N)
+    training = config()
+    trainer = make_trainer(twin, x, program, training)
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(type(trainer), "_advance", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        trainer.run(small_chunks(monkeypatch, program, training)[0])
+
+
+def test_a_state_that_is_not_finite_is_refused(twin, problem):
+    x, program, _ = problem(N)
+    params = initial_params(program, 0)
+    params["encoder.out.bias"][0] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        twin.impl.fit(x, program, config(), state=TrainingState.start(params))
+
+
+jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+
+
+@jax_only
+def test_it_compiles_once_for_each_length_and_says_how_long_that_took(twin, problem, monkeypatch):
+    x, program, _ = problem(N)
+    training = config(steps=8)
+    trainer = make_trainer(twin, x, program, training)
+    assert trainer.compile_seconds == 0
+    first, second, last = small_chunks(monkeypatch, program, training)
+    trainer.run(first)
+    once = trainer.compile_seconds
+    assert once > 0
+    trainer.run(second)
+    assert trainer.compile_seconds == once
+    trainer.run(last)
+    assert trainer.compile_seconds > once
+    assert twin.impl.fit(x, program, training).compile_seconds > 0
+
+
+@jax_only
+def test_the_state_is_given_away_to_the_loop(twin, problem, monkeypatch):
+    """Donated: the buffers before a chunk are gone after it, and none is needed."""
+    x, program, _ = problem(N)
+    training = config(steps=3)
+    trainer = make_trainer(twin, x, program, training)
+    before = twin.jax.tree.leaves(trainer._carry)
+    trainer.run(small_chunks(monkeypatch, program, training)[0])
+    assert any(leaf.is_deleted() for leaf in before)

@@ -1,0 +1,289 @@
+"""`twinplate bench`: every way to train, timed in turns on this machine, and the one to pick.
+
+Before anything is timed its losses are checked: the same parameters, mini-batches and noise must give
+the same losses, step after step, or else the ways do different work and cannot be compared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from twinplate.backends import BACKENDS, available_backends, load_backend
+from twinplate.errors import InputError
+from twinplate.seeds import base_noise, generator
+from twinplate.timing import (
+    CASE_RATE,
+    ROUNDS,
+    Interval,
+    Room,
+    Route,
+    Started,
+    interleave,
+    ratio,
+    spread,
+)
+from twinplate.training import Array, Chunk
+from twinplate.workload import SEED, Workload, reference_loss
+
+FLOOR = "floor"
+BLOCK_SECONDS = 0.08  # of a block at the machine's limit
+FEWEST_STEPS, MOST_STEPS = 4, 100  # of a block
+BUDGET_SECONDS = 240.0  # of all rounds of one table
+FEWEST_ROUNDS = 7
+CHECKED_STEPS, CHECKED_RATE = 3, 1e-3
+SAME = 1e-4  # relative difference of losses in single precision, after CHECKED_STEPS of Adam
+DRAWS, DEVIATIONS = 16, 8  # for routes that draw their own noise: within 8 standard deviations
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do: operations of a float32 matrix product, copied bytes; per second."""
+
+    flops: float
+    bytes: float
+
+    def step_ms(self, work: Workload) -> float:
+        """Milliseconds of a step that only multiplied its matrices and ran Adam, at these limits."""
+        return 1e3 * (work.flops / self.flops + work.adam_bytes / self.bytes)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to train, at one size on one device.
+
+    spread_ms: interquartile range over the rounds.
+    ratio_to_floor: None where there is no floor.  compile_s, peak_mb: as in `timing.Started`.
+    """
+
+    size: str
+    device: str
+    name: str
+    median_ms: float
+    spread_ms: float
+    ratio_to_floor: float | None
+    compile_s: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All ways to train at one size on one device.
+
+    seconds: of a step, by name, in every round.  failed: why a way was not measured.
+    limit_ms: `Limits.step_ms`.  losses: mean of the last chunk, by name.
+    """
+
+    size: str
+    device: str
+    rows: list[Row]
+    seconds: dict[str, Array]
+    failed: dict[str, str]
+    limit_ms: float | None = None
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def ratio(self, numerator: str, denominator: str) -> Interval | None:
+        """Of two ways, round by round; None if one was not measured."""
+        if not {numerator, denominator} <= self.seconds.keys():
+            return None
+        return ratio(self.seconds[numerator], self.seconds[denominator])
+
+    def row(self, name: str) -> Row | None:
+        """The row of that name."""
+        return next((row for row in self.rows if row.name == name), None)
+
+
+def threads() -> int:
+    """That both frameworks get: OMP_NUM_THREADS, or the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) > 0 else cores or 1
+
+
+def load_rooms() -> dict[str, Room]:
+    """The twins' `bench` modules that can be loaded, by backend, on equal terms.
+
+    Raises InputError if neither framework is installed.
+    """
+    # Read when a framework starts: JAX's threads and memory; what torch's profiler says on stderr.
+    os.environ["NPROC"] = str(threads())
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    names = available_backends()
+    if not names:
+        load_backend(next(iter(BACKENDS)))  # says what to install
+    return {name: import_module(f"{load_backend(name).__name__}.bench") for name in names}
+
+
+@contextmanager
+def equal_terms(rooms: Mapping[str, Room]) -> Iterator[None]:
+    """Threads, precision of matrix products and validation as `load_rooms` and the rooms set them."""
+    with ExitStack() as stack:
+        for room in rooms.values():
+            stack.enter_context(room.equal_terms(threads()))
+        yield
+
+
+def measure_limits(rooms: Mapping[str, Room], device: str) -> Limits:
+    """The better of what the frameworks reach."""
+    found = [room.limits(device) for room in rooms.values() if device in room.devices()]
+    return Limits(*(max(values) for values in zip(*found, strict=True)))
+
+
+def measure(
+    name: str,
+    work: Workload,
+    rooms: Mapping[str, Room],
+    device: str,
+    limits: Limits,
+    only_ours: bool = False,
+    report: Report = lambda text: None,
+) -> Measured:
+    """Check, compile and time the ways to train `work`; the shipped ones alone if `only_ours`."""
+    routes: dict[str, tuple[Room, Route]] = {}
+    rooms = {name: room for name, room in rooms.items() if device in room.devices()}
+    for room in rooms.values():  # both have a floor; NumPyro's, which comes later, is the faster
+        found = room.ours(work, device) if only_ours else room.routes(work, device)
+        routes |= {title: (room, route) for title, route in found.items()}
+    wanted = round(BLOCK_SECONDS * limits.flops / work.flops)
+    steps = max(min(wanted, MOST_STEPS), min(FEWEST_STEPS, MOST_STEPS))
+    chunk, failed = work.chunk(steps), {}
+    if not only_ours:
+        checked = replace(work, rate=CHECKED_RATE)
+        ways = {n: r for room in rooms.values() for n, r in room.routes(checked, device).items()}
+        failed = check_exact(checked, {n: r for n, r in ways.items() if r.exact}, report)
+    routes = {title: found for title, found in routes.items() if title not in failed}
+    started, more = begin_all(routes, chunk, device, report)
+    if not only_ours:
+        wrong = check_expected(work, {n: s.losses[0] for n, s in started.items() if n != FLOOR})
+        more |= wrong
+        started = {n: s for n, s in started.items() if n not in wrong}
+    seconds = take_turns(started, chunk, report)
+    floor = limits.step_ms(work) / 1e3 * np.ones_like(next(iter(seconds.values()), np.zeros(0)))
+    if device == "cpu" or only_ours:
+        floor = seconds.get(FLOOR)  # type: ignore[assignment]
+    rows = make_rows(name, device, started, seconds, floor)
+    return Measured(name, device, rows, seconds, failed | more, limits.step_ms(work))
+
+
+def begin_all(
+    routes: Mapping[str, tuple[Room, Route]], chunk: Chunk, device: str, report: Report
+) -> tuple[dict[str, Started], dict[str, str]]:
+    """Start every route; those that raise are told by name."""
+    started, failed = {}, {}
+    for name, (room, route) in routes.items():
+        report(f"compiling {name}")
+        try:
+            started[name] = room.begin(route, chunk, device)
+        except InputError:
+            raise
+        except Exception as error:  # such as a missing compiler: the others can still be compared
+            failed[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return started, failed
+
+
+def check_exact(work: Workload, routes: Mapping[str, Route], report: Report) -> dict[str, str]:
+    """Train a few steps with the same noise; what is wrong, by name.
+
+    The first loss is known (`reference_loss`); those after it depend on gradients and on Adam, and
+    must be those of the median route.
+    """
+    chunk = work.chunk(CHECKED_STEPS, matched=True)
+    first = reference_loss(work, work.x[chunk.indices[0]], chunk.noise["a_aux"][0, 0])
+    losses = {}
+    for name, route in routes.items():
+        report(f"checking {name}")
+        losses[name] = route.start()(chunk)
+    expected = np.nanmedian(list(losses.values()), axis=0) if losses else np.zeros(CHECKED_STEPS)
+    expected[0] = first
+    wrong = {}
+    for name, found in losses.items():
+        error = np.max(np.abs(found / expected - 1))
+        if not error <= SAME:
+            wrong[name] = (
+                f"its losses with given noise differ from the others' by {error:.1e} (relative): "
+                "it does other work and was not timed"
+            )
+    return wrong
+
+
+def check_expected(work: Workload, losses: Mapping[str, float]) -> dict[str, str]:
+    """Hold first losses, each with noise of its own, against `reference_loss`; what is wrong, by name."""
+    b, k = work.size.batch_size, work.size.num_components
+    x = work.x[work.chunk(1).indices[0]]
+    shapes: dict[str, tuple[int, ...]] = {"check": (b, k)}
+    draws = [reference_loss(work, x, base_noise(SEED, i, shapes)["check"][0]) for i in range(DRAWS)]
+    mean, deviation = np.mean(draws), np.std(draws, ddof=1)
+    return {
+        name: f"its first loss is {loss:.6g}; expected {mean:.6g} ± {deviation:.2g}: not timed"
+        for name, loss in losses.items()
+        if not abs(loss - mean) <= DEVIATIONS * deviation
+    }
+
+
+def take_turns(started: Mapping[str, Started], chunk: Chunk, report: Report) -> dict[str, Array]:
+    """Seconds of a step, by name, in every round."""
+    blocks = {name: (lambda run=s.run: run(chunk)) for name, s in started.items()}  # type: ignore[misc]
+    report("first round")
+    pilot = interleave(blocks, 1, generator(SEED, "order", "first"))
+    cost = sum(values[0] for values in pilot.values())
+    rounds = int(np.clip(BUDGET_SECONDS / max(cost, 1e-9), min(FEWEST_ROUNDS, ROUNDS), ROUNDS))
+    done = iter(range(1, rounds + 1))
+    seconds = interleave(
+        blocks,
+        rounds,
+        generator(SEED, "order"),
+        lambda: report(f"round {next(done)} of {rounds}"),
+    )
+    return {name: values / len(chunk.rates) for name, values in seconds.items()}
+
+
+def make_rows(
+    size: str,
+    device: str,
+    started: Mapping[str, Started],
+    seconds: Mapping[str, Array],
+    floor: Array | None,
+) -> list[Row]:
+    """The rows of a table."""
+    return [
+        Row(
+            size,
+            device,
+            name,
+            1e3 * float(np.median(seconds[name])),
+            1e3 * spread(seconds[name]),
+            None if floor is None else ratio(seconds[name], floor).median,
+            s.compile_s,
+            s.working_mb,
+        )
+        for name, s in started.items()
+    ]
+
+
+def measure_case(
+    name: str, case: Any, rooms: Mapping[str, Room], device: str, report: Report = lambda text: None
+) -> Measured:
+    """Time the ways to train both programs of a `Case`, side by side. Raises InputError."""
+    routes: dict[str, tuple[Room, Route]] = {}
+    for which, program in (("first", case.first), ("second", case.second)):
+        room = rooms[program.framework]
+        if device in room.devices():
+            found = room.program_routes(program, case, device)
+            routes |= {f"{which}: {title}": (room, route) for title, route in found.items()}
+    steps = MOST_STEPS // 5
+    chunk = Chunk(0, np.zeros((steps, 0), np.int64), np.full(steps, CASE_RATE), {})
+    started, failed = begin_all(routes, chunk, device, report)
+    seconds = take_turns(started, chunk, report)
+    losses = {title: float(np.mean(s.run(chunk))) for title, s in started.items()}
+    rows = make_rows(name, device, started, seconds, None)
+    return Measured(name, device, rows, seconds, failed, losses=losses)
