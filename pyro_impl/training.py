@@ -7,6 +7,7 @@ chunk is kept, to fall back on if the chunk goes wrong.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -229,5 +230,9 @@ class Trainer:
             pyro.get_param_store().scope(self._store),
             torch.random.fork_rng(),
             pyro.validation_enabled(validation),
+            warnings.catch_warnings(),
         ):
+            warnings.filterwarnings(
+                "ignore", "Encountered (NaN|\\+?-?inf)"
+            )  # an error says it better
             yield
