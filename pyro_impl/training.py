@@ -35,7 +35,7 @@ from twinplate.training_errors import (
 )
 from twinplate.training_loop import train
 
-WORTHWHILE = 1000  # steps; below, compiling takes longer than it saves
+WORTHWHILE = 2000  # steps; below, compiling takes longer than it saves
 
 # One step on the mini-batch of these items with this base noise; its loss.
 Step = Callable[[Tensor, dict[str, Tensor]], Any]

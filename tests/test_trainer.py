@@ -183,3 +183,11 @@ def test_the_callers_store_and_random_numbers_are_left_alone(problem, interprete
         assert list(pyro.get_param_store()) == ["encoder$$$out.bias"]
         assert pyro.param("encoder$$$out.bias") is mine
         assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_long_runs_are_compiled(problem, interpreted, monkeypatch):
+    monkeypatch.setattr("pyro_impl.training.WORTHWHILE", 30)
+    x, program, _ = problem(N)
+    assert pyro_impl.fit(x, program, config(steps=30)).compile_seconds > 0
+    assert pyro_impl.fit(x, program, config(steps=30), compiled=False).compile_seconds == 0
+    assert pyro_impl.fit(x, program, config(steps=29)).compile_seconds == 0
