@@ -304,7 +304,7 @@ class CompiledSVI(SVI):
         """Eagerly, then compiled from the same state; the compiled one counts if the two agree."""
         take = self._whole_step_twice if step.update else self._gradients_twice
         loss, found, eager, expected = take(step, tensors, args, kwargs)
-        if not _close([loss], [torch.as_tensor(eager)]):
+        if not _close([loss], [_double(eager)]):
             self._differs("loss", torch_item(loss), torch_item(eager), step)
         elif not _close(found, expected):
             norms = [torch.stack([g.norm() for g in group]).norm() for group in (found, expected)]
@@ -322,7 +322,7 @@ class CompiledSVI(SVI):
         update.set_counters(counters)
         loss = self._take(step, tensors)
         found = [m.clone() for m in update.moments()]
-        if not (_close([loss], [torch.as_tensor(eager)]) and _close(found, expected)):
+        if not (_close([loss], [_double(eager)]) and _close(found, expected)):
             _give_back(written, after)
         return loss, found, eager, expected
 
@@ -335,7 +335,7 @@ class CompiledSVI(SVI):
         zero_grads(step.trained)
         _give_back(step.graph.written, before)
         loss, *found = step.run(*step.graph.tensors, *tensors)
-        same = _close([loss], [torch.as_tensor(eager)]) and _close(found, expected)
+        same = _close([loss], [_double(eager)]) and _close(found, expected)
         chosen = found if same else expected
         self._apply(
             step.trained, [gradient.clone() for gradient in chosen]
@@ -346,7 +346,7 @@ class CompiledSVI(SVI):
         """Compiled, after a look at what the loss of an eager step would be."""
         before = [t.clone() for t in step.graph.written]
         with _same_draws(), torch.no_grad():
-            eager = torch.as_tensor(self.loss(self.model, self.guide, *args, **kwargs))
+            eager = _double(self.loss(self.model, self.guide, *args, **kwargs))
         _give_back(step.graph.written, before)
         loss = self._take(step, tensors)
         if not _close([loss], [eager]):
@@ -379,6 +379,10 @@ def _same_draws() -> Iterator[None]:
         yield
 
 
+def _double(loss: Tensor | float) -> Tensor:
+    return torch.as_tensor(torch_item(loss), dtype=torch.float64)
+
+
 @torch.no_grad()
 def _give_back(tensors: list[Tensor], contents: list[Tensor]) -> None:
     for tensor, content in zip(tensors, contents, strict=True):
@@ -387,7 +391,7 @@ def _give_back(tensors: list[Tensor], contents: list[Tensor]) -> None:
 
 def _close(found: list[Tensor], expected: list[Tensor]) -> bool:
     """Equal but for rounding, by the size of each tensor, or a thousandth of the largest."""
-    sizes = [float(e.abs().max()) if e.numel() else 0.0 for e in expected]
+    sizes = [float(e.nan_to_num().abs().max()) if e.numel() else 0.0 for e in expected]
     least = 1e-3 * max(sizes, default=0.0)
     return all(
         torch.allclose(

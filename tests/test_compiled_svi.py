@@ -199,3 +199,16 @@ def test_drift_over_500_steps(dtype, drift):
 def test_the_same_to_the_bit_when_run_again(interpreted):
     runs = [run(CompiledSVI, CASES["subsampling"]) for _ in range(2)]
     assert runs[0][0] == runs[1][0]
+
+
+@pytest.mark.slow
+def test_the_second_time_the_machine_code_comes_from_disk(monkeypatch, tmp_path):
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    hits = []
+    for _ in range(2):
+        counters.clear()
+        run(CompiledSVI, CASES["constrained"], steps=3)
+        hits.append(counters["inductor"]["fxgraph_cache_hit"])
+    assert hits == [0, 1]

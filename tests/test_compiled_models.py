@@ -1,0 +1,111 @@
+"""Random static programs: whatever the model, its captured steps are the eager ones."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.autoguide import (
+    AutoDiagonalNormal,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
+from torch.distributions import constraints
+
+from pyro_impl import CompiledSVI
+
+pytestmark = pytest.mark.usefixtures("own_world", "interpreted")
+
+ITEMS = 6
+PRIORS = {
+    "normal": lambda parent: dist.Normal(parent, 1.3),
+    "gamma": lambda parent: dist.Gamma(2.0 + parent.abs(), 1.5),
+    "beta": lambda parent: dist.Beta(1.5, 1.0 + parent.abs()),
+    "half-cauchy": lambda parent: dist.HalfCauchy(1.0 + parent.abs()),
+    "student": lambda parent: dist.StudentT(5.0, parent, 1.0),
+    "lognormal": lambda parent: dist.LogNormal(0.2 * parent, 0.4),
+}
+LIKELIHOODS = {
+    "normal": lambda mean: dist.Normal(mean, 0.8),
+    "poisson": lambda mean: dist.Poisson(mean.clamp(-3, 3).exp()),
+    "bernoulli": lambda mean: dist.Bernoulli(logits=mean),
+    "laplace": lambda mean: dist.Laplace(mean, 1.2),
+}
+
+
+@st.composite
+def programs(draw):
+    """(model, guide, loss): a chain of latents, some local to the items, masked, scaled, with parameters."""
+    chain = draw(st.lists(st.sampled_from(sorted(PRIORS)), min_size=1, max_size=3))
+    local = draw(st.booleans())
+    likelihood = draw(st.sampled_from(sorted(LIKELIHOODS)))
+    scale = draw(st.sampled_from([None, 0.5, 3.0]))
+    masked, with_param = draw(st.booleans()), draw(st.booleans())
+    mask = torch.arange(ITEMS) % 2 == 0
+
+    def model(x):
+        parent = torch.zeros(())
+        if with_param:
+            positive = constraints.positive
+            parent = pyro.param("bias", torch.tensor(0.3), constraint=positive)
+        for i, name in enumerate(chain):
+            parent = pyro.sample(f"z{i}", PRIORS[name](parent))
+        with pyro.plate("items", ITEMS):
+            mean = parent * x
+            if local:
+                mean = mean + pyro.sample("local", dist.Normal(0.0, 0.5))
+            fn = LIKELIHOODS[likelihood](mean)
+            with poutine.mask(mask=mask if masked else torch.ones(ITEMS, dtype=torch.bool)):
+                observed = (x > 0).to(x.dtype)
+                if scale is None:
+                    pyro.sample("x", fn, obs=observed)
+                else:
+                    with poutine.scale(scale=scale):
+                        pyro.sample("x", fn, obs=observed)
+
+    guides = [
+        AutoNormal,
+        AutoDiagonalNormal,
+        AutoMultivariateNormal,
+        AutoLowRankMultivariateNormal,
+    ]
+    particles = draw(st.sampled_from([1, 2]))
+    elbo = draw(st.sampled_from([Trace_ELBO, TraceMeanField_ELBO]))
+    vectorised = draw(st.booleans())
+    loss = lambda: elbo(
+        num_particles=particles, vectorize_particles=vectorised, max_plate_nesting=1
+    )
+    return model, draw(st.sampled_from(guides)), loss
+
+
+def run(kind, program):
+    model, guide, loss = program
+    pyro.clear_param_store()
+    pyro.set_rng_seed(5)
+    svi = kind(model, guide(model), pyro.optim.Adam({"lr": 0.02}), loss())
+    x = torch.linspace(-1, 1.5, ITEMS)
+    losses = [svi.step(x) for _ in range(5)]
+    return losses, [p.detach().clone() for _, p in pyro.get_param_store().named_parameters()], svi
+
+
+@pytest.mark.filterwarnings("ignore:Failed to verify mean field restriction")
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(programs())
+def test_captured_steps_of_a_random_program_are_the_eager_ones(program):
+    expected, parameters, _ = run(SVI, program)
+    losses, found, svi = run(CompiledSVI, program)
+    assert len(svi._steps) == 1 and next(iter(svi._steps.values())).taken == 4
+    assert losses == pytest.approx(expected, rel=1e-9)
+    for ours, theirs in zip(found, parameters, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
