@@ -7,7 +7,7 @@ from numpyro_impl.models import component_model, event_model
 from numpyro_impl.noise import base_noise
 from numpyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
 from numpyro_impl.pairs import Pair, build
-from numpyro_impl.posterior import posterior
+from numpyro_impl.posterior import posterior, posterior_blocks
 from numpyro_impl.program import Program
 from numpyro_impl.training import fit
 
@@ -30,4 +30,5 @@ __all__ = [
     "fit",
     "joint_normal",
     "posterior",
+    "posterior_blocks",
 ]

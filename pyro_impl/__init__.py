@@ -7,7 +7,7 @@ from pyro_impl.models import component_model, event_model
 from pyro_impl.noise import base_noise
 from pyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
 from pyro_impl.pairs import Pair, build
-from pyro_impl.posterior import posterior
+from pyro_impl.posterior import posterior, posterior_blocks
 from pyro_impl.program import Program
 from pyro_impl.training import fit
 
@@ -30,4 +30,5 @@ __all__ = [
     "fit",
     "joint_normal",
     "posterior",
+    "posterior_blocks",
 ]

@@ -1,4 +1,4 @@
-"""A progress bar for training: steps, loss per item, items per second."""
+"""Progress bars: training with its loss and speed, and passes over the rows of large data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from twinplate.blocks import Rows
 from twinplate.training import Array
 from twinplate.training import Progress as Report
 
@@ -36,5 +37,27 @@ def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Repor
             speed = (done - first) * batch_size / (now - since) if done > first else 0.0
             text = f"{speed:,.0f} items/s" if speed else "…"
             bar.update(task, completed=done, loss=f"{losses.mean():.3f}", speed=text)
+
+        yield report
+
+
+@contextmanager
+def rows_progress(title: str) -> Iterator[Rows]:
+    """A bar on stderr over the rows of a matrix, for passes of more than one block.
+
+    Yields the callback that is told the rows done and the rows in all; several passes in a row share
+    the bar.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, visible=False)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=done < total)
 
         yield report
