@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,12 +12,16 @@ import numpy as np
 import optax
 from jax import Array, lax, random
 
-from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.objectives import Loss, make_loss
+from numpyro_impl.device import DTYPES, find_device, memory, to_array, using
+from numpyro_impl.item_blocks import ValueAndGradient, value_and_gradient
+from numpyro_impl.objectives import make_loss
 from numpyro_impl.pairs import build
 from numpyro_impl.params import to_native, to_neutral
+from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
+from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
+from twinplate.streaming import with_batches
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
 
 
@@ -32,6 +37,8 @@ def fit(
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
+    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`),
+        of which only the mini-batches ahead are read.
     a: pairs (K, N) for the objective "pairs".
     state: where to go on from; by default the initial parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
@@ -46,13 +53,20 @@ def fit(
     state = state or TrainingState.start(initial_params(program, training.seed))
     dtype = DTYPES[training.precision]
     losses = [np.zeros(0)]
-    with using(find_device(training.device), training.precision):
-        data = to_array(x, dtype)
-        pairs = None if a is None else to_array(a, dtype)
+    device = find_device(training.device)
+    length = items_at_once(program.config, training, memory(device))
+    with using(device, training.precision):
+        data = None if on_disk(x) else to_array(x, dtype)
+        pairs = None if a is None or on_disk(x) else to_array(a, dtype)
         pair = build(program, state.params, dtype)
-        run = _compiled(make_loss(pair, training, len(x)), data, pairs)
+        axes = item_axes(program.config, training)
+        make = partial(make_loss, pair, training)
+        run = _compiled(
+            value_and_gradient(make, len(x), training.batch_size, length, axes), data, pairs
+        )
         carry = (pair.params, _moments(state, dtype))
-        for chunk in chunks(program.config, training, len(x), matched, state.step):
+        plan = chunks(program.config, training, len(x), matched, state.step)
+        for chunk in with_batches(plan, x, a):
             carry, values = run(carry, _inputs(chunk, training.seed, dtype))
             losses.append(np.asarray(values, np.float64) / len(x))
             if progress:
@@ -60,15 +74,21 @@ def fit(
         return Fit(_state(*carry, training.steps), np.concatenate(losses))
 
 
-def _compiled(loss: Loss, data: Array, pairs: Array | None) -> Callable[[Any, Any], Any]:
-    """One chunk of steps as one compiled loop: `(carry, inputs) -> (carry, losses)`."""
+def _compiled(
+    value_and_gradient: ValueAndGradient, data: Array | None, pairs: Array | None
+) -> Callable[[Any, Any], Any]:
+    """One chunk of steps as one compiled loop: `(carry, inputs) -> (carry, losses)`.
+
+    Without `data`, a step's inputs hold its mini-batch in place of its indices.
+    """
     adam = optax.scale_by_adam()
 
-    def step(carry: Any, inputs: tuple[Array, Array, Array, dict[str, Array]]) -> tuple[Any, Array]:
+    def step(carry: Any, inputs: tuple[Array, Any, Array, dict[str, Array]]) -> tuple[Any, Array]:
         params, moments = carry
-        key, indices, rate, noise = inputs
-        a = None if pairs is None else pairs[:, indices]
-        value, gradient = jax.value_and_grad(loss)(params, key, data[indices], a, noise)
+        key, items, rate, noise = inputs
+        if data is not None:
+            items = data[items], None if pairs is None else pairs[:, items]
+        value, gradient = value_and_gradient(params, key, *items, noise)
         direction, moments = adam.update(gradient, moments)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
         return (params, moments), value
@@ -82,11 +102,14 @@ def _compiled(loss: Loss, data: Array, pairs: Array | None) -> Callable[[Any, An
 
 def _inputs(
     chunk: Chunk, seed: int, dtype: jnp.dtype
-) -> tuple[Array, Array, Array, dict[str, Array]]:
+) -> tuple[Array, Any, Array, dict[str, Array]]:
     steps = np.arange(chunk.first, chunk.first + len(chunk.rates))
     keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), steps)
     noise = {name: to_array(values, dtype) for name, values in chunk.noise.items()}
-    return keys, jnp.asarray(chunk.indices), to_array(chunk.rates, dtype), noise
+    items: Any = jnp.asarray(chunk.indices)
+    if chunk.x is not None:
+        items = to_array(chunk.x, dtype), None if chunk.a is None else to_array(chunk.a, dtype)
+    return keys, items, to_array(chunk.rates, dtype), noise
 
 
 def _moments(state: TrainingState, dtype: jnp.dtype) -> optax.ScaleByAdamState:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.blocks import fitting
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Params, noise_shapes, prior_noise_shapes
@@ -19,6 +20,7 @@ Array = npt.NDArray[np.float64]
 Progress = Callable[[int, Array], None]
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
+CHUNK_BYTES = 2**28  # of the mini-batches of a chunk; large ones make for fewer steps
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,15 @@ class Chunk:
 
     indices (steps, B): items of each mini-batch.  rates (steps,): learning rates.
     noise: base noise by site, (steps, P, ...); empty when a framework draws its own.
+    x (steps, B, D), a (steps, K, B): the mini-batches, when the data are on disk and not on the device.
     """
 
     first: int
     indices: npt.NDArray[np.int64]
     rates: Array
     noise: dict[str, Array]
+    x: np.ndarray | None = None
+    a: np.ndarray | None = None
 
 
 def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
@@ -80,19 +85,25 @@ def chunks(
     first: int = 0,
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    if matched and training.objective == "elbo":
-        shapes = noise_shapes(program, training.batch_size)
-    elif matched and training.objective == "simulated":
-        shapes = prior_noise_shapes(program, training.batch_size)
-    for start in range(first, training.steps, CHUNK):
-        length = min(CHUNK, training.steps - start)
+    shapes = step_noise_shapes(program, training.objective, training.batch_size) if matched else {}
+    most = fitting(4 * training.batch_size * program.num_features, CHUNK, CHUNK_BYTES)
+    for start in range(first, training.steps, most):
+        length = min(most, training.steps - start)
         yield Chunk(
             start,
             batch_indices(training.seed, start, length, num_items, training.batch_size),
             cosine(training.learning_rate, np.arange(start, start + length), training.steps),
             base_noise_chunk(training.seed, start, length, shapes, training.particles),
         )
+
+
+def step_noise_shapes(
+    program: ProgramConfig, objective: str, batch_size: int
+) -> dict[str, tuple[int, ...]]:
+    """Base noise that one particle of one step consumes at each site, by site name."""
+    if objective == "elbo":
+        return noise_shapes(program, batch_size)
+    return prior_noise_shapes(program, batch_size) if objective == "simulated" else {}
 
 
 def check_pairs(
