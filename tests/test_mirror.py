@@ -51,7 +51,10 @@ DIFFERENCES = {
     ("evaluate", "PARTICLES"): "Pyro's particles are a plate, NumPyro's a vmap",
     ("item_blocks", "ValueAndGradient"): STATE,
     ("item_blocks", "backward"): STATE,
-    ("item_blocks", "block_noise.__init__"): "torch draws for all items once, JAX again from the key",
+    (
+        "item_blocks",
+        "block_noise.__init__",
+    ): "torch draws for all items once, JAX again from the key",
     ("item_blocks", "block_noise.process_message"): LIFECYCLE,
     ("item_blocks", "value_and_gradient"): STATE,
     ("noise", "base_noise.process_message"): LIFECYCLE,

@@ -16,10 +16,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Rows = Callable[[int, int], None]  # told the rows done and the rows in all after every block
 
-BLOCK_BYTES = 1 << 24  # of one block, as float64
-SCATTERED = (
-    1024  # rows fetched between two releases; each may make a neighbourhood of 64 KiB resident
-)
+BLOCK_BYTES = 1 << 22  # of one block, as float64
+SCATTERED = 32  # rows far apart fetched between two releases: each makes up to 2 MiB resident
 
 
 def on_disk(x: np.ndarray) -> bool:
@@ -43,7 +41,7 @@ def blocks(
 ) -> Iterator[tuple[int, Array]]:
     """The first row and the float64 values of consecutive blocks of rows of `x` (N, D).
 
-    length: rows of a block; by default those that make up 16 MiB.  progress: told after every block.
+    length: rows of a block; by default those that make up 4 MiB.  progress: told after every block.
     The values of an `x` in memory may share its memory.
     """
     length = length or fitting(8 * x.shape[1], len(x))
@@ -63,9 +61,10 @@ def gather(x: np.ndarray, indices: npt.NDArray[np.int64]) -> np.ndarray:
     rows = np.empty((len(flat), x.shape[1]), np.float32 if narrow else np.float64)
     order = np.argsort(flat)  # neighbours on disk one after the other
     advise(x, "MADV_RANDOM")  # no reading ahead between rows far apart
-    for start in range(0, len(flat), SCATTERED):
-        piece = order[start : start + SCATTERED]
-        rows[piece] = x[flat[piece]]
+    # where rows lie close together, as many as a block of the file holds
+    length = max(SCATTERED, len(flat) * BLOCK_BYTES // max(x.nbytes, 1))
+    for piece in spans(len(flat), length):
+        rows[order[piece]] = x[flat[order[piece]]]
         release(x)
     advise(x, "MADV_NORMAL")
     return rows.reshape(*indices.shape, x.shape[1])

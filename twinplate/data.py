@@ -25,13 +25,13 @@ Raw = tuple[np.ndarray, tuple[str, ...]]  # what a file holds, unchecked, and na
 MISSING_CELLS = ("", "nan", "na", "null")
 GENERATIVE = {"loadings": "DK", "intercept": "D", "noise_scale": "D", "loc": "K", "scale": "K"}
 POSITIVE = ("noise_scale", "scale")
-MAPPED_BYTES = 2**27  # an NPY file larger than this stays on disk
+MAPPED_BYTES = 2**26  # an NPY file larger than this stays on disk
 
 
 def load_matrix(path: Path, progress: Rows | None = None) -> Table:
     """Read a data matrix from CSV, NPY, NPZ (the array `x`, or the only one) or Parquet.
 
-    An NPY file of more than 128 MiB that is stored row by row is mapped rather than read: it may be
+    An NPY file of more than 64 MiB that is stored row by row is mapped rather than read: it may be
     larger than the memory. `progress` is told the rows looked through and the rows in all.
 
     A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA` or

@@ -74,12 +74,14 @@ def survey(x: np.ndarray, progress: Rows | None = None) -> Survey:
 
 def _add_moments(found: Survey, block: Array, absent: np.ndarray) -> None:
     """Merge the mean and variance of a block (Chan, Golub and LeVeque, 1979)."""
-    count = len(block) - np.count_nonzero(absent, axis=0)
+    holes = bool(absent.any())
+    count = len(block) - (np.count_nonzero(absent, axis=0) if holes else np.zeros(block.shape[1]))
     with np.errstate(
         invalid="ignore", divide="ignore", over="ignore"
     ):  # no entry, or an infinite one
-        mean = np.where(absent, 0.0, block).sum(axis=0) / count
-        variance = np.square(np.where(absent, 0.0, block - mean)).sum(axis=0) / count
+        mean = (np.where(absent, 0.0, block) if holes else block).sum(axis=0) / count
+        apart = block - mean
+        variance = np.square(np.where(absent, 0.0, apart) if holes else apart).sum(axis=0) / count
         total = found.observed + count
         share, shift = count / total, mean - found.mean
         merged_mean = found.mean + share * shift
