@@ -187,45 +187,37 @@ from twinplate.commands import FitRequest, run_fit, run_posterior
 from twinplate.config import TrainingConfig
 from twinplate.data import load_matrix
 
-D, backend = 256, sys.argv[1]
-
-def write(name, num_items):
-    rng = np.random.default_rng(0)
-    with open(name, "xb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, D)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for _ in range(num_items // 1000):
-            file.write(rng.standard_normal((1000, D), np.float32).tobytes())
-
-def peak(name):
-    data, run = Path(name), Path(name).with_suffix(".run")
-    request = FitRequest(data, run, backend, "auxiliary", "full", 2, 2, None, "error")
-    training = TrainingConfig(steps=120, batch_size=32, device="cpu")
-    run_fit(request, training, Console())
-    run_posterior(run, data, Path(data.stem + "-posterior"), backend)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-write("small.npy", 8000)
-write("large.npy", 200_000)
-first = peak("small.npy")
-assert on_disk(load_matrix(Path("large.npy")).x)
-print("growth in MB:", peak("large.npy") - first)
+D, backend, num_items = 256, sys.argv[1], int(sys.argv[2])
+data, run, out = Path(f"{num_items}.npy"), Path(f"{num_items}-run"), Path(f"{num_items}-posterior")
+rng = np.random.default_rng(0)
+with data.open("xb") as file:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, D)}
+    np.lib.format.write_array_header_1_0(file, header)
+    for _ in range(num_items // 1000):
+        file.write(rng.standard_normal((1000, D), np.float32).tobytes())
+request = FitRequest(data, run, backend, "auxiliary", "full", 2, 2, None, "error")
+run_fit(request, TrainingConfig(steps=120, batch_size=32, device="cpu"), Console())
+run_posterior(run, data, out, backend)
+print("on disk:", on_disk(load_matrix(data).x))
+print("peak in MB:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
+
+
+def peak_mb(backend, num_items, folder):
+    """Peak memory of the whole way in a fresh process, and whether the data stayed on disk."""
+    command = [sys.executable, "-c", PIPELINE, backend, str(num_items)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split("peak in MB:")[1]), "on disk: True" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read with getrusage")
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
 def test_memory_does_not_grow_with_the_file(tmp_path, backend):
     """Check, fit, summary and posterior of 205 MB: within 64 MB of what 8 MB needed."""
-    done = subprocess.run(
-        [sys.executable, "-c", PIPELINE, backend],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    growth = int(done.stdout.split("growth in MB:")[1])
-    assert growth < 64
-    loc = np.load(tmp_path / "large-posterior" / "loc.npy", mmap_mode="r")
+    small, _ = peak_mb(backend, 8000, tmp_path)
+    large, streamed = peak_mb(backend, 200_000, tmp_path)
+    assert streamed
+    assert large - small < 64
+    loc = np.load(tmp_path / "200000-posterior" / "loc.npy", mmap_mode="r")
     assert loc.shape == (200_000, 2)
