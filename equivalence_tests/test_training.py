@@ -7,23 +7,41 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import pyro_impl
 from equivalence_tests.cases import PAIRS, TWINS, Case
 from equivalence_tests.compare import relative_error
 from twinplate.config import TrainingConfig
 from twinplate.seeds import generator
-from twinplate.training import Fit
+from twinplate.training import Fit, chunks
+from twinplate.training_loop import train
 
 STEPS = 200
 
 
-def matched(case: Case, **training: object) -> list[Fit]:
-    config = TrainingConfig(
+def matched_config(**training: object) -> TrainingConfig:
+    return TrainingConfig(
         **{"steps": STEPS, "batch_size": 16, "precision": "float64", "device": "cpu", **training}
     )
+
+
+def matched(case: Case, **training: object) -> list[Fit]:
+    config = matched_config(**training)
     x, a = data(case), None
     if config.objective == "pairs":
         a = generator(3, "pairs").standard_normal((case.size[1], len(x)))
     return [t.fit(x, case.program, config, a=a, matched=True) for t in TWINS.values()]
+
+
+def compiled(case: Case, **training: object) -> list[Fit]:
+    """The same, Pyro's steps compiled although the run is short."""
+    config = matched_config(**training)
+    x = data(case)
+    trainer = pyro_impl.Trainer(x, case.program, config, matched=True)
+    plan = chunks(case.program.config, config, len(x), matched=True)
+    return [
+        train(trainer, plan),
+        TWINS["numpyro"].fit(x, case.program, config, matched=True),
+    ]
 
 
 def data(case: Case) -> np.ndarray:
@@ -65,3 +83,28 @@ def test_matched_training_with_everything_on(guide: str, covariance: str, vector
 def test_matched_training_of_the_second_objective(guide: str, objective: str) -> None:
     case = replace(Case(guide, "full", "missing"), amplitude=objective == "simulated")
     check(matched(case, objective=objective))
+
+
+COMPILED = [
+    (Case("auxiliary", "full", "missing"), {}),
+    pytest.param(Case("diagonal", "diagonal", "full-data"), {}, marks=pytest.mark.slow),
+    pytest.param(Case("event", "low-rank", "missing"), {}, marks=pytest.mark.slow),
+    pytest.param(
+        Case("auxiliary", "full", "missing", amplitude=True, learned=True),
+        {"particles": 3},
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        Case("event", "full", "missing"), {"objective": "simulated"}, marks=pytest.mark.slow
+    ),
+    pytest.param(
+        Case("auxiliary", "full", "full-data"),
+        {"estimator": "sticking-the-landing"},
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "training"), COMPILED)
+def test_matched_training_of_compiled_steps(case: Case, training: dict[str, object]) -> None:
+    check(compiled(case, **training))

@@ -5,11 +5,16 @@ from numpyro_impl.evaluate import evaluate
 from numpyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
 from numpyro_impl.models import component_model, event_model
 from numpyro_impl.noise import base_noise
-from numpyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from numpyro_impl.normal import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    PackedMultivariateNormal,
+)
 from numpyro_impl.pairs import Pair, build
 from numpyro_impl.posterior import posterior, posterior_blocks
 from numpyro_impl.program import Program
-from numpyro_impl.training import fit
+from numpyro_impl.restarts import fit_many
+from numpyro_impl.training import Trainer, fit
 
 __all__ = [
     "Encoded",
@@ -17,8 +22,10 @@ __all__ = [
     "ExpertsEncoder",
     "LowRankMultivariateNormal",
     "MultivariateNormal",
+    "PackedMultivariateNormal",
     "Pair",
     "Program",
+    "Trainer",
     "auxiliary_guide",
     "base_noise",
     "build",
@@ -28,6 +35,7 @@ __all__ = [
     "event_guide",
     "event_model",
     "fit",
+    "fit_many",
     "joint_normal",
     "posterior",
     "posterior_blocks",

@@ -15,6 +15,7 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
+from twinplate.packed import packed_size
 from twinplate.program import UNIT_SHIFT, Program, output_size
 from twinplate.shapes import check_items
 
@@ -22,14 +23,16 @@ from twinplate.shapes import check_items
 class Encoded(NamedTuple):
     """Parameters of q for B items. `loc` (B, K), and by covariance one of
 
-    full: `scale_tril` (B, K, K); diagonal: `scale` (B, K); low-rank: `scale` (B, K) and `factor`
-    (B, K, R), covariance factor factorᵀ + diag(scale²). With an amplitude also the `amplitude_loc`
-    and `amplitude_scale` (B,) of its logarithm.
+    full: `scale_tril` (B, K, K), or its diagonal `scale` (B, K) and, row by row, its strict lower
+    triangle `lower` (B, K (K - 1) / 2); diagonal: `scale` (B, K); low-rank: `scale`
+    (B, K) and `factor` (B, K, R), covariance factor factorᵀ + diag(scale²). With an
+    amplitude also the `amplitude_loc` and `amplitude_scale` (B,) of its logarithm.
     """
 
     loc: Array
     scale_tril: Array | None = None
     scale: Array | None = None
+    lower: Array | None = None
     factor: Array | None = None
     amplitude_loc: Array | None = None
     amplitude_scale: Array | None = None
@@ -39,10 +42,11 @@ class Encoder(nnx.Module):
     """Two hidden layers, and a linear skip from the features to loc; missing entries are zeros plus a mask.
 
     The skip leaves the scales alone: linear in a feature, they would run away on an outlier.
+    complete: a promise that no entry of `x` is missing; then nothing is spent on the mask.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, complete: bool = False) -> None:
+        self.program, self.complete = program, complete
         config = program.config
         d, k, h = config.num_features, config.num_components, config.hidden_width
         self.hidden1 = _linear(2 * d, h)
@@ -54,20 +58,30 @@ class Encoder(nnx.Module):
     def _skip_inputs(num_features: int) -> int:
         return num_features
 
-    def inputs(self, x: Array) -> tuple[Array, Array]:
-        """Standardised features with zeros for missing entries, and the missing indicator, both (B, D)."""
-        check_items(x.shape, self.program.config.num_features)
-        missing = jnp.isnan(x)
-        center, spread = (
-            jnp.asarray(self.program.center, x.dtype),
-            jnp.asarray(self.program.spread, x.dtype),
-        )
-        return jnp.where(missing, 0.0, (x - center) / spread), missing.astype(x.dtype)
+    def inputs(self, x: Array) -> tuple[Array, Array | None]:
+        """Standardised features with zeros for missing entries, and the missing indicator, both (B, D).
 
-    def network(self, features: Array, missing: Array) -> Array:
+        The indicator is None where the data are complete.
+        """
+        check_items(x.shape, self.program.config.num_features)
+        center, spread = (
+            jnp.asarray(values, x.dtype) for values in (self.program.center, self.program.spread)
+        )
+        features = (x - center) / spread
+        if self.complete:
+            return features, None
+        missing = jnp.isnan(x)
+        return jnp.where(missing, 0.0, features), missing.astype(x.dtype)
+
+    def network(self, features: Array, missing: Array | None) -> Array:
         """The perceptron alone, (B, O)."""
-        hidden = jax.nn.silu(self.hidden1(jnp.concatenate([features, missing], -1)))
-        return self.out(jax.nn.silu(self.hidden2(hidden)))
+        return self.out(jax.nn.silu(self.hidden2(jax.nn.silu(self._first(features, missing)))))
+
+    def _first(self, features: Array, missing: Array | None) -> Array:
+        if missing is not None:
+            return self.hidden1(jnp.concatenate([features, missing], -1))
+        weight, bias = self.hidden1.kernel[...], self.hidden1.bias[...]
+        return features @ weight[: features.shape[-1]] + bias
 
     def __call__(self, x: Array) -> Encoded:
         features, missing = self.inputs(x)
@@ -76,7 +90,8 @@ class Encoder(nnx.Module):
         loc, flat = flat[:, :k] + self.skip(features), flat[:, k:]
         amplitude = self.amplitude(flat)
         if covariance == "full":
-            return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)
+            lower = flat[:, k : k + packed_size(k)]
+            return Encoded(loc, scale=positive(flat[:, :k]), lower=lower, **amplitude)
         if covariance == "diagonal":
             return Encoded(loc, scale=positive(flat[:, :k]), **amplitude)
         scale, factor = self.low_rank(flat)
@@ -103,8 +118,8 @@ class ExpertsEncoder(Encoder):
     (the optimum of the diagonal family), or a perceptron's low-rank factor.
     """
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
+    def __init__(self, program: Program, complete: bool = False) -> None:
+        super().__init__(program, complete)
         config = program.config
         self.experts = nnx.Param(jnp.zeros((config.num_features, config.num_components)))
 
@@ -115,6 +130,7 @@ class ExpertsEncoder(Encoder):
     def __call__(self, x: Array) -> Encoded:
         features, missing = self.inputs(x)
         flat = self.network(features, missing)
+        missing = jnp.zeros_like(features) if missing is None else missing
         k, covariance = self.program.config.num_components, self.program.config.covariance
         natural = flat[:, :k] + self.skip(jnp.concatenate([features, missing], -1))
         experts = self.experts[...]
@@ -132,13 +148,6 @@ class ExpertsEncoder(Encoder):
             return Encoded(loc, scale=scale, **amplitude)
         scale, factor = self.low_rank(flat[:, 2 * k :])
         return Encoded(loc, scale=scale, factor=factor, **amplitude)
-
-
-def fill_tril(flat: Array, size: int) -> Array:
-    """Lower triangle (..., K, K): the first K numbers, made positive, on the diagonal; then row by row."""
-    rows, columns = jnp.tril_indices(size, -1)
-    tril = diagonal_matrix(positive(flat[..., :size]))
-    return tril.at[..., rows, columns].set(flat[..., size : size + len(rows)])
 
 
 def positive(numbers: Array) -> Array:

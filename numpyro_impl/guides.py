@@ -12,9 +12,13 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.contrib.module import nnx_module
 
-from numpyro_impl.encoder import Encoded, Encoder, diagonal_matrix
+from numpyro_impl.encoder import Encoded, Encoder
 from numpyro_impl.models import mini_batch
-from numpyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from numpyro_impl.normal import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    PackedMultivariateNormal,
+)
 from twinplate.shapes import check_observed
 
 
@@ -75,7 +79,9 @@ def joint_normal(encoded: Encoded) -> MultivariateNormal | LowRankMultivariateNo
         return LowRankMultivariateNormal(encoded.loc, encoded.factor, jnp.square(encoded.scale))
     if encoded.scale_tril is not None:
         return MultivariateNormal(encoded.loc, scale_tril=encoded.scale_tril)
-    return MultivariateNormal(encoded.loc, scale_tril=diagonal_matrix(encoded.scale))
+    none_below = encoded.loc[..., :0]
+    lower = none_below if encoded.lower is None else encoded.lower
+    return PackedMultivariateNormal(encoded.loc, encoded.scale, lower)
 
 
 def _encode(encoder: Encoder, x: Array, a: Array | None) -> Encoded:

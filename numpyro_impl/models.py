@@ -21,6 +21,7 @@ def component_model(
     scale: Array | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
+    complete: bool = False,
 ) -> Array:
     """`a` in the plate `components` (dim=-2) inside `mini_batch` (dim=-1); returns `a` (K, B).
 
@@ -28,6 +29,7 @@ def component_model(
     loadings (D, K), intercept (D,), noise_scale (D,); loc and scale broadcast to (K, B).
     amplitude_scale: standard deviation of log amplitude, a latent (B,) that multiplies loadings @ a.
     num_items: N ≥ B; the log densities are scaled by N / B.
+    complete: a promise that no entry is NaN; then nothing is spent on masks.
 
     Raises InputError for shapes that do not fit.
     """
@@ -37,7 +39,7 @@ def component_model(
         amplitude = sample_amplitude(x, amplitude_scale)
         with numpyro.plate("components", loadings.shape[1], dim=-2):
             a = numpyro.sample("a", dist.Normal(loc, scale), obs=a)
-        sample_x(x, items_first(a), amplitude, loadings, intercept, noise_scale)
+        sample_x(x, items_first(a), amplitude, loadings, intercept, noise_scale, complete)
     return a
 
 
@@ -52,6 +54,7 @@ def event_model(
     scale: Array | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
+    complete: bool = False,
 ) -> Array:
     """The same with `.to_event(1)` instead of the plate: the site `a` is (B, K); returns `a` (K, B).
 
@@ -65,7 +68,7 @@ def event_model(
         prior = dist.Normal(jnp.broadcast_to(loc, plated).mT, jnp.broadcast_to(scale, plated).mT)
         prior = prior.to_event(1)
         a = numpyro.sample("a", prior, obs=None if a is None else a.mT)
-        sample_x(x, a, amplitude, loadings, intercept, noise_scale)
+        sample_x(x, a, amplitude, loadings, intercept, noise_scale, complete)
     return a.mT
 
 
@@ -91,16 +94,20 @@ def sample_x(
     loadings: Array,
     intercept: Array,
     noise_scale: Array,
+    complete: bool,
 ) -> None:
     """The likelihood of the observed entries; `a` (..., B, K), items first."""
     mean = a @ loadings.mT
     if amplitude is not None:
         mean = amplitude[..., None] * mean
+    likelihood = dist.Normal(mean + intercept, noise_scale)
+    if complete:
+        numpyro.sample("x", likelihood.to_event(1), obs=x)
+        return
     observed = ~jnp.isnan(x)
     # A masked NaN would still turn the gradients into NaN, so it is replaced before it enters.
     values = jnp.where(observed, x, 0.0)
-    likelihood = dist.Normal(mean + intercept, noise_scale).mask(observed).to_event(1)
-    numpyro.sample("x", likelihood, obs=values)
+    numpyro.sample("x", likelihood.mask(observed).to_event(1), obs=values)
 
 
 def items_first(a: Array) -> Array:

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 from numpyro import handlers
-from numpyro.infer import Trace_ELBO
 from numpyro.infer.util import compute_log_probs
 
+from numpyro_impl.estimators import ESTIMATORS, Trace
 from numpyro_impl.noise import base_noise
 from numpyro_impl.pairs import Pair
 from numpyro_impl.params import NativeParams
@@ -32,7 +32,10 @@ def make_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
 
 
 def elbo_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
-    """Negative ELBO, the mean over `training.particles`; an observed `a` is scored by both programs."""
+    """Negative ELBO by `training.estimator`, the mean over `training.particles`.
+
+    An observed `a` is scored by both programs.
+    """
     losses = particle_losses(pair, training, num_items)
 
     def loss(params, key, x, a, noise):  # type: ignore[no-untyped-def]
@@ -43,20 +46,36 @@ def elbo_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
 
 def particle_losses(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
     """The negative ELBO of every particle, (P,); in one vmap, or one after the other."""
-    elbo = Trace_ELBO()
+    estimate = ESTIMATORS[training.estimator]
     mapped = map_particles(training.vectorize_particles)
 
     def losses(params, key, x, a, noise):  # type: ignore[no-untyped-def]
         def particle(given: tuple[Array, dict[str, Array]]) -> Array:
-            key, noise = given
-            with base_noise(noise):
-                return elbo.loss(key, params, pair.model, pair.guide, x, a, num_items=num_items)
+            return -estimate(*trace_pair(pair, params, *given, x, a, num_items))
 
         if training.particles == 1:
             return particle((key, jax.tree.map(lambda values: values[0], noise)))[None]
         return mapped(particle, (random.split(key, training.particles), noise))
 
     return losses
+
+
+def trace_pair(
+    pair: Pair,
+    params: NativeParams,
+    key: Array,
+    noise: dict[str, Array],
+    x: Array,
+    a: Array | None,
+    num_items: int | None,
+) -> tuple[Trace, Trace]:
+    """Traces of one particle of the guide, and of the model replayed on it."""
+    model_key, guide_key = random.split(key)  # as in numpyro.infer.Trace_ELBO, to draw the same
+    model, guide = handlers.seed(pair.model, model_key), handlers.seed(pair.guide, guide_key)
+    with base_noise(noise), handlers.substitute(data=params):
+        guide_trace = handlers.trace(guide).get_trace(x, a, num_items=num_items)
+        replayed = handlers.trace(handlers.replay(model, guide_trace))
+        return guide_trace, replayed.get_trace(x, a, num_items=num_items)
 
 
 def simulated_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:

@@ -30,14 +30,18 @@ class Pair:
     params: NativeParams
 
 
-def build(program: Program, params: Params, dtype: jnp.dtype = jnp.float32) -> Pair:
+def build(
+    program: Program, params: Params, dtype: jnp.dtype = jnp.float32, complete: bool = False
+) -> Pair:
     """The pair of `program` with the values of `params` (neutral layout).
+
+    complete: a promise that no entry of `x` is NaN; then neither spends anything on masks.
 
     Raises InputError if the parameters are not those of `program`.
     """
     check_params(program, params)
     config = program.config
-    encoder = ENCODERS[config.encoder](program)
+    encoder = ENCODERS[config.encoder](program, complete)
     native = to_native(params, dtype)
     fixed = {name: to_array(values, dtype) for name, values in program.fixed.items()}
 
@@ -50,6 +54,7 @@ def build(program: Program, params: Params, dtype: jnp.dtype = jnp.float32) -> P
             scale=fixed["scale"][:, None],
             amplitude_scale=config.amplitude_scale,
             num_items=num_items,
+            complete=complete,
         )
 
     def guide(x: Array, a: Array | None = None, num_items: int | None = None) -> Array:

@@ -1,28 +1,30 @@
-"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item."""
+"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
+
+The steps of a chunk are one compiled loop on the device. Between two chunks the losses come back, and
+the state as it was before the chunk is kept, to fall back on if the chunk goes wrong.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import Array, lax, random
+from jax import Array
 
-from numpyro_impl.device import DTYPES, find_device, memory, to_array, using
-from numpyro_impl.item_blocks import ValueAndGradient, value_and_gradient
-from numpyro_impl.objectives import make_loss
-from numpyro_impl.pairs import build
-from numpyro_impl.params import to_native, to_neutral
-from twinplate.blocks import on_disk
+from numpyro_impl.device import DTYPES, find_device, to_array, using
+from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
+from twinplate.blocks import is_complete, on_disk
 from twinplate.config import TrainingConfig
-from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
 from twinplate.streaming import with_batches
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training_errors import (
+    check_state,
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+)
+from twinplate.training_loop import train
 
 
 def fit(
@@ -46,78 +48,78 @@ def fit(
     progress: called after every chunk of steps.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
-    Raises InputError for arguments that do not fit.
+    Raises InputError for arguments that do not fit, and the TrainingErrors of `Trainer.run`.
     """
-    training.check_items(len(x))
-    check_pairs(a, training.objective, program.config.num_components, len(x))
-    state = state or TrainingState.start(initial_params(program, training.seed))
-    dtype = DTYPES[training.precision]
-    losses = [np.zeros(0)]
-    device = find_device(training.device)
-    length = items_at_once(program.config, training, memory(device))
-    with using(device, training.precision):
-        data = None if on_disk(x) else to_array(x, dtype)
-        pairs = None if a is None or on_disk(x) else to_array(a, dtype)
-        pair = build(program, state.params, dtype)
-        axes = item_axes(program.config, training)
-        make = partial(make_loss, pair, training)
-        run = _compiled(
-            value_and_gradient(make, len(x), training.batch_size, length, axes), data, pairs
-        )
-        carry = (pair.params, _moments(state, dtype))
-        plan = chunks(program.config, training, len(x), matched, state.step)
-        for chunk in with_batches(plan, x, a):
-            carry, values = run(carry, _inputs(chunk, training.seed, dtype))
-            losses.append(np.asarray(values, np.float64) / len(x))
-            if progress:
-                progress(chunk.first + len(chunk.rates), losses[-1])
-        return Fit(_state(*carry, training.steps), np.concatenate(losses))
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
+    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
+    return train(trainer, with_batches(plan, x, a), progress)
 
 
-def _compiled(
-    value_and_gradient: ValueAndGradient, data: Array | None, pairs: Array | None
-) -> Callable[[Any, Any], Any]:
-    """One chunk of steps as one compiled loop: `(carry, inputs) -> (carry, losses)`.
+class Trainer:
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`."""
 
-    Without `data`, a step's inputs hold its mini-batch in place of its indices.
-    """
-    adam = optax.scale_by_adam()
+    def __init__(
+        self,
+        x: np.ndarray,
+        program: Program,
+        training: TrainingConfig,
+        *,
+        a: np.ndarray | None = None,
+        state: TrainingState | None = None,
+        matched: bool = False,
+    ) -> None:
+        training.check_items(len(x))
+        check_pairs(a, training.objective, program.config.num_components, len(x))
+        state = state or TrainingState.start(initial_params(program, training.seed))
+        check_state(state)
+        self.training, self._num_items = training, len(x)
+        self._loop = CompiledLoop(program, training, len(x), complete=is_complete(x))
+        self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
+        with using(self._device, training.precision):
+            self._data = None if on_disk(x) else self._on_device(x, a)
+            self._carry = to_carry(state, self._dtype)
 
-    def step(carry: Any, inputs: tuple[Array, Any, Array, dict[str, Array]]) -> tuple[Any, Array]:
-        params, moments = carry
-        key, items, rate, noise = inputs
-        if data is not None:
-            items = data[items], None if pairs is None else pairs[:, items]
-        value, gradient = value_and_gradient(params, key, *items, noise)
-        direction, moments = adam.update(gradient, moments)
-        params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-        return (params, moments), value
+    @property
+    def state(self) -> TrainingState:
+        """Everything the next step depends on."""
+        with using(self._device, self.training.precision):
+            return to_state(self._carry)
 
-    @jax.jit
-    def run(carry: Any, inputs: Any) -> tuple[Any, Array]:
-        return lax.scan(step, carry, inputs)
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on tracing and compiling."""
+        return self._loop.compile_seconds
 
-    return run
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`; their losses per item (steps,).
 
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
+        """
+        with using(self._device, self.training.precision):
+            before = jax.tree.map(np.array, self._carry)  # the buffers themselves are given away
+            try:
+                losses, finite = self._advance(chunk)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise out_of_memory(self.training, to_state(before)) from error
 
-def _inputs(
-    chunk: Chunk, seed: int, dtype: jnp.dtype
-) -> tuple[Array, Any, Array, dict[str, Array]]:
-    steps = np.arange(chunk.first, chunk.first + len(chunk.rates))
-    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), steps)
-    noise = {name: to_array(values, dtype) for name, values in chunk.noise.items()}
-    items: Any = jnp.asarray(chunk.indices)
-    if chunk.x is not None:
-        items = to_array(chunk.x, dtype), None if chunk.a is None else to_array(chunk.a, dtype)
-    return keys, items, to_array(chunk.rates, dtype), noise
+            def replay(head: Chunk) -> TrainingState:
+                self._carry = jax.tree.map(jnp.asarray, before)
+                if len(head.rates):
+                    self._advance(head)
+                return to_state(self._carry)
 
+            if not finite:
+                raise non_finite_loss(self.training, chunk, losses, replay)
+            return losses
 
-def _moments(state: TrainingState, dtype: jnp.dtype) -> optax.ScaleByAdamState:
-    count = jnp.asarray(state.step, jnp.int32)
-    return optax.ScaleByAdamState(
-        count, to_native(state.mean, dtype), to_native(state.variance, dtype)
-    )
+    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
+        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        inputs = to_inputs(chunk, self.training.seed, self._dtype)
+        data = self._data or self._on_device(chunk.x, chunk.a)
+        self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
+        return np.asarray(losses, np.float64) / self._num_items, bool(finite)
 
-
-def _state(params: Any, moments: optax.ScaleByAdamState, step: int) -> TrainingState:
-    return TrainingState(to_neutral(params), to_neutral(moments.mu), to_neutral(moments.nu), step)
+    def _on_device(self, x: np.ndarray, a: np.ndarray | None) -> tuple[Array, Array | None]:
+        return to_array(x, self._dtype), None if a is None else to_array(a, self._dtype)

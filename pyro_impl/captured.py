@@ -95,8 +95,15 @@ def _reached(function: types.FunctionType) -> list[Any]:
             reached.append(cell.cell_contents)
     if (function.__module__ or "").split(".")[0] in LIBRARIES:
         return reached
-    codes, names = [function.__code__], set()
+    scope = function.__globals__
+    return reached + [scope[n] for n in names_of(function) if n in scope]
+
+
+def names_of(function: types.FunctionType) -> list[str]:
+    """Names of globals and attributes in a function's code, and in the functions inside it."""
+    codes: list[types.CodeType] = [function.__code__]
+    names: dict[str, None] = {}
     for code in codes:  # grows: comprehensions and inner functions have code of their own
-        names |= set(code.co_names)
+        names |= dict.fromkeys(code.co_names)
         codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return reached + [function.__globals__[n] for n in names if n in function.__globals__]
+    return list(names)

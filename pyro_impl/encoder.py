@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from twinplate.packed import packed_size
 from twinplate.program import UNIT_SHIFT, Program, output_size
 from twinplate.shapes import check_items
 
@@ -20,14 +21,16 @@ from twinplate.shapes import check_items
 class Encoded:
     """Parameters of q for B items. `loc` (B, K), and by covariance one of
 
-    full: `scale_tril` (B, K, K); diagonal: `scale` (B, K); low-rank: `scale` (B, K) and `factor`
-    (B, K, R), covariance factor factorᵀ + diag(scale²). With an amplitude also the `amplitude_loc`
-    and `amplitude_scale` (B,) of its logarithm.
+    full: `scale_tril` (B, K, K), or its diagonal `scale` (B, K) and, row by row, its strict lower
+    triangle `lower` (B, K (K - 1) / 2); diagonal: `scale` (B, K); low-rank: `scale`
+    (B, K) and `factor` (B, K, R), covariance factor factorᵀ + diag(scale²). With an
+    amplitude also the `amplitude_loc` and `amplitude_scale` (B,) of its logarithm.
     """
 
     loc: Tensor
     scale_tril: Tensor | None = None
     scale: Tensor | None = None
+    lower: Tensor | None = None
     factor: Tensor | None = None
     amplitude_loc: Tensor | None = None
     amplitude_scale: Tensor | None = None
@@ -37,13 +40,15 @@ class Encoder(nn.Module):
     """Two hidden layers, and a linear skip from the features to loc; missing entries are zeros plus a mask.
 
     The skip leaves the scales alone: linear in a feature, they would run away on an outlier.
+    complete: a promise that no entry of `x` is missing; then nothing is spent on the mask.
     """
 
     center: Tensor
     spread: Tensor
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, complete: bool = False) -> None:
         super().__init__()
+        self.complete = complete
         config = self.config = program.config
         d, k, h = config.num_features, config.num_components, config.hidden_width
         self.hidden1 = nn.Linear(2 * d, h)
@@ -57,16 +62,28 @@ class Encoder(nn.Module):
     def _skip_inputs(num_features: int) -> int:
         return num_features
 
-    def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised features with zeros for missing entries, and the missing indicator, both (B, D)."""
-        check_items(x.shape, self.config.num_features)
-        missing = x.isnan()
-        return ((x - self.center) / self.spread).masked_fill(missing, 0.0), missing.to(x.dtype)
+    def inputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Standardised features with zeros for missing entries, and the missing indicator, both (B, D).
 
-    def network(self, features: Tensor, missing: Tensor) -> Tensor:
+        The indicator is None where the data are complete.
+        """
+        check_items(x.shape, self.config.num_features)
+        features = (x - self.center) / self.spread
+        if self.complete:
+            return features, None
+        missing = x.isnan()
+        return features.masked_fill(missing, 0.0), missing.to(x.dtype)
+
+    def network(self, features: Tensor, missing: Tensor | None) -> Tensor:
         """The perceptron alone, (B, O)."""
-        hidden = nn.functional.silu(self.hidden1(torch.cat([features, missing], -1)))
-        return self.out(nn.functional.silu(self.hidden2(hidden)))
+        silu = nn.functional.silu
+        return self.out(silu(self.hidden2(silu(self._first(features, missing)))))
+
+    def _first(self, features: Tensor, missing: Tensor | None) -> Tensor:
+        if missing is not None:
+            return self.hidden1(torch.cat([features, missing], -1))
+        weight = self.hidden1.weight[:, : features.shape[-1]]
+        return nn.functional.linear(features, weight, self.hidden1.bias)
 
     def forward(self, x: Tensor) -> Encoded:
         features, missing = self.inputs(x)
@@ -75,7 +92,8 @@ class Encoder(nn.Module):
         loc, flat = flat[:, :k] + self.skip(features), flat[:, k:]
         amplitude = self.amplitude(flat)
         if covariance == "full":
-            return Encoded(loc, scale_tril=fill_tril(flat, k), **amplitude)
+            lower = flat[:, k : k + packed_size(k)]
+            return Encoded(loc, scale=positive(flat[:, :k]), lower=lower, **amplitude)
         if covariance == "diagonal":
             return Encoded(loc, scale=positive(flat[:, :k]), **amplitude)
         scale, factor = self.low_rank(flat)
@@ -102,8 +120,8 @@ class ExpertsEncoder(Encoder):
     (the optimum of the diagonal family), or a perceptron's low-rank factor.
     """
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
+    def __init__(self, program: Program, complete: bool = False) -> None:
+        super().__init__(program, complete)
         config = program.config
         self.experts = nn.Parameter(torch.zeros(config.num_features, config.num_components))
 
@@ -114,6 +132,7 @@ class ExpertsEncoder(Encoder):
     def forward(self, x: Tensor) -> Encoded:
         features, missing = self.inputs(x)
         flat = self.network(features, missing)
+        missing = torch.zeros_like(features) if missing is None else missing
         k, covariance = self.config.num_components, self.config.covariance
         natural = flat[:, :k] + self.skip(torch.cat([features, missing], -1))
         outer = (self.experts[:, :, None] * self.experts[:, None, :]).flatten(1)
@@ -129,14 +148,6 @@ class ExpertsEncoder(Encoder):
             return Encoded(loc, scale=precision.diagonal(dim1=-2, dim2=-1).rsqrt(), **amplitude)
         scale, factor = self.low_rank(flat[:, 2 * k :])
         return Encoded(loc, scale=scale, factor=factor, **amplitude)
-
-
-def fill_tril(flat: Tensor, size: int) -> Tensor:
-    """Lower triangle (..., K, K): the first K numbers, made positive, on the diagonal; then row by row."""
-    rows, columns = torch.tril_indices(size, size, -1, device=flat.device)
-    tril = positive(flat[..., :size]).diag_embed()
-    tril[..., rows, columns] = flat[..., size : size + len(rows)]
-    return tril
 
 
 def positive(numbers: Tensor) -> Tensor:

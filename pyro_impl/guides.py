@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyro_impl.encoder import Encoded, Encoder
 from pyro_impl.models import mini_batch
-from pyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal
+from pyro_impl.normal import LowRankMultivariateNormal, MultivariateNormal, PackedMultivariateNormal
 from twinplate.shapes import check_observed
 
 
@@ -73,7 +73,9 @@ def joint_normal(encoded: Encoded) -> MultivariateNormal | LowRankMultivariateNo
         return LowRankMultivariateNormal(encoded.loc, encoded.factor, encoded.scale.square())
     if encoded.scale_tril is not None:
         return MultivariateNormal(encoded.loc, scale_tril=encoded.scale_tril)
-    return MultivariateNormal(encoded.loc, scale_tril=encoded.scale.diag_embed())
+    none_below = encoded.loc[..., :0]
+    lower = none_below if encoded.lower is None else encoded.lower
+    return PackedMultivariateNormal(encoded.loc, encoded.scale, lower)
 
 
 def _encode(encoder: Encoder, x: Tensor, a: Tensor | None) -> Encoded:

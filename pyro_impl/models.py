@@ -21,6 +21,7 @@ def component_model(
     scale: Tensor | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
+    complete: bool = False,
 ) -> Tensor:
     """`a` in the plate `components` (dim=-2) inside `mini_batch` (dim=-1); returns `a` (K, B).
 
@@ -28,6 +29,7 @@ def component_model(
     loadings (D, K), intercept (D,), noise_scale (D,); loc and scale broadcast to (K, B).
     amplitude_scale: standard deviation of log amplitude, a latent (B,) that multiplies loadings @ a.
     num_items: N ≥ B; the log densities are scaled by N / B.
+    complete: a promise that no entry is NaN; then nothing is spent on masks.
 
     Raises InputError for shapes that do not fit.
     """
@@ -37,7 +39,7 @@ def component_model(
         amplitude = sample_amplitude(x, amplitude_scale)
         with pyro.plate("components", loadings.shape[1], dim=-2):
             a = pyro.sample("a", dist.Normal(loc, scale), obs=a)
-        sample_x(x, items_first(a), amplitude, loadings, intercept, noise_scale)
+        sample_x(x, items_first(a), amplitude, loadings, intercept, noise_scale, complete)
     return a
 
 
@@ -52,6 +54,7 @@ def event_model(
     scale: Tensor | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
+    complete: bool = False,
 ) -> Tensor:
     """The same with `.to_event(1)` instead of the plate: the site `a` is (B, K); returns `a` (K, B).
 
@@ -64,7 +67,7 @@ def event_model(
         amplitude = sample_amplitude(x, amplitude_scale)
         prior = dist.Normal(loc.expand(plated).mT, scale.expand(plated).mT).to_event(1)
         a = pyro.sample("a", prior, obs=None if a is None else a.mT)
-        sample_x(x, a, amplitude, loadings, intercept, noise_scale)
+        sample_x(x, a, amplitude, loadings, intercept, noise_scale, complete)
     return a.mT
 
 
@@ -88,16 +91,20 @@ def sample_x(
     loadings: Tensor,
     intercept: Tensor,
     noise_scale: Tensor,
+    complete: bool,
 ) -> None:
     """The likelihood of the observed entries; `a` (..., B, K), items first."""
     mean = a @ loadings.mT
     if amplitude is not None:
         mean = amplitude.unsqueeze(-1) * mean
+    likelihood = dist.Normal(mean + intercept, noise_scale)
+    if complete:
+        pyro.sample("x", likelihood.to_event(1), obs=x)
+        return
     observed = ~x.isnan()
     # A masked NaN would still turn the gradients into NaN, so it is replaced before it enters.
     values = x.masked_fill(~observed, 0.0)
-    likelihood = dist.Normal(mean + intercept, noise_scale).mask(observed).to_event(1)
-    pyro.sample("x", likelihood, obs=values)
+    pyro.sample("x", likelihood.mask(observed).to_event(1), obs=values)
 
 
 def items_first(a: Tensor) -> Tensor:

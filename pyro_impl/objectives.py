@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import torch
 from pyro import poutine
-from pyro.infer import Trace_ELBO
 from torch import Tensor
 
+from pyro_impl.estimators import EstimatedELBO
 from pyro_impl.noise import base_noise
 from pyro_impl.pairs import Pair
 from twinplate.config import TrainingConfig
@@ -28,8 +28,12 @@ def make_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
 
 
 def elbo_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
-    """Negative ELBO, the mean over `training.particles`; an observed `a` is scored by both programs."""
-    elbo = Trace_ELBO(
+    """Negative ELBO by `training.estimator`, the mean over `training.particles`.
+
+    An observed `a` is scored by both programs.
+    """
+    elbo = EstimatedELBO(
+        training.estimator,
         num_particles=training.particles,
         vectorize_particles=training.vectorize_particles,
         max_plate_nesting=pair.max_plate_nesting,

@@ -35,14 +35,17 @@ def build(
     params: Params,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    complete: bool = False,
 ) -> Pair:
     """The pair of `program` with the values of `params` (neutral layout).
+
+    complete: a promise that no entry of `x` is NaN; then neither spends anything on masks.
 
     Raises InputError if the parameters are not those of `program`.
     """
     check_params(program, params)
     config = program.config
-    encoder = ENCODERS[config.encoder](program)
+    encoder = ENCODERS[config.encoder](program, complete)
     load_encoder(encoder, params)
     encoder.to(dtype=dtype, device=device)
     fixed = {name: to_tensor(v, dtype, device) for name, v in program.fixed.items()}
@@ -57,6 +60,7 @@ def build(
             scale=fixed["scale"].unsqueeze(-1),
             amplitude_scale=config.amplitude_scale,
             num_items=num_items,
+            complete=complete,
         )
 
     def guide(x: Tensor, a: Tensor | None = None, num_items: int | None = None) -> Tensor:

@@ -1,8 +1,15 @@
-"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item."""
+"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
+
+A step is one compiled graph, `pyro_impl.CompiledSVI`, or with `compiled=False` Pyro and torch as they
+are: the reference. Between two chunks of steps the losses come back from the device; the state before a
+chunk is kept, to fall back on if the chunk goes wrong.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,18 +18,39 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_impl.compiled_svi import CompiledSVI
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
 from pyro_impl.item_blocks import backward
 from pyro_impl.objectives import Loss, make_loss
 from pyro_impl.pairs import build
 from pyro_impl.params import leaves, to_neutral
-from twinplate.blocks import on_disk
-from twinplate.config import TrainingConfig
+from twinplate.blocks import is_complete, on_disk
+from twinplate.config import ESTIMATORS, TrainingConfig
 from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
 from twinplate.seeds import generator
 from twinplate.streaming import with_batches
-from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training import (
+    Chunk,
+    Fit,
+    Progress,
+    TrainingState,
+    check_pairs,
+    chunk_length,
+    chunks,
+)
+from twinplate.training_errors import (
+    check_state,
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+)
+from twinplate.training_loop import train
+
+WORTHWHILE = 1000  # steps; below, compiling takes longer than it saves
+
+# One step on the mini-batch of these items with this base noise; its loss.
+Step = Callable[[Tensor, dict[str, Tensor]], Any]
 
 
 def fit(
@@ -33,6 +61,7 @@ def fit(
     a: np.ndarray | None = None,
     state: TrainingState | None = None,
     matched: bool = False,
+    compiled: bool = True,
     progress: Progress | None = None,
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
@@ -43,89 +72,197 @@ def fit(
     state: where to go on from; by default the initial parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         torch's generator. Initial parameters and mini-batches are the same in any case.
+    compiled: every step as one compiled graph, in runs of WORTHWHILE steps or more; False for Pyro and
+        torch as they are. Both draw the same random numbers and differ by rounding.
     progress: called after every chunk of steps.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
-    The caller's parameter store is left as it was. Raises InputError for arguments that do not fit.
+    The caller's parameter store is left as it was. Raises InputError for arguments that do not fit,
+    and the TrainingErrors of `Trainer.run`.
     """
-    training.check_items(len(x))
-    check_pairs(a, training.objective, program.config.num_components, len(x))
-    state = state or TrainingState.start(initial_params(program, training.seed))
-    dtype, device = DTYPES[training.precision], find_device(training.device)
-    data = None if on_disk(x) else to_tensor(x, dtype, device)
-    pairs = None if a is None or on_disk(x) else to_tensor(a, dtype, device)
-    step = partial(
-        backward,
-        length=items_at_once(program.config, training, memory(device)),
-        axes=item_axes(program.config, training),
-    )
-    losses = [np.zeros(0)]
-    with pyro.get_param_store().scope(), torch.random.fork_rng():
-        pair = build(program, state.params, dtype, device)
-        loss = make_loss(pair, training, len(x))
-        first = to_tensor(np.array(x[:1], np.float64), dtype, device)
-        first_pair = None if a is None else to_tensor(np.array(a[:, :1]), dtype, device)
-        names, optimizer = _prepare(loss, first, first_pair, state)
-        plan = chunks(program.config, training, len(x), matched, state.step)
-        for chunk in with_batches(plan, x, a):
-            with pyro.validation_enabled(False):
-                batches = _batches(chunk, data, pairs, first)
-                found = _run(chunk, batches, partial(step, loss), optimizer, training.seed)
-                losses.append(found / len(x))
-            if progress:
-                progress(chunk.first + len(chunk.rates), losses[-1])
-        return Fit(_state(names, optimizer, training.steps), np.concatenate(losses))
+    compiled = compiled and training.steps >= WORTHWHILE
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
+    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
+    return train(trainer, with_batches(plan, x, a), progress)
 
 
-def _prepare(
-    loss: Loss, x: Tensor, a: Tensor | None, state: TrainingState
-) -> tuple[dict[str, Tensor], torch.optim.Adam]:
-    """Run once, validated, so that the parameters exist; then their optimiser, in neutral order."""
-    loss(x, a, {})
-    parameters = leaves()
-    optimizer = torch.optim.Adam(parameters.values())
-    for name, leaf in parameters.items():
-        optimizer.state[leaf] = {
-            "step": torch.tensor(float(state.step)),
-            "exp_avg": to_tensor(state.mean[name], leaf.dtype, leaf.device),
-            "exp_avg_sq": to_tensor(state.variance[name], leaf.dtype, leaf.device),
-        }
-    return parameters, optimizer
+class Trainer:
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`."""
 
+    def __init__(
+        self,
+        x: np.ndarray,
+        program: Program,
+        training: TrainingConfig,
+        *,
+        a: np.ndarray | None = None,
+        state: TrainingState | None = None,
+        matched: bool = False,
+        compiled: bool = True,
+    ) -> None:
+        training.check_items(len(x))
+        check_pairs(a, training.objective, program.config.num_components, len(x))
+        state = state or TrainingState.start(initial_params(program, training.seed))
+        check_state(state)
+        dtype, device = DTYPES[training.precision], find_device(training.device)
+        length = items_at_once(program.config, training, memory(device))
+        axes = item_axes(program.config, training)
+        self._backward = partial(backward, length=length, axes=axes)
+        # a mini-batch in blocks is taken eagerly: there the time goes into large products anyway
+        self._compiled = compiled and length == training.batch_size
+        self.training, self._num_items = training, len(x)
+        complete = is_complete(x)
+        if on_disk(
+            x
+        ):  # room for the mini-batches of a chunk, read by the steps as if it were the data
+            rows = chunk_length(program.config, training) * training.batch_size
+            x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
+            a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
+        self._data = to_tensor(x, dtype, device)
+        self._pairs = None if a is None else to_tensor(a, dtype, device)
+        self._store: Any = {"params": {}, "constraints": {}}
+        self._steps: dict[str, Step] = {}
+        self._svis: list[CompiledSVI] = []
+        with self._world(validated=True):
+            self._pair = build(program, state.params, dtype, device, complete=complete)
+            self._create_parameters()
+            self._leaves = leaves()
+        self._optimizer = torch.optim.Adam(self._leaves.values())
+        self._done = state.step
+        for name, leaf in self._leaves.items():
+            self._optimizer.state[leaf] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": to_tensor(state.mean[name], dtype, device),
+                "exp_avg_sq": to_tensor(state.variance[name], dtype, device),
+            }
 
-def _batches(
-    chunk: Chunk, data: Tensor | None, pairs: Tensor | None, like: Tensor
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The mini-batch of every step, with its pairs; without `data`, those that the chunk brings along."""
-    for step, indices in enumerate(torch.from_numpy(chunk.indices).to(like.device)):
-        if data is not None:
-            yield data[indices], None if pairs is None else pairs[:, indices]
-        else:
-            given = (None if v is None else v[step] for v in (chunk.x, chunk.a))
-            yield tuple(None if v is None else to_tensor(v, like.dtype, like.device) for v in given)
+    @property
+    def state(self) -> TrainingState:
+        """Everything the next step depends on."""
+        return TrainingState(
+            to_neutral(self._leaves),
+            self._moment("exp_avg"),
+            self._moment("exp_avg_sq"),
+            self._done,
+        )
 
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on tracing and compiling."""
+        return sum(svi.compile_seconds for svi in self._svis)
 
-def _run(
-    chunk: Chunk,
-    batches: Iterator[tuple[Tensor, Tensor | None]],
-    backward: Callable[..., Tensor],
-    optimizer: torch.optim.Adam,
-    seed: int,
-) -> np.ndarray:
-    """The steps of one chunk; their losses."""
-    torch.manual_seed(int(generator(seed, "torch", chunk.first).integers(2**62)))
-    losses = []
-    for step, (rate, (x, a)) in enumerate(zip(chunk.rates, batches, strict=True)):
-        noise = {name: to_tensor(v[step], x.dtype, x.device) for name, v in chunk.noise.items()}
-        optimizer.zero_grad()
-        losses.append(backward(x, a, noise))
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
-    return torch.stack(losses).double().cpu().numpy()
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`; their losses per item (steps,).
 
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
+        """
+        with self._world():
+            before, done = [t.detach().clone() for t in self._tensors()], self._done
 
-def _state(names: dict[str, Tensor], optimizer: torch.optim.Adam, step: int) -> TrainingState:
-    def moment(key: str) -> Any:
-        return to_neutral({name: optimizer.state[leaf][key] for name, leaf in names.items()})
+            def rewind() -> None:
+                with torch.no_grad():
+                    for tensor, content in zip(self._tensors(), before, strict=True):
+                        tensor.copy_(content)
+                self._done = done
 
-    return TrainingState(to_neutral(names), moment("exp_avg"), moment("exp_avg_sq"), step)
+            def replay(head: Chunk) -> TrainingState:
+                rewind()
+                self._advance(head)
+                return self.state
+
+            try:
+                losses, finite = self._advance(chunk)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                rewind()
+                raise out_of_memory(self.training, self.state) from error
+            if not finite:
+                raise non_finite_loss(self.training, chunk, losses, replay)
+            return losses
+
+    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
+        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        seed = generator(self.training.seed, "torch", chunk.first).integers(2**62)
+        torch.manual_seed(int(seed))
+        self._fetch(chunk)
+        step = self._step_of(chunk.estimator)
+        device, dtype = self._data.device, self._data.dtype
+        indices = torch.from_numpy(chunk.places).to(device)
+        noise = {name: to_tensor(v, dtype, device) for name, v in chunk.noise.items()}
+        losses = [torch.zeros(0, dtype=dtype, device=device)]
+        for i, rate in enumerate(chunk.rates):
+            self._optimizer.param_groups[0]["lr"] = float(rate)
+            loss = step(indices[i], {name: v[i] for name, v in noise.items()})
+            losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
+        self._done += len(chunk.rates)
+        sizes = torch.stack([t.detach().abs().max() for t in self._tensors()])
+        everything = torch.cat([*losses, sizes]).double().cpu().numpy()
+        values = everything[: len(chunk.rates)] / self._num_items
+        return values, bool(np.isfinite(everything).all())
+
+    def _step_of(self, estimator: str) -> Step:
+        """The step by one of `twinplate.config.ESTIMATORS`, made when it is asked for."""
+        if estimator not in self._steps:
+            training = replace(self.training, estimator=estimator)
+            loss = make_loss(self._pair, training, self._num_items)
+            make = self._compiled_step if self._compiled else self._eager_step
+            self._steps[estimator] = make(loss)
+        return self._steps[estimator]
+
+    def _compiled_step(self, loss: Loss) -> Step:
+        data, pairs = self._data, self._pairs
+
+        def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+            return loss(data[items], None if pairs is None else pairs[:, items], noise)
+
+        svi = CompiledSVI(self._pair.model, self._pair.guide, self._optimizer, loss_of)
+        names = {pyro.get_param_store().param_name(leaf): leaf for leaf in self._leaves.values()}
+        self._svis.append(svi.prepared(names))
+        return svi.advance
+
+    def _eager_step(self, loss: Loss) -> Step:
+        def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+            a = None if self._pairs is None else self._pairs[:, items]
+            self._optimizer.zero_grad()
+            value = self._backward(loss, self._data[items], a, noise)
+            self._optimizer.step()
+            return value
+
+        return step
+
+    def _fetch(self, chunk: Chunk) -> None:
+        """Put the mini-batches that a chunk brings along where the steps look for the data."""
+        if chunk.x is not None:
+            self._data[: len(chunk.x)] = to_tensor(chunk.x, self._data.dtype, self._data.device)
+        if chunk.a is not None:
+            pairs = to_tensor(chunk.a, self._data.dtype, self._data.device)
+            self._pairs[:, : pairs.shape[1]] = pairs
+
+    def _create_parameters(self) -> None:
+        """Run once, validated, on a single item."""
+        training = replace(self.training, estimator=ESTIMATORS[0])
+        pairs = None if self._pairs is None else self._pairs[:, :1]
+        make_loss(self._pair, training, self._num_items)(self._data[:1], pairs, {})
+
+    def _tensors(self) -> list[Tensor]:
+        """Parameters, moments and numbers of steps, all that a step changes."""
+        moments = [
+            v for leaf in self._leaves.values() for v in self._optimizer.state[leaf].values()
+        ]
+        return [*self._leaves.values(), *moments]
+
+    def _moment(self, key: str) -> Any:
+        state = self._optimizer.state
+        return to_neutral({name: state[leaf][key] for name, leaf in self._leaves.items()})
+
+    @contextmanager
+    def _world(self, validated: bool = False) -> Iterator[None]:
+        """This program's parameters in the store; afterwards store and random numbers are the caller's."""
+        validation = pyro.settings.get("validate_infer") if validated else False
+        with (
+            pyro.get_param_store().scope(self._store),
+            torch.random.fork_rng(),
+            pyro.validation_enabled(validation),
+        ):
+            yield

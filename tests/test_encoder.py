@@ -45,18 +45,6 @@ def positive(numbers):
     return np.log1p((np.e - 1) * np.exp(numbers))
 
 
-def lower_triangle(flat, k):
-    """The diagonal first, then the strict lower triangle row by row."""
-    tril = np.zeros((len(flat), k, k))
-    for item, row in zip(tril, flat, strict=True):
-        rest = iter(row[k:])
-        for i in range(k):
-            item[i, i] = positive(row[i])
-            for j in range(i):
-                item[i, j] = next(rest)
-    return tril
-
-
 def expected(program, params, x):
     config = program.config
     k, r = config.num_components, config.rank
@@ -68,7 +56,8 @@ def expected(program, params, x):
         found["loc"] = flat[:, :k] + features @ params["encoder.skip.weight"].T
         flat = flat[:, k:]
         if config.covariance == "full":
-            return found | {"scale_tril": lower_triangle(flat[:, : k * (k + 1) // 2], k)}
+            end = k * (k + 1) // 2
+            return found | {"scale": positive(flat[:, :k]), "lower": flat[:, k:end]}
     else:
         both = np.concatenate([features, missing], 1)
         natural = flat[:, :k] + both @ params["encoder.skip.weight"].T
@@ -119,7 +108,7 @@ def test_sizes_of_one(twin, problem, encoder, covariance, b, d, k, r):
 def test_a_full_covariance_takes_k_plus_k_times_k_plus_1_over_2_numbers(twin, problem, k):
     _, program, params = problem(num_components=k, num_features=6)
     assert len(params["encoder.out.bias"]) == k + k * (k + 1) // 2
-    assert twin.encode(program, params, np.zeros((2, 6)))["scale_tril"].shape == (2, k, k)
+    assert twin.encode(program, params, np.zeros((2, 6)))["lower"].shape == (2, k * (k - 1) // 2)
 
 
 def test_2k_numbers_are_not_enough_for_a_full_covariance(twin, problem):
@@ -200,23 +189,6 @@ def test_nan_reaches_neither_outputs_nor_gradients(
     assert all(np.isfinite(g).all() for g in found.gradient.values())
     assert (found.gradient["raw_loadings"][3] == 0).all()
     assert all(np.abs(g).max() > 0 for g in found.gradient.values())
-
-
-# --- the two helpers ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("k", [1, 2, 4])
-def test_fill_tril_is_row_by_row(twin, k):
-    encoder = twin.module("encoder")
-    flat = np.random.default_rng(0).normal(size=(3, k * (k + 1) // 2))
-    got = twin.numpy(encoder.fill_tril(twin.array(flat), k))
-    np.testing.assert_allclose(got, lower_triangle(flat, k), rtol=1e-15)
-
-
-def test_fill_tril_spelt_out(twin):
-    encoder = twin.module("encoder")
-    got = twin.numpy(encoder.fill_tril(twin.array([[0.0, 0.0, 0.0, 2.0, 3.0, 4.0]]), 3))
-    np.testing.assert_allclose(got, [[[1, 0, 0], [2, 1, 0], [3, 4, 1]]], rtol=2e-16)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])

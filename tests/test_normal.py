@@ -1,4 +1,7 @@
-"""The multivariate normals that remember their base noise, against SciPy and the stock families."""
+"""The multivariate normals that remember their base noise, against SciPy and the stock families.
+
+"packed" is the one from the numbers of its triangle; "diagonal" the same without any below the diagonal.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,50 @@ import pytest
 import scipy.stats
 from mpmath import mp
 
+from twinplate.errors import InputError
+
 SIZES = [  # family, K, R
     ("full", 1, None),
     ("full", 4, None),
+    ("packed", 1, None),
+    ("packed", 4, None),
+    ("diagonal", 4, None),
     ("low-rank", 1, 1),
     ("low-rank", 4, 1),
     ("low-rank", 4, 2),
     ("low-rank", 4, 4),
 ]
 sizes = pytest.mark.parametrize(("family", "k", "r"), SIZES)
-families = pytest.mark.parametrize("family", ["full", "low-rank"])
+pyro_only = pytest.mark.parametrize("twin", ["pyro"], indirect=True)
+jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+families = pytest.mark.parametrize("family", ["full", "packed", "diagonal", "low-rank"])
+
+
+def is_packed(parameters):
+    """loc, scale and lower, rather than loc, cov_factor and cov_diag."""
+    return len(parameters) == 3 and parameters[2].shape[-1] != parameters[0].shape[-1]
+
+
+def filled(scale, lower):
+    """The triangle, one entry after the other."""
+    k = scale.shape[-1]
+    batch = np.broadcast_shapes(scale.shape[:-1], lower.shape[:-1])
+    tril = np.zeros((*batch, k, k))
+    rest = iter(np.moveaxis(lower, -1, 0))
+    for i in range(k):
+        tril[..., i, i] = scale[..., i]
+        for j in range(i if lower.shape[-1] else 0):
+            tril[..., i, j] = next(rest)
+    return tril
 
 
 def numbers(family, k=4, r=2, batch=(), seed=0):
-    """Parameters in NumPy: loc and scale_tril, or loc, cov_factor and cov_diag."""
+    """Parameters in NumPy: loc and scale_tril; loc, scale and lower; or loc, cov_factor and cov_diag."""
     rng = np.random.default_rng(seed)
     loc = rng.normal(size=(*batch, k))
+    if family in ("packed", "diagonal"):
+        lower = rng.normal(size=(*batch, k * (k - 1) // 2 if family == "packed" else 0))
+        return [loc, rng.uniform(0.3, 2.0, (*batch, k)), lower]
     if family == "full":
         tril = np.tril(rng.normal(size=(*batch, k, k)), -1)
         return [loc, tril + rng.uniform(0.3, 2.0, (*batch, k))[..., None] * np.eye(k)]
@@ -32,6 +63,9 @@ def numbers(family, k=4, r=2, batch=(), seed=0):
 
 
 def covariance(parameters):
+    if is_packed(parameters):
+        tril = filled(*parameters[1:])
+        return tril @ tril.mT
     if len(parameters) == 2:
         return parameters[1] @ parameters[1].mT
     _, factor, diagonal = parameters
@@ -39,7 +73,11 @@ def covariance(parameters):
 
 
 def make(module, parameters):
-    """The family with this many parameters, ours or the stock one."""
+    """The family of these parameters, ours or the stock one."""
+    if is_packed(parameters):
+        if hasattr(module, "PackedMultivariateNormal"):
+            return module.PackedMultivariateNormal(*parameters)
+        return module.MultivariateNormal(parameters[0], scale_tril=tril_of(*parameters[1:]))
     if len(parameters) == 2:
         return module.MultivariateNormal(parameters[0], scale_tril=parameters[1])
     return module.LowRankMultivariateNormal(*parameters)
@@ -53,6 +91,17 @@ def scipy_log_prob(parameters, value):
     cov = np.broadcast_to(covariance(parameters), (*batch, k, k)).reshape(-1, k, k)
     rows = zip(value.reshape(-1, k), loc, cov, strict=True)
     return np.array([scipy.stats.multivariate_normal.logpdf(*row) for row in rows]).reshape(batch)
+
+
+def tril_of(scale, lower):
+    """A native triangle, differentiable, by the framework's own plain operations."""
+    k = scale.shape[-1]
+    rows, columns = np.tril_indices(k, -1)
+    place = np.zeros((len(rows), k, k))
+    place[np.arange(len(rows)), rows, columns] = 1
+    constant = getattr(scale, "new_tensor", np.asarray)
+    tril = scale[..., None] * constant(np.eye(k))
+    return tril + (lower[..., None, None] * constant(place)).sum(-3) if lower.shape[-1] else tril
 
 
 def natives(twin, parameters, precision="float64"):
@@ -90,14 +139,15 @@ def test_density_of_the_own_draw_is_the_stock_one(twin, family):
 
 
 @sizes
-def test_other_values_have_the_stock_density_to_the_bit(twin, family, k, r):
+def test_other_values_have_the_stock_density(twin, family, k, r):
+    """To the bit where it is the stock one that is asked."""
     parameters = natives(twin, numbers(family, k, r, (5,)))
     ours, stock = make(twin.impl, parameters), make(twin.dist, parameters)
     draw, _ = twin.draw(ours)
     for value in (draw + 0.5, draw * 1.0):
-        np.testing.assert_array_equal(
-            twin.numpy(ours.log_prob(value)), twin.numpy(stock.log_prob(value))
-        )
+        given, wanted = twin.numpy(ours.log_prob(value)), twin.numpy(stock.log_prob(value))
+        tolerance = 1e-12 if is_packed(parameters) else 0
+        np.testing.assert_allclose(given, wanted, rtol=tolerance, atol=tolerance)
 
 
 @sizes
@@ -106,7 +156,7 @@ def test_the_draw_is_affine_in_the_noise(twin, family, k, r):
     ours = make(twin.impl, natives(twin, parameters))
     assert ours.noise_size == k + (r or 0)
     noise = np.random.default_rng(1).normal(size=(5, ours.noise_size))
-    if family == "full":
+    if family != "low-rank":
         step = np.linalg.cholesky(covariance(parameters)) * np.ones((5, 1, 1))
     else:
         root = np.sqrt(parameters[2])[..., None] * np.eye(k)
@@ -209,6 +259,135 @@ def test_moments_of_many_draws(twin, family):
     assert np.abs(z_mean).max() < 5.5 and np.abs(z_cov).max() < 5.5
 
 
+@sizes
+def test_moments_and_entropy_are_exact(twin, family, k, r):
+    parameters = numbers(family, k, r, (5,))
+    ours, exact = make(twin.impl, natives(twin, parameters)), covariance(parameters)
+    close = lambda given, wanted: np.testing.assert_allclose(
+        twin.numpy(given), wanted, rtol=1e-12, atol=1e-12
+    )
+    close(ours.mean, parameters[0])
+    close(ours.variance, np.diagonal(exact, axis1=-2, axis2=-1))
+    close(ours.covariance_matrix, exact)
+    close(ours.scale_tril, np.linalg.cholesky(exact))
+    close(ours.entropy(), [scipy.stats.multivariate_normal(cov=c).entropy() for c in exact])
+
+
+@sizes
+@pytest.mark.parametrize("batch", [(), (5,)])
+def test_the_score_is_the_gradient_of_the_density_in_the_value(twin, family, k, r, batch):
+    """-Σ⁻¹ (value - loc), from the noise."""
+    parameters = numbers(family, k, r, batch)
+    noise = np.random.default_rng(1).normal(size=(3, *batch, k + (r or 0)))
+    ours = make(twin.impl, natives(twin, parameters))
+    value = twin.numpy(ours.from_noise(twin.array(noise)))
+    expected = -np.linalg.solve(covariance(parameters), (value - parameters[0])[..., None])[..., 0]
+    score = twin.numpy(ours.score(twin.array(noise)))
+    np.testing.assert_allclose(score, expected, rtol=1e-9, atol=1e-9)
+
+
+@families
+def test_masked_or_in_an_event_it_still_remembers(twin, no_solve, family):
+    parameters = numbers(family, batch=(2, 5))
+    mask = np.array([True, False, True, True, False])
+    masked = make(twin.impl, natives(twin, parameters)).mask(twin.array(mask, "bool"))
+    event = make(twin.impl, natives(twin, parameters)).to_event(1)
+    for fn, counted in ((masked, mask), (event, np.ones(5))):
+        value, log_prob = twin.draw(fn)
+        expected = scipy_log_prob(parameters, twin.numpy(value)) * counted
+        expected = expected.sum(-1) if fn is event else expected
+        np.testing.assert_allclose(twin.numpy(log_prob), expected, rtol=1e-11, atol=1e-11)
+
+
+# --- the packed triangle --------------------------------------------------------------------------
+
+TRIANGLES = [(), (3,), (2, 3)]
+limits = pytest.mark.parametrize("limit", [0, 64])  # filled, or never
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize("batch", TRIANGLES)
+def test_fill_tril_is_row_by_row(twin, k, batch):
+    rng = np.random.default_rng(0)
+    diagonal, lower = rng.normal(size=(*batch, k)), rng.normal(size=(*batch, k * (k - 1) // 2))
+    triangle = twin.module("triangle")
+    for below in (lower, lower[..., :0]):
+        got = twin.numpy(triangle.fill_tril(twin.array(diagonal), twin.array(below)))
+        np.testing.assert_array_equal(got, filled(diagonal, below))
+
+
+def test_fill_tril_spelt_out(twin):
+    triangle = twin.module("triangle")
+    got = triangle.fill_tril(twin.array([1.0, 1.0, 1.0]), twin.array([2.0, 3.0, 4.0]))
+    np.testing.assert_array_equal(twin.numpy(got), [[1, 0, 0], [2, 1, 0], [3, 4, 1]])
+
+
+@limits
+@pytest.mark.parametrize("batches", [((), ()), ((3,), (3,)), ((3,), (2, 3)), ((1,), (5,))])
+def test_the_packed_product_is_the_triangle_times_the_vector(twin, monkeypatch, limit, batches):
+    """Value and both gradients, by either way of computing it."""
+    monkeypatch.setattr(twin.module("triangle"), "PACKED_LIMIT", limit)
+    rng = np.random.default_rng(0)
+    lower, vector = rng.normal(size=(*batches[0], 6)), rng.normal(size=(*batches[1], 4))
+    product = twin.module("triangle").packed_product
+    tril = filled(np.zeros((*batches[0], 4)), lower)
+    expected = (tril @ vector[..., None])[..., 0]
+    got = twin.numpy(product(twin.array(lower), twin.array(vector)))
+    np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-14)
+    weights = rng.normal(size=expected.shape)
+    total = lambda *given: (product(*given) * twin.array(weights)).sum()
+    by_lower, by_vector = twin.gradients(total, twin.array(lower), twin.array(vector))
+    outer = (weights[..., None] * vector[..., None, :])[..., *np.tril_indices(4, -1)]
+    leading = outer.reshape(-1, *outer.shape[-1 - len(batches[0]) :])
+    summed = leading.sum(0).reshape(-1, *lower.shape).sum(0) if batches[0] != (1,) else outer.sum(0)
+    np.testing.assert_allclose(by_lower, summed.reshape(lower.shape), rtol=1e-12, atol=1e-13)
+    back = (tril.mT @ weights[..., None])[..., 0]
+    np.testing.assert_allclose(by_vector, back, rtol=1e-12, atol=1e-13)
+
+
+@jax_only
+def test_filling_goes_through_every_transformation(twin):
+    jax, fill = twin.jax, twin.module("triangle").fill
+    lower = twin.array(np.random.default_rng(0).normal(size=(3, 6)))
+    plain = fill(lower, 4)
+    for mapped in (
+        jax.vmap(lambda row: fill(row, 4))(lower),
+        jax.jit(fill, static_argnums=1)(lower, 4),
+    ):
+        np.testing.assert_array_equal(mapped, plain)
+    across = jax.vmap(lambda row: fill(row, 4), in_axes=1)(lower.T)
+    np.testing.assert_array_equal(across, plain)
+    _, tangent = jax.jvp(lambda v: fill(v, 4), (lower,), (2 * lower,))
+    np.testing.assert_array_equal(tangent, 2 * plain)
+    curvature = jax.hessian(lambda row: (fill(row, 4) ** 3).sum())(lower[0])
+    np.testing.assert_allclose(curvature, 6 * np.diag(lower[0]), rtol=1e-12)
+
+
+@pyro_only
+def test_filling_is_differentiable_twice_and_maps(twin):
+    torch, fill = twin.torch, twin.module("triangle").fill
+    lower = twin.array(np.random.default_rng(0).normal(size=(3, 6)))
+    assert torch.autograd.gradcheck(lambda v: fill(v, 4), lower.clone().requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda v: fill(v, 4) ** 2, lower.clone().requires_grad_())
+    mapped = torch.vmap(lambda row: fill(row, 4))(lower)
+    np.testing.assert_array_equal(mapped, fill(lower, 4))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((5, 4), (5, 3), (5, 6)), "expected"),
+        (((5, 4), (5, 4), (5, 5)), "= (..., 6), or (..., 0) for a diagonal covariance"),
+        (((), (4,), (6,)), "one dim or more"),
+        (((5, 4), (3, 4), (5, 6)), "do not broadcast"),
+    ],
+)
+def test_packed_shapes_that_do_not_fit(twin, shapes, message):
+    with pytest.raises(InputError) as caught:
+        twin.impl.PackedMultivariateNormal(*(twin.array(np.ones(s)) for s in shapes))
+    assert message in str(caught.value) and str(shapes[0][:-1])[:-1] in str(caught.value)
+
+
 # --- the numerical claim: single precision, ill-conditioned ---------------------------------------
 
 
@@ -216,9 +395,11 @@ def ill_conditioned(family, seed):
     """K = 8: a factor with diagonal 1e-5 … 1 and off-diagonals around 3, or cov_diag around 1e-10."""
     rng, k = np.random.default_rng(seed), 8
     loc = rng.normal(size=k)
-    if family == "full":
-        tril = np.tril(3 * rng.normal(size=(k, k)), -1) + np.diag(np.logspace(-5, 0, k))
-        return [p.astype(np.float32) for p in (loc, tril)]
+    if family != "low-rank":
+        below, scale = np.tril(3 * rng.normal(size=(k, k)), -1), np.logspace(-5, 0, k)
+        packed = [loc, scale, below[np.tril_indices(k, -1)]]
+        full = [loc, below + np.diag(scale)]
+        return [p.astype(np.float32) for p in (packed if family == "packed" else full)]
     factor, diagonal = rng.normal(size=(k, 2)), 1e-10 * rng.uniform(0.5, 2.0, k)
     return [p.astype(np.float32) for p in (loc, factor, diagonal)]
 
@@ -228,7 +409,9 @@ def exact_log_prob(parameters, noise):
     with mp.workdps(60):
         matrix = lambda values: mp.matrix(np.asarray(values, float).tolist())
         k = len(parameters[0])
-        if len(parameters) == 2:
+        if is_packed(parameters):
+            step = matrix(filled(*parameters[1:]))
+        elif len(parameters) == 2:
             step = matrix(parameters[1])
         else:
             step = mp.zeros(k, noise.shape[-1])
@@ -241,11 +424,11 @@ def exact_log_prob(parameters, noise):
         return np.array([float(-((d.T * mp.lu_solve(cov, d))[0] + constant) / 2) for d in draws])
 
 
-@families
+@pytest.mark.parametrize("family", ["full", "packed", "low-rank"])
 @pytest.mark.parametrize("seed", range(3))
 def test_in_single_precision_the_stock_density_is_lost_and_ours_is_not(twin, family, seed):
     parameters = ill_conditioned(family, seed)
-    size = 8 if family == "full" else 10
+    size = 10 if family == "low-rank" else 8
     noise = np.random.default_rng(seed + 10).normal(size=(20, size)).astype(np.float32)
     exact = exact_log_prob(parameters, noise)
     with twin.using("float32"):
@@ -259,10 +442,6 @@ def test_in_single_precision_the_stock_density_is_lost_and_ours_is_not(twin, fam
 
 
 # --- what only one framework has ------------------------------------------------------------------
-
-
-pyro_only = pytest.mark.parametrize("twin", ["pyro"], indirect=True)
-jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
 
 
 @pyro_only
@@ -292,7 +471,7 @@ def test_a_parameter_changed_in_place_counts(twin, family):
 @families
 def test_a_draw_made_without_gradients_is_a_constant(twin, family):
     """Scored, it has the gradient of the density at a fixed point, as in `dist.MultivariateNormal`."""
-    noise = twin.array(np.random.default_rng(1).normal(size=(5, 4 if family == "full" else 6)))
+    noise = twin.array(np.random.default_rng(1).normal(size=(5, 6 if family == "low-rank" else 4)))
 
     def score(module):
         def density(*parameters):

@@ -41,10 +41,11 @@ def test_chunks_bring_their_batches_along(mapped):
     x, a = rng.normal(size=(40, 5)).astype(np.float32), rng.normal(size=(3, 40))
     for pairs in (None, a, mapped(a)):
         for chunk in with_batches(plan(40), mapped(x), pairs):
-            np.testing.assert_array_equal(chunk.x, x[chunk.indices])
+            np.testing.assert_array_equal(chunk.x[chunk.places], x[chunk.indices])
+            head = chunk.head(7)
+            np.testing.assert_array_equal(head.x[head.places], x[chunk.indices[:7]])
             if pairs is not None:
-                expected = np.stack([a[:, items] for items in chunk.indices])
-                np.testing.assert_array_equal(chunk.a, expected)
+                np.testing.assert_array_equal(chunk.a[:, chunk.places], a[:, chunk.indices])
             else:
                 assert chunk.a is None
 

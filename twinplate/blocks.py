@@ -54,20 +54,24 @@ def blocks(
             progress(rows.stop, len(x))
 
 
+def is_complete(x: np.ndarray) -> bool:
+    """Whether no entry of `x` (N, D) is missing."""
+    return not any(np.isnan(block).any() for _, block in blocks(x))
+
+
 def gather(x: np.ndarray, indices: npt.NDArray[np.int64]) -> np.ndarray:
-    """The rows `x[indices]`, (*indices.shape, D), in memory: float32 where the file holds no more."""
+    """The rows `x[indices]` (M, D), in memory: float32 where the file holds no more."""
     narrow = x.dtype.kind == "f" and x.dtype.itemsize <= 4
-    flat = indices.reshape(-1)
-    rows = np.empty((len(flat), x.shape[1]), np.float32 if narrow else np.float64)
-    order = np.argsort(flat)  # neighbours on disk one after the other
+    rows = np.empty((len(indices), x.shape[1]), np.float32 if narrow else np.float64)
+    order = np.argsort(indices)  # neighbours on disk one after the other
     advise(x, "MADV_RANDOM")  # no reading ahead between rows far apart
     # where rows lie close together, as many as a block of the file holds
-    length = max(SCATTERED, len(flat) * BLOCK_BYTES // max(x.nbytes, 1))
-    for piece in spans(len(flat), length):
-        rows[order[piece]] = x[flat[order[piece]]]
+    length = max(SCATTERED, len(indices) * BLOCK_BYTES // max(x.nbytes, 1))
+    for piece in spans(len(indices), length):
+        rows[order[piece]] = x[indices[order[piece]]]
         release(x)
     advise(x, "MADV_NORMAL")
-    return rows.reshape(*indices.shape, x.shape[1])
+    return rows
 
 
 def release(x: np.ndarray) -> None:

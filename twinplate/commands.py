@@ -23,6 +23,7 @@ from twinplate.progress import rows_progress, training_progress
 from twinplate.survey import Survey
 from twinplate.table import Missing, Table, check_matrix, fingerprint
 from twinplate.training import Fit
+from twinplate.training_errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,25 @@ class FitRequest:
 def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> None:
     """Load, check, train, save the run directory and print what came out.
 
-    Everything is checked before training starts; nothing is written before it has ended well.
-    Raises InputError for whatever cannot be used.
+    Everything is checked before training starts. Where training stops early, what it had reached is
+    saved all the same, and the error says so. Raises InputError for whatever cannot be used.
     """
     require_new(request.out)
     implementation = load_backend(request.backend)
     table, program = prepare(request)
     training.check_items(len(table.x))
     title = f"{program.config.guide} guide, {request.backend}"
-    with training_progress(title, training.steps, training.batch_size) as progress:
-        fit: Fit = implementation.fit(table.x, program, training, progress=progress)
-    _check_finite(fit, training)
+    try:
+        with training_progress(title, training.steps, training.batch_size) as progress:
+            fit: Fit = implementation.fit(table.x, program, training, progress=progress)
+    except TrainingError as error:
+        save_run(request.out, _run(request, training, table, program, error.fit))
+        raise InputError(f"{error}. What was reached is saved in {request.out}") from error
     save_run(request.out, _run(request, training, table, program, fit))
     guide = implementation.posterior_blocks(table.x, program, fit.params)
     print_summary(console, table.x, program, fit, guide, training.objective)
+    if fit.compile_seconds:
+        console.print(f"Compiling took {fit.compile_seconds:.1f} s")
     console.print(f"Saved the run in {request.out}")
 
 
@@ -109,16 +115,6 @@ def _first_values(survey: Survey, learned: tuple[str, ...]) -> dict[str, Array]:
     """Where intercept and noise start when only the loadings are given: mean and spread."""
     first = {"intercept": survey.mean, "noise_scale": np.sqrt(survey.variance)}
     return {name: first[name] for name in first if name in learned}
-
-
-def _check_finite(fit: Fit, training: TrainingConfig) -> None:
-    bad = np.flatnonzero(~np.isfinite(fit.losses))
-    if len(bad) or not all(np.isfinite(v).all() for v in fit.params.values()):
-        step = bad[0] if len(bad) else training.steps
-        raise InputError(
-            f"the loss is not finite at step {step} of {training.steps}, nothing was saved; expected "
-            f"a lower --learning-rate than {training.learning_rate:g}, or --precision float64"
-        )
 
 
 def _run(

@@ -11,6 +11,7 @@ GUIDES = ("diagonal", "event", "auxiliary")
 COVARIANCES = ("full", "diagonal", "low-rank")
 ENCODERS = ("mlp", "experts")
 OBJECTIVES = ("elbo", "simulated", "pairs")
+ESTIMATORS = ("base-noise", "analytic-kl", "sticking-the-landing")
 PRECISIONS = ("float32", "float64")
 DEVICES = ("auto", "cpu", "gpu")
 LEARNABLE = ("loadings", "intercept", "noise_scale")
@@ -101,6 +102,11 @@ class TrainingConfig:
     particles: P ≥ 1 draws per step; vectorize_particles: in one batch or one after the other.
     objective: "elbo"; "simulated": -Σ log q(a | x) on pairs drawn from the model; "pairs": the same
         on given pairs.
+    estimator: of the ELBO and its gradient. "base-noise": log p - log q at the draw, the density of
+        the draw from its base noise. "analytic-kl": KL(q(a | x) ‖ p(a)) in closed form, an amplitude
+        still sampled. "sticking-the-landing" (Roeder, Wu and Duvenaud, 2017): without the score of q,
+        which is zero in expectation; its variance vanishes where q is exact and is large far from it,
+        so training changes to it for the last fifth of the steps and is "base-noise" until then.
     seed ≥ 0 keys every random stream.  precision: "float32" or "float64".
     device: "auto" (an accelerator if there is one), "cpu" or "gpu".
     """
@@ -111,6 +117,7 @@ class TrainingConfig:
     particles: int = 1
     vectorize_particles: bool = True
     objective: str = "elbo"
+    estimator: str = "base-noise"
     seed: int = 0
     precision: str = "float32"
     device: str = "auto"
@@ -126,6 +133,12 @@ class TrainingConfig:
             raise InputError(
                 f"particles is {self.particles} with objective {self.objective!r}, which draws none; "
                 "expected 1; a larger batch_size lowers its noise"
+            )
+        _one_of("estimator", self.estimator, ESTIMATORS)
+        if self.estimator != ESTIMATORS[0] and self.objective != "elbo":
+            raise InputError(
+                f"estimator is {self.estimator!r} with objective {self.objective!r}, which has no ELBO to "
+                f"estimate; expected {ESTIMATORS[0]!r}"
             )
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("device", self.device, DEVICES)

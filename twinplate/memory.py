@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from twinplate.blocks import fitting
@@ -49,7 +50,7 @@ def items_at_once(program: ProgramConfig, training: TrainingConfig, memory: int)
 
 def item_axes(program: ProgramConfig, training: TrainingConfig) -> dict[str, int]:
     """The axis of the items in the base noise (P, ...) of each site that a step consumes."""
-    one, two = (step_noise_shapes(program, training.objective, size) for size in (1, 2))
+    one, two = (step_noise_shapes(program, replace(training, batch_size=b)) for b in (1, 2))
     return {
         name: 1 + next(axis for axis, size in enumerate(one[name]) if size != two[name][axis])
         for name in one

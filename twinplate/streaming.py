@@ -26,8 +26,8 @@ def with_batches(plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None) -> 
 
 
 def _fetched(chunk: Chunk, x: np.ndarray, a: np.ndarray | None) -> Chunk:
-    pairs = None if a is None else np.moveaxis(gather(a.T, chunk.indices), -1, 1)
-    return replace(chunk, x=gather(x, chunk.indices), a=pairs)
+    items = chunk.indices.reshape(-1)
+    return replace(chunk, x=gather(x, items), a=None if a is None else gather(a.T, items).T)
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

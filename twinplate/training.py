@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from twinplate.blocks import fitting
-from twinplate.config import ProgramConfig, TrainingConfig
+from twinplate.config import ESTIMATORS, ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Params, noise_shapes, prior_noise_shapes
 from twinplate.seeds import base_noise_chunk, batch_indices
@@ -20,7 +21,8 @@ Array = npt.NDArray[np.float64]
 Progress = Callable[[int, Array], None]
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
-CHUNK_BYTES = 2**28  # of the mini-batches of a chunk; large ones make for fewer steps
+CHUNK_BYTES = 2**27  # of the mini-batches of a chunk; large ones make for fewer steps
+LANDING = 0.8  # the fraction of all steps after which "sticking-the-landing" begins
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,14 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted program: the state after the last step and the loss per item (nats) of every step."""
+    """A fitted program: the state after the last step and the loss per item (nats) of every step.
+
+    compile_seconds: what compiling took of the time, little where the compiled program was on disk.
+    """
 
     state: TrainingState
     losses: Array
+    compile_seconds: float = 0.0
 
     @property
     def params(self) -> Params:
@@ -61,15 +67,29 @@ class Chunk:
 
     indices (steps, B): items of each mini-batch.  rates (steps,): learning rates.
     noise: base noise by site, (steps, P, ...); empty when a framework draws its own.
-    x (steps, B, D), a (steps, K, B): the mini-batches, when the data are on disk and not on the device.
+    estimator: of these steps; one of `twinplate.config.ESTIMATORS`.
+    x (steps · B, D), a (K, steps · B): the mini-batches one after the other, for data on disk.
     """
 
     first: int
     indices: npt.NDArray[np.int64]
     rates: Array
     noise: dict[str, Array]
+    estimator: str = ESTIMATORS[0]
     x: np.ndarray | None = None
     a: np.ndarray | None = None
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Where each mini-batch is on the device, (steps, B): in all the data, or in `x`."""
+        if self.x is None:
+            return self.indices
+        return np.arange(self.indices.size).reshape(self.indices.shape)
+
+    def head(self, length: int) -> Chunk:
+        """The first `length` of these steps."""
+        noise = {name: values[:length] for name, values in self.noise.items()}
+        return replace(self, indices=self.indices[:length], rates=self.rates[:length], noise=noise)
 
 
 def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
@@ -85,25 +105,44 @@ def chunks(
     first: int = 0,
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on."""
-    shapes = step_noise_shapes(program, training.objective, training.batch_size) if matched else {}
-    most = fitting(4 * training.batch_size * program.num_features, CHUNK, CHUNK_BYTES)
-    for start in range(first, training.steps, most):
-        length = min(most, training.steps - start)
+    shapes = step_noise_shapes(program, training) if matched else {}
+    most = chunk_length(program, training)
+    for start, length, estimator in _spans(training, first, most):
         yield Chunk(
             start,
             batch_indices(training.seed, start, length, num_items, training.batch_size),
             cosine(training.learning_rate, np.arange(start, start + length), training.steps),
             base_noise_chunk(training.seed, start, length, shapes, training.particles),
+            estimator,
         )
 
 
 def step_noise_shapes(
-    program: ProgramConfig, objective: str, batch_size: int
+    program: ProgramConfig, training: TrainingConfig
 ) -> dict[str, tuple[int, ...]]:
-    """Base noise that one particle of one step consumes at each site, by site name."""
-    if objective == "elbo":
-        return noise_shapes(program, batch_size)
-    return prior_noise_shapes(program, batch_size) if objective == "simulated" else {}
+    """Base noise that one particle of a step consumes, by site: the guide's, the simulation's or none."""
+    if training.objective == "elbo":
+        return noise_shapes(program, training.batch_size)
+    if training.objective == "simulated":
+        return prior_noise_shapes(program, training.batch_size)
+    return {}
+
+
+def chunk_length(program: ProgramConfig, training: TrainingConfig) -> int:
+    """Steps of a chunk: CHUNK, or fewer where their mini-batches would take more than CHUNK_BYTES."""
+    return fitting(4 * training.batch_size * program.num_features, CHUNK, CHUNK_BYTES)
+
+
+def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[int, int, str]]:
+    """First step, number of steps and estimator of every chunk; no chunk has two estimators."""
+    landing = training.steps
+    early, late = training.estimator, training.estimator
+    if training.estimator == "sticking-the-landing":
+        early, landing = ESTIMATORS[0], math.ceil(LANDING * training.steps)
+    while first < training.steps:
+        stop = min(first + most, landing if first < landing else training.steps)
+        yield first, stop - first, early if first < landing else late
+        first = stop
 
 
 def check_pairs(

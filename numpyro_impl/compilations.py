@@ -1,0 +1,63 @@
+"""What XLA compiles while programs are verified is kept on disk: compiling is most of what they cost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+MIN_SECONDS = 0.1  # compilations that took less are not worth a file
+
+
+@contextmanager
+def kept_compilations() -> Iterator[None]:
+    """JAX's persistent compilation cache, in this user's own directory; the user's settings afterwards.
+
+    A cache that the user chose (`JAX_COMPILATION_CACHE_DIR`) or switched off stays as it is, and where
+    the directory cannot be written nothing is kept.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        yield
+        return
+    path = _usable_directory()
+    if path is None:
+        yield
+        return
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    _set(str(path), MIN_SECONDS)
+    try:
+        yield
+    finally:
+        _set(None, least)
+        reset_cache()  # JAX would keep the directory that it has opened
+
+
+def cache_directory() -> Path:
+    """Where this user's caches are by the platform's convention, and in there twinplate's of JAX."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "twinplate" / "jax"
+
+
+def _usable_directory() -> Path | None:
+    """The directory, made for this user alone if need be; None where files cannot be made in it."""
+    try:
+        path = cache_directory()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # not writable, or there is no home
+        return None
+    return path if os.access(path, os.W_OK | os.X_OK) else None
+
+
+def _set(directory: str | None, min_seconds: float) -> None:
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", min_seconds)

@@ -1,0 +1,82 @@
+"""Several fits of one program in one compiled loop: from other seeds, with other learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from numpyro_impl.device import DTYPES, find_device, to_array, using
+from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
+from numpyro_impl.posterior import posterior
+from twinplate.blocks import is_complete
+from twinplate.config import TrainingConfig
+from twinplate.errors import InputError
+from twinplate.program import Program, initial_params
+from twinplate.restarts import Restarts, make_restarts, restart_configs
+from twinplate.training import Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training_errors import is_out_of_memory
+
+
+def fit_many(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    *,
+    seeds: Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    a: np.ndarray | None = None,
+    matched: bool = False,
+    progress: Progress | None = None,
+) -> Restarts:
+    """Fit `program` from every seed, with every one of `learning_rates` if they are given.
+
+    Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
+    progress: called with the steps of all fits done so far.
+
+    Raises InputError for arguments that do not fit.
+    """
+    trainings = restart_configs(training, seeds, learning_rates)
+    training.check_items(len(x))
+    check_pairs(a, training.objective, program.config.num_components, len(x))
+    plans = [chunks(program.config, one, len(x), matched) for one in trainings]
+    dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
+    loop = CompiledLoop(program, training, len(x), complete=is_complete(x), mapped=True)
+    with using(find_device(training.device), training.precision), _enough_memory(trainings):
+        data = to_array(x, dtype), None if a is None else to_array(a, dtype)
+        starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
+        carry = _stacked([to_carry(state, dtype) for state in starts])
+        for parts in zip(*plans, strict=True):
+            seeded = zip(parts, trainings, strict=True)
+            inputs = _stacked([to_inputs(part, one.seed, dtype) for part, one in seeded])
+            carry, values, _ = loop(parts[0], carry, inputs, *data)
+            losses.append(np.asarray(values, np.float64) / len(x))
+            if progress:
+                done = sum(part.size for part in losses)
+                progress(done, losses[-1].mean(axis=0))
+        states = [to_state(jax.tree.map(itemgetter(r), carry)) for r in range(len(trainings))]
+    fits = [Fit(*both) for both in zip(states, np.concatenate(losses, axis=1), strict=True)]
+    return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@contextmanager
+def _enough_memory(trainings: Sequence[TrainingConfig]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        batch_size = trainings[0].batch_size
+        raise InputError(
+            f"out of memory with {len(trainings)} fits at once of batch_size {batch_size}; expected fewer "
+            f"fits, or batch_size {max(1, batch_size // 2)}"
+        ) from error

@@ -1,0 +1,281 @@
+"""One run of a Pyro program as a graph of tensor operations, and the graph as machine code.
+
+The run happens on tensors without content: no random number is drawn, and what is written into real
+tensors all the same is put back. Every tensor that the program reads besides its arguments
+(parameters, buffers, data in a closure) becomes an argument of the graph: what is written into it
+later is seen.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.nn import Parameter
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+aten = torch.ops.aten
+
+# The random numbers are those of the eager program, drawn in its order.
+OPTIONS = {"fallback_random": True, "reorder_for_locality": False}
+
+
+def _bernoulli(p: Tensor, *, generator: Any = None) -> Tensor:
+    """As torch itself draws it; its compiler would compare uniform numbers, which are others."""
+    return torch.empty_like(p).bernoulli_(p)
+
+
+OPERATIONS = {aten.bernoulli.default: _bernoulli}
+
+
+class CannotCompileError(Exception):
+    """The program has to run eagerly; the message says why."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """`module(*tensors, *arguments)`.
+
+    tensors: what the program reads besides its arguments.  written: those among them that it changes.
+    """
+
+    module: fx.GraphModule
+    tensors: list[Tensor]
+    written: list[Tensor]
+
+
+def capture(function: Callable[..., Any], arguments: Sequence[Tensor]) -> Graph:
+    """The operations of `function(*arguments)`, which returns tensors.
+
+    Raises CannotCompileError where Python needs the value of a tensor, or for whatever the program raises.
+    """
+    try:
+        with _traceable(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = make_fx(
+                _writing_nothing(function),
+                decomposition_table=OPERATIONS,
+                tracing_mode="fake",
+                _allow_non_fake_inputs=True,
+            )
+            module = traced(*arguments)
+    except CannotCompileError:
+        raise
+    except Exception as error:
+        raise CannotCompileError(_reason(error)) from error
+    return _with_arguments(module)
+
+
+def compile_graph(graph: Graph, arguments: Sequence[Tensor]) -> Callable[..., Any]:
+    """Machine code for `graph` on arguments of these shapes; on a GPU as one CUDA graph.
+
+    Raises CannotCompileError where torch's compiler fails, as it does without a C++ compiler.
+    """
+    inputs = [*graph.tensors, *arguments]
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if any(t.is_cuda for t in inputs):
+                return _cuda_graph(graph)
+            return _machine_code(graph, inputs)
+    except Exception as error:
+        raise CannotCompileError(_compiler_reason(error)) from error
+
+
+def _machine_code(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+    """By the compiler behind torch.compile: shapes are guarded already, and once more would be slow."""
+    from torch._inductor.compile_fx import compile_fx  # costs a second to import
+
+    # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
+    context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
+    with tracing(context):
+        run = compile_fx(graph.module, inputs, config_patches=OPTIONS, ignore_shape_env=True)
+
+    def quiet(*inputs: Tensor) -> Any:
+        with torch.no_grad():
+            return run(*inputs)
+
+    return quiet
+
+
+def _cuda_graph(graph: Graph) -> Callable[..., Any]:
+    for tensor in graph.tensors:
+        torch._dynamo.mark_static_address(tensor)
+    options = OPTIONS | {"triton.cudagraphs": True}
+    run = torch.compile(graph.module, dynamic=False, options=options)
+
+    def cloned(*inputs: Tensor) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        with torch.no_grad():  # the next replay overwrites what this one returns
+            return torch.utils._pytree.tree_map(Tensor.clone, run(*inputs))
+
+    return cloned
+
+
+def _writing_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
+    def kept(*arguments: Tensor) -> Any:
+        mode = _Kept()
+        try:
+            with mode:
+                return function(*arguments)
+        finally:
+            mode.restore()
+
+    return kept
+
+
+class _Kept(TorchDispatchMode):
+    """Keeps the content of real tensors that are written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            named = dict(zip([a.name for a in func._schema.arguments], args, strict=False)) | kwargs
+            for argument in func._schema.arguments:
+                value = named.get(argument.name)
+                if _is_written(argument) and type(value) in (Tensor, Parameter):
+                    self._keep(value)
+        return func(*args, **kwargs)
+
+    def _keep(self, tensor: Tensor) -> None:
+        if id(tensor) not in self._before:
+            with _disable_current_modes():
+                self._before[id(tensor)] = tensor, tensor.detach().clone()
+
+    def restore(self) -> None:
+        with _disable_current_modes(), torch.no_grad():
+            for tensor, before in self._before.values():
+                tensor.copy_(before)
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """Pyro without the places where it looks at numbers: a loss as a float, NaN checks, validation."""
+    silent = {"torch_item": _detached, "warn_if_nan": _same, "warn_if_inf": _same}
+    original = {
+        "torch_item": pyro.infer.util.torch_item,
+        "warn_if_nan": pyro.util.warn_if_nan,
+        "warn_if_inf": pyro.util.warn_if_inf,
+    }
+    before: list[tuple[Any, str, Any]] = [
+        (module, name, function)
+        for module in list(sys.modules.values())
+        for name, function in original.items()
+        if getattr(module, "__dict__", {}).get(name) is function
+    ]
+    # Distributions made before have kept their own setting.
+    before.append((Distribution, "_validate_sample", Distribution._validate_sample))
+    for owner, name, _ in before:
+        setattr(owner, name, silent.get(name, _same))
+    try:
+        with pyro.validation_enabled(False), torch.enable_grad():
+            yield
+    finally:
+        for owner, name, function in before:
+            setattr(owner, name, function)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _same(value: Any, *args: Any, **kwargs: Any) -> Any:
+    return value
+
+
+def _with_arguments(module: fx.GraphModule) -> Graph:
+    """Tensors held by the module become its first arguments, but for the constants of its own code."""
+    graph, found = module.graph, {}
+    for node in graph.nodes:  # would wait for the numbers; a failure shows as a loss of nan
+        if node.target is aten._linalg_check_errors.default:
+            graph.erase_node(node)
+    first = next(iter(graph.nodes))
+    for node in [n for n in graph.nodes if n.op == "get_attr"]:
+        tensor = getattr(module, node.target)
+        is_literal = all(u.target is aten.lift_fresh_copy.default for u in node.users)
+        if not isinstance(tensor, Tensor) or is_literal:
+            continue
+        if id(tensor) not in found:
+            with graph.inserting_before(first):
+                found[id(tensor)] = tensor, graph.placeholder(f"read_{len(found)}")
+        node.replace_all_uses_with(found[id(tensor)][1])
+        graph.erase_node(node)
+    module.recompile()
+    changed = _changed(graph)
+    written = [tensor for tensor, node in found.values() if node in changed]
+    return Graph(module, [tensor for tensor, _ in found.values()], written)
+
+
+def _changed(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that an operation writes into, through views of them too."""
+    changed = set()
+    for node in graph.nodes:
+        for value, argument in _arguments(node):
+            if _is_written(argument):
+                changed |= set(_origins(value))
+    return changed
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def _origins(node: Any) -> Iterator[fx.Node]:
+    while isinstance(node, fx.Node):
+        yield node
+        aliased = (v for v, argument in _arguments(node) if argument.alias_info is not None)
+        node = next(aliased, None)
+
+
+def _arguments(node: fx.Node) -> list[tuple[Any, Any]]:
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return []
+    named = [(node.kwargs[a.name], a) for a in schema.arguments if a.name in node.kwargs]
+    return [*zip(node.args, schema.arguments, strict=False), *named]
+
+
+def _reason(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [
+        f for f in frames if not any(f"/{p}/" in f.filename for p in ("torch", "pyro", "pyro_impl"))
+    ]
+    place = f" ({mine[-1].filename}, line {mine[-1].lineno})" if mine else ""
+    kind = type(error).__name__
+    if any(f.name in ("_validate_sample", "validate_args") for f in frames) or any(
+        f.filename.endswith("distributions/distribution.py") and f.name == "__init__"
+        for f in frames
+    ):
+        return f"a distribution checks the values it gets; remove validate_args=True{place}"
+    if "DataDependent" in kind or "value out of a tracing tensor" in str(error):
+        return f"Python needs the value of a tensor, in an `if`, a loop or a number{place}"
+    return f"it cannot be traced: {kind}: {str(error).splitlines()[0] if str(error) else ''}{place}"
+
+
+def _compiler_reason(error: BaseException) -> str:
+    chain: list[BaseException] = [error]
+    for link in chain:
+        chain += [e for e in (link.__cause__, getattr(link, "inner_exception", None)) if e]
+    if any(type(link).__name__ == "InvalidCxxCompiler" for link in chain):
+        return "torch.compile finds no C++ compiler; install g++ or clang, or point CXX to one"
+    text = str(error).strip().splitlines() or [""]
+    return f"torch's compiler failed: {type(error).__name__}: {text[0]}"

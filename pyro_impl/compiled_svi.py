@@ -1,0 +1,391 @@
+"""`pyro.infer.SVI` with compiled steps.
+
+    svi = CompiledSVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+    for x in batches:
+        svi.step(x)
+
+The first step with arguments of some shape is an eager one: it creates parameters, prototypes, states
+of the optimiser. The second is captured and compiled, and compared with an eager one that starts from
+the same state and random numbers; so are the losses of the compiled steps 2, 4, 8, 16, … Whatever a
+graph would freeze is looked at before each step. Where a program cannot be compiled, or stops being
+what was compiled, it runs eagerly and an EagerWarning says why.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from pyro.infer.util import torch_item, zero_grads
+from pyro.optim import PyroOptim
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.util import warn_if_nan
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pyro_impl.adam import AdamUpdate
+from pyro_impl.capture import CannotCompileError, Graph, capture, compile_graph
+from pyro_impl.guards import Guards
+from pyro_impl.signature import describe, rebuilt, surroundings
+from twinplate.errors import InputError
+
+LOSSES = (Trace_ELBO, TraceMeanField_ELBO)
+MOST_SHAPES = 16  # of arguments; a graph for each costs seconds
+MOST_CHANGES = 8  # of what a program reads besides
+
+
+class EagerWarning(UserWarning):
+    """A program, or some of its steps, runs eagerly."""
+
+
+class TorchOptim(PyroOptim):
+    """A torch optimiser with the interface of `pyro.optim`; it owns its parameters."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__(type(optimizer), {})
+        self.optimizer = optimizer
+
+    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self.optimizer.step()
+
+
+@dataclass
+class Parameters:
+    """What an eager step trained: unconstrained leaves, those in Pyro's store by name too."""
+
+    leaves: list[Tensor]
+    stored: dict[str, Tensor]
+
+    def missing(self) -> str | None:
+        """The first name under which the store now has another leaf, or none."""
+        now = pyro.get_param_store()._params  # its public view has no look-up by name
+        return next((n for n, leaf in self.stored.items() if now.get(n) is not leaf), None)
+
+
+@dataclass
+class Step:
+    """A compiled step: `run` returns the loss and updates the parameters, or returns the gradients too."""
+
+    parameters: Parameters
+    trained: list[Tensor]
+    update: AdamUpdate | None
+    graph: Graph
+    run: Callable[..., Any]
+    taken: int = 0
+
+
+class CompiledSVI(SVI):
+    """`pyro.infer.SVI` for the same models, guides and losses, its steps compiled.
+
+    optim: one of `pyro.optim`, or a torch optimiser that holds the parameters. With Adam and ClippedAdam
+        the whole step is one graph; with others loss and gradients are.
+    loss: Trace_ELBO or TraceMeanField_ELBO; or a function of model, guide and their arguments that
+        returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
+
+    Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
+    lacks parameters of the program.
+    """
+
+    def __init__(self, model: Any, guide: Any, optim: Any, loss: Any) -> None:
+        wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
+        super().__init__(model, guide, wrapped, loss)
+        self._objective = loss.differentiable_loss if isinstance(loss, ELBO) else loss
+        self._roots = (model, guide, loss)
+        self._guards: Guards | None = None
+        self._seen: dict[Any, Parameters] = {}
+        self._steps: dict[Any, Step] = {}
+        self._last: Step | None = None  # that took the last step; None after an eager one
+        self._changes = 0
+        self._eager = False
+        self._ready: Parameters | None = None
+        self.compile_seconds = 0.0  # spent so far on tracing and compiling
+        if isinstance(loss, ELBO) and type(loss) not in LOSSES:
+            self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
+
+    def prepared(self, parameters: dict[str, Tensor]) -> CompiledSVI:
+        """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
+
+        The first step is then a compiled one, and the result does not depend on where a run was resumed.
+        """
+        for leaf in parameters.values():
+            leaf.grad = torch.zeros_like(leaf)
+        self._ready = Parameters(list(parameters.values()), dict(parameters))
+        return self
+
+    def step(self, *args: Any, **kwargs: Any) -> float:
+        """Take a step; its loss."""
+        loss = torch_item(self.advance(*args, **kwargs))
+        warn_if_nan(loss, "loss")
+        return loss
+
+    def advance(self, *args: Any, **kwargs: Any) -> Tensor | float:
+        """Take a step; its loss, as a tensor that need not be waited for where the step is compiled."""
+        if self._eager:
+            return super().step(*args, **kwargs)
+        tensors: list[Tensor] = []
+        try:
+            if _PYRO_STACK:
+                raise CannotCompileError("the step is taken inside an effect handler")
+            key = describe(args, tensors), describe(kwargs, tensors), surroundings()
+            step = self._step(key, args, kwargs, tensors)
+        except CannotCompileError as error:
+            self._stay_eager(str(error))
+            return super().step(*args, **kwargs)
+        if step is None:
+            return self._take_eagerly(key, args, kwargs)
+        step.taken += 1
+        if step.taken & (step.taken - 1):
+            return self._take(step, tensors)
+        check = self._take_twice if step.taken == 1 else self._take_checked
+        return check(step, tensors, args, kwargs)
+
+    # --- which step -------------------------------------------------------------------------------
+
+    def _step(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Step | None:
+        """The compiled step for these arguments; None where an eager one comes first."""
+        change = None if self._guards is None else self._guards.change()
+        step = self._steps.get(key)
+        if change is None and step is not None:
+            change = self._outdated(step)
+        if change is not None:
+            self._forget(change)
+        elif step is not None:
+            return step
+        elif (parameters := self._seen.get(key, self._ready)) is not None:
+            started = time.perf_counter()
+            self._steps[key] = self._compiled(parameters, args, kwargs, tensors)
+            self.compile_seconds += time.perf_counter() - started
+            return self._steps[key]
+        return None
+
+    def _outdated(self, step: Step) -> str | None:
+        if (name := step.parameters.missing()) is not None:
+            return f"the parameter {name!r} in Pyro's store"
+        if step.update is not None and not step.update.is_current(self._last is not step):
+            return "the state or the options of the optimiser"
+        return None
+
+    def _forget(self, change: str) -> None:
+        self._guards, self._last, self._ready = None, None, None
+        self._seen.clear()
+        self._steps.clear()
+        self._changes += 1
+        if self._changes == MOST_CHANGES:
+            raise CannotCompileError(
+                f"what it reads changed {MOST_CHANGES} times, last {change}; give it as an argument of the "
+                "step, a number as a tensor"
+            )
+
+    def _stay_eager(self, reason: str) -> None:
+        self._eager = True
+        self._guards, self._last = None, None
+        self._steps.clear()
+        warnings.warn(f"CompiledSVI runs eagerly: {reason}", EagerWarning, stacklevel=3)
+
+    def _compiled(
+        self, parameters: Parameters, args: Any, kwargs: Any, tensors: list[Tensor]
+    ) -> Step:
+        trained = [leaf for leaf in parameters.leaves if leaf.grad is not None]
+        optim = self.optim.optimizer if isinstance(self.optim, TorchOptim) else self.optim
+        update = AdamUpdate.of(optim, trained)
+        trained = trained if update is None else update.leaves
+        known = {id(leaf) for leaf in parameters.leaves}
+
+        def function(*inputs: Tensor) -> Any:
+            waiting = iter(inputs)
+            numbers = next(waiting) if update else None
+            a, k = rebuilt((args, kwargs), waiting.__next__)
+            with poutine.trace(param_only=True) as found:
+                loss = self._objective(self.model, self.guide, *a, **k)
+            if {id(leaf) for leaf in _leaves(found.trace)} != known:
+                raise CannotCompileError("its parameters are others from one run to the next")
+            gradients = torch.autograd.grad(loss, trained, materialize_grads=True)
+            if update is None:
+                return (loss.detach(), *gradients)
+            update.apply(numbers, gradients)
+            return loss.detach()
+
+        guards = self._guards or Guards(*self._roots)
+        inputs = [*self._numbers(update, trained), *tensors]
+        graph = self._captured(guards, function, inputs)
+        self._guards = guards
+        return Step(parameters, trained, update, graph, compile_graph(graph, inputs))
+
+    def _captured(self, guards: Guards, function: Any, inputs: list[Tensor]) -> Graph:
+        """The graph of a program that leaves nothing behind but what the graph itself does."""
+        draws = random.getstate(), str(np.random.get_state())
+        try:
+            graph = capture(function, inputs)
+            change = guards.change()
+        finally:
+            guards.restore()
+        if change is not None:
+            raise CannotCompileError(f"it changes {change} as it runs")
+        if draws != (random.getstate(), str(np.random.get_state())):
+            raise CannotCompileError(
+                "it draws from Python's or NumPy's random numbers, not torch's"
+            )
+        return graph
+
+    # --- taking it --------------------------------------------------------------------------------
+
+    def _take(self, step: Step, tensors: list[Tensor]) -> Tensor:
+        self._last = step
+        if step.update is not None:
+            numbers = self._numbers(step.update, step.trained, step.update.advance())
+            return step.run(*step.graph.tensors, *numbers, *tensors)
+        loss, *gradients = step.run(*step.graph.tensors, *tensors)
+        self._apply(step.trained, gradients)
+        return loss
+
+    def _numbers(
+        self, update: AdamUpdate | None, leaves: list[Tensor], values: list[float] | None = None
+    ) -> list[Tensor]:
+        if update is None:
+            return []
+        values = [1.0] * 2 * len(update.rows) if values is None else values
+        return [torch.tensor(values, dtype=torch.float64, device=leaves[0].device)]
+
+    def _apply(self, leaves: list[Tensor], gradients: list[Tensor]) -> None:
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf.grad = gradient
+        self.optim(leaves)
+        zero_grads(leaves)
+
+    def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
+        self._last = None
+        with poutine.trace(param_only=True) as found:
+            loss = super().step(*args, **kwargs)
+        if key not in self._seen and len(self._seen) == MOST_SHAPES:
+            warnings.warn(
+                f"CompiledSVI runs these steps eagerly: {MOST_SHAPES} different shapes or values of the "
+                "arguments came before; give numbers that change as tensors",
+                EagerWarning,
+                stacklevel=4,
+            )
+        if len(self._seen) < MOST_SHAPES:
+            self._seen[key] = self._parameters(found.trace)
+        return loss
+
+    def _parameters(self, trace: poutine.Trace) -> Parameters:
+        leaves, store = _leaves(trace), pyro.get_param_store()
+        stored = {name: leaf for leaf in leaves if (name := store.param_name(leaf)) is not None}
+        if isinstance(self.optim, TorchOptim):
+            owned = {id(p) for g in self.optim.optimizer.param_groups for p in g["params"]}
+            lacking = [n for n, leaf in stored.items() if id(leaf) not in owned]
+            if lacking:
+                raise InputError(
+                    f"the torch optimiser does not hold the parameters {', '.join(lacking)}; expected all "
+                    "that model and guide use: run them once before it is made, or give one of pyro.optim"
+                )
+        return Parameters(leaves, stored)
+
+    # --- compared with eager ----------------------------------------------------------------------
+
+    def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Eagerly, then compiled from the same state; the compiled one counts if the two agree."""
+        take = self._whole_step_twice if step.update else self._gradients_twice
+        loss, found, eager, expected = take(step, tensors, args, kwargs)
+        if not _close([loss], [torch.as_tensor(eager)]):
+            self._differs("loss", torch_item(loss), torch_item(eager), step)
+        elif not _close(found, expected):
+            norms = [torch.stack([g.norm() for g in group]).norm() for group in (found, expected)]
+            self._differs("gradient's norm", *map(torch_item, norms), step)
+        return eager if self._eager else loss
+
+    def _whole_step_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Losses and the first moments after the step: (compiled, eager)."""
+        update, written = step.update, step.graph.written
+        before, counters = [t.clone() for t in written], update.counters()
+        with _same_draws():
+            eager = super().step(*args, **kwargs)
+        after, expected = [t.clone() for t in written], [m.clone() for m in update.moments()]
+        _give_back(written, before)
+        update.set_counters(counters)
+        loss = self._take(step, tensors)
+        found = [m.clone() for m in update.moments()]
+        if not (_close([loss], [torch.as_tensor(eager)]) and _close(found, expected)):
+            _give_back(written, after)
+        return loss, found, eager, expected
+
+    def _gradients_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Losses and gradients: (compiled, eager)."""
+        before = [t.clone() for t in step.graph.written]
+        with _same_draws():
+            eager = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+        expected = [leaf.grad.clone() for leaf in step.trained]
+        zero_grads(step.trained)
+        _give_back(step.graph.written, before)
+        loss, *found = step.run(*step.graph.tensors, *tensors)
+        same = _close([loss], [torch.as_tensor(eager)]) and _close(found, expected)
+        self._apply(step.trained, found if same else expected)
+        return loss, found, eager, expected
+
+    def _take_checked(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Tensor:
+        """Compiled, after a look at what the loss of an eager step would be."""
+        before = [t.clone() for t in step.graph.written]
+        with _same_draws(), torch.no_grad():
+            eager = torch.as_tensor(self.loss(self.model, self.guide, *args, **kwargs))
+        _give_back(step.graph.written, before)
+        loss = self._take(step, tensors)
+        if not _close([loss], [eager]):
+            self._differs("loss", loss.item(), eager.item(), step)
+        return loss
+
+    def _differs(self, what: str, compiled: float, eager: float, step: Step) -> None:
+        since = (
+            "no step was taken with it"
+            if step.taken == 1
+            else f"some of its last {step.taken - step.taken // 2} steps may have been wrong"
+        )
+        self._stay_eager(
+            f"the {what} of the compiled step is {compiled:.9g} and that of an eager one {eager:.9g}, so the "
+            f"program depends on something that cannot be seen, or on rounding; {since}"
+        )
+
+
+def _leaves(trace: poutine.Trace) -> list[Tensor]:
+    """Unconstrained parameters of a trace, each once."""
+    leaves = [site["value"].unconstrained() for site in trace.nodes.values()]
+    return list({id(leaf): leaf for leaf in leaves}.values())
+
+
+@contextmanager
+def _same_draws() -> Iterator[None]:
+    """Afterwards the random numbers are again those of before."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+@torch.no_grad()
+def _give_back(tensors: list[Tensor], contents: list[Tensor]) -> None:
+    for tensor, content in zip(tensors, contents, strict=True):
+        tensor.copy_(content)
+
+
+def _close(found: list[Tensor], expected: list[Tensor]) -> bool:
+    """Equal but for rounding, by the size of each tensor, or a thousandth of the largest."""
+    sizes = [float(e.abs().max()) if e.numel() else 0.0 for e in expected]
+    least = 1e-3 * max(sizes, default=0.0)
+    return all(
+        torch.allclose(
+            f.double(),
+            e.double().to(f.device),
+            rtol=0,
+            atol=3 * torch.finfo(f.dtype).eps ** 0.5 * max(size, least),
+            equal_nan=True,
+        )
+        for f, e, size in zip(found, expected, sizes, strict=True)
+    )

@@ -1,0 +1,61 @@
+"""Several fits of one program, one after the other: from other seeds, with other learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pyro_impl.posterior import posterior
+from pyro_impl.training import fit
+from twinplate.config import TrainingConfig
+from twinplate.program import Program
+from twinplate.restarts import Restarts, make_restarts, restart_configs
+from twinplate.training import Fit, Progress
+from twinplate.training_errors import NonFiniteLossError
+
+
+def fit_many(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    *,
+    seeds: Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    a: np.ndarray | None = None,
+    matched: bool = False,
+    progress: Progress | None = None,
+) -> Restarts:
+    """Fit `program` from every seed, with every one of `learning_rates` if they are given.
+
+    Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
+    progress: called with the steps of all fits done so far.
+
+    Raises InputError for arguments that do not fit.
+    """
+    trainings = restart_configs(training, seeds, learning_rates)
+    fits = []
+    for number, one in enumerate(trainings):
+        done = number * training.steps
+
+        def told(step: int, losses: np.ndarray, done: int = done) -> None:
+            if progress:
+                progress(done + step, losses)
+
+        fits.append(_fit(x, program, one, a, matched, told))
+    seconds = sum(done.compile_seconds for done in fits)
+    return make_restarts(x, program, trainings, fits, posterior, seconds)
+
+
+def _fit(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    a: np.ndarray | None,
+    matched: bool,
+    progress: Progress,
+) -> Fit:
+    try:
+        return fit(x, program, training, a=a, matched=matched, progress=progress)
+    except NonFiniteLossError as error:
+        return error.fit

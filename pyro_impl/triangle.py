@@ -1,0 +1,97 @@
+"""The strict lower triangle of a matrix, packed in a row of M = K (K - 1) / 2 numbers, row by row.
+
+Filling a matrix with it is a selection, and so is taking the triangle out of a matrix. Each is the
+transpose of the other, which torch is told by two functions: by itself it would add up, element by
+element, what can only occur once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twinplate.packed import fill_indices, selectors, take_indices
+
+# Up to this many components the product with the packed triangle costs less than filling a matrix.
+PACKED_LIMIT = 64
+
+
+def fill_tril(diagonal: Tensor, lower: Tensor) -> Tensor:
+    """Lower triangle (..., K, K): `diagonal` (..., K) and, below it, `lower` (..., M) row by row.
+
+    `lower` may be (..., 0): then all is zero below the diagonal.
+    """
+    tril = diagonal.diag_embed()
+    return tril + fill(lower, diagonal.shape[-1]) if lower.shape[-1] else tril
+
+
+def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
+    """The strict lower triangle `lower` (..., M), or (..., 0) for zero, times `vector` (..., K)."""
+    size = vector.shape[-1]
+    if not lower.shape[-1]:
+        return torch.zeros_like(vector)
+    if size > PACKED_LIMIT:
+        return (fill(lower, size) @ vector.unsqueeze(-1)).squeeze(-1)
+    copy, add = _selectors(size, vector.dtype, vector.device)
+    return (lower * (vector @ copy)) @ add
+
+
+def fill(lower: Tensor, size: int) -> Tensor:
+    """(..., M) to (..., K, K), zero on the diagonal and above."""
+    filled: Tensor = _Fill.apply(lower, size)
+    return filled
+
+
+class _Fill(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(lower: Tensor, size: int) -> Tensor:
+        padded = torch.nn.functional.pad(
+            lower, (0, 1)
+        )  # the zero that stands where nothing is filled in
+        indices, _ = _indices(size, lower.device)
+        return padded.index_select(-1, indices).unflatten(-1, (size, size))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Take.apply(gradient), None
+
+
+class _Take(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(matrix: Tensor) -> Tensor:
+        _, indices = _indices(matrix.shape[-1], matrix.device)
+        return matrix.flatten(-2).index_select(-1, indices)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.size = inputs[0].shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return fill(gradient, ctx.size)
+
+
+@lru_cache(maxsize=16)
+def _selectors(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    with torch.inference_mode(False):  # kept for every later use, with gradients too
+        return tuple(torch.tensor(m, dtype=dtype, device=device) for m in selectors(size))
+
+
+@lru_cache(maxsize=16)
+def _indices(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        filling, taking = (
+            torch.tensor(i, device=device) for i in (fill_indices(size), take_indices(size))
+        )
+        return filling, taking

@@ -1,0 +1,117 @@
+"""Several fits at once: each is the single one; the best is found; what diverges is counted, not raised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from twinplate import InputError, TrainingConfig
+from twinplate.restarts import make_restarts, restart_configs
+from twinplate.training import Fit, TrainingState
+
+N = 12
+PROGRAMS = {
+    "full": {"guide": "auxiliary", "amplitude_scale": 0.3, "learned": ("loadings", "noise_scale")},
+    "diagonal": {"guide": "diagonal"},
+    "low-rank, experts": {"guide": "event", "covariance": "low-rank", "encoder": "experts"},
+}
+
+
+def config(**changes):
+    return TrainingConfig(
+        **{"steps": 12, "batch_size": 5, "precision": "float64", "device": "cpu", **changes}
+    )
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_is_the_fit_of_its_seed_and_rate(twin, problem, name):
+    x, program, _ = problem(N, missing=0.2, **PROGRAMS[name])
+    training = config(estimator="sticking-the-landing", particles=2)
+    many = twin.impl.fit_many(x, program, training, seeds=(0, 7), learning_rates=(0.01, 0.1))
+    assert [(t.learning_rate, t.seed) for t in many.trainings] == [
+        (0.01, 0), (0.01, 7), (0.1, 0), (0.1, 7),
+    ]  # fmt: skip
+    assert many.losses.shape == (4, 12) and len(np.unique(many.losses[:, 0])) == 2
+    for one, found in zip(many.trainings, many.fits, strict=True):
+        single = twin.impl.fit(x, program, one)
+        np.testing.assert_allclose(found.losses, single.losses, rtol=1e-12)
+        assert found.state.step == 12
+        for part in ("params", "mean", "variance"):
+            for parameter, values in getattr(single.state, part).items():
+                given = getattr(found.state, part)[parameter]
+                size = max(1, np.abs(values).max())
+                np.testing.assert_allclose(given, values, rtol=0, atol=1e-12 * size)
+
+
+def test_pairs_and_progress(twin, problem):
+    x, program, _ = problem(N)
+    a, told = np.random.default_rng(0).normal(size=(3, N)), []
+    many = twin.impl.fit_many(
+        x, program, config(objective="pairs"), seeds=(3, 4), a=a,
+        progress=lambda step, losses: told.append(step),
+    )  # fmt: skip
+    single = twin.impl.fit(x, program, config(objective="pairs", seed=4), a=a)
+    np.testing.assert_allclose(many.losses[1], single.losses, rtol=1e-12)
+    assert told[-1] == 24 and not many.diverged.any()
+
+
+def test_a_rate_that_diverges_is_counted_and_not_chosen(twin, problem):
+    """In double precision Adam survives much; a rate of 1e200 nothing."""
+    x, program, _ = problem(N)
+    many = twin.impl.fit_many(x, program, config(), seeds=(0, 1), learning_rates=(0.01, 1e200))
+    np.testing.assert_array_equal(many.diverged, [False, False, True, True])
+    assert many.divergence_rate == 0.5 and many.best < 2
+    assert many.best_fit is many.fits[many.best]
+    last = many.losses[:2].mean(1)
+    np.testing.assert_array_equal(many.last_losses, [*last, np.inf, np.inf])
+    assert many.best == np.argmin(last)
+    hopeless = twin.impl.fit_many(x, program, config(learning_rate=1e200), seeds=(0,))
+    with pytest.raises(InputError, match="all 1 fits diverged"):
+        _ = hopeless.best
+
+
+def test_more_evidence_than_there_is_counts_as_diverged(problem):
+    """A loss that reports it, and a guide that is not a distribution."""
+    x, program, params = problem(N)
+    exact = program.generative.posterior(x)
+    evidence = program.generative.log_evidence(x).mean()
+    state = TrainingState.start(params)
+
+    def judged(losses, posterior):
+        fits = [Fit(state, np.full(10, losses))]
+        return make_restarts(x, program, (config(),), fits, posterior, 0.0).diverged[0]
+
+    right = lambda *_: exact
+    assert not judged(-evidence, right) and not judged(-evidence - 0.9, right)
+    assert judged(-evidence - 1.1, right) and judged(np.nan, right)
+    assert judged(0.0, lambda *_: replace(exact, loc=np.nan * exact.loc))
+    broken = TrainingState.start({**params, "encoder.out.bias": np.full(9, np.inf)})
+    fits = [Fit(broken, np.zeros(10))]
+    assert make_restarts(x, program, (config(),), fits, right, 0.0).diverged[0]
+
+
+@pytest.mark.parametrize(("seeds", "rates"), [((), None), ((0,), ())])
+def test_no_fit_at_all_is_refused(seeds, rates):
+    with pytest.raises(InputError, match="expected one of each or more"):
+        restart_configs(config(), seeds, rates)
+
+
+@pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+def test_all_are_one_compiled_program(twin, problem):
+    """Compiled once, whatever their number; a single fit would be another program."""
+    x, program, _ = problem(N)
+    loop = twin.module("restarts").CompiledLoop
+    made = []
+
+    class Counted(loop):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twin.module("restarts"), "CompiledLoop", Counted)
+        many = twin.impl.fit_many(x, program, config(), seeds=range(5))
+    assert len(made) == 1 and len(made[0]._compiled) == 1
+    assert many.compile_seconds == made[0].compile_seconds > 0

@@ -1,0 +1,125 @@
+"""Several fits of one program, by seed and learning rate: which is best, which diverged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.config import TrainingConfig
+from twinplate.errors import InputError
+from twinplate.linear_gaussian import Gaussian
+from twinplate.program import Params, Program, generative_of
+from twinplate.training import Array, Fit, TrainingState
+
+WINDOW = 100  # the last steps, whose mean loss ranks the fits
+MARGIN = 1.0  # nats per item above the exact log evidence: nothing valid is
+JUDGED = 4096  # items at most on which a fit is held against the exact answer, evenly spread
+
+Posterior = Callable[[Array, Program, Params], Gaussian]
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """R fits. `trainings[r]` is the configuration of `fits[r]`, with its seed and learning rate.
+
+    losses (R, steps): per item, NaN from where a fit could not go on. diverged (R,): true for a fit with
+    a number that is not finite, or with more evidence for the data than there is (`diverges`).
+    compile_seconds: of all fits together.
+    """
+
+    trainings: tuple[TrainingConfig, ...]
+    fits: tuple[Fit, ...]
+    losses: Array
+    diverged: npt.NDArray[np.bool_]
+    compile_seconds: float = 0.0
+
+    @property
+    def divergence_rate(self) -> float:
+        """The fraction of the fits that diverged."""
+        return float(self.diverged.mean())
+
+    @property
+    def last_losses(self) -> Array:
+        """Mean loss of the last steps of every fit, (R,); infinite where it diverged."""
+        return np.where(self.diverged, np.inf, self.losses[:, -WINDOW:].mean(axis=1))
+
+    @property
+    def best(self) -> int:
+        """The fit with the lowest mean loss over the last steps. Raises InputError if all diverged."""
+        if self.diverged.all():
+            raise InputError(
+                f"all {len(self.fits)} fits diverged; expected one that did not: try lower learning rates, "
+                "or precision 'float64'"
+            )
+        return int(np.argmin(self.last_losses))
+
+    @property
+    def best_fit(self) -> Fit:
+        """`fits[best]`."""
+        return self.fits[self.best]
+
+
+def restart_configs(
+    training: TrainingConfig, seeds: Sequence[int], learning_rates: Sequence[float] | None
+) -> tuple[TrainingConfig, ...]:
+    """Every learning rate with every seed; without rates that of `training`. Raises InputError if empty."""
+    rates = [training.learning_rate] if learning_rates is None else list(learning_rates)
+    if not len(seeds) or not rates:
+        raise InputError(
+            f"{len(seeds)} seeds and {len(rates)} learning rates are given; expected one of each or more"
+        )
+    return tuple(
+        replace(training, learning_rate=float(rate), seed=int(seed))
+        for rate, seed in product(rates, seeds)
+    )
+
+
+def make_restarts(
+    x: Array,
+    program: Program,
+    trainings: tuple[TrainingConfig, ...],
+    fits: Sequence[Fit],
+    posterior: Posterior,
+    compile_seconds: float,
+) -> Restarts:
+    """The fits with what became of each; `posterior` is the implementation's own."""
+    steps = max(len(fit.losses) for fit in fits)
+    losses = np.full((len(fits), steps), np.nan)
+    for row, fit in zip(losses, fits, strict=True):
+        row[: len(fit.losses)] = fit.losses
+    judged = x[:: -(-len(x) // JUDGED)]
+    diverged = [
+        bool(~np.isfinite(row).all()) or diverges(judged, program, training, fit, posterior)
+        for training, fit, row in zip(trainings, fits, losses, strict=True)
+    ]
+    return Restarts(trainings, tuple(fits), losses, np.array(diverged), compile_seconds)
+
+
+def diverges(
+    x: Array, program: Program, training: TrainingConfig, fit: Fit, posterior: Posterior
+) -> bool:
+    """Whether a parameter is not finite, or the ELBO exceeds the exact log evidence of the fitted model.
+
+    By more than 1 nat per item: the guide's exact expected ELBO, or for that objective the one that the
+    last losses report. Closed forms exist without an amplitude; with one only the first sign counts.
+    """
+    if not _is_finite(fit.state):
+        return True
+    if program.config.amplitude_scale is not None:
+        return False
+    generative = generative_of(program, fit.params)
+    guide = posterior(x, program, fit.params)
+    missed = float(generative.kl_to_posterior(x, guide).mean())
+    if not missed > -MARGIN:
+        return True
+    evidence = float(generative.log_evidence(x).mean())
+    reported = -float(fit.losses[-WINDOW:].mean()) if training.objective == "elbo" else -np.inf
+    return reported - evidence > MARGIN
+
+
+def _is_finite(state: TrainingState) -> bool:
+    return all(bool(np.isfinite(values).all()) for values in state.params.values())

@@ -1,0 +1,118 @@
+"""Training that cannot go on: what happened where, what to do, and everything reached until then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from twinplate.config import TrainingConfig
+from twinplate.errors import InputError
+from twinplate.training import Array, Chunk, Fit, TrainingState
+
+SHOWN = 8  # items of a mini-batch that a message names
+
+# How the allocators of torch (CPU, CUDA) and of XLA say that there is no more.
+EXHAUSTED = ("out of memory", "can't allocate memory", "resource_exhausted")
+
+
+class TrainingError(InputError):
+    """Training stopped early. `fit` is what it had reached: the last good state, the losses up to it.
+
+    `fit.state` can be given to `fit` again, with another configuration.
+    """
+
+    def __init__(self, message: str, fit: Fit) -> None:
+        super().__init__(message)
+        self.fit = fit
+
+
+class NonFiniteLossError(TrainingError):
+    """A loss, or the gradient of one, was infinite or not a number."""
+
+
+class OutOfMemoryError(TrainingError):
+    """The device has no memory for a mini-batch of this size."""
+
+
+def is_finite(state: TrainingState) -> bool:
+    """Whether every parameter and every moment is a finite number."""
+    groups = (state.params, state.mean, state.variance)
+    return all(bool(np.isfinite(v).all()) for group in groups for v in group.values())
+
+
+def check_state(state: TrainingState) -> None:
+    """Raise InputError for a state that no training can start from."""
+    if not is_finite(state):
+        raise InputError(
+            f"the state given, of step {state.step}, holds numbers that are not finite; expected that of a "
+            "run that went well, such as the `fit.state` of a TrainingError"
+        )
+
+
+def non_finite_loss(
+    training: TrainingConfig,
+    chunk: Chunk,
+    losses: Array,
+    replay: Callable[[Chunk], TrainingState],
+) -> NonFiniteLossError:
+    """The error for a chunk with a loss, or a state after its last step, that is not finite.
+
+    losses (steps,): per item, of all steps of the chunk.
+    replay: the state after the steps of `chunk.head(n)`, taken once more from the chunk's first state.
+
+    The step that is named is the one that the last finite state cannot take: its loss is not finite,
+    or its loss is and the gradient is not, so that only the next loss shows it.
+    """
+    bad = np.flatnonzero(~np.isfinite(losses))
+    step = int(bad[0]) if len(bad) else len(losses)
+    state = replay(chunk.head(step))
+    while step > 0 and not is_finite(state):
+        step -= 1
+        state = replay(chunk.head(step))
+    if step < len(losses) and not np.isfinite(losses[step]):
+        what = f"the loss is {losses[step]:g}"
+    else:
+        what = "the loss is finite but its gradient is not, or is too large to be squared,"
+    message = (
+        f"{what} at step {state.step} of {training.steps} (the first is 0), on the mini-batch of "
+        f"{_shortened(chunk.indices[min(step, len(losses) - 1)])}; the norm of the parameters is "
+        f"{_norm(state):.3g}; the state before this step is kept. Try a learning rate below "
+        f"{training.learning_rate:g}"
+    )
+    if training.precision == "float32":
+        message += ", or precision float64"
+    message += ", and look at these items: a value far from all others is enough"
+    return NonFiniteLossError(message, Fit(state, losses[:step]))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, XLA or Python raised `error` for want of memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in EXHAUSTED)
+
+
+def out_of_memory(training: TrainingConfig, state: TrainingState) -> OutOfMemoryError:
+    """The error for a mini-batch that does not fit; `state` is that before the chunk it was in."""
+    at_once = training.particles if training.vectorize_particles else 1
+    message = (
+        f"out of memory with batch_size {training.batch_size}"
+        + (f" and {at_once} particles at once" if at_once > 1 else "")
+        + f" after step {state.step} of {training.steps}; the state of that step is kept. "
+    )
+    ways = [f"batch_size {training.batch_size // 2}"] if training.batch_size > 1 else []
+    if at_once > 1:
+        ways.append("one particle after the other (vectorize_particles=False)")
+    message += f"Try {' or '.join(ways) or 'a smaller model, or a device with more memory'}"
+    return OutOfMemoryError(message, Fit(state, np.zeros(0)))
+
+
+def _shortened(items: np.ndarray) -> str:
+    listed = ", ".join(str(i) for i in items[:SHOWN])
+    if len(items) > SHOWN:
+        listed += f", … ({len(items)} in all)"
+    return f"item{'s' if len(items) > 1 else ''} {listed}"
+
+
+def _norm(state: TrainingState) -> float:
+    return float(np.sqrt(sum(np.square(v).sum() for v in state.params.values())))
