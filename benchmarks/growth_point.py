@@ -11,7 +11,6 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -101,9 +100,8 @@ def swapped(point: Point) -> ExitStack:
     stack = ExitStack()
     stack.enter_context(mock.patch("twinplate.training.CHUNK", point.steps))
     if point.block:
-        training = import_module(f"{load_backend(point.backend).__name__}.training")
         stack.enter_context(
-            mock.patch.object(training, "items_at_once", mock.Mock(return_value=point.block))
+            mock.patch("twinplate.memory.fitting", mock.Mock(return_value=point.block))
         )
     return stack
 

@@ -48,7 +48,7 @@ def test_a_step_in_blocks_is_the_step(twin, problem, monkeypatch, name):
         steps=2, batch_size=11, precision="float64", device="cpu", seed=1, **changes
     )
     whole = twin.impl.fit(x, program, training, matched=matched, a=a)
-    monkeypatch.setattr(twin.module("training"), "items_at_once", lambda *_: 4)
+    monkeypatch.setattr("twinplate.memory.fitting", lambda *_: 4)
     blocks = twin.impl.fit(x, program, training, matched=matched, a=a)
     np.testing.assert_allclose(blocks.losses, whole.losses, rtol=1e-13)
     # after two steps the first moment is a sum of two gradients, one at the updated parameters
@@ -111,16 +111,16 @@ MEASURED = """
 import json, resource, sys
 from importlib import import_module
 import numpy as np
+import twinplate.memory
 from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
 
 backend, batch_size, block = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-module = import_module(f"{backend}_impl.training")
 if block:
-    module.items_at_once = lambda *_: block
+    twinplate.memory.fitting = lambda *_: block
 x = np.random.default_rng(0).normal(size=(512, 4))
 program = make_program(x, ProgramConfig(4, 192, hidden_width=4), LinearGaussian(np.ones((4, 192))))
 training = TrainingConfig(steps=2, batch_size=batch_size, device="cpu")
-module.fit(x, program, training)
+import_module(f"{backend}_impl").fit(x, program, training)
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 """
 
