@@ -61,10 +61,6 @@ DIFFERENCES = {
     ("evaluate", "PARTICLES"): "Pyro's particles are a plate, NumPyro's a vmap",
     ("item_blocks", "ValueAndGradient"): STATE,
     ("item_blocks", "backward"): STATE,
-    (
-        "item_blocks",
-        "block_noise.__init__",
-    ): "torch draws for all items once, JAX again from the key",
     ("item_blocks", "block_noise"): "NumPyro's loop draws the noise of a step before its blocks",
     ("item_blocks", "block_noise.__init__"): "NumPyro's loop draws the noise of a step first",
     ("item_blocks", "value_and_gradient"): STATE,
