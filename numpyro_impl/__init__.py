@@ -11,7 +11,7 @@ from numpyro_impl.normal import (
     PackedMultivariateNormal,
 )
 from numpyro_impl.pairs import Pair, build
-from numpyro_impl.posterior import posterior
+from numpyro_impl.posterior import posterior, posterior_blocks
 from numpyro_impl.program import Program
 from numpyro_impl.restarts import fit_many
 from numpyro_impl.training import Trainer, fit
@@ -38,4 +38,5 @@ __all__ = [
     "fit_many",
     "joint_normal",
     "posterior",
+    "posterior_blocks",
 ]

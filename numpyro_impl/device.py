@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from twinplate.errors import InputError
+from twinplate.memory import host_memory
 
 DTYPES = {"float32": jnp.float32, "float64": jnp.float64}
 
@@ -23,6 +24,11 @@ def find_device(name: str) -> jax.Device:
         raise InputError(
             f"device is {name!r} but JAX sees none; use 'cpu' or 'auto', or install a JAX with CUDA"
         ) from error
+
+
+def memory(device: jax.Device) -> int:
+    """Bytes of memory that belong to `device`."""
+    return (device.memory_stats() or {}).get("bytes_limit") or host_memory()
 
 
 @contextmanager

@@ -14,11 +14,13 @@ import optax
 from jax import Array, lax, random
 
 from numpyro_impl.compilations import kept_compilations
-from numpyro_impl.device import DTYPES, to_array
-from numpyro_impl.objectives import Loss, make_loss
+from numpyro_impl.device import DTYPES, find_device, memory, to_array
+from numpyro_impl.item_blocks import ValueAndGradient, value_and_gradient
+from numpyro_impl.objectives import make_loss
 from numpyro_impl.pairs import build
 from numpyro_impl.params import NativeParams, to_native, to_neutral
 from twinplate.config import TrainingConfig
+from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
 from twinplate.training import Chunk, TrainingState, step_noise_shapes
 
@@ -41,7 +43,9 @@ class Inputs(NamedTuple):
 
 
 def make_loop(
-    loss: Loss, training: TrainingConfig, shapes: dict[str, tuple[int, ...]]
+    value_and_gradient: ValueAndGradient,
+    training: TrainingConfig,
+    shapes: dict[str, tuple[int, ...]],
 ) -> Callable[..., tuple[Carry, Array, Array]]:
     """`loop(carry, inputs, data, pairs)`: all steps of a chunk; the carry, losses, whether all are finite.
 
@@ -57,9 +61,7 @@ def make_loop(
             for name, key in keys.items():
                 shape = (training.particles, *shapes[name])
                 noise = {**noise, name: random.normal(key, shape, data.dtype)}
-            value, gradient = jax.value_and_grad(loss)(
-                carry.params, inputs.key, data[indices], a, noise
-            )
+            value, gradient = value_and_gradient(carry.params, inputs.key, data[indices], a, noise)
             direction, moments = adam.update(gradient, carry.moments)
             params = jax.tree.map(lambda p, d: p - rate * d, carry.params, direction)
             return Carry(params, moments), value
@@ -82,7 +84,7 @@ def _step_keys(inputs: Inputs, sites: list[str]) -> dict[str, Array]:
 def to_inputs(chunk: Chunk, seed: int, dtype: jnp.dtype) -> Inputs:
     """The chunk of the run of `seed`, on the device."""
     noise = {name: to_array(values, dtype) for name, values in chunk.noise.items()}
-    indices = jnp.asarray(chunk.indices, jnp.int32)
+    indices = jnp.asarray(chunk.places, jnp.int32)
     first = jnp.asarray(chunk.first, jnp.int32)
     return Inputs(random.key(seed), first, indices, to_array(chunk.rates, dtype), noise)
 
@@ -120,6 +122,7 @@ class CompiledLoop:
         self.compile_seconds = 0.0
         self._program, self._training, self._num_items = program, training, num_items
         self._complete, self._mapped = complete, mapped
+        self._device = find_device(training.device)
         self._compiled: dict[tuple[str, int], Callable[..., tuple[Carry, Array, Array]]] = {}
 
     def __call__(self, chunk: Chunk, *arguments: Any) -> tuple[Carry, Array, Array]:
@@ -127,7 +130,7 @@ class CompiledLoop:
         if key not in self._compiled:
             started = time.perf_counter()
             shapes = step_noise_shapes(self._program.config, self._training)
-            loop = make_loop(self._loss(chunk.estimator), self._training, shapes)
+            loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
             if self._mapped:
                 loop = jax.vmap(loop, (0, 0, None, None))
             with kept_compilations(), numpyro.validation_enabled(False):
@@ -135,7 +138,13 @@ class CompiledLoop:
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[key](*arguments)
 
-    def _loss(self, estimator: str) -> Loss:
+    def _objective(self, estimator: str) -> ValueAndGradient:
         first = initial_params(self._program, self._training.seed)
         pair = build(self._program, first, DTYPES[self._training.precision], self._complete)
-        return make_loss(pair, replace(self._training, estimator=estimator), self._num_items)
+        loss = make_loss(pair, replace(self._training, estimator=estimator), self._num_items)
+        return value_and_gradient(
+            loss,
+            self._training.batch_size,
+            items_at_once(self._program.config, self._training, memory(self._device)),
+            item_axes(self._program.config, self._training),
+        )

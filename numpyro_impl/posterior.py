@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import jax
 import numpy as np
 from jax import Array
@@ -12,10 +14,12 @@ from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.guides import joint_normal
 from numpyro_impl.pairs import build
 from numpyro_impl.params import NativeParams, to_numpy
+from twinplate.blocks import blocks, fitting
 from twinplate.linear_gaussian import Gaussian
 from twinplate.program import Params, Program
 
-CHUNK = 4096  # items encoded at once
+CHUNK = 4096  # items encoded at once, fewer where their covariances are large
+CHUNK_BYTES = 2**27  # of the covariances of these items
 
 
 def posterior(
@@ -30,19 +34,36 @@ def posterior(
 
     With an amplitude it is the guide's factor for `a`. Raises InputError for arrays that do not fit.
     """
-    dtype = DTYPES[precision]
-    with using(find_device(device), precision):
+    parts = list(posterior_blocks(x, program, params, precision=precision, device=device))
+    return Gaussian(
+        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("loc", "scale_tril"))
+    )
+
+
+def posterior_blocks(
+    x: np.ndarray,
+    program: Program,
+    params: Params,
+    *,
+    precision: str = "float64",
+    device: str = "cpu",
+) -> Iterator[Gaussian]:
+    """`posterior` of consecutive items, a few thousand at a time; for data and results beyond memory.
+
+    Arguments and errors as in `posterior`; `x` may be a memory map.
+    """
+    dtype, where = DTYPES[precision], find_device(device)
+    with using(where, precision):
         pair = build(program, params, dtype)
 
-        @jax.jit
-        def encode(params: NativeParams, x: Array) -> tuple[Array, Array]:
-            with handlers.substitute(data=params):
-                q = joint_normal(nnx_module("encoder", pair.encoder)(x))
-            return q.loc, q.scale_tril
+    @jax.jit
+    def encode(params: NativeParams, x: Array) -> tuple[Array, Array]:
+        with handlers.substitute(data=params):
+            q = joint_normal(nnx_module("encoder", pair.encoder)(x))
+        return q.loc, q.scale_tril
 
-        locs, trils = [], []
-        for start in range(0, len(x), CHUNK):
-            loc, tril = encode(pair.params, to_array(x[start : start + CHUNK], dtype))
-            locs.append(to_numpy(loc))
-            trils.append(to_numpy(tril))
-        return Gaussian(np.concatenate(locs), np.concatenate(trils))
+    length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
+    for _, block in blocks(x, length=length):
+        with using(where, precision):  # not while the caller is at work
+            found = Gaussian(*(to_numpy(v) for v in encode(pair.params, to_array(block, dtype))))
+        yield found

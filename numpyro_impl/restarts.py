@@ -14,6 +14,7 @@ import numpy as np
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
 from numpyro_impl.posterior import posterior
+from twinplate.blocks import is_complete
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Program, initial_params
@@ -45,7 +46,7 @@ def fit_many(
     check_pairs(a, training.objective, program.config.num_components, len(x))
     plans = [chunks(program.config, one, len(x), matched) for one in trainings]
     dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
-    loop = CompiledLoop(program, training, len(x), complete=not np.isnan(x).any(), mapped=True)
+    loop = CompiledLoop(program, training, len(x), complete=is_complete(x), mapped=True)
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
         data = to_array(x, dtype), None if a is None else to_array(a, dtype)
         starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]

@@ -9,11 +9,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
+from twinplate.blocks import is_complete, on_disk
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
+from twinplate.streaming import with_batches
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
 from twinplate.training_errors import (
     check_state,
@@ -36,6 +39,8 @@ def fit(
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
+    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`),
+        of which only the mini-batches ahead are read.
     a: pairs (K, N) for the objective "pairs".
     state: where to go on from; by default the initial parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
@@ -47,7 +52,7 @@ def fit(
     """
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
     plan = chunks(program.config, training, len(x), matched, trainer.state.step)
-    return train(trainer, plan, progress)
+    return train(trainer, with_batches(plan, x, a), progress)
 
 
 class Trainer:
@@ -68,10 +73,10 @@ class Trainer:
         state = state or TrainingState.start(initial_params(program, training.seed))
         check_state(state)
         self.training, self._num_items = training, len(x)
-        self._loop = CompiledLoop(program, training, len(x), complete=not np.isnan(x).any())
+        self._loop = CompiledLoop(program, training, len(x), complete=is_complete(x))
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
-            self._data = to_array(x, self._dtype), None if a is None else to_array(a, self._dtype)
+            self._data = None if on_disk(x) else self._on_device(x, a)
             self._carry = to_carry(state, self._dtype)
 
     @property
@@ -112,5 +117,9 @@ class Trainer:
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
         """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
         inputs = to_inputs(chunk, self.training.seed, self._dtype)
-        self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *self._data)
+        data = self._data or self._on_device(chunk.x, chunk.a)
+        self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
         return np.asarray(losses, np.float64) / self._num_items, bool(finite)
+
+    def _on_device(self, x: np.ndarray, a: np.ndarray | None) -> tuple[Array, Array | None]:
+        return to_array(x, self._dtype), None if a is None else to_array(a, self._dtype)

@@ -12,7 +12,7 @@ from pyro_impl.normal import (
     PackedMultivariateNormal,
 )
 from pyro_impl.pairs import Pair, build
-from pyro_impl.posterior import posterior
+from pyro_impl.posterior import posterior, posterior_blocks
 from pyro_impl.program import Program
 from pyro_impl.restarts import fit_many
 from pyro_impl.training import Trainer, fit
@@ -41,4 +41,5 @@ __all__ = [
     "fit_many",
     "joint_normal",
     "posterior",
+    "posterior_blocks",
 ]

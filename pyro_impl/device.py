@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from twinplate.errors import InputError
+from twinplate.memory import host_memory
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -20,6 +21,13 @@ def find_device(name: str) -> torch.device:
             "device is 'gpu' but torch sees none; use 'cpu' or 'auto', or install a torch with CUDA"
         )
     return torch.device("cuda")
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of memory that belong to `device`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return host_memory()
 
 
 def to_tensor(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -9,10 +11,12 @@ from pyro_impl.device import DTYPES, find_device, to_tensor
 from pyro_impl.guides import joint_normal
 from pyro_impl.pairs import build
 from pyro_impl.params import to_numpy
+from twinplate.blocks import blocks, fitting
 from twinplate.linear_gaussian import Gaussian
 from twinplate.program import Params, Program
 
-CHUNK = 4096  # items encoded at once
+CHUNK = 4096  # items encoded at once, fewer where their covariances are large
+CHUNK_BYTES = 2**27  # of the covariances of these items
 
 
 def posterior(
@@ -27,12 +31,29 @@ def posterior(
 
     With an amplitude it is the guide's factor for `a`. Raises InputError for arrays that do not fit.
     """
+    parts = list(posterior_blocks(x, program, params, precision=precision, device=device))
+    return Gaussian(
+        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("loc", "scale_tril"))
+    )
+
+
+def posterior_blocks(
+    x: np.ndarray,
+    program: Program,
+    params: Params,
+    *,
+    precision: str = "float64",
+    device: str = "cpu",
+) -> Iterator[Gaussian]:
+    """`posterior` of consecutive items, a few thousand at a time; for data and results beyond memory.
+
+    Arguments and errors as in `posterior`; `x` may be a memory map.
+    """
     dtype, where = DTYPES[precision], find_device(device)
     encoder = build(program, params, dtype, where).encoder
-    locs, trils = [], []
-    with torch.no_grad():
-        for start in range(0, len(x), CHUNK):
-            q = joint_normal(encoder(to_tensor(x[start : start + CHUNK], dtype, where)))
-            locs.append(to_numpy(q.loc))
-            trils.append(to_numpy(q.scale_tril))
-    return Gaussian(np.concatenate(locs), np.concatenate(trils))
+    length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
+    for _, block in blocks(x, length=length):
+        with torch.no_grad():  # not while the caller is at work
+            q = joint_normal(encoder(to_tensor(block, dtype, where)))
+            found = Gaussian(to_numpy(q.loc), to_numpy(q.scale_tril))
+        yield found

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,26 @@ import torch
 from torch import Tensor
 
 from pyro_impl.compiled_svi import CompiledSVI
-from pyro_impl.device import DTYPES, find_device, to_tensor
-from pyro_impl.objectives import make_loss
+from pyro_impl.device import DTYPES, find_device, memory, to_tensor
+from pyro_impl.item_blocks import backward
+from pyro_impl.objectives import Loss, make_loss
 from pyro_impl.pairs import build
 from pyro_impl.params import leaves, to_neutral
+from twinplate.blocks import is_complete, on_disk
 from twinplate.config import ESTIMATORS, TrainingConfig
+from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
 from twinplate.seeds import generator
-from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.streaming import with_batches
+from twinplate.training import (
+    Chunk,
+    Fit,
+    Progress,
+    TrainingState,
+    check_pairs,
+    chunk_length,
+    chunks,
+)
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
@@ -54,6 +67,8 @@ def fit(
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
+    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`),
+        of which only the mini-batches ahead are read.
     a: pairs (K, N) for the objective "pairs".
     state: where to go on from; by default the initial parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
@@ -69,7 +84,7 @@ def fit(
     compiled = compiled and training.steps >= WORTHWHILE
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
     plan = chunks(program.config, training, len(x), matched, trainer.state.step)
-    return train(trainer, plan, progress)
+    return train(trainer, with_batches(plan, x, a), progress)
 
 
 class Trainer:
@@ -91,14 +106,25 @@ class Trainer:
         state = state or TrainingState.start(initial_params(program, training.seed))
         check_state(state)
         dtype, device = DTYPES[training.precision], find_device(training.device)
-        self.training, self._compiled = training, compiled
+        length = items_at_once(program.config, training, memory(device))
+        axes = item_axes(program.config, training)
+        self._backward = partial(backward, length=length, axes=axes)
+        # a mini-batch in blocks is taken eagerly: there the time goes into large products anyway
+        self._compiled = compiled and length == training.batch_size
+        self.training, self._num_items = training, len(x)
+        complete = is_complete(x)
+        if on_disk(
+            x
+        ):  # room for the mini-batches of a chunk, read by the steps as if it were the data
+            rows = chunk_length(program.config, training) * training.batch_size
+            x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
+            a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
         self._data = to_tensor(x, dtype, device)
         self._pairs = None if a is None else to_tensor(a, dtype, device)
         self._store: Any = {"params": {}, "constraints": {}}
         self._steps: dict[str, Step] = {}
         self._svis: list[CompiledSVI] = []
         with self._world(validated=True):
-            complete = not np.isnan(x).any()
             self._pair = build(program, state.params, dtype, device, complete=complete)
             self._create_parameters()
             self._leaves = leaves()
@@ -160,9 +186,10 @@ class Trainer:
         """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
         seed = generator(self.training.seed, "torch", chunk.first).integers(2**62)
         torch.manual_seed(int(seed))
+        self._fetch(chunk)
         step = self._step_of(chunk.estimator)
         device, dtype = self._data.device, self._data.dtype
-        indices = torch.from_numpy(chunk.indices).to(device)
+        indices = torch.from_numpy(chunk.places).to(device)
         noise = {name: to_tensor(v, dtype, device) for name, v in chunk.noise.items()}
         losses = [torch.zeros(0, dtype=dtype, device=device)]
         for i, rate in enumerate(chunk.rates):
@@ -172,44 +199,52 @@ class Trainer:
         self._done += len(chunk.rates)
         sizes = torch.stack([t.detach().abs().max() for t in self._tensors()])
         everything = torch.cat([*losses, sizes]).double().cpu().numpy()
-        values = everything[: len(chunk.rates)] / len(self._data)
+        values = everything[: len(chunk.rates)] / self._num_items
         return values, bool(np.isfinite(everything).all())
 
     def _step_of(self, estimator: str) -> Step:
         """The step by one of `twinplate.config.ESTIMATORS`, made when it is asked for."""
         if estimator not in self._steps:
             training = replace(self.training, estimator=estimator)
-            loss = make_loss(self._pair, training, len(self._data))
-            data, pairs = self._data, self._pairs
-
-            def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
-                return loss(data[items], None if pairs is None else pairs[:, items], noise)
-
+            loss = make_loss(self._pair, training, self._num_items)
             make = self._compiled_step if self._compiled else self._eager_step
-            self._steps[estimator] = make(loss_of)
+            self._steps[estimator] = make(loss)
         return self._steps[estimator]
 
-    def _compiled_step(self, loss_of: Callable[..., Tensor]) -> Step:
+    def _compiled_step(self, loss: Loss) -> Step:
+        data, pairs = self._data, self._pairs
+
+        def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+            return loss(data[items], None if pairs is None else pairs[:, items], noise)
+
         svi = CompiledSVI(self._pair.model, self._pair.guide, self._optimizer, loss_of)
         names = {pyro.get_param_store().param_name(leaf): leaf for leaf in self._leaves.values()}
         self._svis.append(svi.prepared(names))
         return svi.advance
 
-    def _eager_step(self, loss_of: Callable[..., Tensor]) -> Step:
+    def _eager_step(self, loss: Loss) -> Step:
         def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
-            loss = loss_of(None, None, items, noise)
+            a = None if self._pairs is None else self._pairs[:, items]
             self._optimizer.zero_grad()
-            loss.backward()
+            value = self._backward(loss, self._data[items], a, noise)
             self._optimizer.step()
-            return loss.detach()
+            return value
 
         return step
+
+    def _fetch(self, chunk: Chunk) -> None:
+        """Put the mini-batches that a chunk brings along where the steps look for the data."""
+        if chunk.x is not None:
+            self._data[: len(chunk.x)] = to_tensor(chunk.x, self._data.dtype, self._data.device)
+        if chunk.a is not None:
+            pairs = to_tensor(chunk.a, self._data.dtype, self._data.device)
+            self._pairs[:, : pairs.shape[1]] = pairs
 
     def _create_parameters(self) -> None:
         """Run once, validated, on a single item."""
         training = replace(self.training, estimator=ESTIMATORS[0])
         pairs = None if self._pairs is None else self._pairs[:, :1]
-        make_loss(self._pair, training, len(self._data))(self._data[:1], pairs, {})
+        make_loss(self._pair, training, self._num_items)(self._data[:1], pairs, {})
 
     def _tensors(self) -> list[Tensor]:
         """Parameters, moments and numbers of steps, all that a step changes."""

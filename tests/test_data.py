@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from twinplate.data import check_matrix, fingerprint, load_generative, load_matrix
+from twinplate.data import load_generative, load_matrix
 from twinplate.errors import InputError
+from twinplate.survey import survey
+from twinplate.table import Table, check_matrix, fingerprint
 
 NAN = float("nan")
 FLOATS = st.floats(allow_infinity=False, width=64)
@@ -334,7 +336,8 @@ def test_parquet_without_pyarrow_names_the_extra(write):
 
 def check(x, missing="mask", learn_noise=True):
     x = np.asarray(x, dtype=np.float64)
-    check_matrix(x, [*"abcdefghi"][: x.shape[1]], missing=missing, learn_noise=learn_noise)
+    table = Table(x, tuple("abcdefghi"[: x.shape[1]]), survey(x))
+    check_matrix(table, missing=missing, learn_noise=learn_noise)
 
 
 def test_a_sound_matrix_passes():
@@ -366,7 +369,8 @@ def test_refused_matrices(x, options, fragments):
 
 def test_columns_without_a_name_are_named_once():
     x = np.full((2, 2), NAN)
-    message = refusal(check_matrix, x, ["column 1", "column 2"], missing="mask", learn_noise=False)
+    table = Table(x, ("column 1", "column 2"), survey(x))
+    message = refusal(check_matrix, table, missing="mask", learn_noise=False)
     assert message == "Columns without any entry: column 1, column 2. Drop them."
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twinplate.data import load_generative, save_posterior
+from twinplate.data import load_generative
 from twinplate.errors import InputError
 
 NAN = float("nan")
@@ -87,29 +87,3 @@ def test_loadings_must_be_whole_in_every_format(tmp_path):
     assert "(3,)" in refusal(load_generative, tmp_path / "w.npy")
     assert "truncated" in refusal(load_generative, tmp_path / "w.npz")
     assert "does not exist" in refusal(load_generative, tmp_path / "v.npz")
-
-
-# -------------------------------------------------------------------------------------- posterior
-
-
-def test_posterior_round_trip(tmp_path):
-    loc, scale_tril = np.arange(6.0).reshape(3, 2), np.tile(np.tri(2), (3, 1, 1))
-    path = tmp_path / "new" / "nested" / "posterior.npz"
-    save_posterior(path, loc, scale_tril)
-    with np.load(path, allow_pickle=False) as saved:
-        assert sorted(saved.files) == ["loc", "scale_tril"]
-        np.testing.assert_array_equal(saved["loc"], loc)
-        np.testing.assert_array_equal(saved["scale_tril"], scale_tril)
-    assert "exists" in refusal(save_posterior, path, loc, scale_tril)
-    assert [p.name for p in path.parent.iterdir()] == ["posterior.npz"]
-
-
-def test_a_posterior_half_written_leaves_nothing(tmp_path, monkeypatch):
-    def fail(file, **_):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("numpy.savez", fail)
-    path = tmp_path / "posterior.npz"
-    assert "No space left" in refusal(save_posterior, path, np.ones(1), np.ones(1))
-    assert list(tmp_path.iterdir()) == []

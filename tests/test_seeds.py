@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from scipy import stats
 
-from twinplate.seeds import base_noise, base_noise_chunk, batch_indices, generator
+from twinplate.seeds import base_noise, base_noise_chunk, batch_indices, generator, permuted
 
 WORDS = st.one_of(st.text("abcdefgh_", min_size=1, max_size=6), st.integers(0, 10**9))
 KEYS = st.lists(WORDS, min_size=1, max_size=3).map(tuple)
@@ -98,6 +98,51 @@ def test_an_item_stands_at_every_place_equally_often():
     counts = np.stack([np.bincount(epochs[:, place], minlength=6) for place in range(6)])
     statistic = np.sum((counts - 500) ** 2) / 500 * 5 / 6  # permutations: (n - 1)² degrees
     assert stats.chi2.sf(statistic, 25) > 1e-6
+
+
+@pytest.mark.parametrize("num_items", [1, 2, 3, 5, 64, 65, 1000, 2**17 + 1])
+def test_a_permutation_by_places_holds_every_item_once(num_items):
+    items = permuted(3, 1, num_items, 0, num_items)
+    np.testing.assert_array_equal(np.sort(items), np.arange(num_items))
+    low, high = num_items // 3, num_items - num_items // 4
+    np.testing.assert_array_equal(permuted(3, 1, num_items, low, high), items[low:high])
+    if num_items > 60:
+        for other in (
+            permuted(4, 1, num_items, 0, num_items),
+            permuted(3, 2, num_items, 0, num_items),
+        ):
+            assert np.mean(other == items) < 0.1
+
+
+def test_permutations_by_places_are_uniform_and_without_trend():
+    """χ² of item × place over 3,000 epochs, and the rank correlations of neighbours and of places."""
+    epochs = np.stack([permuted(0, epoch, 6, 0, 6) for epoch in range(3000)])
+    counts = np.stack([np.bincount(epochs[:, place], minlength=6) for place in range(6)])
+    statistic = np.sum((counts - 500) ** 2) / 500 * 5 / 6
+    assert stats.chi2.sf(statistic, 25) > 1e-6
+    items = permuted(0, 0, 100_000, 0, 100_000)
+    for other in (np.roll(items, 1), np.roll(items, 2), np.arange(100_000)):
+        assert abs(np.corrcoef(items, other)[0, 1]) < 5 / np.sqrt(100_000)
+
+
+def test_large_epochs_are_cut_like_small_ones(monkeypatch):
+    """Batches across the end of an epoch, and no list of all items is ever made."""
+    monkeypatch.setattr("twinplate.seeds.SHUFFLED", 20)
+    monkeypatch.setattr("twinplate.seeds._shuffled", None)
+    whole = batch_indices(1, 0, 21, 21, 8)
+    np.testing.assert_array_equal(np.sort(whole.reshape(8, 21)), np.tile(np.arange(21), (8, 1)))
+    np.testing.assert_array_equal(batch_indices(1, 5, 9, 21, 8), whole[5:14])
+    assert len({tuple(epoch) for epoch in whole.reshape(8, 21)}) == 8
+
+
+def test_chunks_of_an_epoch_share_its_shuffle():
+    """Shuffled once for all chunks that cut it, not once for each."""
+    from twinplate import seeds
+
+    seeds._shuffled.cache_clear()
+    parts = [batch_indices(9, start, 5, 1000, 10) for start in range(0, 100, 5)]
+    assert seeds._shuffled.cache_info().misses == 1
+    assert len(np.unique(np.concatenate(parts))) == 1000
 
 
 # -------------------------------------------------------------------------------------- base noise

@@ -9,6 +9,7 @@ from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.findings import Finding
 from twinplate.linear_gaussian import Gaussian, LinearGaussian
+from twinplate.posterior_file import unpack_scale_tril
 from twinplate.program import Program, initial_params, make_program
 from twinplate.record import Record
 from twinplate.training import Fit, TrainingState
@@ -30,5 +31,6 @@ __all__ = [
     "compare",
     "initial_params",
     "make_program",
+    "unpack_scale_tril",
     "verify",
 ]

@@ -13,8 +13,8 @@ from rich.console import Console
 from twinplate.bench_command import BenchRequest, run_bench
 from twinplate.commands import FitRequest, run_fit, run_posterior
 from twinplate.config import TrainingConfig
-from twinplate.data import Missing
 from twinplate.errors import InputError
+from twinplate.table import Missing
 from twinplate.verify_commands import Outputs, run_compare, run_record, run_verify
 
 app = typer.Typer(
@@ -183,14 +183,20 @@ def fit(
 def posterior(
     run: Annotated[Path, typer.Argument(help="A run directory, written by either framework.")],
     data: Data,
-    out: Annotated[Path, typer.Option(help="New NPZ file: loc (N, K), scale_tril (N, K, K).")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="New FILE.npz: loc (N, K), scale_tril (N, K, K). Or, without a suffix, a new directory: "
+            "loc.npy and scale_tril_packed.npy (N, K (K + 1) / 2), triangles row by row."
+        ),
+    ],
     backend: Annotated[
         str | None, typer.Option(help="pyro or numpyro; by default the one that wrote the run.")
     ] = None,
 ) -> None:
     """Write the guide's posterior of every item of DATA, seen in training or new."""
     items, used = run_posterior(run, data, out, backend)
-    Console().print(f"Wrote loc and scale_tril of {items:,} items to {out}, by {used}")
+    Console().print(f"Wrote the posterior of {items:,} items to {out}, by {used}")
 
 
 def _wide() -> Console:

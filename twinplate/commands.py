@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,21 +11,17 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from twinplate.backends import available_backends, load_backend
+from twinplate.blocks import Rows, release
 from twinplate.checkpoint import Run, load_run, require_new, save_run, versions
 from twinplate.config import LEARNABLE, ProgramConfig, TrainingConfig
-from twinplate.data import (
-    Missing,
-    Table,
-    check_matrix,
-    fingerprint,
-    load_generative,
-    load_matrix,
-    save_posterior,
-)
+from twinplate.data import load_generative, load_matrix
 from twinplate.errors import InputError
 from twinplate.linear_gaussian import Array, Gaussian, LinearGaussian
+from twinplate.posterior_file import check_output, save_posterior
 from twinplate.program import Program, generative_of, make_program
-from twinplate.progress import training_progress
+from twinplate.progress import rows_progress, training_progress
+from twinplate.survey import Survey
+from twinplate.table import Missing, Table, check_matrix, fingerprint
 from twinplate.training import Fit
 from twinplate.training_errors import TrainingError
 
@@ -63,7 +59,7 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
         save_run(request.out, _run(request, training, table, program, error.fit))
         raise InputError(f"{error}. What was reached is saved in {request.out}") from error
     save_run(request.out, _run(request, training, table, program, fit))
-    guide = implementation.posterior(table.x, program, fit.params)
+    guide = implementation.posterior_blocks(table.x, program, fit.params)
     print_summary(console, table.x, program, fit, guide, training.objective)
     if fit.compile_seconds:
         console.print(f"Compiling took {fit.compile_seconds:.1f} s")
@@ -72,12 +68,11 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
 
 def prepare(request: FitRequest) -> tuple[Table, Program]:
     """The data and the program for them, checked."""
-    table = load_matrix(request.data)
+    with rows_progress(f"Checking {request.data.name}") as progress:
+        table = load_matrix(request.data, progress)
     given = {} if request.loadings is None else load_generative(request.loadings)
     learned = tuple(name for name in LEARNABLE if name not in given)
-    check_matrix(
-        table.x, table.columns, missing=request.missing, learn_noise="noise_scale" in learned
-    )
+    check_matrix(table, missing=request.missing, learn_noise="noise_scale" in learned)
     num_features = table.x.shape[1]
     config = ProgramConfig(
         num_features,
@@ -86,7 +81,7 @@ def prepare(request: FitRequest) -> tuple[Table, Program]:
         covariance=request.covariance,
         rank=request.rank,
         learned=learned,
-        encoder="experts" if np.isnan(table.x).any() else "mlp",
+        encoder="experts" if table.survey.missing.count else "mlp",
     )
     if given and given["loadings"].shape[0] != num_features:
         raise InputError(
@@ -95,8 +90,9 @@ def prepare(request: FitRequest) -> tuple[Table, Program]:
         )
     generative = None
     if given:
-        generative = LinearGaussian(**{**_first_values(table.x, learned), **given})
-    return table, make_program(table.x, config, generative)
+        generative = LinearGaussian(**{**_first_values(table.survey, learned), **given})
+    with rows_progress("Centre, spread and principal components") as progress:
+        return table, make_program(table.x, config, generative, progress=progress)
 
 
 def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
@@ -115,9 +111,9 @@ def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
     return found
 
 
-def _first_values(x: Array, learned: tuple[str, ...]) -> dict[str, Array]:
+def _first_values(survey: Survey, learned: tuple[str, ...]) -> dict[str, Array]:
     """Where intercept and noise start when only the loadings are given: mean and spread."""
-    first = {"intercept": np.nanmean(x, axis=0), "noise_scale": np.nanstd(x, axis=0)}
+    first = {"intercept": survey.mean, "noise_scale": np.sqrt(survey.variance)}
     return {name: first[name] for name in first if name in learned}
 
 
@@ -129,8 +125,10 @@ def _run(
         "program": program.config.as_dict(),
         "training": training.as_dict(),
     }
+    with rows_progress("Fingerprint") as progress:
+        digest = fingerprint(table.x, progress)
     data = {
-        "fingerprint": fingerprint(table.x),
+        "fingerprint": digest,
         "num_items": table.x.shape[0],
         "num_features": table.x.shape[1],
         "columns": list(table.columns),
@@ -151,16 +149,14 @@ def _run(
 
 def print_summary(
     console: Console,
-    x: Array,
+    x: np.ndarray,
     program: Program,
     fit: Fit,
-    guide: Gaussian,
+    guide: Iterator[Gaussian],
     objective: str,
 ) -> None:
-    """Print the fit beside the exact answer, in nats per item."""
-    generative = generative_of(program, fit.params)
-    evidence = generative.log_evidence(x).mean()
-    missed = generative.kl_to_posterior(x, guide).mean()
+    """Print the fit beside the exact answer, in nats per item; `guide` holds consecutive items."""
+    evidence, missed, family = _exact(x, generative_of(program, fit.params), guide, program)
     table = RichTable(title=f"{len(x):,} items, nats per item", title_justify="left")
     table.add_column("quantity")
     table.add_column("value", justify="right")
@@ -176,27 +172,56 @@ def print_summary(
     if program.config.covariance == "low-rank":
         table.add_row("gap, family and amortisation", f"{missed:.4f}")
     else:
-        family = generative.family_gap(x, program.config.covariance).mean()
         table.add_row(f"family gap of covariance {program.config.covariance!r}", f"{family:.4f}")
         table.add_row("amortisation gap", f"{missed - family:.4f}")
     console.print(table)
 
 
-def run_posterior(run_path: Path, data: Path, out: Path, backend: str | None) -> tuple[int, str]:
-    """Write `loc` (N, K) and `scale_tril` (N, K, K) of every item of `data`; the number and backend.
+def _exact(
+    x: np.ndarray, generative: LinearGaussian, guide: Iterator[Gaussian], program: Program
+) -> Array:
+    """Log evidence, what the guide misses, and the family gap (0 for a low rank): means, in nats."""
+    sums, done, covariance = np.zeros(3), 0, program.config.covariance
+    with rows_progress("Exact answer") as progress:
+        for part in guide:
+            items = np.array(x[done : done + len(part.loc)], dtype=np.float64)
+            release(x)
+            sums[0] += generative.log_evidence(items).sum()
+            sums[1] += generative.kl_to_posterior(items, part).sum()
+            if covariance != "low-rank":
+                sums[2] += generative.family_gap(items, covariance).sum()
+            done += len(items)
+            progress(done, len(x))
+    return sums / len(x)
 
-    Without `backend`, the one that wrote the run, or else the one that is installed. Raises
-    InputError for whatever cannot be used.
+
+def run_posterior(run_path: Path, data: Path, out: Path, backend: str | None) -> tuple[int, str]:
+    """Write the posterior of every item of `data` to `out`; the number of items and the backend.
+
+    The suffix of `out` decides the form (`twinplate.posterior_file`). Without `backend`, the one that
+    wrote the run, or else the one that is installed. Raises InputError for whatever cannot be used.
     """
-    require_new(out)
+    check_output(out)
     run = load_run(run_path)
-    table = load_matrix(data)
+    with rows_progress(f"Checking {data.name}") as progress:
+        table = load_matrix(data, progress)
     program = _program_of(run_path, run)
     _check_new_items(table, program, run_path)
     backend = backend or _backend_for(run)
-    guide = load_backend(backend).posterior(table.x, program, run.params)
-    save_posterior(out, guide.loc, guide.scale_tril)
-    return len(table.x), backend
+    parts = load_backend(backend).posterior_blocks(table.x, program, run.params)
+    num_items = len(table.x)
+    with rows_progress("Posterior") as progress:
+        parts = _reported(parts, num_items, progress)
+        save_posterior(out, parts, num_items, program.config.num_components)
+    return num_items, backend
+
+
+def _reported(parts: Iterator[Gaussian], num_items: int, progress: Rows) -> Iterator[Gaussian]:
+    done = 0
+    for part in parts:
+        yield part
+        done += len(part.loc)
+        progress(done, num_items)
 
 
 def _program_of(path: Path, run: Run) -> Program:
@@ -215,18 +240,17 @@ def _check_new_items(table: Table, program: Program, run_path: Path) -> None:
         raise InputError(
             f"the data have {table.x.shape[1]} columns; the run {run_path} was fitted on {num_features}"
         )
-    missing = np.isnan(table.x)
-    if missing.any() and program.config.encoder == "mlp":
+    missing, empty = table.survey.missing, table.survey.empty_items
+    if missing.count and program.config.encoder == "mlp":
         raise InputError(
-            f"the data have {missing.sum()} missing entries, but the run {run_path} was fitted on "
+            f"the data have {missing.count} missing entries, but the run {run_path} was fitted on "
             "complete data and its encoder has never seen one; fit with --missing mask on data with "
             "missing entries"
         )
-    empty = np.flatnonzero(missing.all(axis=1))
-    if len(empty):
+    if empty.count:
         raise InputError(
-            f"{len(empty)} items have no observed entry, the first is row {empty[0] + 1}; remove them: "
-            "nothing is known of them beyond the prior"
+            f"{empty.count} items have no observed entry, the first is row {empty.first[0] + 1}; remove "
+            "them: nothing is known of them beyond the prior"
         )
 
 

@@ -1,4 +1,4 @@
-"""Data on disk: matrices in, posteriors out.
+"""Data files: matrices and generative parameters.
 
 A data matrix has one row per item and one column per feature; a missing entry is NaN. Rows, columns
 and lines are counted from 1 in every message.
@@ -7,40 +7,32 @@ and lines are counted from 1 in every message.
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from twinplate.checkpoint import written_whole
+from twinplate.blocks import Array, Rows, on_disk
 from twinplate.errors import InputError
+from twinplate.survey import survey
+from twinplate.table import Table, column_name
 
-Array = npt.NDArray[np.float64]
 Raw = tuple[np.ndarray, tuple[str, ...]]  # what a file holds, unchecked, and names if it has any
-Missing = Literal["error", "mask"]
 
 MISSING_CELLS = ("", "nan", "na", "null")
 GENERATIVE = {"loadings": "DK", "intercept": "D", "noise_scale": "D", "loc": "K", "scale": "K"}
 POSITIVE = ("noise_scale", "scale")
+MAPPED_BYTES = 2**26  # an NPY file larger than this stays on disk
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A data matrix `x` (N, D), NaN where an entry is missing, and the names of its D columns."""
-
-    x: Array
-    columns: tuple[str, ...]
-
-
-def load_matrix(path: Path) -> Table:
+def load_matrix(path: Path, progress: Rows | None = None) -> Table:
     """Read a data matrix from CSV, NPY, NPZ (the array `x`, or the only one) or Parquet.
+
+    An NPY file of more than 64 MiB that is stored row by row is mapped rather than read: it may be
+    larger than the memory. `progress` is told the rows looked through and the rows in all.
 
     A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA` or
     `null` is missing. The first line is a header when it has text and no number: the names 0, 1, 2
@@ -57,19 +49,21 @@ def load_matrix(path: Path) -> Table:
         raise InputError(f"{path} holds no data: its shape is {x.shape}.")
     columns = columns or tuple(f"column {j + 1}" for j in range(x.shape[1]))
     x = _real(str(path), x)
-    infinite = np.argwhere(np.isinf(x))
-    if infinite.size:
-        row, column = infinite[0]
+    found = survey(x, progress)
+    if found.infinite.count:
+        row, column = found.infinite.first
         raise InputError(
-            f"{path} holds {len(infinite)} infinite entries, the first in row {row + 1}, "
-            f"{_column(columns, column)}: replace them by finite numbers or mark them as missing."
+            f"{path} holds {found.infinite.count} infinite entries, the first in row {row + 1}, "
+            f"{column_name(columns, column)}: replace them by finite numbers or mark them as missing."
         )
-    return Table(x, columns)
+    return Table(x, columns, found)
 
 
-def _real(what: str, value: np.ndarray) -> Array:
+def _real(what: str, value: np.ndarray) -> np.ndarray:
     if value.dtype.kind not in "biuf":
         raise InputError(f"{what} holds {value.dtype} values; expected real numbers.")
+    if on_disk(value):
+        return value
     with np.errstate(over="ignore"):  # a wider float may become an infinity: refused by the caller
         return np.ascontiguousarray(value, dtype=np.float64)
 
@@ -137,7 +131,7 @@ def _row(path: Path, line: int, cells: Sequence[str], columns: Sequence[str]) ->
         value = _number(cell)
         if value is None:
             raise InputError(
-                f"{path}, line {line}: {_column(columns, j)} holds {cell.strip()[:40]!r}, which is "
+                f"{path}, line {line}: {column_name(columns, j)} holds {cell.strip()[:40]!r}, which is "
                 "no number; drop the column, or leave the cell empty if the entry is missing."
             )
         yield value
@@ -153,11 +147,24 @@ def _number(cell: str) -> float | None:
 
 
 def _numpy(path: Path) -> Raw:
+    if path.stat().st_size > MAPPED_BYTES and (mapped := _mapped(path)) is not None:
+        return mapped, ()
     arrays = _numpy_arrays(path, lambda names: ["x"] if "x" in names else names)
     if len(arrays) != 1:
         found = ", ".join(arrays)
         raise InputError(f"{path} holds several arrays or none ({found}); name the data `x`.")
     return next(iter(arrays.values())), ()
+
+
+def _mapped(path: Path) -> np.ndarray | None:
+    """The matrix of an NPY file, mapped; None for a file that has to be read, or refused, as a whole."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:  # said in words by whoever reads it
+        return None
+    # by columns, each row of a mini-batch would be spread over the whole file
+    by_rows = isinstance(array, np.memmap) and array.ndim == 2 and array.flags.c_contiguous
+    return array if by_rows else None
 
 
 def _numpy_arrays(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
@@ -192,7 +199,7 @@ def _parquet(path: Path) -> Raw:
     x = np.empty(table.shape)
     for j, column in enumerate(table.columns):
         if not any(getattr(pa.types, test)(column.type) for test in numeric):
-            name = _column(table.column_names, j)
+            name = column_name(table.column_names, j)
             raise InputError(f"{path}: {name} has type {column.type}, no numbers; drop the column.")
         x[:, j] = column.cast(pa.float64(), safe=False).to_numpy()
     return x, tuple(table.column_names)
@@ -200,42 +207,6 @@ def _parquet(path: Path) -> Raw:
 
 def _unreadable(path: Path, kind: str) -> InputError:
     return InputError(f"{path} cannot be read: it is truncated, damaged or no {kind} file.")
-
-
-def check_matrix(x: Array, columns: Sequence[str], *, missing: Missing, learn_noise: bool) -> None:
-    """Raise InputError where a model cannot be fitted to `x` (N, D) with these D `columns`.
-
-    That is: missing entries with `missing="error"`, a column or an item without any entry, and,
-    where the noise is learned, a constant column, whose noise would shrink to nothing.
-    """
-    absent = np.isnan(x)
-    if missing == "error" and absent.any():
-        row, column = np.argwhere(absent)[0]
-        raise InputError(
-            f"{absent.sum()} entries are missing, the first in row {row + 1}, "
-            f"{_column(columns, column)}: pass `--missing mask` to leave them out of the model."
-        )
-    empty = absent.all(axis=0)
-    if empty.any():
-        raise InputError(f"Columns without any entry: {_listed(columns, empty)}. Drop them.")
-    rows = np.flatnonzero(absent.all(axis=1))
-    if rows.size:
-        raise InputError(
-            f"{rows.size} items have no observed entry, the first in row {rows[0] + 1}: drop them."
-        )
-    constant = np.nanmin(x, axis=0) == np.nanmax(x, axis=0)
-    if learn_noise and constant.any():
-        raise InputError(
-            f"Constant, so that no noise can be learned: {_listed(columns, constant)}. Drop such "
-            "columns, or give `--loadings` an NPZ file with `noise_scale`."
-        )
-
-
-def fingerprint(x: Array) -> str:
-    """SHA-256, in hex, of the shape and the values of `x`; all NaNs count as the same value."""
-    x = np.asarray(x, dtype=np.float64)
-    values = np.where(np.isnan(x), np.nan, x).astype("<f8")
-    return hashlib.sha256(f"float64 {x.shape} ".encode() + values.tobytes()).hexdigest()
 
 
 def load_generative(path: Path) -> dict[str, Array]:
@@ -252,7 +223,11 @@ def load_generative(path: Path) -> dict[str, Array]:
     path = Path(path)
     _reader(path)
     npz = path.suffix.lower() == ".npz"
-    arrays = _numpy_arrays(path, list) if npz else {"loadings": load_matrix(path).x}
+    arrays = (
+        _numpy_arrays(path, list)
+        if npz
+        else {"loadings": np.array(load_matrix(path).x, dtype=np.float64)}
+    )
     unknown = [name for name in arrays if name not in GENERATIVE]
     if unknown or "loadings" not in arrays:
         problem = f"unknown array {unknown[0]!r}" if unknown else "no array `loadings`"
@@ -278,22 +253,3 @@ def _generative(path: Path, name: str, value: np.ndarray, sizes: dict[str, int])
         number, place = value[tuple(bad[0])], (bad[0] + 1).tolist()
         raise InputError(f"{path}: `{name}` holds {number} at {place}; expected {kind} numbers.")
     return value
-
-
-def save_posterior(path: Path, loc: np.ndarray, scale_tril: np.ndarray) -> None:
-    """Write `loc` (N, K) and `scale_tril` (N, K, K) to the NPZ file `path`, or raise InputError."""
-    with written_whole(path) as temporary, temporary.open("xb") as file:
-        np.savez(file, loc=loc, scale_tril=scale_tril)
-
-
-def _column(columns: Sequence[str], j: int) -> str:
-    """How a message names column `j`."""
-    default = f"column {j + 1}"
-    return default if columns[j] == default else f"{default} ({columns[j]!r})"
-
-
-def _listed(columns: Sequence[str], chosen: npt.ArrayLike) -> str:
-    """The names of the chosen columns, at most five of them."""
-    places = np.flatnonzero(chosen)
-    names = ", ".join(_column(columns, int(j)) for j in places[:5])
-    return names + (f" and {len(places) - 5} more" if len(places) > 5 else "")

@@ -23,10 +23,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.blocks import Rows, blocks
 from twinplate.config import ProgramConfig
 from twinplate.errors import InputError
 from twinplate.linear_gaussian import LinearGaussian
 from twinplate.seeds import generator
+from twinplate.survey import Survey, survey
 
 Array = npt.NDArray[np.float64]
 Params = dict[str, Array]
@@ -70,20 +72,25 @@ class Program:
 
 
 def make_program(
-    x: npt.ArrayLike, config: ProgramConfig, generative: LinearGaussian | None = None
+    x: npt.ArrayLike,
+    config: ProgramConfig,
+    generative: LinearGaussian | None = None,
+    *,
+    progress: Rows | None = None,
 ) -> Program:
-    """The program of `config` for data `x` (N, D), NaN where missing.
+    """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
     `generative` holds the fixed values, and the first values of those that are learned; without it
-    all of them start from a singular value decomposition (`principal_start`).
+    all of them start from the principal components (`principal_start`). `progress` is told the rows
+    read and the rows in all, for each of the passes.
     """
-    x = np.asarray(x, dtype=np.float64)
+    x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] != config.num_features:
         raise InputError(f"x has shape {x.shape}; expected (N, {config.num_features})")
-    center, spread = _units(x)
+    units = survey(x, progress)
     if generative is None:
-        generative = principal_start(x, config.num_components)
-    return Program(config, generative, center, spread)
+        generative = _principal(x, config.num_components, units, progress)
+    return Program(config, generative, units.mean, units.spread)
 
 
 def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
@@ -91,31 +98,40 @@ def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
 
     The loadings of probabilistic PCA (Tipping and Bishop, 1999) for standardised features, missing
     entries at their mean, and as noise what they leave of each feature's variance: the maximum of
-    the likelihood where the residual is isotropic, a good start elsewhere.
+    the likelihood where the residual is isotropic, a good start elsewhere. The largest loading of
+    each component is positive.
 
     Raises InputError if K exceeds min(N, D).
     """
-    x = np.asarray(x, dtype=np.float64)
+    x = np.asarray(x)
+    return _principal(x, num_components, survey(x))
+
+
+def _principal(
+    x: np.ndarray, num_components: int, units: Survey, progress: Rows | None = None
+) -> LinearGaussian:
     limit = min(x.shape)
     if num_components > limit:
         raise InputError(
             f"num_components is {num_components}; expected 1 to min(items, features) = {limit}"
         )
-    center, spread = _units(x)
-    z = np.nan_to_num((x - center) / spread)
-    _, singular, directions = np.linalg.svd(z, full_matrices=False)
-    variances = singular**2 / len(z)
+    center, spread = units.mean, units.spread
+    moment = np.zeros((x.shape[1], x.shape[1]))
+    for _, block in blocks(x, progress):
+        z = np.nan_to_num((block - center) / spread)
+        moment += z.T @ z
+    variances, directions = (part[..., ::-1] for part in np.linalg.eigh(moment / len(x)))
+    directions = directions[:, :num_components]
+    directions = directions * np.sign(_largest(directions))
     rest = variances[num_components:].sum() / max(x.shape[1] - num_components, 1)
-    strengths = np.sqrt(np.maximum(variances[:num_components] - rest, 1e-4))
-    loadings = directions[:num_components].T * strengths
+    loadings = directions * np.sqrt(np.maximum(variances[:num_components] - rest, 1e-4))
     residual = np.sqrt(np.maximum(1.0 - np.sum(loadings**2, axis=1), (2 * NOISE_FLOOR) ** 2))
     return LinearGaussian(spread[:, None] * loadings, center, spread * residual)
 
 
-def _units(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each feature; a constant feature gets 1 for its deviation."""
-    constant = np.nanmin(x, axis=0) == np.nanmax(x, axis=0)
-    return np.nanmean(x, axis=0), np.where(constant, 1.0, np.nanstd(x, axis=0))
+def _largest(columns: Array) -> Array:
+    """The entry of largest size of each column."""
+    return columns[np.argmax(np.abs(columns), axis=0), np.arange(columns.shape[1])]
 
 
 def output_size(config: ProgramConfig) -> int:

@@ -1,4 +1,4 @@
-"""A progress bar for training (steps, loss per item, items per second); a line for other work."""
+"""Progress bars: training with its loss and speed, passes over large data; a line for other work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from twinplate.blocks import Rows
 from twinplate.training import Array
 from twinplate.training import Progress as Report
 
@@ -45,3 +46,25 @@ def working(title: str) -> Iterator[Callable[[str], None]]:
     """Tell on stderr what is being done; nothing is shown where that is no terminal."""
     with Console(stderr=True).status(f"{title}: starting") as status:
         yield lambda text: status.update(f"{title}: {text}")
+
+
+@contextmanager
+def rows_progress(title: str) -> Iterator[Rows]:
+    """A bar on stderr over the rows of a matrix, for passes of more than one block.
+
+    Yields the callback that is told the rows done and the rows in all; several passes in a row share
+    the bar.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, visible=False)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=done < total)
+
+        yield report

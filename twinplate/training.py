@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.blocks import fitting
 from twinplate.config import ESTIMATORS, ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Params, noise_shapes, prior_noise_shapes
@@ -20,6 +21,7 @@ Array = npt.NDArray[np.float64]
 Progress = Callable[[int, Array], None]
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
+CHUNK_BYTES = 2**27  # of the mini-batches of a chunk; large ones make for fewer steps
 LANDING = 0.8  # the fraction of all steps after which "sticking-the-landing" begins
 
 
@@ -66,6 +68,7 @@ class Chunk:
     indices (steps, B): items of each mini-batch.  rates (steps,): learning rates.
     noise: base noise by site, (steps, P, ...); empty when a framework draws its own.
     estimator: of these steps; one of `twinplate.config.ESTIMATORS`.
+    x (steps · B, D), a (K, steps · B): the mini-batches one after the other, for data on disk.
     """
 
     first: int
@@ -73,6 +76,15 @@ class Chunk:
     rates: Array
     noise: dict[str, Array]
     estimator: str = ESTIMATORS[0]
+    x: np.ndarray | None = None
+    a: np.ndarray | None = None
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Where each mini-batch is on the device, (steps, B): in all the data, or in `x`."""
+        if self.x is None:
+            return self.indices
+        return np.arange(self.indices.size).reshape(self.indices.shape)
 
     def head(self, length: int) -> Chunk:
         """The first `length` of these steps."""
@@ -94,7 +106,8 @@ def chunks(
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on."""
     shapes = step_noise_shapes(program, training) if matched else {}
-    for start, length, estimator in _spans(training, first):
+    most = chunk_length(program, training)
+    for start, length, estimator in _spans(training, first, most):
         yield Chunk(
             start,
             batch_indices(training.seed, start, length, num_items, training.batch_size),
@@ -115,14 +128,19 @@ def step_noise_shapes(
     return {}
 
 
-def _spans(training: TrainingConfig, first: int) -> Iterator[tuple[int, int, str]]:
+def chunk_length(program: ProgramConfig, training: TrainingConfig) -> int:
+    """Steps of a chunk: CHUNK, or fewer where their mini-batches would take more than CHUNK_BYTES."""
+    return fitting(4 * training.batch_size * program.num_features, CHUNK, CHUNK_BYTES)
+
+
+def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[int, int, str]]:
     """First step, number of steps and estimator of every chunk; no chunk has two estimators."""
     landing = training.steps
     early, late = training.estimator, training.estimator
     if training.estimator == "sticking-the-landing":
         early, landing = ESTIMATORS[0], math.ceil(LANDING * training.steps)
     while first < training.steps:
-        stop = min(first + CHUNK, landing if first < landing else training.steps)
+        stop = min(first + most, landing if first < landing else training.steps)
         yield first, stop - first, early if first < landing else late
         first = stop
 

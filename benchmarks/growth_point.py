@@ -1,0 +1,116 @@
+"""One point of `growth.py`, in a process of its own so that its peak memory is nobody else's.
+
+python benchmarks/growth_point.py '{"backend": "numpyro", ...}'   prints the point as one line of JSON
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from twinplate.backends import load_backend
+from twinplate.config import ProgramConfig, TrainingConfig
+from twinplate.data import load_matrix
+from twinplate.linear_gaussian import LinearGaussian
+from twinplate.posterior_file import save_posterior
+from twinplate.program import Program, initial_params, make_program
+from twinplate.seeds import generator
+from twinplate.table import fingerprint
+
+CHUNKS = 4  # the first compiles and is not timed
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured: sizes as in `Size`, and where the data are.
+
+    data: an NPY file, or "" for random numbers in memory.  block: items of a mini-batch taken at once,
+    0 for what the memory allows.  steps: timed together.  posterior: also write it, packed.
+    """
+
+    backend: str
+    num_items: int
+    num_features: int
+    num_components: int
+    batch_size: int
+    hidden_width: int = 64
+    covariance: str = "full"
+    data: str = ""
+    block: int = 0
+    steps: int = 100
+    posterior: bool = False
+
+
+def measure(point: Point) -> dict[str, Any]:
+    """Seconds to read, milliseconds per step, seconds to write, peak memory in MB."""
+    implementation = load_backend(point.backend)
+    found: dict[str, Any] = {**asdict(point), "base_mb": peak_mb()}
+    started = time.perf_counter()
+    x, program = prepare(point)
+    if point.data:
+        fingerprint(x)
+        found["read_s"] = time.perf_counter() - started
+    training = TrainingConfig(CHUNKS * point.steps, point.batch_size, device="cpu")
+    times = [time.perf_counter()]
+    with swapped(point):
+        implementation.fit(
+            x, program, training, progress=lambda *_: times.append(time.perf_counter())
+        )
+    chunks = np.diff(times)[1:] / point.steps * 1e3
+    found |= {"step_ms": float(np.median(chunks)), "step_ms_range": [chunks.min(), chunks.max()]}
+    if point.posterior:
+        started = time.perf_counter()
+        parts = implementation.posterior_blocks(x, program, initial_params(program, 0))
+        with TemporaryDirectory(dir=Path(point.data).parent) as folder:
+            save_posterior(Path(folder) / "new", parts, len(x), point.num_components)
+        found["write_s"] = time.perf_counter() - started
+    return {**found, "peak_mb": peak_mb()}
+
+
+def prepare(point: Point) -> tuple[np.ndarray, Program]:
+    """The data and the program for them, as `twinplate fit` prepares them."""
+    config = ProgramConfig(
+        point.num_features,
+        point.num_components,
+        covariance=point.covariance,
+        hidden_width=point.hidden_width,
+    )
+    if point.data:
+        x = load_matrix(Path(point.data)).x
+        return x, make_program(x, config)
+    x = generator(0, "x").standard_normal((point.num_items, point.num_features))
+    shape = (point.num_features, point.num_components)
+    return x, make_program(
+        x, config, LinearGaussian(generator(0, "loadings").standard_normal(shape))
+    )
+
+
+def swapped(point: Point) -> ExitStack:
+    """Chunks of as many steps as are timed together, and blocks of the size asked for."""
+    stack = ExitStack()
+    stack.enter_context(mock.patch("twinplate.training.CHUNK", point.steps))
+    if point.block:
+        stack.enter_context(
+            mock.patch("twinplate.memory.fitting", mock.Mock(return_value=point.block))
+        )
+    return stack
+
+
+def peak_mb() -> float:
+    """The largest resident memory of this process so far."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Point(**json.loads(sys.argv[1])))))

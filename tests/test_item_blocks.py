@@ -1,0 +1,142 @@
+"""A mini-batch in blocks: the step of the whole mini-batch, the noise included, at less memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from twinplate.config import ProgramConfig, TrainingConfig
+from twinplate.memory import SHARE, host_memory, item_axes, items_at_once
+
+# what is fitted, how, on how many items, and whether the noise is given
+CASES = {
+    "auxiliary, amplitude, learned": (
+        {"guide": "auxiliary", "amplitude_scale": 0.3, "learned": ("loadings",)},
+        {},
+        30,
+        False,
+    ),
+    "all items, particles one by one": (
+        {"guide": "event", "covariance": "low-rank"},
+        {"particles": 3, "vectorize_particles": False},
+        11,
+        False,
+    ),
+    "given noise, particles at once": ({"guide": "diagonal"}, {"particles": 3}, 30, True),
+    "simulated pairs": (
+        {"guide": "event", "encoder": "experts", "amplitude_scale": 0.3},
+        {"objective": "simulated"},
+        30,
+        False,
+    ),
+    "given pairs": ({}, {"objective": "pairs"}, 30, False),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_in_blocks_is_the_step(twin, problem, monkeypatch, name):
+    """A mini-batch of 11 items in blocks of 4, 4 and 3."""
+    options, changes, num_items, matched = CASES[name]
+    missing = 0.2 if "encoder" in options else 0
+    x, program, _ = problem(num_items, missing=missing, **options)
+    a = np.random.default_rng(0).normal(size=(3, 30)) if name == "given pairs" else None
+    training = TrainingConfig(
+        steps=2, batch_size=11, precision="float64", device="cpu", seed=1, **changes
+    )
+    whole = twin.impl.fit(x, program, training, matched=matched, a=a)
+    monkeypatch.setattr("twinplate.memory.fitting", lambda *_: 4)
+    blocks = twin.impl.fit(x, program, training, matched=matched, a=a)
+    np.testing.assert_allclose(blocks.losses, whole.losses, rtol=1e-13)
+    # after two steps the first moment is a sum of two gradients, one at the updated parameters
+    for n, values in whole.state.mean.items():
+        scale = np.abs(values).max()
+        np.testing.assert_allclose(blocks.state.mean[n], values, atol=1e-12 * scale, err_msg=n)
+
+
+# ------------------------------------------------------------------------------- the size of a block
+
+
+def test_where_the_items_are_in_the_noise():
+    axes = {
+        (guide, objective): item_axes(
+            ProgramConfig(5, 3, guide, amplitude_scale=0.5), TrainingConfig(objective=objective)
+        )
+        for guide in ("diagonal", "event", "auxiliary")
+        for objective in ("elbo", "simulated", "pairs")
+    }
+    # base noise is (P, K, B) in the plates, (P, B, K) for a joint event, (P, B) for the amplitude
+    assert axes["diagonal", "elbo"] == {"a": 2, "amplitude": 1}
+    assert axes["event", "elbo"] == {"a": 1, "amplitude": 1}
+    assert axes["auxiliary", "elbo"] == {"a_aux": 1, "amplitude": 1}
+    assert axes["auxiliary", "simulated"] == {"a": 2, "x": 1, "amplitude": 1}
+    assert axes["event", "simulated"] == {"a": 1, "x": 1, "amplitude": 1}
+    assert axes["event", "pairs"] == {}
+
+
+def at_once(memory, k=512, batch_size=1000, covariance="full", encoder="mlp", **training):
+    program = ProgramConfig(8, k, covariance=covariance, encoder=encoder, hidden_width=8)
+    return items_at_once(program, TrainingConfig(batch_size=batch_size, **training), memory)
+
+
+def test_the_budget_decides():
+    """Eight K × K matrices of floats: 8 MiB for K = 512, and a quarter of the memory for all."""
+    megabyte = 2**20
+    assert at_once(SHARE * 8000 * megabyte + 2**33) == 1000
+    assert at_once(SHARE * 600 * megabyte) == 64  # 75 would nearly fit; a power of two
+    assert at_once(SHARE * 600 * megabyte, precision="float64") == 32
+    assert at_once(SHARE * 600 * megabyte, particles=2) == 32
+    assert at_once(SHARE * 600 * megabyte, particles=2, vectorize_particles=False) == 64
+    assert at_once(SHARE * 600 * megabyte, encoder="experts") == 32
+    assert at_once(SHARE * 600 * megabyte, covariance="low-rank") == 1000
+    assert at_once(SHARE * 600 * megabyte, k=8, batch_size=65_536) == 65_536
+    assert at_once(1) == 1
+
+
+def test_the_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
+    machine = host_memory()
+    assert 2**28 < machine < 2**50
+    group = tmp_path / "memory.max"
+    monkeypatch.setattr("twinplate.memory.GROUPS", (str(tmp_path / "none"), str(group)))
+    group.write_text("max\n")
+    assert host_memory() >= machine
+    group.write_text("1000000\n")
+    assert host_memory() == 1_000_000
+
+
+MEASURED = """
+import json, resource, sys
+from importlib import import_module
+import numpy as np
+import twinplate.memory
+from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
+
+backend, batch_size, block = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if block:
+    twinplate.memory.fitting = lambda *_: block
+x = np.random.default_rng(0).normal(size=(512, 4))
+program = make_program(x, ProgramConfig(4, 192, hidden_width=4), LinearGaussian(np.ones((4, 192))))
+training = TrainingConfig(steps=2, batch_size=batch_size, device="cpu")
+import_module(f"{backend}_impl").fit(x, program, training)
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+"""
+
+
+def peak_mb(*arguments):
+    command = [sys.executable, "-c", MEASURED, *map(str, arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+def test_blocks_bound_the_memory(backend):
+    """K = 192: a matrix per item is 0.14 MB; 512 items in blocks of 16 need little more than 16 items."""
+    few, whole, blocks = (peak_mb(backend, *sizes) for sizes in ((16, 0), (512, 0), (512, 16)))
+    assert whole - few > 200
+    assert blocks - few < 0.25 * (whole - few)
+    # the estimate that the size of a block comes from is not too small
+    item = (whole - few) / (512 - 16) / (192 * 192 * 4 / 2**20)
+    assert item <= 8
