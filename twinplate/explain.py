@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.alignment import AUTOGUIDE_LATENT
 from twinplate.findings import Finding
 from twinplate.numbers import Pair
 from twinplate.record import Array, Record, Site
@@ -342,6 +343,22 @@ def _mean_field(scene: Scene) -> str | None:
     return None
 
 
+def _packed_flow(scene: Scene) -> str | None:
+    finding = scene.finding
+    if (
+        scene.first is None
+        or finding.stage != "density"
+        or not AUTOGUIDE_LATENT.match(finding.site)
+    ):
+        return None
+    if not scene.first.family.startswith("Transformed"):
+        return None
+    return (
+        "Perhaps the flows pack the latent sites in another order, Pyro as they are executed, NumPyro by "
+        "name: name the sites so that both orders are the same"
+    )
+
+
 def _numeric(scene: Scene) -> bool:
     return scene.finding.level == "difference" and scene.finding.stage in (
         "value",
@@ -355,6 +372,7 @@ TRAPS: tuple[Trap, ...] = (
     _score_function,
     _enumerated_scan,
     _mean_field,
+    _packed_flow,
     _scaling,
     _masked,
     _event_dims,
