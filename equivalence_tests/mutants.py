@@ -6,6 +6,7 @@ recorded afresh: the other's record is made once for each case, and kept.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import itertools
@@ -51,6 +52,66 @@ def executed(pair: str, text: str) -> Iterator[ModuleType]:
         del sys.modules[module.__name__]
 
 
+# -- which program of which case a definition belongs to -----------------------------------------------
+
+
+@functools.cache
+def _statements(pair: str) -> dict[str, ast.stmt]:
+    """Every top-level definition and assignment by its name."""
+    found: dict[str, ast.stmt] = {}
+    for statement in ast.parse(source(pair)).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            found[statement.name] = statement
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            found[statement.targets[0].id] = statement
+    return found
+
+
+def _reached(pair: str, start: ast.AST) -> set[str]:
+    """Names of the top-level statements that an expression needs."""
+    reached: set[str] = set()
+    waiting: list[ast.AST] = [start]
+    while waiting:
+        names = {n.id for n in ast.walk(waiting.pop()) if isinstance(n, ast.Name)}
+        for name in names & _statements(pair).keys() - reached:
+            reached.add(name)
+            waiting.append(_statements(pair)[name])
+    return reached
+
+
+@functools.cache
+def programs(pair: str) -> dict[str, tuple[set[str], set[str]]]:
+    """For every case the names that its first and its second program need."""
+    found = {}
+    for name, statement in _statements(pair).items():
+        if not name.startswith("CASE") or not isinstance(statement, ast.Assign):
+            continue
+        call = statement.value
+        if isinstance(call, ast.Call) and len(call.args) >= 2:
+            found[name] = (_reached(pair, call.args[0]), _reached(pair, call.args[1]))
+    return found
+
+
+def is_second(pair: str, case: str, where: str) -> bool:
+    """Whether definition `where` belongs to the case's second program; the case itself does too.
+
+    Raises ValueError if neither program needs it.
+    """
+    first, second = programs(pair)[case]
+    if where not in first | second | {case}:
+        raise ValueError(f"{pair}:{case} needs no {where}")
+    return where not in first or where in second
+
+
+def case_with(pair: str, where: str) -> str | None:
+    """The first case that needs definition `where`, None if no case does."""
+    needs = (name for name, (a, b) in programs(pair).items() if where in a | b)
+    return next(needs, None)
+
+
+# -- judging -------------------------------------------------------------------------------------------
+
+
 def cases(module: ModuleType) -> dict[str, Case]:
     """Every case of a pair."""
     return {name: value for name, value in vars(module).items() if isinstance(value, Case)}
@@ -80,17 +141,6 @@ def _renamed(params: Any, rename: Any) -> dict[str, Any]:
     return renamed
 
 
-def with_wrong_second(case: Case, wrong: str) -> Case:
-    """The case with the program of framework `wrong` second."""
-    return case if case.second.framework == wrong else flipped(case)
-
-
-@functools.cache
-def right_record(pair: str, name: str, wrong: str) -> Record:
-    """Record of the unspoilt program that the one of framework `wrong` is compared with."""
-    return first_record(with_wrong_second(cases(original(pair))[name], wrong))
-
-
 def first_record(case: Case) -> Record:
     """Record of a case's first program."""
     params = None if case.params is None else dict(case.params)
@@ -102,22 +152,38 @@ def second_record(case: Case, like: Record) -> Record:
     return record(case.second, case.args, dict(case.kwargs), like=like, rename=case.rename)
 
 
-@functools.cache
-def spoilt_records(pair: str, name: str, wrong: str, text: str) -> tuple[Record, Record]:
-    """Records of the right program and of the one of framework `wrong` in `text`, in this order."""
-    like = right_record(pair, name, wrong)
+def _oriented(module: ModuleType, name: str, second: bool, seeds: tuple[int, ...] | None) -> Case:
+    case = cases(module)[name]
+    case = case if second else flipped(case)
+    return case if seeds is None else dataclasses.replace(case, seeds=seeds)
+
+
+@functools.lru_cache(maxsize=40)
+def right_record(pair: str, name: str, second: bool, seeds: tuple[int, ...] | None) -> Record:
+    """Record of the program that is right, the `second` or the first one being spoilt."""
+    return first_record(_oriented(original(pair), name, second, seeds))
+
+
+@functools.lru_cache(maxsize=64)
+def spoilt_records(
+    pair: str, name: str, where: str, text: str, seeds: tuple[int, ...] | None = None
+) -> tuple[Record, Record]:
+    """Records of the right program and of the one that `where` spoils in `text`, in this order.
+
+    seeds: in place of the case's own.
+    """
+    second = is_second(pair, name, where)
+    like = right_record(pair, name, second, seeds)
     with executed(pair, text) as module:
-        return like, second_record(with_wrong_second(cases(module)[name], wrong), like)
+        case = _oriented(module, name, second, seeds)
+        if case.settings != like.settings:  # the case itself is spoilt
+            like = first_record(case)
+        return like, second_record(case, like)
 
 
-def judged(pair: str, name: str, wrong: str, text: str) -> Report:
-    """Report on one case of the spoilt pair, the right program first."""
-    return compare(*spoilt_records(pair, name, wrong, text))
-
-
-def judged_first(pair: str, name: str, wrong: str, text: str) -> Report:
+def judged_first(pair: str, name: str, where: str, text: str) -> Report:
     """Report on one case of the spoilt pair, the spoilt program first."""
     with executed(pair, text) as module:
-        case = flipped(with_wrong_second(cases(module)[name], wrong))
+        case = _oriented(module, name, not is_second(pair, name, where), None)
         first = first_record(case)
         return compare(first, second_record(case, first))

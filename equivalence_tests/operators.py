@@ -1,15 +1,12 @@
-"""Mechanical mistakes: one edit of a program's source text wherever an operator applies.
+"""Operators of mechanical mistakes: each looks at one node of a program's syntax tree.
 
-An operator looks at one node of the syntax tree and yields the nodes that may stand in its place. First
-values of parameters are left alone: programs are compared at shared values, so none of those can show.
+It yields the nodes that may stand in its place, each of them a mistake.
 """
 
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 Operator = Callable[[ast.AST], Iterator[ast.AST]]
 
@@ -200,6 +197,20 @@ def constant_1e_minus_6(node: ast.AST) -> Iterator[ast.AST]:
     yield from _scaled(node, 1.000001)
 
 
+def argument_1_percent(node: ast.AST) -> Iterator[ast.AST]:
+    """A computed argument of a distribution larger by 1 %."""
+    if isinstance(node, ast.Call) and makes_distribution(node):
+        for i, argument in enumerate(node.args):
+            if not isinstance(argument, ast.Constant | ast.List) and not _is_zero(argument):
+                larger = ast.BinOp(ast.Constant(1.01), ast.Mult(), argument)
+                arguments = [*node.args[:i], larger, *node.args[i + 1 :]]
+                yield ast.Call(node.func, arguments, node.keywords)
+
+
+def _is_zero(node: ast.expr) -> bool:
+    return ast.unparse(node).endswith(("zeros(())", "tensor(0.0)")) or called(node) == "zeros"
+
+
 def opposite(node: ast.AST) -> Iterator[ast.AST]:
     """`-` for `+`, `/` for `*`, and the reverse; a minus forgotten."""
     if isinstance(node, ast.BinOp) and type(node.op) in OPPOSITE:
@@ -252,75 +263,8 @@ OPERATORS: tuple[Operator, ...] = (
     other_constraint,
     constant_1_percent,
     constant_1e_minus_6,
+    argument_1_percent,
     opposite,
     transposed,
     other_axis,
 )
-
-
-# -- applying them ------------------------------------------------------------------------------------
-
-# What a top-level function or class of a pair must mention to belong to a framework's program.
-WORDS = {
-    "pyro": {"pyro", "torch", "pdist", "nn"},
-    "numpyro": {"numpyro", "jnp", "jax", "ndist", "nnx", "flax", "lax"},
-}
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One place where an operator applies: `text` is the whole spoilt source."""
-
-    operator: str
-    function: str
-    line: int
-    before: str
-    after: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.function}:{self.operator}: {self.before} → {self.after}"
-
-
-def mutations(text: str, wrong: str) -> Iterator[Mutation]:
-    """Every mutation of the functions and classes that belong to the program of framework `wrong`."""
-    for definition in ast.parse(text).body:
-        if isinstance(definition, ast.FunctionDef | ast.ClassDef) and _belongs(definition, wrong):
-            for node in _compared(definition):
-                for operator in OPERATORS:
-                    for other in operator(node):
-                        yield _mutation(text, operator.__name__, definition.name, node, other)
-
-
-def _belongs(definition: ast.AST, wrong: str) -> bool:
-    used = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}
-    return bool(used & WORDS[wrong]) and not any(
-        used & WORDS[other] for other in WORDS if other != wrong
-    )
-
-
-def _compared(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but first values of parameters, docstrings' and decorators' contents."""
-    yield node
-    skipped: list[ast.AST] = []
-    if isinstance(node, ast.Call) and called(node) == "param":
-        skipped = list(node.args)
-    for child in ast.iter_child_nodes(node):
-        if child not in skipped:
-            yield from _compared(child)
-
-
-def _mutation(text: str, operator: str, function: str, node: ast.AST, other: ast.AST) -> Mutation:
-    before = ast.get_source_segment(text, node)
-    assert before is not None
-    after = ast.unparse(ast.fix_missing_locations(copy.deepcopy(other)))
-    if isinstance(other, ast.expr):  # noqa: SIM108
-        after_text = f"({after})"
-    else:
-        after_text = after
-    lines = text.splitlines(keepends=True)
-    start = sum(len(line.encode()) for line in lines[: node.lineno - 1]) + node.col_offset  # type: ignore[attr-defined]
-    encoded = text.encode()
-    rest = encoded[start + len(before.encode()) :]
-    spoilt = (encoded[:start] + after_text.encode() + rest).decode()
-    return Mutation(operator, function, node.lineno, " ".join(before.split()), after, spoilt)  # type: ignore[attr-defined]

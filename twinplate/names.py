@@ -191,9 +191,10 @@ def _layers(mine: list[_Leaf], theirs: list[_Leaf]) -> dict[tuple[str, str], str
     wanted, offered = _contents(mine), _contents(theirs)
     pairs: dict[tuple[str, str], str] = {}
     for key, contents in wanted.items():
-        for other in offered:
-            if other[0] == key[0] and offered[other] == contents and other[1] not in pairs.values():
+        for other in list(offered):
+            if other[0] == key[0] and offered[other] == contents:
                 pairs[key] = other[1]
+                del offered[other]
                 break
     return pairs
 

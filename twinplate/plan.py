@@ -53,8 +53,10 @@ class Plan:
             matched = self.packing.values_to_second(matched)
         parameters = split_values(matched, found.parameters)
         for name, p in found.parameters.items():
-            if p.constraint != "unconstrained":
-                parameters.setdefault(name, p.value)
+            if p.constraint != "unconstrained" and (
+                name not in parameters or parameters[name].shape != p.value.shape
+            ):
+                parameters[name] = p.value  # of another shape: left to the comparison
         alike = {name: given.draws[name] for name in found.guide if name in given.draws}
         drawn = alike | self._draws(given.draws)
         if self.packing is not None:

@@ -28,7 +28,7 @@ from twinplate.record import (
     Site,
 )
 from twinplate.seeds import generator
-from twinplate.unconstrained import jitter, stressed
+from twinplate.unconstrained import is_corr_cholesky, jitter, stressed
 from twinplate.verdict import PERTURBATION
 
 Tree = Any  # nested tuples, lists and dictionaries of NumPy arrays and plain values
@@ -220,6 +220,8 @@ def perturbed(tree: Tree, rng: np.random.Generator) -> Tree:
         if (values == np.round(values)).all():  # counts and labels kept as real numbers
             return leaf
         changed = values * (1 + PERTURBATION * rng.choice([-1.0, 1.0], size=values.shape))
+        if is_corr_cholesky(values):  # the frameworks check its rows' norms to the last digits
+            changed = changed / np.linalg.norm(changed, axis=-1, keepdims=True)
         return float(changed) if isinstance(leaf, float) else changed
 
     return map_leaves(change, tree)

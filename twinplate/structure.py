@@ -26,7 +26,7 @@ def compare_sites(
         if name in first and name in second:
             a, b = first[name].kind, second[name].kind
             if a != b:
-                message = f"is {_a(a)} in the first program and {_a(b)} in the second"
+                message = f"is {_a(a)} site in the first program and {_a(b)} site in the second"
                 yield Finding("difference", "sites", program, name, message, a, b)
             continue
         only, other = ("first", "second") if name in first else ("second", "first")

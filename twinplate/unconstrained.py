@@ -6,13 +6,14 @@ listed stay put: their values are used as they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit, softmax  # type: ignore[import-untyped]
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
 
 JITTER = 0.1  # standard deviation of a parameter's move, unconstrained
 STRETCH = 4.0  # of unconstrained values, for the stress draw
@@ -21,24 +22,94 @@ POSITIVE = ("positive", "nonnegative", "softplus_positive")
 
 
 def jitter(values: npt.ArrayLike, constraint: str, rng: np.random.Generator) -> Array:
-    """Move values of a parameter a little: equal seeds give equal moves, whatever made the values."""
+    """Move values of a parameter a little: equal seeds give equal moves, whatever made the values.
+
+    constraint: its name, with bounds where it has some: "interval(0, 5)".
+    """
     values = np.asarray(values, dtype=np.float64)
     noise = JITTER * rng.standard_normal(values.shape)
-    if constraint == "real":
-        return values + noise
-    if constraint in POSITIVE:
-        return values * np.exp(noise)
-    if constraint == "unit_interval":
-        return np.asarray(expit(_logit(values) + noise))
-    if constraint == "simplex":
-        return np.asarray(softmax(np.log(np.maximum(values, 1e-300)) + noise, axis=-1))
-    if constraint in ("lower_cholesky", "softplus_lower_cholesky", "unit_lower_cholesky"):
-        below = np.tril(values + noise, -1)
-        diagonal = np.diagonal(values, axis1=-2, axis2=-1)
-        if constraint != "unit_lower_cholesky":
-            diagonal = diagonal * np.exp(np.diagonal(noise, axis1=-2, axis2=-1))
-        return below + diagonal[..., None] * np.eye(values.shape[-1])
-    return values
+    name, _, bounds = constraint.rstrip(")").partition("(")
+    move = MOVES.get(name)
+    return values if move is None else np.asarray(move(values, noise, *_bounds(bounds, values)))
+
+
+def _bounds(text: str, values: Array) -> list[Array]:
+    numbers = [np.array(bound.split(), dtype=np.float64) for bound in text.split(",") if bound]
+    return [n.reshape(values.shape) if n.size == values.size else n[0] for n in numbers]
+
+
+def _real(values: Array, noise: Array) -> Array:
+    return values + noise
+
+
+def _positive(values: Array, noise: Array) -> Array:
+    return values * np.exp(noise)
+
+
+def _interval(values: Array, noise: Array, low: Array, high: Array) -> Array:
+    return low + (high - low) * expit(_logit((values - low) / (high - low)) + noise)
+
+
+def _simplex(values: Array, noise: Array) -> Array:
+    return softmax(np.log(np.maximum(values, 1e-300)) + noise, axis=-1)
+
+
+def _ordered(values: Array, noise: Array) -> Array:
+    """The first value is moved, and the steps are stretched."""
+    first = values[..., :1] + noise[..., :1]
+    steps = np.diff(values, axis=-1) * np.exp(noise[..., 1:])
+    return np.cumsum(np.concatenate([first, steps], axis=-1), axis=-1)
+
+
+def _positive_ordered(values: Array, noise: Array) -> Array:
+    steps = np.diff(values, axis=-1, prepend=0.0) * np.exp(noise)
+    return np.cumsum(steps, axis=-1)
+
+
+def _diagonal(matrices: Array) -> Array:
+    return np.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def _unit_lower_cholesky(values: Array, noise: Array) -> Array:
+    return np.tril(values + noise, -1) + np.eye(values.shape[-1])
+
+
+def _lower_cholesky(values: Array, noise: Array) -> Array:
+    diagonal = _diagonal(values) * np.exp(_diagonal(noise))
+    return np.tril(values + noise, -1) + diagonal[..., None] * np.eye(values.shape[-1])
+
+
+def _corr_cholesky(values: Array, noise: Array) -> Array:
+    """Rows are moved below the diagonal, and have norm 1 again."""
+    moved = _unit_lower_cholesky(values / _diagonal(values)[..., None], noise)
+    return moved / np.linalg.norm(moved, axis=-1, keepdims=True)
+
+
+def _by_factor(move: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    def moved(values: Array, noise: Array) -> Array:
+        tril = move(np.linalg.cholesky(values), noise)
+        return tril @ np.swapaxes(tril, -1, -2)
+
+    return moved
+
+
+MOVES: dict[str, Callable[..., Array]] = {
+    "real": _real,
+    **dict.fromkeys(POSITIVE, _positive),
+    "unit_interval": lambda values, noise: expit(_logit(values) + noise),
+    "interval": _interval,
+    "greater_than": lambda values, noise, low: low + (values - low) * np.exp(noise),
+    "less_than": lambda values, noise, high: high - (high - values) * np.exp(noise),
+    "simplex": _simplex,
+    "ordered": _ordered,
+    "positive_ordered": _positive_ordered,
+    "lower_cholesky": _lower_cholesky,
+    "softplus_lower_cholesky": _lower_cholesky,
+    "unit_lower_cholesky": _unit_lower_cholesky,
+    "corr_cholesky": _corr_cholesky,
+    "corr_matrix": _by_factor(_corr_cholesky),
+    "positive_definite": _by_factor(_lower_cholesky),
+}
 
 
 def stressed(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
@@ -53,6 +124,13 @@ def stressed(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
         logs = np.log(np.maximum(np.asarray(values, dtype=np.float64), 1e-300))
         return np.asarray(softmax(STRETCH * logs, axis=-1))
     return values
+
+
+def is_corr_cholesky(values: Array) -> bool:
+    """Whether values are lower triangles with rows of norm 1."""
+    if values.ndim < 2 or values.shape[-1] != values.shape[-2] or np.triu(values, 1).any():
+        return False
+    return np.allclose(np.linalg.norm(values, axis=-1), 1.0, rtol=0.0, atol=1e-12)
 
 
 def unconstrained(values: npt.ArrayLike, support: str) -> Array | None:

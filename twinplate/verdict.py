@@ -21,12 +21,8 @@ NOISE_FLOOR = 64 * FLOAT32_EPS  # of the number itself
 SILENT = 2.0**-10  # single-precision noise above this share of max(1, |number|) says nothing
 SAME = 2.0**-14  # a difference below this share of the noise is rounding
 PERTURBATION = 2.0**-40  # relative change of the inputs
-PERTURBATION_GAIN = (
-    2.0**14
-)  # the response times this is noise: a difference below the response is rounding
-ILL_CONDITIONED = (
-    2.0**-10
-)  # a response above this share of max(1, |number|) leaves nothing to judge
+PERTURBATION_GAIN = 2.0**14  # the response times this is noise: below the response all is rounding
+ILL_CONDITIONED = 2.0**-10  # a response above this share of max(1, |number|): nothing to judge
 SCATTER = 8.0  # times the scatter of the difference itself: below it the difference is rounding
 CAST = 2.0**-50  # a number that responds less than this to its inputs was rounded on the way
 
