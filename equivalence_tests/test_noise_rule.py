@@ -34,7 +34,7 @@ LITTLE = [
     ("extreme_scales", "CASE_FAR", "ndist.Normal(0.1 * (loc - 1e6), 1.0)",
      "ndist.Normal(0.1 * (loc - 1e6), 1.00001)"),
 ]  # fmt: skip
-SINGLE = ".astype(jnp.float32).astype(jnp.float64)"
+SINGLE = ".astype('float32').astype('float64')"
 
 
 def spoilt(pair: str, name: str, old: str, new: str) -> str:
@@ -60,7 +60,7 @@ def test_a_small_mistake_in_a_hard_program_differs(pair, name, old, new) -> None
     ],
 )
 def test_a_hidden_cast_in_a_hard_program_differs(pair, name, old) -> None:
-    """Written `(old).astype(float32)`: the same mathematics, rounded on the way."""
+    """The same mathematics, rounded on the way."""
     assert spoilt(pair, name, old, f"({old}){SINGLE}") == "differs"
 
 
