@@ -1,4 +1,4 @@
-"""What a verdict costs, in seconds: the first time, and again when XLA's compilations are kept on disk.
+"""What a verdict costs, in seconds of CPU: the first time, and again with kept compilations.
 
     python benchmarks/verify.py [CASE ...] [--json FILE]
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [row for case in options.cases for row in both_times(case)]
     content = {"facts": facts(draws="0, 1, 2, stress"), "rows": rows}
     print_facts(content["facts"])
-    print_table("Seconds", ["case", "time", *PHASES, "total"], [_shown(row) for row in rows])
+    print_table("Seconds of CPU", ["case", "time", *PHASES, "total"], [_shown(row) for row in rows])
     write_json(options.json, content)
 
 
@@ -73,14 +73,14 @@ def both_times(case: str) -> list[dict[str, Any]]:
 
 def once(case: str) -> dict[str, float]:
     """Seconds by phase of one verification in this process."""
-    started = time.perf_counter()
+    started = time.process_time()
     from twinplate import verify
 
     module, _, name = case.partition(":")
     value = getattr(import_module(f"equivalence_tests.pairs.{module}"), name)
     marks = [("import", started)]
     report = verify(value, progress=marker(marks))
-    ended = time.perf_counter()
+    ended = time.process_time()
     if not report.ok:
         raise SystemExit(f"{case}: {report.verdict}")
     return seconds(marks, ended)
@@ -103,7 +103,7 @@ def marker(marks: list[tuple[str, float]]) -> Callable[[str], None]:
             phase = "first single"
         else:
             phase = "rest"
-        marks.append((phase, time.perf_counter()))
+        marks.append((phase, time.process_time()))
 
     return note
 

@@ -19,6 +19,7 @@ import divergence  # noqa: E402
 import gaps  # noqa: E402
 import matched  # noqa: E402
 import time_to_target  # noqa: E402
+import verify  # noqa: E402
 from problem import Size, make_problem  # noqa: E402
 from recipes import Recipe, constant_rate, stock_normal  # noqa: E402
 from reporting import write_json  # noqa: E402
@@ -40,7 +41,9 @@ def read(path):
     return content["rows"]
 
 
-@pytest.mark.parametrize("name", ["gaps", "matched", "divergence", "time_to_target"])
+@pytest.mark.parametrize(
+    "name", ["divergence", "gaps", "growth", "matched", "time_to_target", "verify"]
+)
 def test_a_script_runs_by_its_path(name, tmp_path):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -334,3 +337,23 @@ def test_the_time_is_measured_and_written(tmp_path, capsys):
     assert [row["side"] for row in rows] == ["ours", "stock"]
     assert all(row["arrived"] == 0 and row["runs"] == 2 and row["steps"] == 8 for row in rows)
     assert "ours never arrived; target missed" in capsys.readouterr().out
+
+
+def test_the_seconds_of_a_verdict_are_those_between_its_marks():
+    marks = [("import", 0.0)]
+    texts = [
+        "sampling",
+        "draw 0, float64",
+        "draw 0, float32",
+        "draw 0, perturbed0",
+        "draw 1, float64",
+    ]
+    for which in ("first", "second"):
+        for text in texts:
+            verify.marker(marks)(f"{which} program, {text}")
+    phases = [phase for phase, _ in marks]
+    assert phases[1:6] == ["Pyro"] * 5
+    assert phases[6:] == ["NumPyro sampled", "first double", "first single", "rest", "rest"]
+    timed = [(phase, float(i)) for i, phase in enumerate(phases)]
+    expected = {"import": 1.0, "Pyro": 5.0, "rest": 4.0}
+    assert verify.seconds(timed, 13.0) == dict.fromkeys(verify.PHASES, 1.0) | expected

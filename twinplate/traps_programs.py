@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from twinplate.alignment import AUTOGUIDE_LATENT
 from twinplate.scene import CLOSE, Scene
 
 SLIGHT = 0.02  # relative difference that another epsilon or approximation may make
@@ -163,3 +164,16 @@ def mean_field(scene: Scene) -> str | None:
             "different ones (NumPyro for AutoNormal, torch for many more families): compare Trace_ELBO"
         )
     return None
+
+
+def packed_flow(scene: Scene) -> str | None:
+    """Sites in another order under a flow."""
+    site, finding = scene.first, scene.finding
+    if site is None or finding.stage != "density" or not AUTOGUIDE_LATENT.match(finding.site):
+        return None
+    if not site.family.startswith("Transformed"):
+        return None
+    return (
+        "Perhaps the flows pack the latent sites in another order, Pyro as they are executed, NumPyro by "
+        "name: name the sites so that both orders are the same"
+    )
