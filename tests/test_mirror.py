@@ -39,7 +39,8 @@ RECORDER = {
 
 # NumPyro compiles by itself; Pyro's steps are captured, compiled and guarded here.
 ONLY_PYRO = {"captured.py"} | {
-    f"{room}.py" for room in ("adam", "capture", "compiled_svi", "guards", "signature")
+    f"{room}.py"
+    for room in ("adam", "capture", "comparison", "compiled_svi", "guards", "signature")
 }
 ONLY_NUMPYRO = {"compilations.py", "loop.py"}
 
