@@ -16,8 +16,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +35,7 @@ from torch.optim import Optimizer
 
 from pyro_impl.adam import AdamUpdate
 from pyro_impl.capture import CannotCompileError, Graph, capture, compile_graph
+from pyro_impl.comparison import close, double, give_back, same_draws
 from pyro_impl.guards import Guards
 from pyro_impl.signature import describe, rebuilt, surroundings
 from twinplate.errors import InputError
@@ -164,7 +164,7 @@ class CompiledSVI(SVI):
             return step
         elif (parameters := self._seen.get(key, self._ready)) is not None:
             if parameters is self._ready:  # what the program caches must not come from the capture
-                with _same_draws():
+                with same_draws():
                     self.loss_and_grads(self.model, self.guide, *args, **kwargs)
                 zero_grads(parameters.leaves)
             started = time.perf_counter()
@@ -304,9 +304,9 @@ class CompiledSVI(SVI):
         """Eagerly, then compiled from the same state; the compiled one counts if the two agree."""
         take = self._whole_step_twice if step.update else self._gradients_twice
         loss, found, eager, expected = take(step, tensors, args, kwargs)
-        if not _close([loss], [_double(eager)]):
+        if not close([loss], [double(eager)]):
             self._differs("loss", torch_item(loss), torch_item(eager), step)
-        elif not _close(found, expected):
+        elif not close(found, expected):
             norms = [torch.stack([g.norm() for g in group]).norm() for group in (found, expected)]
             self._differs("gradient's norm", *map(torch_item, norms), step)
         return eager if self._eager else loss
@@ -315,27 +315,27 @@ class CompiledSVI(SVI):
         """Losses and the first moments after the step: (compiled, eager)."""
         update, written = step.update, step.graph.written
         before, counters = [t.clone() for t in written], update.counters()
-        with _same_draws():
+        with same_draws():
             eager = super().step(*args, **kwargs)
         after, expected = [t.clone() for t in written], [m.clone() for m in update.moments()]
-        _give_back(written, before)
+        give_back(written, before)
         update.set_counters(counters)
         loss = self._take(step, tensors)
         found = [m.clone() for m in update.moments()]
-        if not (_close([loss], [_double(eager)]) and _close(found, expected)):
-            _give_back(written, after)
+        if not (close([loss], [double(eager)]) and close(found, expected)):
+            give_back(written, after)
         return loss, found, eager, expected
 
     def _gradients_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """Losses and gradients: (compiled, eager)."""
         before = [t.clone() for t in step.graph.written]
-        with _same_draws():
+        with same_draws():
             eager = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
         expected = [leaf.grad.clone() for leaf in step.trained]
         zero_grads(step.trained)
-        _give_back(step.graph.written, before)
+        give_back(step.graph.written, before)
         loss, *found = step.run(*step.graph.tensors, *tensors)
-        same = _close([loss], [_double(eager)]) and _close(found, expected)
+        same = close([loss], [double(eager)]) and close(found, expected)
         chosen = found if same else expected
         self._apply(
             step.trained, [gradient.clone() for gradient in chosen]
@@ -345,11 +345,11 @@ class CompiledSVI(SVI):
     def _take_checked(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Tensor:
         """Compiled, after a look at what the loss of an eager step would be."""
         before = [t.clone() for t in step.graph.written]
-        with _same_draws(), torch.no_grad():
-            eager = _double(self.loss(self.model, self.guide, *args, **kwargs))
-        _give_back(step.graph.written, before)
+        with same_draws(), torch.no_grad():
+            eager = double(self.loss(self.model, self.guide, *args, **kwargs))
+        give_back(step.graph.written, before)
         loss = self._take(step, tensors)
-        if not _close([loss], [eager]):
+        if not close([loss], [eager]):
             self._differs("loss", loss.item(), eager.item(), step)
         return loss
 
@@ -369,37 +369,3 @@ def _leaves(trace: poutine.Trace) -> list[Tensor]:
     """Unconstrained parameters of a trace, each once."""
     leaves = [site["value"].unconstrained() for site in trace.nodes.values()]
     return list({id(leaf): leaf for leaf in leaves}.values())
-
-
-@contextmanager
-def _same_draws() -> Iterator[None]:
-    """Afterwards the random numbers are again those of before."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
-        yield
-
-
-def _double(loss: Tensor | float) -> Tensor:
-    return torch.as_tensor(torch_item(loss), dtype=torch.float64)
-
-
-@torch.no_grad()
-def _give_back(tensors: list[Tensor], contents: list[Tensor]) -> None:
-    for tensor, content in zip(tensors, contents, strict=True):
-        tensor.copy_(content)
-
-
-def _close(found: list[Tensor], expected: list[Tensor]) -> bool:
-    """Equal but for rounding, by the size of each tensor, or a thousandth of the largest."""
-    sizes = [float(e.nan_to_num().abs().max()) if e.numel() else 0.0 for e in expected]
-    least = 1e-3 * max(sizes, default=0.0)
-    return all(
-        torch.allclose(
-            f.double(),
-            e.double().to(f.device),
-            rtol=0,
-            atol=3 * torch.finfo(f.dtype).eps ** 0.5 * max(size, least),
-            equal_nan=True,
-        )
-        for f, e, size in zip(found, expected, sizes, strict=True)
-    )

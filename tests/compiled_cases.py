@@ -29,7 +29,7 @@ def regression(x, y):
     weights = pyro.sample("weights", dist.Normal(0.0, 1.0).expand([FEATURES]).to_event(1))
     noise = pyro.sample("noise", dist.Gamma(2.0, 2.0))
     with pyro.plate("items", len(x)):
-        pyro.sample("y", dist.Normal(x @ weights, noise), obs=y)
+        pyro.sample("y", dist.Normal((x * weights).sum(-1), noise), obs=y)
 
 
 def with_autoguide(guide):
@@ -111,7 +111,7 @@ def constrained():
         top = pyro.param("top", torch.tensor(0.4), constraint=constraints.interval(-1.0, 2.0))
         weights = pyro.sample("weights", dist.Normal(top, 1.0).expand([FEATURES]).to_event(1))
         with pyro.plate("items", len(x)):
-            pyro.sample("y", dist.Normal(x @ (weights * mix), 0.7), obs=y)
+            pyro.sample("y", dist.Normal((x * weights * mix).sum(-1), 0.7), obs=y)
 
     def guide(x, y):
         loc = pyro.param("loc", torch.zeros(FEATURES), constraint=constraints.less_than(3.0))

@@ -13,7 +13,7 @@ from pyro_impl.captured import tensors_of
 
 pytestmark = pytest.mark.usefixtures("own_world")
 
-FAST = {"subsampling", "dropout", "partial batches", "AutoMultivariateNormal"}
+FAST = {"subsampling", "AutoMultivariateNormal"}  # the others are compiled by `make test-all`
 
 
 def adam(lr=0.02):
@@ -186,7 +186,7 @@ def test_evaluate_loss_is_pyros(interpreted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "drift"), [(torch.float32, 1e-4), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("dtype", "drift"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_drift_over_500_steps(dtype, drift):
     torch.set_default_dtype(dtype)
     expected, state, _ = run(SVI, CASES["pyro.module"], steps=500)

@@ -172,6 +172,7 @@ PYROS_COMPILER = "JAX compiles by itself; Pyro's steps are captured, compiled an
 ONLY_ONE = {
     "adam.py": PYROS_COMPILER,
     "capture.py": PYROS_COMPILER,
+    "comparison.py": PYROS_COMPILER,
     "compiled_svi.py": PYROS_COMPILER,
     "guards.py": PYROS_COMPILER,
     "signature.py": PYROS_COMPILER,
