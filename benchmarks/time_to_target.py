@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -206,10 +207,13 @@ def verdict(rows: list[dict[str, Any]], backend: str) -> str:
     if ours is None:
         return f"{backend}: ours never arrived; target missed"
     if stock is None:
-        spent = max(r["seconds"] for r in rows if (r["backend"], r["side"]) == (backend, "stock"))
+        spent = min(r["seconds"] for r in rows if (r["backend"], r["side"]) == (backend, "stock"))
+        met = (
+            "met" if spent >= FASTER * ours["seconds"] else "undecided, more --restarts are needed"
+        )
         return (
             f"{backend}: ours {ours['seconds']:.2f} s at {ours['rate']:g}; the stock recipe never arrived, "
-            f"in up to {spent:.2f} s; met"
+            f"{spent:.2f} s or more spent; {met}"
         )
     times = stock["seconds"] / ours["seconds"]
     whole = [row["seconds"] + row["compiling"] for row in (stock, ours)]
@@ -225,7 +229,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=2000, help="of a run; its cosine ends there")
-    parser.add_argument("--restarts", type=int, default=6, help="runs before giving up")
+    parser.add_argument("--restarts", type=int, default=20, help="runs before giving up")
     parser.add_argument("--repeats", type=int, default=5, help="means are told")
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
     parser.add_argument("--backends", nargs="+", default=["numpyro", "pyro"])
@@ -246,7 +250,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     print_facts(known)
     rows: list[dict[str, Any]] = []
-    with equal_terms(rooms):
+    with equal_terms(rooms), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Encountered NaN")  # here that is a result
         run = partial(measure, problem=problem, options=options, evidence=evidence)
         for values in itertools.product(options.backends, SIDES, options.rates):
             rows.append(run(dict(zip(("backend", "side", "rate"), values, strict=True))))

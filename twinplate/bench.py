@@ -51,6 +51,10 @@ class Limits:
     flops: float
     bytes: float
 
+    def better(self, other: Limits) -> Limits:
+        """The higher of each: what else runs on the machine can only lower them."""
+        return Limits(max(self.flops, other.flops), max(self.bytes, other.bytes))
+
     def step_ms(self, work: Workload) -> float:
         """Milliseconds of a step that only multiplied its matrices and ran Adam, at these limits."""
         return 1e3 * (work.flops / self.flops + work.adam_bytes / self.bytes)
@@ -168,6 +172,7 @@ def measure(
         more |= wrong
         started = {n: s for n, s in started.items() if n not in wrong}
     seconds = take_turns(started, chunk, report)
+    limits = limits.better(measure_limits(rooms, device))
     floor = limits.step_ms(work) / 1e3 * np.ones_like(next(iter(seconds.values()), np.zeros(0)))
     if device == "cpu" or only_ours:
         floor = seconds.get(FLOOR)  # type: ignore[assignment]

@@ -12,7 +12,7 @@ from twinplate.backends import BACKENDS
 from twinplate.bench import FLOOR, Measured, Row
 from twinplate.timing import Interval
 
-NUMPYRO, PYRO = "NumPyro, ours", "Pyro, ours, compiled"
+NUMPYRO, PYRO, PYRO_EAGER = "NumPyro, ours", "Pyro, ours, compiled", "Pyro, ours, eager"
 STOCK_NUMPYRO, STOCK_PYRO = "NumPyro, stock", "Pyro, stock, SVI.step"
 HAND_JAX, HAND_TORCH = "JAX, hand-written", "torch, hand-written, compiled"
 CLOSE = 1.1  # times the best: not worth changing frameworks for
@@ -155,12 +155,18 @@ def recommend(rows: Sequence[Row], steps: int, missing: Sequence[str] = ()) -> l
     lines = [f"For {steps:,} steps pick {_called(best)}: {_time(best, steps)}."]
     for row in ordered[1:]:
         times = total_seconds(row, steps) / shortest
-        close = " (as good as the same)" if times <= CLOSE else ""
+        close = " (about as fast)" if times <= CLOSE else ""
         lines.append(f"{_called(row)}: {_time(row, steps)}, {times:.1f} times as long{close}.")
         turn = break_even(best, row)
         if turn is not None:
             what = "compiles for longer but each step is shorter"
             lines.append(f"  It {what}: from {turn:,} steps on it would be the first choice.")
+    for device in sorted({row.device for row in rows}):
+        known = {row.name: row for row in rows if row.device == device}
+        if {PYRO, PYRO_EAGER} <= known.keys():
+            turn = break_even(known[PYRO_EAGER], known[PYRO])
+            when = "never pays" if turn is None else f"pays from {turn:,} steps on"
+            lines.append(f"In Pyro on {device}, compiling {when}.")
     return lines + [not_installed(backend) for backend in missing]
 
 
