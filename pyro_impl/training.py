@@ -197,9 +197,7 @@ class Trainer:
             loss = step(indices[i], {name: v[i] for name, v in noise.items()})
             losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
         self._done += len(chunk.rates)
-        kept = [
-            t for t in self._tensors() if t.device == device
-        ]  # not the numbers of steps on a GPU
+        kept = [t for t in self._tensors() if t.device == device]  # on a GPU, not Adam's counters
         sizes = torch.stack([t.detach().abs().max() for t in kept])
         everything = torch.cat([*losses, sizes]).double().cpu().numpy()
         values = everything[: len(chunk.rates)] / self._num_items
