@@ -40,6 +40,7 @@ on the CPU, every point with parameters of its own, once at ordinary settings an
 - *inaccurate*: who is further than 1e-12 from the exact value, computed with mpmath in 100 digits at the
   points of the largest differences and at two others; both may be wrong alike. Empty: both are right.
 - The NumPyro column has the class; most are made by the factory of Pyro's name.
+- Figures at condition number 1e8 are rounding in a factorisation; they are others on another processor.
 
 torch's default dtype is float64 here. With float64 arguments under the default of float32, Pyro's
 TruncatedPolyaGamma and SineBivariateVonMises make constants of their own in single precision, and are off

@@ -127,6 +127,12 @@ def constant(name: str, value: float) -> Mutation:
     return lambda patch: patch.setattr(verdict, name, value)
 
 
+def no_rounding_allowed(patch: Patch) -> None:
+    """Every difference beyond a billionth of a billionth of the noise taken for a mistake."""
+    patch.setattr(verdict, "SAME", 2.0**-60)
+    patch.setattr(verdict, "SCATTER", 0.0)
+
+
 def array_wide(patch: Patch) -> None:
     """The noise of the loudest number for all numbers of an array."""
     judge = verdict._judge
@@ -230,7 +236,8 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "first_element": (first_element, "large_counts-single_precision_of_few_trials"),
     "array_wide": (array_wide, "large_counts-single_precision_of_few_trials"),
     "wide_rule": (constant("SAME", 2.0**-4), CAST),
-    "no_rounding_allowed": (constant("SAME", 0.0), "minibatch_logistic:CASE"),
+    "no_rounding_allowed": (no_rounding_allowed, "minibatch_logistic:CASE"),
+    "wide_scatter": (constant("SCATTER", 2.0**40), CAST),
     "wide_floor": (constant("NOISE_FLOOR", 2.0**-5), CAST),
     "absolute_floor": (relative_to_one, "extreme_scales-single_precision_of_the_data"),
     "wide_response": (constant("PERTURBATION_GAIN", 2.0**34), CAST),

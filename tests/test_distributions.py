@@ -15,6 +15,8 @@ from twinplate.inaccuracies import INACCURACIES, known
 PAGE = Path(__file__).parents[1] / "docs" / "distributions.md"
 FIGURE = re.compile(r"\de[+-]\d\d|0|∞")
 ROUNDING = 1e-13  # figures below are rounding, and may move by more than a factor
+# Rounding in a factorisation, 2⁻⁵³ times the condition number: it depends on the processor's LAPACK.
+ROUNDING_AT = {"condition number 1e8": 1e-7}
 
 pytestmark = pytest.mark.xdist_group("distributions")
 
@@ -51,11 +53,21 @@ def number(cell):
     return math.inf if cell == "∞" else float(cell)
 
 
-def same(fresh, committed):
+def same_row(fresh, committed):
+    """Whether all cells of a row agree; figures at an extreme setting stand after its name."""
+    rounding = ROUNDING
+    for new, old in zip(fresh, committed, strict=True):
+        if not same(new, old, rounding):
+            return False
+        rounding = ROUNDING_AT.get(new, rounding)
+    return True
+
+
+def same(fresh, committed, rounding=ROUNDING):
     """Whether two cells agree: figures within a factor 4, everything else to the letter."""
     if not (FIGURE.fullmatch(fresh) and FIGURE.fullmatch(committed)):
         return fresh == committed
-    a, b = (max(number(cell), ROUNDING) for cell in (fresh, committed))
+    a, b = (max(number(cell), rounding) for cell in (fresh, committed))
     return a == b or (a <= 4 * b and b <= 4 * a)
 
 
@@ -72,9 +84,7 @@ def test_the_committed_page_is_a_fresh_run(module, table):
     fresh, committed = cells(module.page(table)), cells(PAGE.read_text(encoding="utf-8"))
     assert [row[:3] for row in fresh] == [row[:3] for row in committed]
     moved = [
-        (new, old)
-        for new, old in zip(fresh, committed, strict=True)
-        if not all(same(a, b) for a, b in zip(new, old, strict=True))
+        (new, old) for new, old in zip(fresh, committed, strict=True) if not same_row(new, old)
     ]
     assert not moved
 
