@@ -26,6 +26,7 @@ from reporting import compile_once, console, facts, print_facts, print_table, wr
 
 from twinplate.config import COVARIANCES, TrainingConfig
 from twinplate.training import Array
+from twinplate.training_errors import NonFiniteLossError
 
 WINDOW = 100  # steps
 MARGIN = 1.0  # nat per item
@@ -68,6 +69,8 @@ def start(recipe: Recipe, backend: str, problem: Problem, training: TrainingConf
     """Fit from one seed and judge the result."""
     try:
         fit = recipe.fit(backend, problem, training)
+    except NonFiniteLossError:
+        return Outcome(False, np.inf, np.inf)
     except RuntimeError as error:  # torch raises where a matrix is not positive definite
         return Outcome(False, np.inf, np.inf, raised=str(error).splitlines()[0])
     if not np.isfinite(fit.losses).all():
