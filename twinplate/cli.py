@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from twinplate.bench_command import BenchRequest, run_bench
 from twinplate.commands import FitRequest, run_fit, run_posterior
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
@@ -114,6 +113,11 @@ def bench(
     steps: Annotated[int | None, typer.Option(help="That you will train for; 3,000.")] = None,
 ) -> None:
     """Time every way to train on this machine, and say which to pick for your sizes."""
+    from twinplate.bench_command import (
+        BenchRequest,
+        run_bench,
+    )  # its statistics take long to import
+
     request = BenchRequest(
         target, sizes, json, items, features, components, batch_size, guide, steps
     )
