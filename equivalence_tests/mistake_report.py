@@ -45,7 +45,7 @@ def figures(pair: str, console: Console) -> Figures:
         if not (seen and placed):
             console.print(f"{name}: {report.verdict}, {report.findings[:1]}")
     for mutation in track(mutations(pair), f"{pair}, mechanical", console=console, transient=True):
-        seen = mutation.report().verdict in ("differs", "could not run")
+        seen = mutation.is_seen()
         listed = str(mutation) in SURVIVORS
         found += Figures(mechanical=1, mechanical_seen=seen, listed=listed)
         if seen == listed:

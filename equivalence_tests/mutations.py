@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from equivalence_tests import operators
 from equivalence_tests.mutants import PAIRS, case_with, source, spoilt_records
 from equivalence_tests.operators import Operator, called
-from twinplate.compare import Report, compare
+from twinplate.compare import compare
+from twinplate.errors import InputError
 
 # What a top-level function or class of a pair must mention to belong to a framework's program.
 WORDS = {
@@ -54,9 +55,13 @@ class Mutation:
         number = f" #{self.number}" if self.number else ""
         return f"{self.pair}:{self.function}:{self.operator}: {self.before} → {self.after}{number}"
 
-    def report(self) -> Report:
-        """The comparison of the program that is right with the spoilt one."""
-        return compare(*spoilt_records(self.pair, self.case, self.function, self.text, SEEDS))
+    def is_seen(self) -> bool:
+        """Whether the spoilt program differs, cannot run, or lacks a site that the case renames."""
+        try:
+            records = spoilt_records(self.pair, self.case, self.function, self.text, SEEDS)
+        except InputError as error:
+            return str(error).startswith("rename says")
+        return compare(*records).verdict in ("differs", "could not run")
 
 
 def all_pairs() -> list[str]:

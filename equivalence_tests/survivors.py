@@ -2,4 +2,33 @@
 
 from __future__ import annotations
 
-SURVIVORS: dict[str, str] = {}
+VECTOR = "the transpose of a vector is the vector"
+NORMALISED = "the distribution normalises its probs"
+STANDARDISED = "the data are standardised next: a factor of all of them cancels"
+FIRST_VALUE = "a parameter's first value: programs are compared at shared values"
+
+SURVIVORS: dict[str, str] = {
+    "autoguides:pyro_model:transposed: x @ slopes → x @ slopes.T": VECTOR,
+    "factors:pyro_model:transposed: basis @ weights → basis @ weights.T": VECTOR,
+    "hierarchical_regression:pyro_model:transposed: x @ beta → x @ beta.T": VECTOR,
+    "horseshoe:pyro_model:transposed: x @ beta → x @ beta.T": VECTOR,
+    "minibatch_logistic:pyro_model:transposed: x[i] @ w → x[i] @ w.T": VECTOR,
+    "rewritten:pyro_model:transposed: x @ w → x @ w.T": VECTOR,
+    "large_counts:pyro_model:argument_1_percent: pdist.Multinomial(int(votes.sum(-1).max()), shares)"
+    " → pdist.Multinomial(int(votes.sum(-1).max()), 1.01 * shares)": NORMALISED,
+    "mixture:pyro_model:argument_1_percent: pdist.Categorical(weights)"
+    " → pdist.Categorical(1.01 * weights)": NORMALISED,
+    "zero_inflation:pyro_model:argument_1_percent: "
+    "pdist.Categorical(torch.stack([weight, 1.0 - weight]))"
+    " → pdist.Categorical(1.01 * torch.stack([weight, 1.0 - weight]))": NORMALISED,
+    "prepared_data:pyro_model:opposite: counts / 100.0 → counts * 100.0": STANDARDISED,
+    "prepared_data:pyro_model:constant_1_percent: 100.0 → 101.0": STANDARDISED,
+    "prepared_data:numpyro_model:opposite: counts / 100.0 → counts * 100.0": STANDARDISED,
+    "eight_schools:make_pyro_auto:constant_1_percent: 1.0 → 1.01": FIRST_VALUE,
+    "eight_schools:make_pyro_auto:constant_1_percent: 2.0 → 2.02": FIRST_VALUE,
+    "eight_schools:make_pyro_auto:constant_1_percent: 0.2 → 0.202": FIRST_VALUE,
+    "extreme_scales:pyro_model:constant_1_percent: 0.0 → 0.010000000000000009 #1": "0.01 of a prior's "
+    "mean whose scale is 1e9: the density moves by 1e-12, its last digits",
+    "gaussian_process:pyro_model:opposite: noise**2 + jitter → noise ** 2 - jitter": "the jitter of "
+    "1e-10 against a noise of ordinary size: no number moves by the 5e-10 that can be seen",
+}
