@@ -2,7 +2,7 @@
 
 For each pair, or those named: mistakes written by hand, how many of them are seen, and how many with the
 right place first; mechanical mistakes, how many of them are seen, and how many survive as listed in
-`survivors`. All pairs take about an hour.
+`survivors`. All pairs take about a quarter of an hour.
 """
 
 from __future__ import annotations
