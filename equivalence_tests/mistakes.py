@@ -97,7 +97,7 @@ def density_of_the_noise(patch: Patch) -> None:
     """-½‖ε‖² and no log determinant in Pyro."""
 
     def log_prob(self: Any, value: torch.Tensor) -> torch.Tensor:
-        noise = self._noise_of(value)
+        noise = self.noise_of(value)
         return -0.5 * noise.square().sum(-1) - 0.918938533204672 * self.noise_size
 
     patch.setattr(PyroNormal, "log_prob", log_prob)
