@@ -219,6 +219,23 @@ def test_the_numbers_on_demand_point_at_the_worst() -> None:
     assert [bool(worst) for worst, *_ in rows[:3]] == [v == max(apart) for v in apart]
 
 
+def test_the_numbers_on_demand_hold_the_arguments_that_differ() -> None:
+    twinplate("verify", file(WRONG), "--html", "r.html")
+    text = Path("r.html").read_text()
+    assert re.findall(r"<h3>(loc|scale) ", text) == ["scale"]
+    row = r"<td>\[0, 0\] worst</td><td>0\.5</td><td>0\.25</td><td>-2\.50e-01</td>"
+    assert len(re.findall(row, text)) == 1
+
+
+def test_nothing_is_compared_with_a_program_that_stopped() -> None:
+    """It may have stopped on draws of its own: their distance from the other program's says nothing."""
+    stopping = BOTH.replace("ndist.Normal(mu, 0.5)", "ndist.Normal(mu * np.ones((2, 4)), 0.5)")
+    assert twinplate("verify", file(stopping), "--html", "r.html") == 2
+    text = Path("r.html").read_text()
+    assert "nothing is compared" in text
+    assert "second − first" not in text and "worst</td>" not in text
+
+
 # -- records ------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from twinplate.html_style import CSS
 from twinplate.numbers import Pair, densities
 from twinplate.record import Array, Parameter, Site
 from twinplate.report import HEADLINES, MARKS, Cell, Row, place, rows, tested, versions
+from twinplate.scene import alike
 
 SHOWN = 5  # numbers of an array
 TONES = {"same": "same", "undecided": "undecided"}  # of a verdict; a difference otherwise
@@ -137,17 +138,19 @@ def _on_demand(row: Row, report: Report) -> str:
     draw = next((f.draw for f in here if f.draw), next(iter(report.first.settings.draws)))
     pair = Pair(report.first, report.second, draw)
     runs = pair.run("first"), pair.run("second")
+    stopped = any(run.failure for run in runs)
     if row.program in ("model", "guide"):
         sites = [getattr(run, row.program).get(row.name) for run in runs]
-        tables = _site(sites, pair, row)
+        tables = _site(sites, pair, row, stopped)
     elif row.name:
-        tables = _parameter([run.parameters.get(row.name) for run in runs])
+        tables = _parameter([run.parameters.get(row.name) for run in runs], stopped)
     else:
-        tables = _numbers("loss", runs[0].loss, runs[1].loss)
-    return f"<h3>draw {escape(draw)}, double precision</h3>{tables}"
+        tables = _numbers("loss", runs[0].loss, runs[1].loss, stopped=stopped)
+    apart = "; a program stopped, perhaps on draws of its own: nothing is compared" * stopped
+    return f"<h3>draw {escape(draw)}, double precision{apart}</h3>{tables}"
 
 
-def _site(sites: list[Site | None], pair: Pair, row: Row) -> str:
+def _site(sites: list[Site | None], pair: Pair, row: Row, stopped: bool) -> str:
     facts: dict[str, Callable[[Site], str]] = {
         "distribution": lambda s: s.family,
         "support": lambda s: s.support,
@@ -155,7 +158,7 @@ def _site(sites: list[Site | None], pair: Pair, row: Row) -> str:
             ", ".join(_plate(p.name, p.size, p.subsample_size) for p in s.plates) or "none"
         ),
         "dtype": lambda s: s.dtype,
-        "scale": lambda s: f"{s.scale:.6g}",
+        "scaled by": lambda s: f"{s.scale:.6g}",
     }
     lines = ""
     for name, fact in facts.items():
@@ -167,31 +170,60 @@ def _site(sites: list[Site | None], pair: Pair, row: Row) -> str:
     of_each = [None if s is None or s.log_prob is None else s.scale * s.log_prob for s in sites]
     logs = judged[1:] if judged else of_each
     values = [None if s is None else s.value for s in sites]
-    return found + _numbers("log density", *logs) + _numbers("value", *values)
+    arguments = "" if stopped else _arguments(sites)
+    numbers = [
+        _numbers("log density", *logs, stopped=stopped),
+        arguments,
+        _numbers("value", *values, stopped=stopped),
+    ]
+    return found + "".join(numbers)
+
+
+def _arguments(sites: list[Site | None]) -> str:
+    """Of the distributions, those that differ."""
+    first, second = ({} if site is None else site.arguments for site in sites)
+    tables = ""
+    for name in (n for n in first if n in second):
+        try:
+            a, b = np.broadcast_arrays(first[name], second[name])
+        except ValueError:
+            a, b = first[name], second[name]
+        tables += "" if alike(a, b) else _numbers(name, a, b)
+    return tables
 
 
 def _plate(name: str, size: int, subsample_size: int) -> str:
     return f"{name} {size}" if size == subsample_size else f"{name} {subsample_size} of {size}"
 
 
-def _parameter(found: list[Parameter | None]) -> str:
-    gradients = _numbers("gradient of the loss", *(p.gradient if p else None for p in found))
-    return gradients + _numbers("value", *(p.value if p else None for p in found))
+def _parameter(found: list[Parameter | None], stopped: bool) -> str:
+    gradients, values = ([getattr(p, n, None) for p in found] for n in ("gradient", "value"))
+    both = (
+        _numbers("gradient of the loss", *gradients, stopped=stopped),
+        _numbers("value", *values, stopped=stopped),
+    )
+    return "".join(both)
 
 
-def _numbers(title: str, first: Array | None, second: Array | None) -> str:
-    """The first numbers of both programs beside each other, and those that lie furthest apart."""
+def _numbers(
+    title: str, first: Array | None, second: Array | None, *, stopped: bool = False
+) -> str:
+    """The first numbers of both programs beside each other, and those that lie furthest apart.
+
+    stopped: a program stopped, and nothing is compared.
+    """
     arrays = [None if a is None else np.asarray(a, np.float64) for a in (first, second)]
     known = [a for a in arrays if a is not None and a.size]
     if not known:
         return ""
-    comparable = len(known) == 2 and known[0].shape == known[1].shape
+    comparable = not stopped and len(known) == 2 and known[0].shape == known[1].shape
     places = [tuple(map(int, i)) for i in np.ndindex(max(known, key=np.size).shape)][:SHOWN]
     worst = None
     if comparable:
         worst = _furthest(known[0], known[1])
         places += [worst] if worst is not None and worst not in places else []
-    head = "<tr><th>[particle, …]</th><th>first</th><th>second</th><th>second − first</th></tr>"
+    apart = "<th>second − first</th>" * comparable
+    head = f"<tr><th>[particle, …]</th><th>first</th><th>second</th>{apart}</tr>"
     lines = [_line(i, arrays, comparable, i == worst) for i in places]
     count = f"{len(places)} of {known[0].size} numbers" if known[0].size > len(places) else ""
     return f"<h3>{title} <small>{count}</small></h3><table>{head}{''.join(lines)}</table>"

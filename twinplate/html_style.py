@@ -46,7 +46,7 @@ article + article { margin-top: 4rem; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .3rem 1.2rem; }
 .grid {
   display: grid; gap: .1rem 1rem; align-items: baseline;
-  grid-template-columns: minmax(9rem, 1.6fr) minmax(8rem, 1fr) minmax(8rem, 1fr) 6.5rem;
+  grid-template-columns: minmax(9rem, 1.25fr) minmax(8rem, 1fr) minmax(8rem, 1fr) 7rem;
 }
 .grid > *, .pair > *, .inputs > * { min-width: 0; overflow-wrap: anywhere; }
 .rows { overflow: hidden; }
@@ -59,8 +59,8 @@ summary:hover, summary:focus-visible { outline: none; box-shadow: inset 0 0 0 2p
 .name { font-weight: 600; position: relative; padding-left: 1rem; }
 .name::before { content: "›"; position: absolute; left: 0; color: var(--soft); }
 details[open] .name::before { transform: rotate(90deg); }
-.name small { font-weight: 400; margin-left: .35rem; }
-.mark { text-align: right; font-size: .85rem; }
+.name small { font-weight: 400; margin-left: .35rem; white-space: nowrap; display: inline-block; }
+.mark { text-align: right; font-size: .85rem; white-space: nowrap; }
 .numbers { padding: .3rem 1.1rem 1rem 1.8rem; overflow-x: auto; }
 .numbers h3 { margin: .7rem 0 .2rem; }
 table { border-collapse: collapse; }
