@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import pyro_impl
+from pyro_impl import EagerWarning
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.memory import SHARE, host_memory, item_axes, items_at_once
 
@@ -55,6 +58,22 @@ def test_a_step_in_blocks_is_the_step(twin, problem, monkeypatch, name):
     for n, values in whole.state.mean.items():
         scale = np.abs(values).max()
         np.testing.assert_allclose(blocks.state.mean[n], values, atol=1e-12 * scale, err_msg=n)
+
+
+def test_pyro_says_that_it_takes_blocks_eagerly(problem, monkeypatch):
+    """Where the steps would have been compiled, and nowhere else: here every warning is an error."""
+    monkeypatch.setattr("twinplate.memory.fitting", lambda *_: 4)
+    monkeypatch.setattr("pyro_impl.training.WORTHWHILE", 2)
+    x, program, _ = problem(30)
+    training = TrainingConfig(steps=2, batch_size=11, device="cpu")
+    with pytest.warns(
+        EagerWarning, match="holds 4 items at once of the mini-batches of 11"
+    ) as told:
+        eager = pyro_impl.fit(x, program, training)
+    assert len(told) == 1 and eager.compile_seconds == 0
+    silent = pyro_impl.fit(x, program, training, compiled=False)
+    np.testing.assert_array_equal(silent.losses, eager.losses)
+    pyro_impl.fit(x, program, replace(training, steps=1))  # too short to be compiled
 
 
 # ------------------------------------------------------------------------------- the size of a block
