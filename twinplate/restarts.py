@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.blocks import gather
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.linear_gaussian import Gaussian
@@ -91,7 +92,7 @@ def make_restarts(
     losses = np.full((len(fits), steps), np.nan)
     for row, fit in zip(losses, fits, strict=True):
         row[: len(fit.losses)] = fit.losses
-    judged = x[:: -(-len(x) // JUDGED)]
+    judged = gather(x, np.arange(0, len(x), -(-len(x) // JUDGED)))
     diverged = [
         bool(~np.isfinite(row).all()) or diverges(judged, program, training, fit, posterior)
         for training, fit, row in zip(trainings, fits, losses, strict=True)
