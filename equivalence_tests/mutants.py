@@ -187,3 +187,13 @@ def judged_first(pair: str, name: str, where: str, text: str) -> Report:
         case = _oriented(module, name, not is_second(pair, name, where), None)
         first = first_record(case)
         return compare(first, second_record(case, first))
+
+
+def recorded_afresh(pair: str, name: str, where: str, text: str) -> tuple[Record, Record]:
+    """Both records as `spoilt_records` has them, made again by the recorder as it is now and not kept."""
+    second = is_second(pair, name, where)
+    right = _oriented(original(pair), name, second, None)
+    with executed(pair, text) as module:
+        spoilt = _oriented(module, name, second, None)
+        like = first_record(right if right.settings == spoilt.settings else spoilt)
+        return like, second_record(spoilt, like)

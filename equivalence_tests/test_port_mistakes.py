@@ -36,6 +36,7 @@ TRAPS = {
     "vae-single_precision_head": ("cast to single precision", "dtype"),
     "hierarchical_regression-softplus_for_exp": ("softplus for exp", "same constraint"),
     "hidden_markov-enumerated_scan": ("enumerated scan", "unroll"),
+    "scan_autoguides-plate_inside_of_the_scan": ("plate inside of a scan", ".to_event(1)"),
     "discrete_guide-beta_swapped": ("are swapped",),
     "discrete_guide-trace_elbo_with_discrete_guide": ("score-function", "TraceGraph_ELBO"),
     "minibatch_logistic-probs_as_logits": ("gives probs as logits", "probs="),

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from equivalence_tests.mutants import cases, first_record, original, second_record
-from equivalence_tests.mutations import UNDECIDED
-from equivalence_tests.port_mistakes import MISTAKES
+from equivalence_tests.judged_cases import is_green, records, records_afresh
+from equivalence_tests.recorder_mutations import MUTATIONS as OF_THE_RECORDER
 from equivalence_tests.verifier_mutations import MUTATIONS
-from twinplate.compare import compare
-from twinplate.record import Record
 
 pytestmark = pytest.mark.xdist_group("mistakes")  # one worker: records are made once
 
-_correct: dict[str, tuple[Record, Record]] = {}
-
-
-def _records(name: str) -> tuple[Record, Record]:
-    if name in MISTAKES:
-        return MISTAKES[name].records()
-    if name not in _correct:
-        pair, _, case = name.partition(":")
-        case = cases(original(pair))[case]
-        first = first_record(case)
-        _correct[name] = first, second_record(case, first)
-    return _correct[name]
-
-
-def _is_green(name: str) -> bool:
-    """Whether the case is judged as its own test demands."""
-    report = compare(*_records(name))
-    if name in MISTAKES:
-        return MISTAKES[name].is_caught(report) and MISTAKES[name].is_located(report)
-    return report.verdict == ("undecided" if name == UNDECIDED else "same")
+# The others have their case recorded again, too, which takes the time.
+REPRESENTATIVES = (
+    "masks_of_handlers_ignored",
+    "factors_dropped",
+    "gradients_zero",
+    "own_noise",
+    "draws_detached",
+    "not_stressed",
+)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -40,6 +26,27 @@ def test_a_mistake_in_the_verifier_turns_a_case_red(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutation, case = MUTATIONS[name]
-    assert _is_green(case)
+    assert is_green(case, records(case))
     mutation(monkeypatch)
-    assert not _is_green(case)
+    assert not is_green(case, records(case))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.slow)
+        for name in OF_THE_RECORDER
+    ],
+)
+def test_a_mistake_in_the_recorder_turns_a_case_red(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutation, case = OF_THE_RECORDER[name]
+    assert is_green(case, records(case))
+    mutation(monkeypatch)
+    assert not is_green(case, records_afresh(case))
+
+
+def test_the_recorder_has_enough_mistakes() -> None:
+    assert len(OF_THE_RECORDER) >= 25
+    assert set(REPRESENTATIVES) <= set(OF_THE_RECORDER)

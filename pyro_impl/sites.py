@@ -87,7 +87,7 @@ def kind_of(node: Node) -> str:
 
 
 def _is_computed(node: Node) -> bool:
-    """Whether a handler (reparametrisation, obs_mask) left a value here that nothing scores."""
+    """Whether a handler, as that of a reparametrisation, left a value here that nothing scores."""
     delta = node["is_observed"] and isinstance(unwrapped(node["fn"]), dist.Delta)
     return bool(delta) and getattr(node["fn"], "_mask", None) is False
 

@@ -132,3 +132,32 @@ def test_unpacked_sites_are_in_the_plates_of_the_model() -> None:
     assert in_plates(run.guide, run.model)["b"].plates == ROWS
     alone = {name: s for name, s in run.guide.items() if name != "_auto_latent"}
     assert in_plates(alone, run.model)["b"].plates == ()  # a guide of the user's own
+
+
+def stacked(order: str) -> Run:
+    """As `program` of a, w and the steps b_0, b_1, b_2, but the steps are one site b."""
+    series = {**MODEL, "b": site((3,), (2,))}
+    return program(order, series)
+
+
+def loop(*order: str) -> Run:
+    model = {**MODEL, **{f"b_{t}": site((), (2,)) for t in range(3)}}
+    latent = site((), (9,), value=np.zeros((1, 9)))
+    deltas = {n: site((), model[n].event_shape, family="Delta") for n in order}
+    return Run({"_auto_latent": latent, **deltas}, model)
+
+
+def test_steps_are_found_in_their_stack() -> None:
+    steps = ("b_0", "b_1", "b_2")
+    first, second = loop("w", *steps, "a"), stacked("abw")
+    series = (*matches("wa"), SiteMatch(steps, ("b",)))
+    packing = find_packing(first, second, JOINT, series)
+    assert packing is not None
+    assert packing.order.tolist() == [8, 2, 3, 4, 5, 6, 7, 0, 1]
+    swapped = (*matches("wa"), SiteMatch(("b",), steps))
+    back = find_packing(second, first, JOINT, swapped)
+    assert back is not None
+    assert back.order.tolist() == [7, 8, 1, 2, 3, 4, 5, 6, 0]
+    late = find_packing(loop("w", "b_1", "b_0", "b_2", "a"), stacked("wba"), JOINT, series)
+    assert late is not None
+    assert late.order.tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8]

@@ -98,6 +98,21 @@ def test_rounding_of_what_is_almost_singular_is_no_difference_and_a_mistake_is()
     assert {scattered(seed, 1e-4) for seed in range(200)} == {"differs"}
 
 
+def astride(difference: float, excess: float) -> str:
+    """Responses of 2⁻¹¹ and `excess` times that, and a difference that moves by their difference."""
+    limit = 2.0**-10
+    a_moved = [1.0 + limit / 2 * sign for sign in (1, -1, 1)]
+    b = 1.0 + difference
+    b_moved = [b + excess * limit / 2 * sign for sign in (1, -1, 1)]
+    return judge(1.0, b, np.nan, np.nan, a_moved, b_moved).verdict
+
+
+def test_one_conditioning_on_either_side_of_the_limit_is_undecided() -> None:
+    assert astride(2.0**-10, 4.0) == "undecided"
+    assert astride(2.0**-10, 40.0) == "differs"  # a conditioning of the second program's own
+    assert astride(2.0**-4, 4.0) == "differs"  # more than rounding scatters
+
+
 def test_shapes_must_match() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         judge(np.ones(2), np.ones(3), np.ones(2), np.ones(2))

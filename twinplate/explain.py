@@ -22,6 +22,7 @@ TRAPS: tuple[Trap, ...] = (
     traps_programs.enumerated_scan,
     traps_programs.mean_field,
     traps_programs.packed_flow,
+    traps_programs.plate_in_scan,
     traps_programs.gradient_alone,
     traps_sites.scaling,
     traps_sites.subsampled,

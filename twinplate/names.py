@@ -111,6 +111,15 @@ def autoguide_role(name: str) -> tuple[str, str] | None:
     return None
 
 
+def of_another_site(name: str, site: str) -> str:
+    """The name that an autoguide's parameter of one site would have for another."""
+    for pattern, _ in AUTOGUIDE_NAMES:
+        found = pattern.match(name)
+        if found and "site" in pattern.groupindex:
+            return name[: found.start("site")] + site + name[found.end("site") :]
+    return name
+
+
 def _autoguides(
     sites: Mapping[str, str], first: Mapping[str, Parameter], second: Mapping[str, Parameter]
 ) -> list[Match]:

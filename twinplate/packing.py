@@ -1,6 +1,7 @@
 """The joint latent of an autoguide, whose numbers the libraries pack in different orders.
 
-Pyro packs the sites as they are executed, NumPyro by name. A reordered location or scale is only a
+Pyro packs the sites as they are executed, NumPyro by name; what is a site for each step of a loop is
+one stacked site of a scan. A reordered location or scale is only a
 reordered vector; the Cholesky factor of a reordered covariance is not a reordered factor, so values
 and gradients of a factor go by way of the covariance.
 """
@@ -8,12 +9,13 @@ and gradients of a factor go by way of the covariance.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from twinplate.alignment import AUTOGUIDE_LATENT, SiteMatch, align
+from twinplate.alignment import AUTOGUIDE_LATENT, SiteMatch, align, split
 from twinplate.names import autoguide_role
 from twinplate.record import Array, Parameter, Run, Site
 
@@ -117,16 +119,14 @@ def find_packing(
     joint = next((m for m in guide if AUTOGUIDE_LATENT.match(m.first[0])), None)
     if joint is None:
         return None
-    names = {m.first[0]: m.second[0] for m in model if len(m.first) == len(m.second) == 1}
-    mine, theirs = _positions(reference, joint.first[0]), _positions(found, joint.second[0])
+    mine = _unpacked(reference, joint.first[0], {m.first[0]: m.second for m in model})
+    theirs = _unpacked(found, joint.second[0], {m.second[0]: m.first for m in model})
+    names = {name: other for m in model for name, other in _named_alike(m)}
     if not mine or {names.get(name) for name in mine} != theirs.keys():
         return None
     where = {}
-    for name, positions in mine.items():
-        first, second = (
-            image_of(run.model[n]) for run, n in ((reference, name), (found, names[name]))
-        )
-        layout = align(first, second)
+    for name, (image, positions) in mine.items():
+        layout = align(image, theirs[names[name]][0])
         if layout is None:
             return None
         where[names[name]] = layout.to_second(positions.reshape(1, *layout.first)).ravel()
@@ -138,17 +138,38 @@ def find_packing(
     )
 
 
-def _positions(run: Run, joint: str) -> dict[str, Array]:
-    """Positions in the joint latent of every site that is unpacked from it; empty if it does not add up."""
-    positions, start = {}, 0
+def _named_alike(match: SiteMatch) -> list[tuple[str, str]]:
+    """First and second name; the steps of a stack have those of the other program's steps."""
+    if len(match.first) == len(match.second):
+        return list(zip(match.first, match.second, strict=True))
+    steps = max(match.first, match.second, key=len)
+    return list(zip(steps, steps, strict=True))
+
+
+def _unpacked(
+    run: Run, joint: str, others: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[Site, Array]]:
+    """Image and positions in the joint latent of every site unpacked from it; empty if it does not add up.
+
+    others: the other program's names of each site. A site that is several there is taken step by step.
+    """
+    unpacked: dict[str, tuple[Site, Array]] = {}
+    start = 0
     for name, site in run.guide.items():
-        if name != joint and site.family == "Delta" and name in run.model:
-            image = image_of(run.model[name])
-            size = int(np.prod(image.batch_shape + image.event_shape))
-            positions[name] = np.arange(start, start + size)
-            start += size
+        if name == joint or site.family != "Delta" or name not in run.model:
+            continue
+        image = image_of(run.model[name])
+        positions = start + np.arange(math.prod(image.batch_shape + image.event_shape))
+        start += positions.size
+        steps = others.get(name, ())
+        parts = split(image, len(steps)) if len(steps) > 1 else None
+        if parts is None:
+            unpacked[name] = image, positions
+        else:
+            places = np.split(positions, len(steps))
+            unpacked |= dict(zip(steps, zip(parts, places, strict=True), strict=True))
     value = run.guide[joint].value
-    return positions if value is not None and value.shape[-1] == start else {}
+    return unpacked if value is not None and value.shape[-1] == start else {}
 
 
 def image_of(site: Site) -> Site:

@@ -13,6 +13,7 @@ from twinplate.evaluation import Plate
 from twinplate.names import Match, Rename, autoguide_role, match_parameters
 from twinplate.packing import Packing, find_packing, image_of, in_plates
 from twinplate.record import Array, Given, Parameter, Record, Run, Site
+from twinplate.stacked import Stacks, find_stacks
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class Plan:
     guide: tuple[SiteMatch, ...] = ()
     model: tuple[SiteMatch, ...] = ()
     packing: Packing | None = None
+    stacks: Stacks = field(default_factory=Stacks)
 
     @property
     def names(self) -> dict[str, str]:
         """The first program's name → this program's, where the two differ."""
-        names = {m.first: m.second for m in self.parameters}
+        names = {m.first: self.stacks.own_name(m.second) for m in self.parameters}
         for match in (*self.guide, *self.model):
             names |= dict.fromkeys(match.first, match.second[0])
         return {first: second for first, second in names.items() if first != second}
@@ -49,6 +51,7 @@ class Plan:
             for m in self.parameters
             if m.first in given.parameters
         }
+        matched = self.stacks.values_to_second(matched)
         if self.packing is not None:
             matched = self.packing.values_to_second(matched)
         parameters = split_values(matched, found.parameters)
@@ -94,7 +97,7 @@ class Plan:
             run,
             guide=_renamed_sites(self.guide, self.reference.guide, run.guide),
             model=_renamed_sites(self.model, self.reference.model, run.model),
-            parameters=self._parameters(run.parameters),
+            parameters=self._parameters(self.stacks.to_first(run.parameters)),
         )
         return run if self.packing is None else self.packing.run_to_first(run)
 
@@ -155,12 +158,14 @@ def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
             )
     if found.failure is not None and not found.parameters:
         rename = {}
-    parameters = match_parameters(learned, merge_parameters(found.parameters), rename)
     guide = tuple(match_sites(reference.guide, guide_sites, sites))
     model = tuple(match_sites(reference.model, found.model, sites))
+    stacks = find_stacks(model, found.parameters)
+    own = stacks.to_first(merge_parameters(found.parameters))
+    parameters = match_parameters(learned, own, rename)
     packing = find_packing(reference, found, guide, model)
     laid_out = tuple(_of_a_site(m, reference.model, found.model) for m in parameters)
-    return Plan(reference, found, laid_out, guide, model, packing)
+    return Plan(reference, found, laid_out, guide, model, packing, stacks)
 
 
 def _of_a_site(match: Match, mine: Mapping[str, Site], theirs: Mapping[str, Site]) -> Match:

@@ -177,3 +177,21 @@ def packed_flow(scene: Scene) -> str | None:
         "Perhaps the flows pack the latent sites in another order, Pyro as they are executed, NumPyro by "
         "name: name the sites so that both orders are the same"
     )
+
+
+def plate_in_scan(scene: Scene) -> str | None:
+    """A plate inside of a `scan`, which NumPyro's autoguides do not find."""
+    finding, pair = scene.finding, scene.pair
+    if finding.stage != "execution" or finding.program != "guide":
+        return None
+    for which, other in (("first", "second"), ("second", "first")):
+        record, failure = getattr(pair, which), pair.run(which).failure
+        if record.framework != "numpyro" or failure is None or failure.traceback:
+            continue
+        named = {plate.name for site in pair.run(other).model.values() for plate in site.plates}
+        if failure.error in {f"KeyError: {name!r}" for name in named}:
+            return (
+                "NumPyro's autoguides do not know a plate inside of a scan: declare its dim as an event "
+                "there, with .to_event(1), which is compared with the other program's plate"
+            )
+    return None

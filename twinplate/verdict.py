@@ -24,6 +24,7 @@ PERTURBATION = 2.0**-40  # relative change of the inputs
 PERTURBATION_GAIN = 2.0**14  # the response times this is noise: below the response all is rounding
 ILL_CONDITIONED = 2.0**-10  # a response above this share of max(1, |number|): nothing to judge
 SCATTER = 8.0  # times the scatter of the difference itself: below it the difference is rounding
+ALIKE = 16.0  # responses within this factor of each other are one conditioning, measured twice
 CAST = 2.0**-50  # a number that responds less than this to its inputs was rounded on the way
 
 CODES = ("same", "undecided", "differs")
@@ -108,7 +109,9 @@ def _judge(
     finite = np.isfinite(a) & np.isfinite(b)
     difference = np.where(equal, 0.0, np.abs(a - b))
     size, limit = np.maximum(np.abs(a), np.abs(b)), ILL_CONDITIONED * _at_least_one(a, b)
-    ill = ~(a_response <= limit)
+    # Each response is the largest of three samples: at the limit, the two may fall on either side of it.
+    astride = (limit < b_response) & (b_response <= ALIKE * a_response)
+    ill = ~(a_response <= limit) | (astride & (difference <= SCATTER * scatter))
     # A response of the second program alone may be its mistake: it counts where it is small.
     response = np.maximum(
         np.where(ill, 0.0, a_response), np.where(b_response <= limit, b_response, 0.0)

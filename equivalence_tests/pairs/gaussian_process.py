@@ -86,5 +86,5 @@ CASE_PRECISION = Case(
     PyroProgram(pyro_model), NumpyroProgram(numpyro_precision_model), args=(x, y, 1e-6)
 )
 CASE_SINGULAR = Case(
-    PyroProgram(pyro_latent_model), NumpyroProgram(numpyro_latent_model), args=(x, y, 1e-12)
+    PyroProgram(pyro_latent_model), NumpyroProgram(numpyro_latent_model), args=(x, y, 3e-14)
 )

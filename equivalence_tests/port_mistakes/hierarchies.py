@@ -122,6 +122,16 @@ HIERARCHICAL_REGRESSION = {
         "loss",
         imports=JAX,
     ),
+    "detached_effects": M(
+        "hierarchical_regression",
+        "numpyro_model",
+        "alpha[group]",
+        "jax.lax.stop_gradient(alpha)[group]",
+        "alpha_loc",
+        ("gradient",),
+        "loss",
+        imports=JAX,
+    ),
     "one_scale_for_all": M(
         "hierarchical_regression",
         "numpyro_guide",

@@ -99,6 +99,14 @@ AUXILIARY = {
     "mean_forgotten": M(
         "auxiliary", "numpyro_guide", "u + 0.1 * y.mean()", "u", "loc", ("value",), "guide"
     ),
+    "scale_squared": M(
+        "auxiliary",
+        "numpyro_guide",
+        "Normal(mean, scale)",
+        "Normal(mean, scale**2)",
+        "u",
+        program="guide",
+    ),
     "unmarked": M(
         "auxiliary", "numpyro_guide", ', infer={"is_auxiliary": True}', "", "u", ("sites",), "guide"
     ),

@@ -79,6 +79,14 @@ FACTORS = {
         program="guide",
         case="CASE_TRAINED",
     ),
+    "noise_bounded_below": M(
+        "factors",
+        "numpyro_model",
+        "Laplace(curve, noise)",
+        "Laplace(curve, jnp.maximum(noise, 0.2))",
+        "y",
+        case="CASE_TRAINED",
+    ),
     "not_learned": M(
         "factors",
         "numpyro_model",

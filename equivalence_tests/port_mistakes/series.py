@@ -42,6 +42,42 @@ STATE_SPACE = {
     ),
 }  # fmt: skip
 
+SCAN_AUTOGUIDES = {
+    "detached_carry": M(
+        "scan_autoguides", "numpyro_model", "return level, None",
+        "return jax.lax.stop_gradient(level), None", "AutoNormal.locs.level_0", ("gradient",),
+        "loss", imports=JAX,
+    ),
+    "data_carried": M(
+        "scan_autoguides", "numpyro_model", "return level, None", "return y, None", "level_1"
+    ),
+    "time_reversed": M(
+        "scan_autoguides", "numpyro_model", "jnp.zeros(()), y)", "jnp.zeros(()), y, reverse=True)",
+        "level_0",
+    ),
+    "pyro_drift_inside": M(
+        "scan_autoguides", "pyro_model", "torch.tanh(level) + tempo", "torch.tanh(level + tempo)",
+        "level", case="CASE_SWAPPED",
+    ),
+    "rate_for_mean": M(
+        "scan_autoguides", "numpyro_panel_model", "Gamma(2.0, 2.0 / z)", "Gamma(2.0, 2.0 * z)",
+        "z_1", case="CASE_PANEL",
+    ),
+    "plate_inside_of_the_scan": M(
+        "scan_autoguides",
+        "numpyro_panel_model",
+        """        z = numpyro.sample("z", ndist.Gamma(2.0, 2.0 / z).to_event(1))
+""",
+        """        with numpyro.plate("series", y.shape[0]):
+            z = numpyro.sample("z", ndist.Gamma(2.0, 2.0 / z))
+""",
+        "",
+        ("execution",),
+        "guide",
+        case="CASE_PANEL",
+    ),
+}  # fmt: skip
+
 LONG_RECURSION = {
     "levels_after_the_step": M(
         "long_recursion",
@@ -180,4 +216,4 @@ SURVIVAL = {
     ),
 }
 
-GROUPS = (STATE_SPACE, LONG_RECURSION, HIDDEN_MARKOV, GAUSSIAN_PROCESS, SURVIVAL)
+GROUPS = (STATE_SPACE, SCAN_AUTOGUIDES, LONG_RECURSION, HIDDEN_MARKOV, GAUSSIAN_PROCESS, SURVIVAL)
