@@ -28,6 +28,7 @@ BATCHES = (256, 1024, 4096, 16_384, 65_536)
 COMPONENTS = (8, 32, 128, 512)
 SIZES: dict[str, Any] = {"num_features": 64, "num_components": 4, "hidden_width": 32}
 LARGE: dict[str, Any] = {"num_items": 4096, "num_features": 64, "batch_size": 64, "steps": 5}
+WHOLE: dict[str, Any] = {**LARGE, "num_components": 256, "batch_size": 512}  # and in eight blocks
 
 
 def points(axis: str, backends: list[str], folder: Path, items: list[int]) -> list[Point]:
@@ -51,9 +52,9 @@ def points(axis: str, backends: list[str], folder: Path, items: list[int]) -> li
         for p in full
     ]
     whole = [
-        Point(b, **{**LARGE, "batch_size": 512}, num_components=256, block=block)
+        Point(b, **WHOLE, block=WHOLE["batch_size"] // pieces)
         for b in backends
-        for block in (512, 64)
+        for pieces in (1, 8)
     ]
     return full + low + whole
 
@@ -97,6 +98,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     """Milliseconds per step (or seconds of reading) and peak memory, log-log, one column per axis."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     axes = [
         axis for axis in ("items", "batch", "components") if any(r["axis"] == axis for r in rows)
@@ -112,10 +114,19 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
             panels[0, column].loglog(at, cost, "o-", label=f"{backend}, {covariance}")
             panels[1, column].loglog(at, [r["peak_mb"] for r in line], "o-")
         panels[0, column].set_title("read and write, s" if axis == "items" else "one step, ms")
-        panels[1, column].set(title="peak memory, MB", xlabel=names[axis], ylim=(100, None))
+        panels[1, column].set(title="peak memory, MB", xlabel=names[axis])
+        panels[1, column].set_ylim(100, 2 * max((r["peak_mb"] for r in chosen), default=100))
         panels[0, column].legend(fontsize="small")
+        sizes = sorted({r[names[axis]] for r in chosen})
+        for panel in panels[:, column]:
+            panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            panel.set_xticks([], minor=True)
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -35,7 +35,8 @@ class Point:
     """What is measured: sizes as in `Size`, and where the data are.
 
     data: an NPY file, or "" for random numbers in memory.  block: items of a mini-batch taken at once,
-    0 for what the memory allows.  steps: timed together.  posterior: also write it, packed.
+    0 for what the memory allows.  steps: timed together, fewer of large mini-batches.  posterior: also
+    write it, packed.
     """
 
     backend: str
@@ -61,13 +62,14 @@ def measure(point: Point) -> dict[str, Any]:
         fingerprint(x)
         found["read_s"] = time.perf_counter() - started
     training = TrainingConfig(CHUNKS * point.steps, point.batch_size, device="cpu")
-    times = [time.perf_counter()]
+    marks: list[tuple[int, float]] = []  # steps done, and when
     with swapped(point):
         implementation.fit(
-            x, program, training, progress=lambda *_: times.append(time.perf_counter())
+            x, program, training, progress=lambda step, _: marks.append((step, time.perf_counter()))
         )
-    chunks = np.diff(times)[1:] / point.steps * 1e3
-    found |= {"step_ms": float(np.median(chunks)), "step_ms_range": [chunks.min(), chunks.max()]}
+    steps, seconds = np.diff(marks, axis=0).T  # a chunk of large mini-batches has fewer steps
+    times = seconds / steps * 1e3
+    found |= {"step_ms": float(np.median(times)), "step_ms_range": [times.min(), times.max()]}
     if point.posterior:
         started = time.perf_counter()
         parts = implementation.posterior_blocks(x, program, initial_params(program, 0))

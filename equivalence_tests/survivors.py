@@ -5,6 +5,7 @@ from __future__ import annotations
 VECTOR = "the transpose of a vector is the vector"
 NORMALISED = "the distribution normalises its probs"
 STANDARDISED = "the data are standardised next: a factor of all of them cancels"
+SAME_AXIS = "the array is a matrix: its first axis is also the last but one"
 FIRST_VALUE = "a parameter's first value: programs are compared at shared values"
 
 SURVIVORS: dict[str, str] = {
@@ -24,6 +25,8 @@ SURVIVORS: dict[str, str] = {
     "prepared_data:pyro_model:opposite: counts / 100.0 → counts * 100.0": STANDARDISED,
     "prepared_data:pyro_model:constant_1_percent: 100.0 → 101.0": STANDARDISED,
     "prepared_data:numpyro_model:opposite: counts / 100.0 → counts * 100.0": STANDARDISED,
+    "joint_autoguides:pyro_model:other_axis: effects.sum(-2) → effects.sum(0)": SAME_AXIS,
+    "joint_autoguides:pyro_reordered_model:other_axis: effects.sum(-2) → effects.sum(0)": SAME_AXIS,
     "eight_schools:make_pyro_auto:constant_1_percent: 1.0 → 1.01": FIRST_VALUE,
     "eight_schools:make_pyro_auto:constant_1_percent: 2.0 → 2.02": FIRST_VALUE,
     "eight_schools:make_pyro_auto:constant_1_percent: 0.2 → 0.202": FIRST_VALUE,

@@ -107,8 +107,8 @@ class CompiledLoop:
     """The loop over a chunk's steps, compiled on first use for each estimator and length.
 
     `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
-    loop of `make_loop` does. mapped: over a leading dim of R fits in `carry` and `inputs`.
-    `compile_seconds`: spent so far on tracing and compiling.
+    loop of `make_loop` does. mapped: over a leading dim of R fits in `carry` and `inputs`, and in the data
+    where chunks bring them along.  `compile_seconds`: spent so far on tracing and compiling.
     """
 
     def __init__(
@@ -132,7 +132,8 @@ class CompiledLoop:
             shapes = step_noise_shapes(self._program.config, self._training)
             loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
             if self._mapped:
-                loop = jax.vmap(loop, (0, 0, None, None))
+                data = None if chunk.x is None else 0
+                loop = jax.vmap(loop, (0, 0, data, data))
             with kept_compilations(), numpyro.validation_enabled(False):
                 self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started

@@ -10,15 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
 from numpyro_impl.posterior import posterior
-from twinplate.blocks import is_complete
+from twinplate.blocks import is_complete, on_disk
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Program, initial_params
 from twinplate.restarts import Restarts, make_restarts, restart_configs
+from twinplate.streaming import with_batches_of_all
 from twinplate.training import Fit, Progress, TrainingState, check_pairs, chunks
 from twinplate.training_errors import is_out_of_memory
 
@@ -37,6 +39,7 @@ def fit_many(
     """Fit `program` from every seed, with every one of `learning_rates` if they are given.
 
     Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
+    x: as for `fit`; of a memory map the mini-batches ahead are read, those of all fits.
     progress: called with the steps of all fits done so far.
 
     Raises InputError for arguments that do not fit.
@@ -44,16 +47,18 @@ def fit_many(
     trainings = restart_configs(training, seeds, learning_rates)
     training.check_items(len(x))
     check_pairs(a, training.objective, program.config.num_components, len(x))
-    plans = [chunks(program.config, one, len(x), matched) for one in trainings]
+    held = len(trainings) if on_disk(x) else 1  # fits that bring mini-batches of their own
+    plans = [chunks(program.config, one, len(x), matched, fits=held) for one in trainings]
     dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
     loop = CompiledLoop(program, training, len(x), complete=is_complete(x), mapped=True)
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
-        data = to_array(x, dtype), None if a is None else to_array(a, dtype)
+        whole = None if on_disk(x) else _on_device(x, a, dtype)
         starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
         carry = _stacked([to_carry(state, dtype) for state in starts])
-        for parts in zip(*plans, strict=True):
+        for parts in with_batches_of_all(plans, x, a):
             seeded = zip(parts, trainings, strict=True)
             inputs = _stacked([to_inputs(part, one.seed, dtype) for part, one in seeded])
+            data = whole or _stacked([_on_device(part.x, part.a, dtype) for part in parts])
             carry, values, _ = loop(parts[0], carry, inputs, *data)
             losses.append(np.asarray(values, np.float64) / len(x))
             if progress:
@@ -62,6 +67,10 @@ def fit_many(
         states = [to_state(jax.tree.map(itemgetter(r), carry)) for r in range(len(trainings))]
     fits = [Fit(*both) for both in zip(states, np.concatenate(losses, axis=1), strict=True)]
     return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
+
+
+def _on_device(x: np.ndarray, a: np.ndarray | None, dtype: jnp.dtype) -> tuple[Array, Array | None]:
+    return to_array(x, dtype), None if a is None else to_array(a, dtype)
 
 
 def _stacked(trees: Sequence[Any]) -> Any:

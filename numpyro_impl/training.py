@@ -1,7 +1,7 @@
 """Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
 
-The steps of a chunk are one compiled loop on the device. Between two chunks the losses come back, and
-the state as it was before the chunk is kept, to fall back on if the chunk goes wrong.
+The steps of a chunk are one compiled loop on the device. Between two chunks the losses come back; the
+state stays there, and so does the one from before the chunk, to fall back on if the chunk goes wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
+from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
 from twinplate.blocks import is_complete, on_disk
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
@@ -53,6 +53,11 @@ def fit(
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
     plan = chunks(program.config, training, len(x), matched, trainer.state.step)
     return train(trainer, with_batches(plan, x, a), progress)
+
+
+@jax.jit
+def _copy(carry: Carry) -> Carry:
+    return jax.tree.map(jnp.copy, carry)
 
 
 class Trainer:
@@ -96,20 +101,25 @@ class Trainer:
         Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
         """
         with using(self._device, self.training.precision):
-            before = jax.tree.map(np.array, self._carry)  # the buffers themselves are given away
+            before = self._carry
+
+            def take(steps: Chunk) -> tuple[np.ndarray, bool]:
+                self._carry = _copy(before)  # whose buffers the loop gives away
+                return self._advance(steps)
+
+            def replay(head: Chunk) -> TrainingState:
+                self._carry = before
+                if len(head.rates):
+                    take(head)
+                return to_state(self._carry)
+
             try:
-                losses, finite = self._advance(chunk)
+                losses, finite = take(chunk)
             except Exception as error:
+                self._carry = before
                 if not is_out_of_memory(error):
                     raise
                 raise out_of_memory(self.training, to_state(before)) from error
-
-            def replay(head: Chunk) -> TrainingState:
-                self._carry = jax.tree.map(jnp.asarray, before)
-                if len(head.rates):
-                    self._advance(head)
-                return to_state(self._carry)
-
             if not finite:
                 raise non_finite_loss(self.training, chunk, losses, replay)
             return losses

@@ -243,7 +243,8 @@ def _with_arguments(module: fx.GraphModule) -> Graph:
                 found[id(tensor)] = tensor, graph.placeholder(f"read_{len(found)}")
         node.replace_all_uses_with(found[id(tensor)][1])
         graph.erase_node(node)
-    module.recompile()
+    # A module of its own: tensors that the old one still holds would become arguments once more.
+    module = fx.GraphModule(module, graph)
     changed = _changed(graph)
     written = [tensor for tensor, node in found.values() if node in changed]
     return Graph(module, [tensor for tensor, _ in found.values()], written)

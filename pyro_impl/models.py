@@ -74,7 +74,9 @@ def event_model(
 def mini_batch(x: Tensor, num_items: int | None) -> pyro.plate:
     """The plate over the items of `x` (B, D); the caller chose them, the plate knows their share of N."""
     size = check_num_items(num_items, x.shape[0])
-    return pyro.plate("mini_batch", size, subsample=torch.arange(x.shape[0]), dim=-1)
+    # On the data's device: a captured graph with work for the CPU in it is no CUDA graph.
+    items = torch.arange(x.shape[0], device=x.device)
+    return pyro.plate("mini_batch", size, subsample=items, dim=-1)
 
 
 def sample_amplitude(x: Tensor, amplitude_scale: float | None) -> Tensor | None:

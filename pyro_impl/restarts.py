@@ -29,6 +29,7 @@ def fit_many(
     """Fit `program` from every seed, with every one of `learning_rates` if they are given.
 
     Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
+    x: as for `fit`; of a memory map the mini-batches ahead are read, those of one fit at a time.
     progress: called with the steps of all fits done so far.
 
     Raises InputError for arguments that do not fit.

@@ -19,7 +19,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_impl.compiled_svi import CompiledSVI
+from pyro_impl.compiled_svi import CompiledSVI, EagerWarning
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
 from pyro_impl.item_blocks import backward
 from pyro_impl.objectives import Loss, make_loss
@@ -74,7 +74,9 @@ def fit(
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         torch's generator. Initial parameters and mini-batches are the same in any case.
     compiled: every step as one compiled graph, in runs of WORTHWHILE steps or more; False for Pyro and
-        torch as they are. Both draw the same random numbers and differ by rounding.
+        torch as they are. Both draw the same random numbers and differ by rounding. What is not compiled
+        after all, such as a mini-batch that the memory holds only in blocks of items, runs eagerly with
+        an EagerWarning that says why.
     progress: called after every chunk of steps.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
@@ -109,8 +111,15 @@ class Trainer:
         length = items_at_once(program.config, training, memory(device))
         axes = item_axes(program.config, training)
         self._backward = partial(backward, length=length, axes=axes)
-        # a mini-batch in blocks is taken eagerly: there the time goes into large products anyway
         self._compiled = compiled and length == training.batch_size
+        if compiled and not self._compiled:  # there the time goes into large products anyway
+            warnings.warn(
+                f"training runs eagerly: the memory holds {length} items at once of the mini-batches of "
+                f"{training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, or "
+                "compiled=False to be told no more",
+                EagerWarning,
+                stacklevel=2,
+            )
         self.training, self._num_items = training, len(x)
         complete = is_complete(x)
         if on_disk(

@@ -90,6 +90,16 @@ def test_compiled_torch_does_what_eager_torch_does(work):
     np.testing.assert_allclose(compiled, eager, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:training runs eagerly")
+def test_eager_steps_are_not_timed_as_compiled_ones(rooms, work, monkeypatch):
+    """Where the memory holds a mini-batch only in blocks, the compiled way does not start."""
+    monkeypatch.setattr("twinplate.memory.fitting", lambda *_: 4)
+    ways = rooms["pyro"].ours(work, "cpu")
+    with pytest.raises(UserWarning, match="training runs eagerly"):
+        ways["Pyro, ours, compiled"].start()
+    ways["Pyro, ours, eager"].start()
+
+
 def test_the_reference_loss_is_the_closed_form_on_average(work):
     """Mean over noise: -(log evidence - KL to the exact posterior), per item."""
     x = work.x[work.chunk(1).indices[0]]

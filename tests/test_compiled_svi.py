@@ -173,6 +173,13 @@ def test_eager_steps_in_between_are_counted(interpreted):
     assert_same(CASES["partial batches"], steps=25, compiled_steps=15)
 
 
+def test_a_graph_holds_no_parameters(interpreted):
+    """They are its arguments; held as well, they would be passed twice and compared in every step."""
+    _, _, svi = run(CompiledSVI, CASES["pyro.module"], steps=3)
+    (step,) = svi._steps.values()
+    assert not [*step.graph.module.parameters()]
+
+
 def test_evaluate_loss_is_pyros(interpreted):
     _, _, svi = run(CompiledSVI, CASES["constrained"], steps=4)
     batch = CASES["constrained"]()[2][0]

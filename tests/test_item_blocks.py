@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import pyro_impl
+from pyro_impl import EagerWarning
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.memory import SHARE, host_memory, item_axes, items_at_once
 
@@ -55,6 +58,22 @@ def test_a_step_in_blocks_is_the_step(twin, problem, monkeypatch, name):
     for n, values in whole.state.mean.items():
         scale = np.abs(values).max()
         np.testing.assert_allclose(blocks.state.mean[n], values, atol=1e-12 * scale, err_msg=n)
+
+
+def test_pyro_says_that_it_takes_blocks_eagerly(problem, monkeypatch):
+    """Where the steps would have been compiled, and nowhere else: here every warning is an error."""
+    monkeypatch.setattr("twinplate.memory.fitting", lambda *_: 4)
+    monkeypatch.setattr("pyro_impl.training.WORTHWHILE", 2)
+    x, program, _ = problem(30)
+    training = TrainingConfig(steps=2, batch_size=11, device="cpu")
+    with pytest.warns(
+        EagerWarning, match="holds 4 items at once of the mini-batches of 11"
+    ) as told:
+        eager = pyro_impl.fit(x, program, training)
+    assert len(told) == 1 and eager.compile_seconds == 0
+    silent = pyro_impl.fit(x, program, training, compiled=False)
+    np.testing.assert_array_equal(silent.losses, eager.losses)
+    pyro_impl.fit(x, program, replace(training, steps=1))  # too short to be compiled
 
 
 # ------------------------------------------------------------------------------- the size of a block
@@ -118,7 +137,7 @@ backend, batch_size, block = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if block:
     twinplate.memory.fitting = lambda *_: block
 x = np.random.default_rng(0).normal(size=(512, 4))
-program = make_program(x, ProgramConfig(4, 192, hidden_width=4), LinearGaussian(np.ones((4, 192))))
+program = make_program(x, ProgramConfig(4, 256, hidden_width=4), LinearGaussian(np.ones((4, 256))))
 training = TrainingConfig(steps=2, batch_size=batch_size, device="cpu")
 import_module(f"{backend}_impl").fit(x, program, training)
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
@@ -133,10 +152,10 @@ def peak_mb(*arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
 def test_blocks_bound_the_memory(backend):
-    """K = 192: a matrix per item is 0.14 MB; 512 items in blocks of 16 need little more than 16 items."""
+    """K = 256: a matrix per item is 0.25 MB; 512 items in blocks of 16 need little more than 16 items."""
     few, whole, blocks = (peak_mb(backend, *sizes) for sizes in ((16, 0), (512, 0), (512, 16)))
     assert whole - few > 200
     assert blocks - few < 0.25 * (whole - few)
     # the estimate that the size of a block comes from is not too small
-    item = (whole - few) / (512 - 16) / (192 * 192 * 4 / 2**20)
+    item = (whole - few) / (512 - 16) / (256 * 256 * 4 / 2**20)
     assert item <= 8

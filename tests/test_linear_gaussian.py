@@ -5,6 +5,9 @@ with precisions. Monte Carlo estimates must lie within 5 standard errors (6e-7 f
 by chance; the seeds are fixed).
 """
 
+import tracemalloc
+from contextlib import contextmanager
+
 import hypothesis.strategies as st
 import mpmath
 import numpy as np
@@ -84,6 +87,17 @@ def assert_mean_is(draws: np.ndarray, expected: float) -> None:
     assert abs(draws.mean() - expected) < 5 * error
 
 
+@contextmanager
+def traced():
+    """Yields the peak of what was allocated meanwhile, in MB, NumPy's arrays included."""
+    tracemalloc.start()
+    try:
+        yield lambda: peak / 2**20
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("num_components", [1, 2])
 def test_brute_force_integration(num_components):
     """The trapezoidal rule, which converges geometrically here, over 14 prior scales each way."""
@@ -122,6 +136,47 @@ def test_against_scipy_and_the_conditioned_joint(num_features, num_components):
         np.testing.assert_allclose(exact.covariance[i], dense_covariance, atol=1e-12)
         inverse = np.linalg.inv(dense_covariance)
         np.testing.assert_allclose(model.precision(x)[i], inverse, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_precision_a_few_rows_at_a_time(monkeypatch, rows):
+    """Wᵀ diag(observed / noise²) W of one item after the other; 7 rows in blocks of 1, or of 3, 3 and 1."""
+    monkeypatch.setattr("twinplate.linear_gaussian.fitting", lambda *_: rows)
+    model, x = make_model(5, 7, seed=0), make_items(6, 5, seed=0)
+    for found, item in zip(model.precision(x), x, strict=True):
+        seen = ~np.isnan(item)
+        gram = model.loadings[seen].T / model.noise_scale[seen] ** 2 @ model.loadings[seen]
+        np.testing.assert_allclose(
+            found, gram + np.diag(model.scale**-2), rtol=1e-13, atol=1e-13 * np.abs(gram).max()
+        )
+
+
+def test_many_components_and_features_fit_into_memory():
+    """K = 512, D = 1,024: no outer products of all features, 2 GB; a matrix of an item is 2 MB."""
+    model, x = make_model(1024, 512, seed=0), make_items(2, 1024, seed=0)
+    with traced() as peak_mb:
+        exact = model.posterior(x)
+    assert peak_mb() < 100
+    identity = exact.scale_tril.mT @ model.precision(x) @ exact.scale_tril
+    np.testing.assert_allclose(identity, np.broadcast_to(np.eye(512), (2, 512, 512)), atol=1e-9)
+
+
+def test_numbers_of_many_items_fit_into_memory(monkeypatch):
+    """4,000 items of which a matrix takes 8 kB: 33 MB each time; in blocks of 100 there is no such array."""
+    model, x = make_model(4, 32, seed=0), make_items(4000, 4, seed=0)
+    guide = model.best_diagonal(x)
+    numbers = {
+        "evidence": lambda: model.log_evidence(x),
+        "kl": lambda: model.kl_to_posterior(x, guide),
+        "gap": lambda: model.family_gap(x, "diagonal"),
+    }
+    whole = {name: number() for name, number in numbers.items()}
+    monkeypatch.setattr("twinplate.linear_gaussian.MATRIX_BYTES", 100 * 8 * 32**2)
+    for name, number in numbers.items():
+        with traced() as peak_mb:
+            found = number()
+        np.testing.assert_allclose(found, whole[name], rtol=1e-11, err_msg=name)
+        assert peak_mb() < 10, name
 
 
 def test_an_item_without_any_entry_leaves_the_prior():

@@ -92,6 +92,26 @@ def test_more_evidence_than_there_is_counts_as_diverged(problem):
     assert make_restarts(x, program, (config(),), fits, right, 0.0).diverged[0]
 
 
+def test_a_fit_is_judged_on_items_that_fit_into_memory(problem, monkeypatch):
+    """Every other one of 12, where the limit is 6 matrices of 3 × 3 doubles."""
+    x, program, params = problem(N)
+    given = []
+
+    def posterior(x, *_):
+        given.append(x)
+        return program.generative.posterior(x)
+
+    def judge():
+        fits = [Fit(TrainingState.start(params), np.full(12, 1e9))]
+        make_restarts(x, program, (config(),), fits, posterior, 0.0)
+
+    judge()
+    monkeypatch.setattr("twinplate.restarts.MATRIX_BYTES", 6 * 9 * 8)
+    judge()
+    np.testing.assert_array_equal(given[0], x)
+    np.testing.assert_array_equal(given[1], x[::2])
+
+
 @pytest.mark.parametrize(("seeds", "rates"), [((), None), ((0,), ())])
 def test_no_fit_at_all_is_refused(seeds, rates):
     with pytest.raises(InputError, match="expected one of each or more"):

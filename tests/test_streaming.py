@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 
+from twinplate.blocks import on_disk
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.streaming import ahead, with_batches
 from twinplate.training import chunks
@@ -60,6 +61,8 @@ def test_chunks_are_shorter_where_their_batches_are_large(monkeypatch):
     monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 4 * 16 * 5 * 30)
     lengths = [len(chunk.rates) for chunk in plan(40)]
     assert lengths == [30] * 8 + [10]
+    together = chunks(ProgramConfig(5, 3), TrainingConfig(250, **SMALL), 40, False, fits=3)
+    assert [len(chunk.rates) for chunk in together] == [10] * 25
     monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 1)
     assert len(plan(40)) == 250
 
@@ -124,6 +127,46 @@ def test_training_on_a_map_is_training_on_the_array(
         for name, values in getattr(whole.state, part).items():
             np.testing.assert_array_equal(getattr(streamed.state, part)[name], values)
     assert len(set(whole.losses)) == 8
+
+
+@pytest.mark.parametrize("objective", ["elbo", "pairs"])
+def test_restarts_on_a_map_are_those_on_the_array(twin, problem, mapped, monkeypatch, objective):
+    """Every fit with mini-batches of its own: no more than those of 4 steps, of 2 where fits are together."""
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 4 * 16 * 4 * 4)  # 4 features
+    monkeypatch.setattr("twinplate.restarts.JUDGED", 32)
+    x, program, _ = problem(2000)
+    a = np.random.default_rng(0).normal(size=(3, 2000)) if objective == "pairs" else None
+    config = TrainingConfig(steps=8, objective=objective, **SMALL)
+    whole = twin.impl.fit_many(x, program, config, seeds=(0, 1), a=a)
+    module, name = ("training", "to_tensor") if twin.name == "pyro" else ("restarts", "to_array")
+    converted = [(twin.module(module), name), (twin.module("posterior"), name)]
+    for room, function in converted:
+        convert = getattr(room, function)
+
+        def small(values, *rest, convert=convert):
+            assert max(np.shape(values), default=0) <= (64 if twin.name == "pyro" else 32)
+            return convert(values, *rest)
+
+        monkeypatch.setattr(room, function, small)
+    pairs = None if a is None else mapped(a)
+    streamed = twin.impl.fit_many(mapped(x), program, config, seeds=(0, 1), a=pairs)
+    np.testing.assert_allclose(streamed.losses, whole.losses, rtol=1e-13)
+    assert len(np.unique(whole.losses)) == 16
+    for one, other in zip(streamed.fits, whole.fits, strict=True):
+        for parameter, values in other.params.items():
+            np.testing.assert_allclose(one.params[parameter], values, rtol=0, atol=1e-12)
+
+
+def test_what_became_of_a_fit_is_judged_in_memory(twin, problem, mapped, monkeypatch):
+    """On rows copied out of the map, whose pages are not left resident."""
+    x, program, _ = problem(50)
+    room, seen = twin.module("restarts"), []
+    encode = room.posterior
+    monkeypatch.setattr(
+        room, "posterior", lambda x, *rest: (seen.append(on_disk(x)), encode(x, *rest))[1]
+    )
+    twin.impl.fit_many(mapped(x), program, TrainingConfig(steps=2, **SMALL), seeds=(0,))
+    assert seen == [False]
 
 
 def test_a_map_is_never_copied_as_a_whole(twin, problem, mapped, monkeypatch):

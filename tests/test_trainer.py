@@ -158,11 +158,26 @@ def test_it_compiles_once_for_each_length_and_says_how_long_that_took(twin, prob
 
 
 @jax_only
-def test_the_state_is_given_away_to_the_loop(twin, problem, monkeypatch):
-    """Donated: the buffers before a chunk are gone after it, and none is needed."""
+def test_a_copy_of_the_state_is_given_away_to_the_loop(twin, problem, monkeypatch):
+    """Donated: its buffers are gone after a chunk. Memory that runs out then leaves the state as it was."""
     x, program, _ = problem(N)
-    training = config(steps=3)
+    training = config()
+    whole = twin.impl.fit(x, program, training)
     trainer = make_trainer(twin, x, program, training)
-    before = twin.jax.tree.leaves(trainer._carry)
-    trainer.run(small_chunks(monkeypatch, program, training)[0])
-    assert any(leaf.is_deleted() for leaf in before)
+    plan, loop, given = small_chunks(monkeypatch, program, training), trainer._loop, []
+
+    def exhausted(chunk, carry, *rest):
+        given.extend(twin.jax.tree.leaves(carry))
+        loop(chunk, carry, *rest)
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99999999999 bytes.")
+
+    losses = [trainer.run(plan[0])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "_loop", exhausted)
+        with pytest.raises(OutOfMemoryError) as caught:
+            trainer.run(plan[1])
+    assert all(leaf.is_deleted() for leaf in given)
+    for name, values in caught.value.fit.params.items():
+        np.testing.assert_array_equal(trainer.state.params[name], values)
+    losses += [trainer.run(chunk) for chunk in plan[1:]]
+    np.testing.assert_array_equal(np.concatenate(losses), whole.losses)

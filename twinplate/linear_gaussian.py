@@ -11,16 +11,19 @@ so what a guide approximates is known exactly (Bishop, *Pattern Recognition and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.blocks import fitting, spans
 from twinplate.errors import InputError
 
 Array = npt.NDArray[np.float64]
 LOG_2PI = float(np.log(2 * np.pi))
+MATRIX_BYTES = 2**27  # of the K × K matrices of the items whose numbers are computed at once
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,14 @@ class LinearGaussian:
     def precision(self, x: npt.ArrayLike) -> Array:
         """Posterior precision of every item, (N, K, K): diag(scale⁻²) + Wᵀ diag(observed / noise²) W."""
         observed = ~np.isnan(self._items(x))
+        weights, (d, k) = observed.astype(np.float64), self.loadings.shape
         whitened = self.loadings / self.noise_scale[:, None]
-        outer = (whitened[:, :, None] * whitened[:, None, :]).reshape(self.num_features, -1)
-        gram = (observed.astype(np.float64) @ outer).reshape(
-            -1, self.num_components, self.num_components
-        )
-        return gram + np.diag(self.scale**-2)
+        precision = np.empty((len(observed), k, k))
+        for rows in spans(k, fitting(8 * d * k, k)):  # all of them at once would be (D, K²)
+            outer = whitened[:, rows, None] * whitened[:, None, :]
+            precision[:, rows] = (weights @ outer.reshape(d, -1)).reshape(len(observed), -1, k)
+        precision[:, range(k), range(k)] += self.scale**-2
+        return precision
 
     def posterior(self, x: npt.ArrayLike) -> Gaussian:
         """Exact posterior p(a | x) of every item of `x` (N, D)."""
@@ -128,7 +133,9 @@ class LinearGaussian:
         ‖(x - W m - b) / noise‖² + ‖(m - loc) / scale‖² at the posterior mean m, a sum of squares
         without cancellation.
         """
-        x = self._items(x)
+        return self._by_items(self._log_evidence, self._items(x))
+
+    def _log_evidence(self, x: Array) -> Array:
         observed = ~np.isnan(x)
         m = self.posterior(x).loc
         misfit = np.nan_to_num((x - m @ self.loadings.T - self.intercept) / self.noise_scale)
@@ -148,6 +155,10 @@ class LinearGaussian:
             raise InputError(
                 f"the guide holds {len(guide.loc)} items; expected {len(x)}, those of x"
             )
+        return self._by_items(self._kl_to_posterior, x, guide.loc, guide.scale_tril)
+
+    def _kl_to_posterior(self, x: Array, loc: Array, scale_tril: Array) -> Array:
+        guide = Gaussian(loc, scale_tril)
         exact, precision = self.posterior(x), self.precision(x)
         delta = guide.loc - exact.loc
         trace = np.einsum("nij,nji->n", precision, guide.covariance)
@@ -175,12 +186,15 @@ class LinearGaussian:
         if covariance == "full":
             return np.zeros(len(self._items(x)))
         if covariance == "diagonal":
-            precision = self.precision(x)
-            diagonal = np.diagonal(precision, axis1=-2, axis2=-1)
-            return 0.5 * (np.sum(np.log(diagonal), axis=1) - np.linalg.slogdet(precision)[1])
+            return self._by_items(self._diagonal_gap, self._items(x))
         raise InputError(
             f"covariance {covariance!r} has no family gap in closed form; expected 'full' or 'diagonal'"
         )
+
+    def _diagonal_gap(self, x: Array) -> Array:
+        precision = self.precision(x)
+        diagonal = np.diagonal(precision, axis1=-2, axis2=-1)
+        return 0.5 * (np.sum(np.log(diagonal), axis=1) - np.linalg.slogdet(precision)[1])
 
     def reconstruct(self, guide: Gaussian) -> tuple[Array, Array]:
         """Predictive mean and standard deviation of every feature given a posterior, both (N, D)."""
@@ -193,6 +207,13 @@ class LinearGaussian:
         a = self.loc + self.scale * rng.standard_normal((num_items, self.num_components))
         noise = self.noise_scale * rng.standard_normal((num_items, self.num_features))
         return a @ self.loadings.T + self.intercept + noise, a
+
+    def _by_items(self, number: Callable[..., Array], *values: Array) -> Array:
+        """`number(*values)`, (N,), of as many items at once as have MATRIX_BYTES of K × K matrices."""
+        num_items = len(values[0])
+        length = fitting(8 * self.num_components**2, num_items, MATRIX_BYTES)
+        parts = (number(*(v[rows] for v in values)) for rows in spans(num_items, length))
+        return np.concatenate([np.zeros(0), *parts])
 
     def _items(self, x: npt.ArrayLike) -> Array:
         x = np.asarray(x, dtype=np.float64)

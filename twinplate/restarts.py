@@ -9,15 +9,16 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.blocks import fitting, gather
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
-from twinplate.linear_gaussian import Gaussian
+from twinplate.linear_gaussian import MATRIX_BYTES, Gaussian
 from twinplate.program import Params, Program, generative_of
 from twinplate.training import Array, Fit, TrainingState
 
 WINDOW = 100  # the last steps, whose mean loss ranks the fits
 MARGIN = 1.0  # nats per item above the exact log evidence: nothing valid is
-JUDGED = 4096  # items at most on which a fit is held against the exact answer, evenly spread
+JUDGED = 4096  # items at most on which a fit is held against the exact answer, fewer for a large K
 
 Posterior = Callable[[Array, Program, Params], Gaussian]
 
@@ -91,7 +92,8 @@ def make_restarts(
     losses = np.full((len(fits), steps), np.nan)
     for row, fit in zip(losses, fits, strict=True):
         row[: len(fit.losses)] = fit.losses
-    judged = x[:: -(-len(x) // JUDGED)]
+    most = fitting(8 * program.config.num_components**2, JUDGED, MATRIX_BYTES)
+    judged = gather(x, np.arange(0, len(x), -(-len(x) // most)))
     diverged = [
         bool(~np.isfinite(row).all()) or diverges(judged, program, training, fit, posterior)
         for training, fit, row in zip(trainings, fits, losses, strict=True)

@@ -25,6 +25,16 @@ def with_batches(plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None) -> 
     return ahead(_fetched(chunk, x, a) for chunk in plan)
 
 
+def with_batches_of_all(
+    plans: Iterable[Iterable[Chunk]], x: np.ndarray, a: np.ndarray | None
+) -> Iterator[tuple[Chunk, ...]]:
+    """`with_batches` for several `plans` of equal length: their first chunks, their second ones, ..."""
+    rows = zip(*plans, strict=True)
+    if not on_disk(x):
+        return rows
+    return ahead(tuple(_fetched(chunk, x, a) for chunk in row) for row in rows)
+
+
 def _fetched(chunk: Chunk, x: np.ndarray, a: np.ndarray | None) -> Chunk:
     items = chunk.indices.reshape(-1)
     return replace(chunk, x=gather(x, items), a=None if a is None else gather(a.T, items).T)

@@ -103,10 +103,14 @@ def chunks(
     num_items: int,
     matched: bool,
     first: int = 0,
+    fits: int = 1,
 ) -> Iterator[Chunk]:
-    """The instructions of a whole training run, from step `first` on."""
+    """The instructions of a whole training run, from step `first` on.
+
+    fits: runs whose mini-batches are held at the same time; many make for shorter chunks.
+    """
     shapes = step_noise_shapes(program, training) if matched else {}
-    most = chunk_length(program, training)
+    most = chunk_length(program, training, fits)
     for start, length, estimator in _spans(training, first, most):
         yield Chunk(
             start,
@@ -128,9 +132,9 @@ def step_noise_shapes(
     return {}
 
 
-def chunk_length(program: ProgramConfig, training: TrainingConfig) -> int:
+def chunk_length(program: ProgramConfig, training: TrainingConfig, fits: int = 1) -> int:
     """Steps of a chunk: CHUNK, or fewer where their mini-batches would take more than CHUNK_BYTES."""
-    return fitting(4 * training.batch_size * program.num_features, CHUNK, CHUNK_BYTES)
+    return fitting(4 * training.batch_size * program.num_features * fits, CHUNK, CHUNK_BYTES)
 
 
 def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[int, int, str]]:
