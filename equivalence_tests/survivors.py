@@ -12,6 +12,7 @@ SURVIVORS: dict[str, str] = {
     "autoguides:pyro_model:transposed: x @ slopes → x @ slopes.T": VECTOR,
     "factors:pyro_model:transposed: basis @ weights → basis @ weights.T": VECTOR,
     "hierarchical_regression:pyro_model:transposed: x @ beta → x @ beta.T": VECTOR,
+    "hierarchical_regression:numpyro_model:transposed: x @ beta → x @ beta.T": VECTOR,
     "horseshoe:pyro_model:transposed: x @ beta → x @ beta.T": VECTOR,
     "minibatch_logistic:pyro_model:transposed: x[i] @ w → x[i] @ w.T": VECTOR,
     "rewritten:pyro_model:transposed: x @ w → x @ w.T": VECTOR,
@@ -32,6 +33,8 @@ SURVIVORS: dict[str, str] = {
     "eight_schools:make_pyro_auto:constant_1_percent: 0.2 → 0.202": FIRST_VALUE,
     "extreme_scales:pyro_model:constant_1_percent: 0.0 → 0.010000000000000009 #1": "0.01 of a prior's "
     "mean whose scale is 1e9: the density moves by 1e-12, its last digits",
+    "extreme_scales:numpyro_model:constant_1e_minus_6: 0.0 → 9.999999999177334e-07": "a millionth of a "
+    "prior's mean whose scale is 1e9: the density moves by less than its last digit",
     "gaussian_process:pyro_model:opposite: noise**2 + jitter → noise ** 2 - jitter": "the jitter of "
     "1e-10 against a noise of ordinary size: no number moves by the 5e-10 that can be seen",
 }
