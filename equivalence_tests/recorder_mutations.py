@@ -70,11 +70,7 @@ def _wrap(patch: Patch, owner: Any, name: str, change: Any) -> None:
 def mask_of_a_handler_ignored(patch: Patch) -> None:
     """Pyro's densities as if no handler masked them."""
     score = pyro_execution.score
-    patch.setattr(
-        pyro_execution,
-        "score",
-        lambda node: (node.update(mask=None), score(node)),
-    )
+    patch.setattr(pyro_execution, "score", lambda node: (node.update(mask=None), score(node)))
 
 
 def masked_densities_recorded(patch: Patch) -> None:
