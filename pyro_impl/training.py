@@ -48,7 +48,8 @@ from twinplate.training_errors import (
 )
 from twinplate.training_loop import train
 
-WORTHWHILE = 1000  # steps; below, compiling takes longer than it saves
+# Steps; in shorter runs the seconds of compiling are not won back (`twinplate bench` says when they are).
+WORTHWHILE = 5000
 
 # One step on the mini-batch of these items with this base noise; its loss.
 Step = Callable[[Tensor, dict[str, Tensor]], Any]
