@@ -6,7 +6,6 @@ python benchmarks/growth_point.py '{"backend": "numpyro", ...}'   prints the poi
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from twinplate.backends import load_backend
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.data import load_matrix
 from twinplate.linear_gaussian import LinearGaussian
+from twinplate.memory import peak_memory
 from twinplate.posterior_file import save_posterior
 from twinplate.program import Program, initial_params, make_program
 from twinplate.seeds import generator
@@ -55,7 +55,7 @@ class Point:
 def measure(point: Point) -> dict[str, Any]:
     """Seconds to read, milliseconds per step, seconds to write, peak memory in MB."""
     implementation = load_backend(point.backend)
-    found: dict[str, Any] = {**asdict(point), "base_mb": peak_mb()}
+    found: dict[str, Any] = {**asdict(point), "base_mb": peak_memory() / 2**20}
     started = time.perf_counter()
     x, program = prepare(point)
     if point.data:
@@ -76,7 +76,7 @@ def measure(point: Point) -> dict[str, Any]:
         with TemporaryDirectory(dir=Path(point.data).parent) as folder:
             save_posterior(Path(folder) / "new", parts, len(x), point.num_components)
         found["write_s"] = time.perf_counter() - started
-    return {**found, "peak_mb": peak_mb()}
+    return {**found, "peak_mb": peak_memory() / 2**20}
 
 
 def prepare(point: Point) -> tuple[np.ndarray, Program]:
@@ -106,12 +106,6 @@ def swapped(point: Point) -> ExitStack:
             mock.patch("twinplate.memory.fitting", mock.Mock(return_value=point.block))
         )
     return stack
-
-
-def peak_mb() -> float:
-    """The largest resident memory of this process so far."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 import pyro_impl
 from pyro_impl import EagerWarning
 from twinplate.config import ProgramConfig, TrainingConfig
-from twinplate.memory import SHARE, host_memory, item_axes, items_at_once
+from twinplate.memory import SHARE, host_memory, item_axes, items_at_once, peak_memory
 
 # what is fitted, how, on how many items, and whether the noise is given
 CASES = {
@@ -126,8 +126,19 @@ def test_the_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeyp
     assert host_memory() == 1_000_000
 
 
+def test_the_peak_is_the_process_s_own(monkeypatch):
+    """Not that of the larger process which started it."""
+    held = np.ones(2**26)  # 512 MB, resident
+    code = "from twinplate.memory import peak_memory; print(peak_memory())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    own = peak_memory()
+    assert own > held.nbytes > int(child.stdout) > 2**24
+    monkeypatch.setattr("twinplate.memory.STATUS", "/none")
+    assert peak_memory() == pytest.approx(own, rel=0.02)
+
+
 MEASURED = """
-import json, resource, sys
+import json, sys
 from importlib import import_module
 import numpy as np
 import twinplate.memory
@@ -140,7 +151,7 @@ x = np.random.default_rng(0).normal(size=(512, 4))
 program = make_program(x, ProgramConfig(4, 256, hidden_width=4), LinearGaussian(np.ones((4, 256))))
 training = TrainingConfig(steps=2, batch_size=batch_size, device="cpu")
 import_module(f"{backend}_impl").fit(x, program, training)
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+print(json.dumps(twinplate.memory.peak_memory() / 2**20))
 """
 
 

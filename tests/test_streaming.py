@@ -222,7 +222,7 @@ def test_the_callers_settings_hold_between_two_blocks(twin, problem, monkeypatch
 
 
 PIPELINE = """
-import resource, sys
+import sys
 from pathlib import Path
 import numpy as np
 from rich.console import Console
@@ -230,6 +230,7 @@ from twinplate.blocks import on_disk
 from twinplate.commands import FitRequest, run_fit, run_posterior
 from twinplate.config import TrainingConfig
 from twinplate.data import load_matrix
+from twinplate.memory import peak_memory
 
 D, backend, num_items = 256, sys.argv[1], int(sys.argv[2])
 data, run, out = Path(f"{num_items}.npy"), Path(f"{num_items}-run"), Path(f"{num_items}-posterior")
@@ -243,7 +244,7 @@ request = FitRequest(data, run, backend, "auxiliary", "full", 2, 2, None, "error
 run_fit(request, TrainingConfig(steps=120, batch_size=32, device="cpu"), Console())
 run_posterior(run, data, out, backend)
 print("on disk:", on_disk(load_matrix(data).x))
-print("peak in MB:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print("peak in MB:", peak_memory() // 2**20)
 """
 
 
@@ -255,7 +256,7 @@ def peak_mb(backend, num_items, folder):
     return int(done.stdout.split("peak in MB:")[1]), "on disk: True" in done.stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read with getrusage")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no peak memory")
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
 def test_memory_does_not_grow_with_the_file(tmp_path, backend):
     """Check, fit, summary and posterior of 205 MB: within 64 MB of what 8 MB needed."""

@@ -7,6 +7,7 @@ the data do. The gradient is a sum over items: a mini-batch beyond the budget is
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ MATRICES = {
     "experts": 16,
 }  # K × K numbers per item with gradients and temporaries, at most
 GROUPS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+STATUS = "/proc/self/status"
 
 
 def host_memory() -> int:
@@ -30,6 +32,21 @@ def host_memory() -> int:
         with suppress(OSError, ValueError):  # no such file, or "max"
             sizes.append(int(Path(group).read_text()))
     return min(sizes)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has had resident at most.
+
+    Linux's own count is asked where there is one: its `getrusage` tells of a child that was started by a
+    larger process how large that one was.
+    """
+    with suppress(OSError, StopIteration):
+        lines = Path(STATUS).read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+    import resource  # which Windows has not
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def items_at_once(program: ProgramConfig, training: TrainingConfig, memory: int) -> int:
