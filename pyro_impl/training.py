@@ -48,8 +48,9 @@ from twinplate.training_errors import (
 )
 from twinplate.training_loop import train
 
-# Steps; in shorter runs the seconds of compiling are not won back (`twinplate bench` says when they are).
-WORTHWHILE = 5000
+# Steps; fewer do not win back the seconds of compiling, not even where the compiler itself is warm. A first
+# compilation on a machine takes several times as long; `twinplate bench` says how many steps that is.
+WORTHWHILE = 1000
 
 # One step on the mini-batch of these items with this base noise; its loss.
 Step = Callable[[Tensor, dict[str, Tensor]], Any]
