@@ -7,6 +7,7 @@ posterior of a linear-Gaussian model has this form, whichever entries are missin
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import jax
@@ -15,8 +16,7 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from twinplate.packed import packed_size
-from twinplate.program import UNIT_SHIFT, Program, output_size
+from twinplate.program import UNIT_SHIFT, Program, output_parts, output_size
 from twinplate.shapes import check_items
 
 
@@ -83,30 +83,33 @@ class Encoder(nnx.Module):
         weight, bias = self.hidden1.kernel[...], self.hidden1.bias[...]
         return features @ weight[: features.shape[-1]] + bias
 
+    def parts(self, features: Array, missing: Array | None) -> dict[str, Array]:
+        """What the perceptron puts out, by the names of `twinplate.program.output_parts`."""
+        sizes = output_parts(self.program.config)
+        ends = list(accumulate(sizes.values()))[:-1]
+        pieces = jnp.split(self.network(features, missing), ends, -1)
+        return dict(zip(sizes, pieces, strict=True))
+
     def __call__(self, x: Array) -> Encoded:
         features, missing = self.inputs(x)
-        flat = self.network(features, missing)
-        k, covariance = self.program.config.num_components, self.program.config.covariance
-        loc, flat = flat[:, :k] + self.skip(features), flat[:, k:]
-        amplitude = self.amplitude(flat)
-        if covariance == "full":
-            lower = flat[:, k : k + packed_size(k)]
-            return Encoded(loc, scale=positive(flat[:, :k]), lower=lower, **amplitude)
-        if covariance == "diagonal":
-            return Encoded(loc, scale=positive(flat[:, :k]), **amplitude)
-        scale, factor = self.low_rank(flat)
-        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+        part = self.parts(features, missing)
+        return Encoded(
+            part["loc"] + self.skip(features), lower=part.get("lower"), **self.rest(part)
+        )
 
-    def low_rank(self, flat: Array) -> tuple[Array, Array]:
-        """Scale (B, K) and factor (B, K, R) from the first K + K·R columns."""
-        k, rank = self.program.config.num_components, self.program.config.rank
-        return positive(flat[:, :k]), flat[:, k : k + k * rank].reshape(-1, k, rank)
-
-    def amplitude(self, flat: Array) -> dict[str, Array]:
-        """Loc and scale of log amplitude, from the last two columns; empty without an amplitude."""
-        if self.program.config.amplitude_scale is None:
-            return {}
-        return {"amplitude_loc": flat[:, -2], "amplitude_scale": positive(flat[:, -1])}
+    def rest(self, part: dict[str, Array]) -> dict[str, Array]:
+        """The scale, the factor of a low rank, and the amplitude, as far as the perceptron puts them out."""
+        found = {}
+        if "scale" in part:
+            found["scale"] = positive(part["scale"])
+        if "factor" in part:
+            found["factor"] = part["factor"].reshape(
+                -1, self.program.config.num_components, self.program.config.rank
+            )
+        if "amplitude_loc" in part:
+            found["amplitude_loc"] = part["amplitude_loc"][:, 0]
+            found["amplitude_scale"] = positive(part["amplitude_scale"][:, 0])
+        return found
 
 
 class ExpertsEncoder(Encoder):
@@ -129,25 +132,22 @@ class ExpertsEncoder(Encoder):
 
     def __call__(self, x: Array) -> Encoded:
         features, missing = self.inputs(x)
-        flat = self.network(features, missing)
+        part = self.parts(features, missing)
         missing = jnp.zeros_like(features) if missing is None else missing
         k, covariance = self.program.config.num_components, self.program.config.covariance
-        natural = flat[:, :k] + self.skip(jnp.concatenate([features, missing], -1))
+        natural = part["natural"] + self.skip(jnp.concatenate([features, missing], -1))
         experts = self.experts[...]
         outer = (experts[:, :, None] * experts[:, None, :]).reshape(-1, k * k)
-        precision = ((1 - missing) @ outer).reshape(-1, k, k) + diagonal_matrix(
-            positive(flat[:, k : 2 * k])
-        )
+        learned = ((1 - missing) @ outer).reshape(-1, k, k)
+        precision = learned + diagonal_matrix(positive(part["precision"]))
         scale_tril = scale_tril_of_precision(precision)
         loc = (scale_tril @ (scale_tril.mT @ natural[:, :, None]))[..., 0]
-        amplitude = self.amplitude(flat)
+        rest = self.rest(part)
         if covariance == "full":
-            return Encoded(loc, scale_tril=scale_tril, **amplitude)
+            rest["scale_tril"] = scale_tril
         if covariance == "diagonal":
-            scale = lax.rsqrt(jnp.diagonal(precision, axis1=-2, axis2=-1))
-            return Encoded(loc, scale=scale, **amplitude)
-        scale, factor = self.low_rank(flat[:, 2 * k :])
-        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+            rest["scale"] = lax.rsqrt(jnp.diagonal(precision, axis1=-2, axis2=-1))
+        return Encoded(loc, **rest)
 
 
 def positive(numbers: Array) -> Array:

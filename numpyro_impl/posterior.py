@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import jax
 import numpy as np
@@ -11,12 +12,12 @@ from numpyro import handlers
 from numpyro.contrib.module import nnx_module
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
+from numpyro_impl.encoder import ENCODERS
 from numpyro_impl.guides import joint_normal
-from numpyro_impl.pairs import build
-from numpyro_impl.params import NativeParams, to_numpy
+from numpyro_impl.params import NativeParams, to_native, to_numpy
 from twinplate.blocks import blocks, fitting
 from twinplate.linear_gaussian import Gaussian
-from twinplate.program import Params, Program
+from twinplate.program import Params, Program, check_params
 
 CHUNK = 4096  # items encoded at once, fewer where their covariances are large
 CHUNK_BYTES = 2**27  # of the covariances of these items
@@ -53,17 +54,26 @@ def posterior_blocks(
     Arguments and errors as in `posterior`; `x` may be a memory map.
     """
     dtype, where = DTYPES[precision], find_device(device)
+    check_params(program, params)
+    encode = _encode(program)
     with using(where, precision):
-        pair = build(program, params, dtype)
+        native = to_native(params, dtype)
+    length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
+    for _, block in blocks(x, length=length):
+        with using(where, precision):  # not while the caller is at work
+            found = Gaussian(*(to_numpy(v) for v in encode(native, to_array(block, dtype))))
+        yield found
+
+
+@lru_cache(maxsize=4)
+def _encode(program: Program) -> Callable[[NativeParams, Array], tuple[Array, Array]]:
+    """Loc and scale_tril of a block of items, compiled for the first one and kept for later calls."""
+    encoder = ENCODERS[program.config.encoder](program)
 
     @jax.jit
     def encode(params: NativeParams, x: Array) -> tuple[Array, Array]:
         with handlers.substitute(data=params):
-            q = joint_normal(nnx_module("encoder", pair.encoder)(x))
+            q = joint_normal(nnx_module("encoder", encoder)(x))
         return q.loc, q.scale_tril
 
-    length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
-    for _, block in blocks(x, length=length):
-        with using(where, precision):  # not while the caller is at work
-            found = Gaussian(*(to_numpy(v) for v in encode(pair.params, to_array(block, dtype))))
-        yield found
+    return encode

@@ -29,6 +29,8 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from pyro_impl.products import PRODUCTS
+
 aten = torch.ops.aten
 
 # The random numbers are those of the eager program, drawn in its order.
@@ -41,10 +43,14 @@ def _bernoulli(p: Tensor, *, generator: Any = None) -> Tensor:
 
 
 # Batch normalisation writes into its buffers without saying so; these say it.
-OPERATIONS = get_decompositions([aten.cudnn_batch_norm, aten.cudnn_batch_norm_backward]) | {
-    aten.bernoulli.default: _bernoulli,
-    aten.native_batch_norm.default: native_batch_norm_decomposition,
-}
+OPERATIONS = (
+    PRODUCTS
+    | get_decompositions([aten.cudnn_batch_norm, aten.cudnn_batch_norm_backward])
+    | {
+        aten.bernoulli.default: _bernoulli,
+        aten.native_batch_norm.default: native_batch_norm_decomposition,
+    }
+)
 
 
 class CannotCompileError(Exception):

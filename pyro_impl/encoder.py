@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from twinplate.packed import packed_size
-from twinplate.program import UNIT_SHIFT, Program, output_size
+from twinplate.program import UNIT_SHIFT, Program, output_parts, output_size
 from twinplate.shapes import check_items
 
 
@@ -85,30 +84,31 @@ class Encoder(nn.Module):
         weight = self.hidden1.weight[:, : features.shape[-1]]
         return nn.functional.linear(features, weight, self.hidden1.bias)
 
+    def parts(self, features: Tensor, missing: Tensor | None) -> dict[str, Tensor]:
+        """What the perceptron puts out, by the names of `twinplate.program.output_parts`."""
+        sizes = output_parts(self.config)
+        # A slice each would cost a matrix of zeros each on the way back.
+        pieces = self.network(features, missing).split(list(sizes.values()), -1)
+        return dict(zip(sizes, pieces, strict=True))
+
     def forward(self, x: Tensor) -> Encoded:
         features, missing = self.inputs(x)
-        flat = self.network(features, missing)
-        k, covariance = self.config.num_components, self.config.covariance
-        loc, flat = flat[:, :k] + self.skip(features), flat[:, k:]
-        amplitude = self.amplitude(flat)
-        if covariance == "full":
-            lower = flat[:, k : k + packed_size(k)]
-            return Encoded(loc, scale=positive(flat[:, :k]), lower=lower, **amplitude)
-        if covariance == "diagonal":
-            return Encoded(loc, scale=positive(flat[:, :k]), **amplitude)
-        scale, factor = self.low_rank(flat)
-        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+        part = self.parts(features, missing)
+        return Encoded(
+            part["loc"] + self.skip(features), lower=part.get("lower"), **self.rest(part)
+        )
 
-    def low_rank(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale (B, K) and factor (B, K, R) from the first K + K·R columns."""
-        k, rank = self.config.num_components, self.config.rank
-        return positive(flat[:, :k]), flat[:, k : k + k * rank].unflatten(-1, (k, rank))
-
-    def amplitude(self, flat: Tensor) -> dict[str, Tensor]:
-        """Loc and scale of log amplitude, from the last two columns; empty without an amplitude."""
-        if self.config.amplitude_scale is None:
-            return {}
-        return {"amplitude_loc": flat[:, -2], "amplitude_scale": positive(flat[:, -1])}
+    def rest(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The scale, the factor of a low rank, and the amplitude, as far as the perceptron puts them out."""
+        found = {}
+        if "scale" in part:
+            found["scale"] = positive(part["scale"])
+        if "factor" in part:
+            found["factor"] = part["factor"].unflatten(-1, (-1, self.config.rank))
+        if "amplitude_loc" in part:
+            found["amplitude_loc"] = part["amplitude_loc"][:, 0]
+            found["amplitude_scale"] = positive(part["amplitude_scale"][:, 0])
+        return found
 
 
 class ExpertsEncoder(Encoder):
@@ -131,23 +131,21 @@ class ExpertsEncoder(Encoder):
 
     def forward(self, x: Tensor) -> Encoded:
         features, missing = self.inputs(x)
-        flat = self.network(features, missing)
+        part = self.parts(features, missing)
         missing = torch.zeros_like(features) if missing is None else missing
         k, covariance = self.config.num_components, self.config.covariance
-        natural = flat[:, :k] + self.skip(torch.cat([features, missing], -1))
+        natural = part["natural"] + self.skip(torch.cat([features, missing], -1))
         outer = (self.experts[:, :, None] * self.experts[:, None, :]).flatten(1)
-        precision = ((1 - missing) @ outer).unflatten(-1, (k, k)) + positive(
-            flat[:, k : 2 * k]
-        ).diag_embed()
+        learned = ((1 - missing) @ outer).unflatten(-1, (k, k))
+        precision = learned + positive(part["precision"]).diag_embed()
         scale_tril = scale_tril_of_precision(precision)
         loc = (scale_tril @ (scale_tril.mT @ natural[:, :, None])).squeeze(-1)
-        amplitude = self.amplitude(flat)
+        rest = self.rest(part)
         if covariance == "full":
-            return Encoded(loc, scale_tril=scale_tril, **amplitude)
+            rest["scale_tril"] = scale_tril
         if covariance == "diagonal":
-            return Encoded(loc, scale=precision.diagonal(dim1=-2, dim2=-1).rsqrt(), **amplitude)
-        scale, factor = self.low_rank(flat[:, 2 * k :])
-        return Encoded(loc, scale=scale, factor=factor, **amplitude)
+            rest["scale"] = precision.diagonal(dim1=-2, dim2=-1).rsqrt()
+        return Encoded(loc, **rest)
 
 
 def positive(numbers: Tensor) -> Tensor:

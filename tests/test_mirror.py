@@ -175,6 +175,7 @@ ONLY_ONE = {
     "comparison.py": PYROS_COMPILER,
     "compiled_svi.py": PYROS_COMPILER,
     "guards.py": PYROS_COMPILER,
+    "products.py": PYROS_COMPILER,
     "signature.py": PYROS_COMPILER,
     "compilations.py": "torch keeps its compilations on disk by itself",
     "loop.py": "JAX's loop of steps is one compiled function",

@@ -27,6 +27,7 @@ from twinplate.blocks import Rows, blocks
 from twinplate.config import ProgramConfig
 from twinplate.errors import InputError
 from twinplate.linear_gaussian import LinearGaussian
+from twinplate.packed import packed_size
 from twinplate.seeds import generator
 from twinplate.survey import Survey, survey
 
@@ -134,24 +135,32 @@ def _largest(columns: Array) -> Array:
     return columns[np.argmax(np.abs(columns), axis=0), np.arange(columns.shape[1])]
 
 
-def output_size(config: ProgramConfig) -> int:
-    """Numbers per item that the encoder's perceptron puts out (O).
+def output_parts(config: ProgramConfig) -> dict[str, int]:
+    """What the encoder's perceptron puts out per item, in order: names, and how many numbers each is.
 
-    The mlp encoder puts out loc (K) and the scale's numbers: full K (K + 1) / 2 (diagonal, then the
-    strict lower triangle row by row), diagonal K, low-rank K + K·R. The experts encoder puts out
-    precision × mean (K) and precision (K), and for a low rank again K + K·R. An amplitude adds two:
-    loc and scale of its logarithm.
+    The mlp encoder puts out loc (K), scale (K) and, by covariance, lower (K (K - 1) / 2, the strict lower
+    triangle row by row) or factor (K·R). The experts encoder puts out precision × mean (K) and
+    precision (K), and for a low rank again scale and factor. An amplitude adds two: loc and scale of
+    its logarithm.
 
     What must be positive is softplus(number + UNIT_SHIFT), which is 1 at 0. It grows linearly: an
     exponential overflows in single precision when a large step meets an outlying item.
     """
     k = config.num_components
-    scale = {"full": k * (k + 1) // 2, "diagonal": k, "low-rank": k + k * config.rank}
-    amplitude = 0 if config.amplitude_scale is None else 2
-    if config.encoder == "experts":
-        tail = scale["low-rank"] if config.covariance == "low-rank" else 0
-        return 2 * k + tail + amplitude
-    return k + scale[config.covariance] + amplitude
+    experts = config.encoder == "experts"
+    parts = {"natural": k, "precision": k} if experts else {"loc": k, "scale": k}
+    if config.covariance == "low-rank":
+        parts |= {"scale": k, "factor": k * config.rank}
+    elif config.covariance == "full" and not experts:
+        parts["lower"] = packed_size(k)
+    if config.amplitude_scale is not None:
+        parts |= {"amplitude_loc": 1, "amplitude_scale": 1}
+    return parts
+
+
+def output_size(config: ProgramConfig) -> int:
+    """Numbers per item that the encoder's perceptron puts out (O)."""
+    return sum(output_parts(config).values())
 
 
 def initial_params(program: Program, seed: int) -> Params:

@@ -1,0 +1,74 @@
+"""Matrix products of captured graphs on a CPU by oneDNN, where they are large.
+
+torch gives products in single precision to its BLAS library. Measured on a CPU of AMD with torch's usual
+build, which has Intel's MKL, oneDNN takes 0.65 to 0.9 of its time from some 30 million operations on
+(`benchmarks/products.py`), provided that the rows of the left factor lie in memory one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+
+LEAST = 3e7  # floating-point operations
+
+# An operation of its own: torch's compiler takes oneDNN's only for weights that never change.
+_LIBRARY = torch.library.Library("twinplate", "FRAGMENT")
+_LIBRARY.define(
+    "linear(Tensor rows, Tensor weight, Tensor? bias) -> Tensor",
+    tags=(torch.Tag.needs_exact_strides,),  # oneDNN falls back to plain loops for unusual ones
+)
+
+
+def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`rows @ weight.T + bias`: rows (M, K) in C order, weight (N, K) in C or Fortran order, bias (N,)."""
+    return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "none", [], "")
+
+
+_LIBRARY.impl("linear", _linear, "CPU")
+
+
+@torch.library.register_fake("twinplate::linear", lib=_LIBRARY)
+def _(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return rows.new_empty(len(rows), len(weight))
+
+
+def _mm(left: Tensor, right: Tensor) -> Any:
+    """(M, K) @ (K, N); NotImplemented where torch does it as well."""
+    if not _worthwhile(left, right):
+        return NotImplemented
+    (m, k), n = left.shape, right.shape[1]
+    if not left.is_contiguous() and k * n + m * n < m * k:  # less to rearrange the other way round
+        return _product(right.t(), left.t(), None).t().contiguous()
+    return _product(left, right, None)
+
+
+def _addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    if beta != 1 or alpha != 1 or bias.ndim != 1 or not _worthwhile(left, right):
+        return NotImplemented
+    return _product(left, right, bias)
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    weight = right.t()
+    dense = right.is_contiguous() or weight.is_contiguous()
+    return torch.ops.twinplate.linear(
+        left.contiguous(), weight if dense else weight.contiguous(), bias
+    )
+
+
+def _worthwhile(left: Tensor, right: Tensor) -> bool:
+    return (
+        left.device.type == "cpu"
+        and left.dtype == right.dtype == torch.float32
+        and 2 * left.numel() * right.shape[1] >= LEAST
+        and torch.backends.mkldnn.is_available()
+    )
+
+
+PRODUCTS: dict[Any, Callable[..., Any]] = {aten.mm.default: _mm, aten.addmm.default: _addmm}
