@@ -20,7 +20,7 @@ import torch
 from reporting import facts, print_facts, print_table, write_json
 from torch import Tensor
 
-from pyro_impl.products import PRODUCTS
+from pyro_impl.products import by_onednn
 from twinplate.packed import packed_size
 from twinplate.timing import interleave, ratio
 from twinplate.workload import SIZES, Size
@@ -50,7 +50,7 @@ def measure(size: str) -> list[dict[str, Any]]:
         for name, (left, right) in products(SIZES[size]).items():
             blocks: dict[str, Callable[[], Any]] = {
                 "torch": partial(torch.mm, left, right),
-                "oneDNN": partial(PRODUCTS[torch.ops.aten.mm.default], left, right),
+                "oneDNN": partial(by_onednn, left, right),
             }
             for work in blocks.values():
                 work()

@@ -1,8 +1,9 @@
 """Matrix products of captured graphs on a CPU by oneDNN, where they are large.
 
-torch gives products in single precision to its BLAS library. Measured on a CPU of AMD with torch's usual
-build, which has Intel's MKL, oneDNN takes 0.65 to 0.9 of its time from some 30 million operations on
-(`benchmarks/products.py`), provided that the rows of the left factor lie in memory one after the other.
+torch gives products in single precision to its BLAS library. With torch's usual build, which has Intel's MKL,
+oneDNN is faster on a CPU of AMD (`benchmarks/products.py`): for products of some size where the rows of the
+left factor lie in memory one after the other, as in a layer and in the gradient of its inputs, and for
+very large ones also where they have to be brought into that order, as in the gradient of its weights.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 aten = torch.ops.aten
 
 LEAST = 3e7  # floating-point operations
+LEAST_REARRANGED = 1e9  # where the rows have to be brought into order first
 
 # An operation of its own: torch's compiler takes oneDNN's only for weights that never change.
 _LIBRARY = torch.library.Library("twinplate", "FRAGMENT")
@@ -38,14 +40,16 @@ def _(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return rows.new_empty(len(rows), len(weight))
 
 
-def _mm(left: Tensor, right: Tensor) -> Any:
-    """(M, K) @ (K, N); NotImplemented where torch does it as well."""
-    if not _worthwhile(left, right):
-        return NotImplemented
+def by_onednn(left: Tensor, right: Tensor) -> Tensor:
+    """(M, K) @ (K, N), (M, N) in C order."""
     (m, k), n = left.shape, right.shape[1]
     if not left.is_contiguous() and k * n + m * n < m * k:  # less to rearrange the other way round
         return _product(right.t(), left.t(), None).t().contiguous()
     return _product(left, right, None)
+
+
+def _mm(left: Tensor, right: Tensor) -> Any:
+    return by_onednn(left, right) if _worthwhile(left, right) else NotImplemented
 
 
 def _addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
@@ -66,7 +70,8 @@ def _worthwhile(left: Tensor, right: Tensor) -> bool:
     return (
         left.device.type == "cpu"
         and left.dtype == right.dtype == torch.float32
-        and 2 * left.numel() * right.shape[1] >= LEAST
+        and 2 * left.numel() * right.shape[1]
+        >= (LEAST if left.is_contiguous() else LEAST_REARRANGED)
         and torch.backends.mkldnn.is_available()
     )
 

@@ -54,6 +54,7 @@ def run(function, *arguments):
 @pytest.fixture(autouse=True)
 def every_product_is_large(monkeypatch):
     monkeypatch.setattr(products, "LEAST", 1)
+    monkeypatch.setattr(products, "LEAST_REARRANGED", 1)
 
 
 def close_to(found, left, right, bias=0.0):
@@ -122,6 +123,13 @@ def test_others_are_left_to_torch(case, monkeypatch):
     found, operands = run(lambda c, a, b: torch.addmm(c, a, b, alpha=alpha), c, a, b)
     assert not operands
     torch.testing.assert_close(found, torch.addmm(c, a, b, alpha=alpha))
+
+
+def test_rows_out_of_order_have_to_be_worth_it(monkeypatch):
+    a, b = numbers(5, 4).t(), numbers(5, 3)
+    monkeypatch.setattr(products, "LEAST_REARRANGED", 2 * 4 * 5 * 3 + 1)
+    assert not run(torch.mm, a, b)[1]
+    assert run(torch.mm, a.contiguous(), b)[1]
 
 
 def test_a_result_can_be_viewed():
