@@ -115,7 +115,7 @@ class Trainer:
 
             try:
                 losses, finite = take(chunk)
-            except Exception as error:
+            except BaseException as error:  # an interrupt too: no state is left between two chunks
                 self._carry = before
                 if not is_out_of_memory(error):
                     raise

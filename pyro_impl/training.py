@@ -184,10 +184,10 @@ class Trainer:
 
             try:
                 losses, finite = self._advance(chunk)
-            except Exception as error:
+            except BaseException as error:  # an interrupt too: no state is left between two chunks
+                rewind()
                 if not is_out_of_memory(error):
                     raise
-                rewind()
                 raise out_of_memory(self.training, self.state) from error
             if not finite:
                 raise non_finite_loss(self.training, chunk, losses, replay)

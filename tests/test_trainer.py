@@ -116,17 +116,37 @@ def test_memory_that_runs_out_proposes_a_batch_size(twin, problem, monkeypatch):
         np.testing.assert_array_equal(caught.value.fit.params[name], values)
 
 
-def test_another_error_passes_through(twin, problem, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError("something else"), KeyboardInterrupt()], ids=repr)
+def test_another_error_passes_and_the_state_is_that_before_the_chunk(
+    twin, problem, monkeypatch, error
+):
     x, program, _ = problem(N)
     training = config()
+    whole = twin.impl.fit(x, program, training)
     trainer = make_trainer(twin, x, program, training)
+    plan = small_chunks(monkeypatch, program, training)
+    losses = [trainer.run(plan[0])]
+    kept = trainer.state
 
-    def broken(*args, **kwargs):
-        raise RuntimeError("something else")
+    def broken(work):
+        def breaks(*arguments):
+            work(*arguments)
+            raise error
 
-    monkeypatch.setattr(type(trainer), "_advance", broken)
-    with pytest.raises(RuntimeError, match="something else"):
-        trainer.run(small_chunks(monkeypatch, program, training)[0])
+        return breaks
+
+    with pytest.MonkeyPatch.context() as patch:
+        if twin.name == "numpyro":
+            patch.setattr(trainer, "_loop", broken(trainer._loop))
+        else:  # in the first of the chunk's steps
+            patch.setitem(trainer._steps, "base-noise", broken(trainer._steps["base-noise"]))
+        with pytest.raises(type(error)):
+            trainer.run(plan[1])
+    assert trainer.state.step == kept.step == 3
+    for name, values in kept.params.items():
+        np.testing.assert_array_equal(trainer.state.params[name], values)
+    losses += [trainer.run(chunk) for chunk in plan[1:]]
+    np.testing.assert_array_equal(np.concatenate(losses), whole.losses)
 
 
 def test_a_state_that_is_not_finite_is_refused(twin, problem):
