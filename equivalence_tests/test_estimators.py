@@ -47,7 +47,7 @@ def test_loss_and_gradient_agree(guide: str, covariance: str, estimator: str, va
 
 
 def first_step(case: Case, twin: str, estimator: str) -> tuple[float, Params]:
-    """Loss per item and gradient of the first compiled training step: Adam's first moment is a tenth of it."""
+    """Loss per item and gradient of one compiled training step: a tenth of it is Adam's first moment."""
     training = replace(
         case.training(), estimator=estimator, steps=1, batch_size=case.size[0], seed=case.seed
     )
@@ -95,7 +95,7 @@ def test_compiled_steps_of_pyro(
 ) -> None:
     """The captured graph, operation by operation or as machine code, against NumPyro without jit."""
     if not machine_code:
-        interpret = lambda graph, _: torch.no_grad()(graph.module.forward)  # noqa: E731
+        interpret = lambda graph, _: torch.no_grad()(graph.module.forward)
         monkeypatch.setattr("pyro_impl.compiled_svi.compile_graph", interpret)
     condition = CONDITION.get(estimator, "subsampled")
     case = Case(guide, covariance, condition, amplitude=True, learned=True)
