@@ -122,9 +122,9 @@ def test_another_error_passes_and_the_state_is_that_before_the_chunk(
 ):
     x, program, _ = problem(N)
     training = config()
+    plan = small_chunks(monkeypatch, program, training)
     whole = twin.impl.fit(x, program, training)
     trainer = make_trainer(twin, x, program, training)
-    plan = small_chunks(monkeypatch, program, training)
     losses = [trainer.run(plan[0])]
     kept = trainer.state
 
