@@ -286,12 +286,22 @@ def test_a_guide_better_than_exact_is_stopped(missed):
     assert not arrived and len(seconds) == 1
 
 
+def test_searches_that_gave_up_are_part_of_the_price():
+    gave_up = time_to_target.Campaign(False, 3.0, 0.5, 4, 400)
+    arrived = time_to_target.Campaign(True, 1.0, 1.5, 2, 200)
+    found = time_to_target.summary([gave_up, arrived, arrived])
+    assert (found["arrived"], found["repeats"], found["compiling"]) == (2, 3, 3.5 / 3)
+    assert (found["seconds"], found["runs"], found["steps"]) == (2.5, 4.0, 400.0)
+    none = time_to_target.summary([gave_up, gave_up])
+    assert (none["arrived"], none["seconds"], none["runs"]) == (0, 6.0, 8.0)
+
+
 def test_the_best_rates_are_compared():
     rows = [
         {"backend": "pyro", "side": side, "rate": rate, "arrived": arrived, "seconds": seconds}
         | {"compiling": 0.5}
         for side, rate, arrived, seconds in [
-            ("ours", 1e-3, 1, 0.5),
+            ("ours", 1e-3, 5, 2.5),
             ("ours", 1e-2, 5, 2.0),
             ("stock", 1e-3, 0, 0.1),
             ("stock", 1e-2, 5, 5.0),
