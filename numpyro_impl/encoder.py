@@ -84,7 +84,7 @@ class Encoder(nnx.Module):
         return features @ weight[: features.shape[-1]] + bias
 
     def parts(self, features: Array, missing: Array | None) -> dict[str, Array]:
-        """What the perceptron puts out, by the names of `twinplate.program.output_parts`."""
+        """What the perceptron puts out: (B, size) for each of `twinplate.program.output_parts`."""
         sizes = output_parts(self.program.config)
         ends = list(accumulate(sizes.values()))[:-1]
         pieces = jnp.split(self.network(features, missing), ends, -1)
@@ -98,7 +98,7 @@ class Encoder(nnx.Module):
         )
 
     def rest(self, part: dict[str, Array]) -> dict[str, Array]:
-        """The scale, the factor of a low rank, and the amplitude, as far as the perceptron puts them out."""
+        """Scale (B, K), factor (B, K, R), amplitude (B,): those that the perceptron puts out."""
         found = {}
         if "scale" in part:
             found["scale"] = positive(part["scale"])

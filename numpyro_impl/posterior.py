@@ -55,8 +55,8 @@ def posterior_blocks(
     """
     dtype, where = DTYPES[precision], find_device(device)
     check_params(program, params)
-    encode = _encode(program)
     with using(where, precision):
+        encode = _encode(program)
         native = to_native(params, dtype)
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
     for _, block in blocks(x, length=length):

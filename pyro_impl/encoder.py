@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         return nn.functional.linear(features, weight, self.hidden1.bias)
 
     def parts(self, features: Tensor, missing: Tensor | None) -> dict[str, Tensor]:
-        """What the perceptron puts out, by the names of `twinplate.program.output_parts`."""
+        """What the perceptron puts out: (B, size) for each of `twinplate.program.output_parts`."""
         sizes = output_parts(self.config)
         # A slice each would cost a matrix of zeros each on the way back.
         pieces = self.network(features, missing).split(list(sizes.values()), -1)
@@ -99,7 +99,7 @@ class Encoder(nn.Module):
         )
 
     def rest(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The scale, the factor of a low rank, and the amplitude, as far as the perceptron puts them out."""
+        """Scale (B, K), factor (B, K, R), amplitude (B,): those that the perceptron puts out."""
         found = {}
         if "scale" in part:
             found["scale"] = positive(part["scale"])

@@ -1,9 +1,9 @@
 """Matrix products of captured graphs on a CPU by oneDNN, where they are large.
 
 torch gives products in single precision to its BLAS library. With torch's usual build, which has Intel's MKL,
-oneDNN is faster on a CPU of AMD (`benchmarks/products.py`): for products of some size where the rows of the
-left factor lie in memory one after the other, as in a layer and in the gradient of its inputs, and for
-very large ones also where they have to be brought into that order, as in the gradient of its weights.
+oneDNN is faster on a CPU of AMD (`benchmarks/products.py`) for large products where the rows of the left
+factor lie in memory one after the other, as in a layer and in the gradient of its inputs. Where they have to
+be brought into that order, as in the gradient of its weights, it keeps up for very large ones only.
 """
 
 from __future__ import annotations
