@@ -55,7 +55,8 @@ def equal_terms(threads: int) -> Iterator[None]:
         stack.callback(torch.set_num_threads, before[0])
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
-        warnings.filterwarnings("ignore", "`torch.jit.", DeprecationWarning)  # by inductor itself
+        for what in ("`torch.jit.", ".*Function'> should not be instantiated"):  # torch by itself
+            warnings.filterwarnings("ignore", what, DeprecationWarning)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision("highest")
         stack.enter_context(torch.compiler.config.patch(force_disable_caches=True))
@@ -105,9 +106,12 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
         ),
         "torch, hand-written, eager": Route(partial(hand, "packed")),
         # The same step as the eager one; compiling it once more for a check would take a minute.
-        "torch, hand-written, compiled": Route(
-            partial(hand, "packed", compiled=True), exact=False, compiler=True
-        ),
+        **{
+            f"torch, hand-written, compiled, {form}": Route(
+                partial(hand, form, compiled=True), exact=False, compiler=True
+            )
+            for form in (("packed", "rows") if device == "cpu" else ("packed",))
+        },
         "floor": Route(partial(hand, "floor", compiled=True), exact=False, compiler=True),
     }
 

@@ -60,6 +60,36 @@ def _packed_form(size: int, dtype: torch.dtype, device: torch.device) -> Form:
     return packed
 
 
+def _row_form(size: int, dtype: torch.dtype, device: torch.device) -> Form:
+    """d·ε, and the rest of L ε row by row: only the result and the gradient are written to memory."""
+
+    def rows(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        diagonal = positive(flat[:, :size])
+        lower: Tensor = _RowByRow.apply(flat[:, size:], noise)
+        return diagonal * noise + lower, diagonal.log().sum(-1)
+
+    return rows
+
+
+class _RowByRow(torch.autograd.Function):
+    """The strict lower triangle, packed row by row in `lower` (B, K (K - 1) / 2), times `noise` (B, K)."""
+
+    @staticmethod
+    def forward(lower: Tensor, noise: Tensor) -> Tensor:
+        rows = lower.split(list(range(noise.shape[1])), 1)
+        return torch.stack([(r * noise[:, :i]).sum(1) for i, r in enumerate(rows)], 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (noise,) = ctx.saved_tensors
+        columns = gradient.split(1, 1)
+        return torch.cat([c * noise[:, :i] for i, c in enumerate(columns)], 1), None
+
+
 def _no_triangle(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """The floor: every number of `flat` is used once and no L is formed. No guide, but the same products."""
     size = noise.shape[1]
@@ -71,6 +101,7 @@ def _no_triangle(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 FORMS: dict[str, Callable[[int, torch.dtype, torch.device], Form]] = {
     "scatter": lambda *_: _matrix_form(scatter),
     "packed": _packed_form,
+    "rows": _row_form,
     "floor": lambda *_: _no_triangle,
 }
 

@@ -102,9 +102,9 @@ class PackedMultivariateNormal(MultivariateNormal):
     diagonal row by row, or (..., 0) for a diagonal covariance; noise (..., K).
 
     A draw is `loc + scale ε + (lower · (ε C)) R`, with C and R the constant 0/1 matrices that copy
-    noise to its columns and add up rows. Their cost grows like K³, so that above `PACKED_LIMIT`
-    components the triangle is filled after all. Densities of values drawn elsewhere, `scale_tril` and
-    `covariance_matrix` fill it on demand.
+    noise to its columns and add up rows; in a captured graph on a CPU it is multiplied row by row. The
+    matrices' cost grows like K³, so that above `PACKED_LIMIT` components the triangle is filled after
+    all. Densities of values drawn elsewhere, `scale_tril` and `covariance_matrix` fill it on demand.
     """
 
     arg_constraints: ClassVar = {

@@ -1,14 +1,18 @@
-"""Matrix products of captured graphs on a CPU by oneDNN, where they are large.
+"""Matrix products of captured graphs on a CPU of AMD by oneDNN, where they are large.
 
 torch gives products in single precision to its BLAS library. With torch's usual build, which has Intel's MKL,
 oneDNN is faster on a CPU of AMD (`benchmarks/products.py`) for large products where the rows of the left
 factor lie in memory one after the other, as in a layer and in the gradient of its inputs. Where they have to
-be brought into that order, as in the gradient of its weights, it keeps up for very large ones only.
+be brought into that order, as in the gradient of its weights, it keeps up for very large ones only. On
+Intel's own CPUs MKL is the faster one.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -73,7 +77,15 @@ def _worthwhile(left: Tensor, right: Tensor) -> bool:
         and 2 * left.numel() * right.shape[1]
         >= (LEAST if left.is_contiguous() else LEAST_REARRANGED)
         and torch.backends.mkldnn.is_available()
+        and is_amd()
     )
+
+
+@cache
+def is_amd() -> bool:
+    """Whether this machine's CPU is made by AMD."""
+    listed = Path("/proc/cpuinfo")  # Linux; `platform` knows the maker on Windows only
+    return "AuthenticAMD" in (listed.read_text() if listed.exists() else platform.processor())
 
 
 PRODUCTS: dict[Any, Callable[..., Any]] = {aten.mm.default: _mm, aten.addmm.default: _addmm}

@@ -1,5 +1,9 @@
 """The strict lower triangle of a matrix, packed in a row of M = K (K - 1) / 2 numbers, row by row.
 
+The product with a vector is never more than it has to be: in an eager run two products with 0/1 matrices, few
+operations; in a captured graph on a CPU row by row, where torch's compiler writes to memory only the result
+and the gradient.
+
 Filling a matrix with it is a selection, and so is taking the triangle out of a matrix. Each is the
 transpose of the other, which torch is told by two functions: by itself it would add up, element by
 element, what can only occur once.
@@ -12,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from twinplate.packed import fill_indices, selectors, take_indices
 
@@ -35,8 +40,46 @@ def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
         return torch.zeros_like(vector)
     if size > PACKED_LIMIT:
         return (fill(lower, size) @ vector.unsqueeze(-1)).squeeze(-1)
+    if _is_captured(vector):
+        batch = torch.broadcast_shapes(lower.shape[:-1], vector.shape[:-1])
+        product: Tensor = _RowByRow.apply(lower.expand(*batch, -1), vector.expand(*batch, -1))
+        return product
     copy, add = _selectors(size, vector.dtype, vector.device)
     return (lower * (vector @ copy)) @ add
+
+
+def _is_captured(tensor: Tensor) -> bool:
+    """Whether operations on `tensor` are being recorded, to become machine code of a CPU."""
+    return get_proxy_mode() is not None and tensor.device.type == "cpu"
+
+
+class _RowByRow(torch.autograd.Function):
+    """The packed product as K products of rows, which torch's compiler makes into one loop."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(lower: Tensor, vector: Tensor) -> Tensor:
+        rows = lower.split(list(range(vector.shape[-1])), -1)
+        return torch.stack([(r * vector[..., : r.shape[-1]]).sum(-1) for r in rows], -1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        lower, vector = ctx.saved_tensors
+        of_lower = of_vector = None
+        if ctx.needs_input_grad[0]:
+            rows = gradient.unbind(-1)
+            of_lower = torch.cat(
+                [r.unsqueeze(-1) * vector[..., :i] for i, r in enumerate(rows)], -1
+            )
+        if ctx.needs_input_grad[1]:
+            copy, add = _selectors(vector.shape[-1], vector.dtype, vector.device)
+            of_vector = (lower * (gradient @ add.mT)) @ copy.mT
+        return of_lower, of_vector
 
 
 def fill(lower: Tensor, size: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pyro_impl import products
 from pyro_impl.capture import capture, compile_graph
 
+READ_MAKER = products.is_amd.__wrapped__  # not the one that is kept
 LINEAR = torch.ops.twinplate.linear.default
 
 
@@ -55,6 +56,7 @@ def run(function, *arguments):
 def every_product_is_large(monkeypatch):
     monkeypatch.setattr(products, "LEAST", 1)
     monkeypatch.setattr(products, "LEAST_REARRANGED", 1)
+    monkeypatch.setattr(products, "is_amd", lambda: True)
 
 
 def close_to(found, left, right, bias=0.0):
@@ -108,7 +110,9 @@ def test_the_smaller_factor_is_rearranged():
     assert rows.shape == (3, 50)
 
 
-@pytest.mark.parametrize("case", ["small", "double", "scaled", "bias of a matrix"])
+@pytest.mark.parametrize(
+    "case", ["small", "double", "scaled", "bias of a matrix", "another maker's CPU"]
+)
 def test_others_are_left_to_torch(case, monkeypatch):
     dtype = torch.float64 if case == "double" else torch.float32
     a, b = numbers(4, 5, dtype=dtype), numbers(5, 3, seed=1, dtype=dtype)
@@ -119,6 +123,8 @@ def test_others_are_left_to_torch(case, monkeypatch):
     )
     if case == "small":
         monkeypatch.setattr(products, "LEAST", 2 * 4 * 5 * 3 + 1)
+    if case == "another maker's CPU":
+        monkeypatch.setattr(products, "is_amd", lambda: False)
     alpha = 2 if case == "scaled" else 1
     found, operands = run(lambda c, a, b: torch.addmm(c, a, b, alpha=alpha), c, a, b)
     assert not operands
@@ -152,3 +158,15 @@ def test_compiled():
     assert sum(node.target is LINEAR for node in graph.module.graph.nodes) == 2
     for found in compile_graph(graph, [a, b])(a, b):
         torch.testing.assert_close(found, torch.sin(a).t() @ b)
+
+
+@pytest.mark.parametrize(("maker", "expected"), [("AuthenticAMD", True), ("GenuineIntel", False)])
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_maker_of_the_cpu(maker, expected, listed, tmp_path, monkeypatch):
+    """As Linux lists it, or as Windows says it."""
+    path = tmp_path / "cpuinfo"
+    if listed:
+        path.write_text(f"processor\t: 0\nvendor_id\t: {maker}\n")
+    monkeypatch.setattr(products, "Path", lambda name: path)
+    monkeypatch.setattr(products.platform, "processor", lambda: f"Family 25 Model 1, {maker}")
+    assert READ_MAKER() is expected

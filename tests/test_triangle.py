@@ -9,6 +9,7 @@ from triangles import filled
 pyro_only = pytest.mark.parametrize("twin", ["pyro"], indirect=True)
 jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
 TRIANGLES = [(), (3,), (2, 3)]
+BATCHES = [((), ()), ((3,), (3,)), ((3,), (2, 3)), ((1,), (5,))]
 limits = pytest.mark.parametrize("limit", [0, 64])  # filled, or never
 
 
@@ -30,7 +31,7 @@ def test_fill_tril_spelt_out(twin):
 
 
 @limits
-@pytest.mark.parametrize("batches", [((), ()), ((3,), (3,)), ((3,), (2, 3)), ((1,), (5,))])
+@pytest.mark.parametrize("batches", BATCHES)
 def test_the_packed_product_is_the_triangle_times_the_vector(twin, monkeypatch, limit, batches):
     """Value and both gradients, by either way of computing it."""
     monkeypatch.setattr(twin.module("triangle"), "PACKED_LIMIT", limit)
@@ -78,3 +79,34 @@ def test_filling_is_differentiable_twice_and_maps(twin):
     assert torch.autograd.gradgradcheck(lambda v: fill(v, 4) ** 2, lower.clone().requires_grad_())
     mapped = torch.vmap(lambda row: fill(row, 4))(lower)
     np.testing.assert_array_equal(mapped, fill(lower, 4))
+
+
+@pyro_only
+@pytest.mark.parametrize("k", [2, 5])
+@pytest.mark.parametrize("batches", BATCHES)
+def test_a_captured_product_goes_row_by_row(twin, batches, k):
+    """Value and gradients in a captured graph are those of the eager product, without its 0/1 matrices."""
+    torch, product = twin.torch, twin.module("triangle").packed_product
+    rng = np.random.default_rng(0)
+    lower = twin.array(rng.normal(size=(*batches[0], k * (k - 1) // 2))).requires_grad_()
+    vector = twin.array(rng.normal(size=(*batches[1], k)))
+
+    def work(vector):
+        result = product(lower, vector)
+        return result.detach(), *torch.autograd.grad(result.square().sum(), [lower])
+
+    graph = twin.module("capture").capture(work, [vector])
+    assert not any(node.target is torch.ops.aten.mm.default for node in graph.module.graph.nodes)
+    for got, expected in zip(graph.module(*graph.tensors, vector), work(vector), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-14)
+
+
+@pyro_only
+def test_the_product_row_by_row_is_differentiable_twice_and_maps(twin):
+    torch, row_by_row = twin.torch, twin.module("triangle")._RowByRow.apply
+    rng = np.random.default_rng(0)
+    lower, vector = (twin.array(rng.normal(size=(3, n))).requires_grad_() for n in (6, 4))
+    assert torch.autograd.gradcheck(row_by_row, (lower, vector))
+    assert torch.autograd.gradgradcheck(row_by_row, (lower, vector))
+    mapped = torch.vmap(row_by_row)(lower, vector)
+    torch.testing.assert_close(mapped, row_by_row(lower, vector), rtol=1e-14, atol=0)
