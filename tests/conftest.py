@@ -228,6 +228,15 @@ def own_world():
 
 
 @pytest.fixture
+def x64():
+    """JAX's types of 64 bits, where a test calls JAX itself."""
+    import jax
+
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def interpreted(monkeypatch):
     """Compiled steps run the graph as it was captured: it is the question, not the seconds of a compiler."""
     import torch
