@@ -1,17 +1,22 @@
-"""The two twins behind one small interface, so that one test body serves both.
+"""The two twins behind one small interface, so that one test body serves both; fixtures of several files.
 
-Frameworks are imported by the fixture, not here: collecting the other tests needs neither.
+Frameworks are imported by the fixtures, not here: collecting the other tests needs neither.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
+
+# Helpers that assert: a failure there shows both values, as in a test.
+pytest.register_assert_rewrite("compiled_runs", "data_files", "fit_cases")
 
 
 class Twin:
@@ -212,6 +217,37 @@ def problem():
         return x, program, params
 
     return make
+
+
+@pytest.fixture
+def no_solve(twin, monkeypatch):
+    """The stock densities are out of reach: what passes has used the base noise."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the stock density was used")
+
+    for name in ("MultivariateNormal", "LowRankMultivariateNormal"):
+        monkeypatch.setattr(getattr(twin.dist, name), "log_prob", refuse)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, left without a trace."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Write text or bytes to a file of the given name and return its path."""
+
+    def write(content: str | bytes, name: str = "data.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
 
 
 @pytest.fixture

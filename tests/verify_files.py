@@ -6,6 +6,7 @@ One latent `mu` with a learned location, three observations: everything has a cl
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -74,6 +75,12 @@ CASE = Case(FIRST, SECOND, args=(X,), seeds=(0,), stress=False)
 
 BOTH = PYRO + NUMPYRO + CASE
 WRONG = BOTH.replace("ndist.Normal(mu, 0.5)", "ndist.Normal(mu, 0.25)")
+
+
+def file(text: str, name: str = "port.py") -> str:
+    """Written to the working directory; its name."""
+    Path(name).write_text(text)
+    return name
 
 
 def twinplate(*words: object) -> int:
