@@ -1,0 +1,90 @@
+"""Parameters and buffers of a compiled step: replaced, added later, left alone by capturing."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from compiled_cases import encoder_decoder, pyro_module
+from compiled_runs import assert_compiled_equals, model_with
+from pyro.infer import SVI, Trace_ELBO
+from torch import nn
+
+from pyro_impl import CompiledSVI
+
+pytestmark = pytest.mark.usefixtures("own_world")
+
+
+@pytest.mark.parametrize("change", ["clear", "assign", "delete", "scope state"])
+def test_parameters_replaced_in_the_store_are_captured_again(interpreted, change):
+    store = pyro.get_param_store()
+
+    def each(i):
+        if i != 3:
+            return
+        if change == "clear":
+            pyro.clear_param_store()
+        elif change == "assign":
+            store["scale"] = torch.tensor(2.0)
+        elif change == "delete":
+            del store["loc"]
+        else:
+            state = store.get_state()
+            new = {n: p.detach().clone().requires_grad_() for n, p in state["params"].items()}
+            store.set_state({**state, "params": new})
+
+    assert_compiled_equals(model_with(lambda *_: 1.0), 1, each=each, steps=8)
+
+
+def test_a_parameter_that_appears_later_runs_eagerly(interpreted):
+    held = {"late": False}
+
+    def late_guide(x, y):
+        loc = pyro.param("loc", torch.tensor(0.1))
+        if held["late"]:
+            loc = loc + pyro.param("shift", torch.tensor(0.0))
+        pyro.sample("slope", dist.Normal(loc, 0.5))
+
+    def each(i):
+        held["late"] = i >= 3
+
+    assert_compiled_equals(model_with(lambda *_: 1.0), 1, guide=late_guide, each=each, steps=8)
+
+
+def test_a_module_whose_weights_are_replaced_is_captured_again(interpreted):
+    def run(kind):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(3)
+        model, guide, (batch, *_) = pyro_module()
+        svi = kind(model, guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO())
+        found = []
+        for i in range(8):
+            if i == 4:
+                guide.loc.data = guide.loc.data + 1.0  # another storage, the same leaf
+            found.append(svi.step(*batch))
+        return found
+
+    assert run(CompiledSVI) == pytest.approx(run(SVI), rel=1e-9)
+
+
+def test_capturing_leaves_buffers_and_parameters_alone(interpreted):
+    """Batch norm counts its batches: as often compiled as eagerly, and the checks count for nothing."""
+
+    def run(kind):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(3)
+        model, guide, (batch, *_) = encoder_decoder(lambda: nn.BatchNorm1d(3))()
+        svi = kind(model, guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO())
+        for _ in range(9):
+            svi.step(*batch)
+        return next(
+            c.cell_contents[0]
+            for c in guide.__closure__
+            if isinstance(c.cell_contents, nn.Sequential)
+        )
+
+    expected, found = run(SVI), run(CompiledSVI)
+    assert found.num_batches_tracked == expected.num_batches_tracked == 9
+    torch.testing.assert_close(found.running_mean, expected.running_mean)
+    torch.testing.assert_close(found.running_var, expected.running_var)

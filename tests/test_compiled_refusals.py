@@ -1,0 +1,86 @@
+"""What cannot be captured or compiled: run eagerly, with a reason."""
+
+from __future__ import annotations
+
+import shutil
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from compiled_cases import ITEMS, data
+from compiled_runs import assert_eager_equals, guide, losses, model_with
+from pyro import poutine
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
+
+from pyro_impl import CompiledSVI, EagerWarning
+from twinplate.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("own_world")
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        lambda slope, x: 1.0 if slope > 0 else 2.0,
+        lambda slope, x: 1.0 + abs(slope.item()),
+        lambda slope, x: 0.5 + len(x[x[:, 0] > slope]) / ITEMS,
+        lambda slope, x: torch.tensor(1.0 + slope.detach().numpy() ** 2),
+    ],
+    ids=["if", "float", "selection", "numpy"],
+)
+def test_a_number_that_depends_on_a_draw_runs_eagerly(interpreted, density):
+    assert_eager_equals(model_with(density), "value of a tensor|cannot be traced")
+
+
+def test_the_reason_names_the_line(interpreted):
+    with pytest.warns(EagerWarning, match=r"test_compiled_refusals.py, line \d+"):
+        losses(CompiledSVI, model_with(lambda slope, x: 1.0 if slope > 0 else 2.0))
+
+
+def test_validated_arguments_run_eagerly(interpreted):
+    def model(x, y):
+        slope = pyro.sample("slope", dist.Normal(torch.zeros(()), 1.0, validate_args=True))
+        with pyro.plate("items", len(x)):
+            pyro.sample("y", dist.Normal(slope * x[:, 0], 1.0), obs=y)
+
+    assert_eager_equals(model, "remove validate_args=True")
+
+
+@pytest.mark.filterwarnings("ignore:TraceEnum_ELBO found no sample sites")
+@pytest.mark.parametrize(
+    "loss", [TraceEnum_ELBO, TraceGraph_ELBO, lambda: RenyiELBO(alpha=0.5, num_particles=2)]
+)
+def test_other_losses_run_eagerly(loss):
+    assert_eager_equals(model_with(lambda *_: 1.0), "not one of the losses", loss=loss)
+
+
+def test_an_effect_handler_around_the_step_runs_eagerly(interpreted):
+    pyro.clear_param_store()
+    svi = CompiledSVI(model_with(lambda *_: 1.0), guide, pyro.optim.Adam({}), Trace_ELBO())
+    with poutine.scale(scale=2.0), pytest.warns(EagerWarning, match="effect handler"):
+        svi.step(*data())
+
+
+def test_without_a_compiler_it_runs_eagerly(monkeypatch, tmp_path):
+    from torch._inductor import config, cpp_builder
+
+    for function in ("cpp_compiler_search", "get_cpp_compiler", "check_compiler_exist_windows"):
+        search = getattr(cpp_builder, function)
+        if hasattr(search, "cache_clear"):
+            search.cache_clear()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    assert shutil.which("no-such-compiler") is None
+    with config.patch({"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False}):
+        assert_eager_equals(model_with(lambda *_: 1.0), "no C\\+\\+ compiler; install g\\+\\+")
+    for function in ("cpp_compiler_search", "get_cpp_compiler"):
+        search = getattr(cpp_builder, function)
+        if hasattr(search, "cache_clear"):
+            search.cache_clear()
+
+
+def test_a_torch_optimiser_without_the_parameters_is_refused():
+    stray = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    svi = CompiledSVI(model_with(lambda *_: 1.0), guide, stray, Trace_ELBO())
+    with pytest.raises(InputError, match="does not hold the parameters loc, scale"):
+        svi.step(*data())
