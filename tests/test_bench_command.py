@@ -1,0 +1,157 @@
+"""`twinplate bench` from size to file: what it measures and writes, with what it runs, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from test_absent_framework import JAX_SIDE, REFUSE, TORCH_SIDE
+from test_bench_routes import TINY
+
+from twinplate import bench
+from twinplate.bench_command import BenchRequest, run_bench
+from twinplate.cli import main
+from twinplate.errors import InputError
+from twinplate.workload import SIZES
+
+KEYS = {
+    "size",
+    "device",
+    "name",
+    "median_ms",
+    "spread_ms",
+    "ratio_to_floor",
+    "compile_s",
+    "peak_mb",
+}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few rounds and steps, and a tiny size for S."""
+    monkeypatch.setattr(bench, "ROUNDS", 3)
+    monkeypatch.setattr(bench, "MOST_STEPS", 5)
+    monkeypatch.setitem(SIZES, "S", TINY)
+
+
+def test_sizes_are_measured_and_written(quick, tmp_path, capsys):
+    path = tmp_path / "rows.json"
+    request = BenchRequest(sizes="S", json=path, steps=7)
+    run_bench(request, Console(width=200))
+    rows = json.loads(path.read_text())
+    assert all(set(row) == KEYS for row in rows)
+    standard = {r["name"]: r for r in rows}
+    ours = {"NumPyro, ours", "Pyro, ours, eager", "Pyro, ours, compiled"}
+    assert len(standard) == len(rows) >= 14 and {"floor", *ours} < set(standard)
+    assert all(r["size"] == "S" and r["device"] == "cpu" and r["median_ms"] > 0 for r in rows)
+    assert all(r["peak_mb"] > 0 and r["compile_s"] >= 0 for r in rows)
+    assert standard["floor"]["ratio_to_floor"] == 1
+    assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.json", "rows.png"]
+    printed = capsys.readouterr().out
+    assert "not measured:" not in printed
+    for text in ("thread(s) for torch and for XLA", "Limits of cpu", "GPU: none", "For 7 steps"):
+        assert text in printed
+
+
+def test_a_users_file_is_measured_by_the_command(tmp_path):
+    path = tmp_path / "case.json"
+    words = ["bench", "examples/verify_port.py:RIGHT", "--steps", "50", "--json", str(path)]
+    code = "import sys; from twinplate.cli import main; sys.argv[1:] = %r; main()" % words  # noqa: UP031
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(path.read_text())
+    assert all(set(row) == KEYS for row in rows)
+    assert {r["size"] for r in rows} == {"RIGHT"}
+    names = {r["name"] for r in rows}
+    pyro_ways = {"first: Pyro, SVI", "first: Pyro, CompiledSVI"}
+    assert names == {*pyro_ways, "second: NumPyro, svi.update in lax.scan"}
+    assert "For 50 steps pick" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("backend", "absent", "missing"),
+    [("pyro", JAX_SIDE, "numpyro"), ("numpyro", TORCH_SIDE, "pyro")],
+)
+def test_one_framework_is_enough(tmp_path, backend, absent, missing):
+    path = tmp_path / "rows.json"
+    code = (
+        REFUSE.format(absent=absent)
+        + f"""
+from rich.console import Console
+from twinplate import bench
+from twinplate.bench_command import BenchRequest, run_bench
+from pathlib import Path
+bench.ROUNDS, bench.MOST_STEPS = 2, 2
+room = bench.load_rooms()[{backend!r}]
+ours = room.ours  # without torch's compiler, which has tests of its own and takes its time
+room.ours = lambda *given: {{n: r for n, r in ours(*given).items() if not r.compiler}}
+own = dict(items=30, features=4, components=2, guide="event")
+run_bench(BenchRequest(sizes="", json=Path({str(path)!r}), **own), Console())
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(path.read_text())
+    assert row["name"] == {"pyro": "Pyro, ours, eager", "numpyro": "NumPyro, ours"}[backend]
+    assert (row["size"], row["ratio_to_floor"]) == ("yours", None)
+    assert f"pip install 'twinplate[{missing}]'" in done.stdout
+
+
+NO_CASE = "x = 1\n"
+NO_GUIDE = """
+import pyro
+import pyro.distributions as dist
+from pyro_impl import Program
+from twinplate import Case
+
+def model():
+    pyro.sample("a", dist.Normal(0.0, 1.0))
+
+CASE = Case(Program(model), Program(model))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sizes", "S,Q"], "--sizes names 'Q'; expected some of S, M, L, XL"),
+        (["--items", "0"], "--items is 0; expected 1 or more"),
+        (["--components", "-1"], "--components is -1"),
+        (["--items", "10", "--batch-size", "11"], "batch_size is 11 but there are 10 items"),
+        (["--guide", "mean-field"], "guide is 'mean-field'; expected 'diagonal' or"),
+        (["--steps", "0"], "steps is 0"),
+        (["--json", "absent/rows.json"], "expected a file in a directory that exists"),
+        (["none.py"], "none.py does not exist"),
+        (["no_case.py"], "no_case.py has no Case"),
+        (["no_case.py", "--sizes", "S"], "a file brings its own sizes"),
+        (["no_guide.py"], "has no guide: there is nothing to train"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no_case.py").write_text(NO_CASE)
+    (tmp_path / "no_guide.py").write_text(NO_GUIDE)
+    monkeypatch.setattr(sys, "argv", ["twinplate", "bench", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("twinplate: ") and message in error
+
+
+def test_without_frameworks_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(bench, "available_backends", list)
+    monkeypatch.setattr("twinplate.backends._found", lambda module: False)
+    with pytest.raises(InputError, match="pip install"):
+        bench.load_rooms()
+
+
+def test_threads_are_the_environments(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert bench.threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "nonsense")
+    assert bench.threads() >= 1
