@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from test_fit import ALL, PROGRAMS, N, config, linear_gaussian
+from fit_cases import ALL, PROGRAMS, N, config, linear_gaussian
 
 from twinplate import initial_params
 from twinplate.program import generative_of, prior_noise_shapes
