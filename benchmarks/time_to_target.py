@@ -7,7 +7,8 @@ counts). A run that diverges is stopped when that shows and begins again with th
 that ends without having arrived does so too: all their time counts. Diverged: a loss or parameter
 that is not finite, an error of the framework, or an ELBO, reported or exact, more than 1 nat per item
 above the exact log evidence. Seconds, runs and steps are those for each arrival. Evaluation is not counted;
-compiling is told apart.
+compiling is told apart. "Whole" is the time if each of the runs went to its end, where a single call trains
+and nobody looks before.
 """
 
 from __future__ import annotations
@@ -165,12 +166,15 @@ def measure(
         return begin(side, backend, problem, program, training), plan
 
     pilot, plan = fresh(0, GENTLE)
-    usual = min(timed(partial(pilot.advance, chunk))[1] for chunk in itertools.islice(plan, 4))
+    first = list(itertools.islice(plan, 4))
+    usual = min(timed(partial(pilot.advance, chunk))[1] for chunk in first)
     many = [
         campaign(fresh, missed, evidence, range(first, first + options.restarts), usual)
         for first in range(0, options.repeats * options.restarts, options.restarts)
     ]
-    return {**key, **summary(many)}
+    found = summary(many)
+    length = options.steps / len(first[0].rates)  # of a run, in chunks
+    return {**key, **found, "whole": found["runs"] * length * usual}
 
 
 def summary(many: list[Campaign]) -> dict[str, float]:
@@ -193,6 +197,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         f"{row['arrived']} of {row['repeats']}",
         f"{row['seconds']:.2f}",
         f"{row['compiling']:.2f}",
+        f"{row['whole']:.2f}",
         f"{row['runs']:.1f}",
         f"{row['steps']:,.0f}",
     ]
@@ -220,11 +225,12 @@ def verdict(rows: list[dict[str, Any]], backend: str) -> str:
             f"{spent:.2f} s or more spent; {met}"
         )
     times = stock["seconds"] / ours["seconds"]
-    whole = [row["seconds"] + row["compiling"] for row in (stock, ours)]
+    compiled = [row["seconds"] + row["compiling"] for row in (stock, ours)]
     return (
         f"{backend}: ours {ours['seconds']:.2f} s at {ours['rate']:g}, stock "
         f"{stock['seconds']:.2f} s at {stock['rate']:g}: {times:.1f} times faster; target ≥ {FASTER:g}, "
-        f"{'met' if times >= FASTER else 'NOT met'} ({whole[0] / whole[1]:.1f} times with compiling)"
+        f"{'met' if times >= FASTER else 'NOT met'} ({compiled[0] / compiled[1]:.1f} times with compiling, "
+        f"{stock['whole'] / ours['whole']:.1f} in whole runs)"
     )
 
 
@@ -263,7 +269,8 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append(run(dict(zip(("backend", "side", "rate"), values, strict=True))))
             console.print(" | ".join(cells(rows[-1])))
             write_json(options.json, {"facts": known, "rows": rows})
-    columns = ["backend", "side", "rate", "arrived", "seconds", "compiling", "runs", "steps"]
+    columns = ["backend", "side", "rate", "arrived", "seconds", "compiling", "whole"]
+    columns += ["runs", "steps"]
     print_table(f"Time to within {WITHIN} nat per item", columns, [cells(row) for row in rows])
     for backend in options.backends:
         console.print(verdict(rows, backend))

@@ -239,6 +239,8 @@ class Trainer:
             a = None if self._pairs is None else self._pairs[:, items]
             self._optimizer.zero_grad()
             value = self._backward(loss, self._data[items], a, noise)
+            for leaf in self._leaves.values():  # torch would leave out a leaf and its moments
+                leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
             self._optimizer.step()
             return value
 

@@ -100,3 +100,16 @@ def test_simulated_pairs_teach_the_guide_and_not_the_model(twin, problem):
     done = twin.impl.fit(x, program, config(steps=20, objective="simulated"))
     for name, values in initial_params(program, 0).items():
         assert np.array_equal(values, done.params[name]) == name.startswith("raw_"), name
+
+
+def test_where_the_loss_says_nothing_the_moments_fade(twin, problem):
+    """No gradient is a gradient of zero: the model's own parameters move on by what is left in Adam."""
+    x, program, _ = problem(N, learned=ALL)
+    before = twin.impl.fit(x, program, config(steps=3)).state
+    after = twin.impl.fit(x, program, config(steps=4, objective="simulated"), state=before).state
+    for name in [name for name in before.params if name.startswith("raw_")]:
+        for part, rate in (("mean", 0.9), ("variance", 0.999)):
+            old, new = getattr(before, part)[name], getattr(after, part)[name]
+            assert (old != 0).any()
+            np.testing.assert_allclose(new, rate * old, rtol=1e-12, err_msg=f"{part} {name}")
+        assert not np.array_equal(before.params[name], after.params[name])
