@@ -98,6 +98,7 @@ def travel(
     seconds: list[float] = []
     steps = 0
     for chunk in plan:
+        steps += len(chunk.rates)
         started = time.perf_counter()
         try:
             losses = attempt.advance(chunk)
@@ -105,7 +106,6 @@ def travel(
             seconds.append(time.perf_counter() - started)
             return False, seconds, steps
         seconds.append(time.perf_counter() - started)
-        steps += len(chunk.rates)
         if not np.isfinite(losses).all() or -losses.mean() - evidence > MARGIN:
             return False, seconds, steps
         found = missed(attempt.params())
@@ -166,15 +166,14 @@ def measure(
         return begin(side, backend, problem, program, training), plan
 
     pilot, plan = fresh(0, GENTLE)
-    first = list(itertools.islice(plan, 4))
-    usual = min(timed(partial(pilot.advance, chunk))[1] for chunk in first)
+    usual = min(timed(partial(pilot.advance, chunk))[1] for chunk in itertools.islice(plan, 4))
     many = [
         campaign(fresh, missed, evidence, range(first, first + options.restarts), usual)
         for first in range(0, options.repeats * options.restarts, options.restarts)
     ]
     found = summary(many)
-    length = options.steps / len(first[0].rates)  # of a run, in chunks
-    return {**key, **found, "whole": found["runs"] * length * usual}
+    whole = found["seconds"] / found["steps"] * found["runs"] * options.steps
+    return {**key, **found, "whole": whole}
 
 
 def summary(many: list[Campaign]) -> dict[str, float]:
