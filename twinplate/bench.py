@@ -237,7 +237,7 @@ def check_expected(work: Workload, losses: Mapping[str, float]) -> dict[str, str
 
 def take_turns(started: Mapping[str, Started], chunk: Chunk, report: Report) -> dict[str, Array]:
     """Seconds of a step, by name, in every round."""
-    blocks = {name: (lambda run=s.run: run(chunk)) for name, s in started.items()}  # type: ignore[misc]
+    blocks = {name: (lambda run=s.run: run(chunk)) for name, s in started.items()}
     report("first round")
     pilot = interleave(blocks, 1, generator(SEED, "order", "first"))
     cost = sum(values[0] for values in pilot.values())

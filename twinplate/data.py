@@ -184,8 +184,8 @@ def _numpy_arrays(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[
 
 def _parquet(path: Path) -> Raw:
     try:
-        import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ImportError as error:
         raise InputError(f"{path} needs pyarrow: run `pip install 'twinplate[all]'`.") from error
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import norm  # type: ignore[import-untyped]
+from scipy.stats import norm
 
 from twinplate.checkpoint import versions
 from twinplate.config import TrainingConfig

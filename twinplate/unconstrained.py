@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, softmax  # type: ignore[import-untyped]
+from scipy.special import expit, logit, softmax
 
 Array = npt.NDArray[Any]
 
