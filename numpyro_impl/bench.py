@@ -53,13 +53,14 @@ def equal_terms(threads: int) -> Iterator[None]:
 
     JAX's threads are set before it starts, by the environment's NPROC (`twinplate.bench`).
     """
-    cached = jax.config.jax_enable_compilation_cache
+    config: Any = jax.config  # which makes its options attributes at run time
+    cached = config.jax_enable_compilation_cache
     try:
-        jax.config.update("jax_enable_compilation_cache", False)
+        config.update("jax_enable_compilation_cache", False)
         with jax.default_matmul_precision("highest"), numpyro.validation_enabled(False):
             yield
     finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
+        config.update("jax_enable_compilation_cache", cached)
 
 
 def limits(device: str) -> tuple[float, float]:
@@ -68,11 +69,12 @@ def limits(device: str) -> tuple[float, float]:
     with jax.default_device(find_device(device)):
         matrix, long = jnp.ones((size, size)), jnp.ones(2**25)
         product, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
-        seconds = [
-            min(timed(lambda: jax.block_until_ready(work()))[1] for _ in range(6))  # noqa: B023
-            for work in (lambda: product(matrix, matrix), lambda: copy(long))
-        ]
-    return 2 * size**3 / seconds[0], 2 * 4 * long.size / seconds[1]
+
+        def seconds(work: Callable[[], Array]) -> float:
+            return min(timed(lambda: jax.block_until_ready(work()))[1] for _ in range(6))
+
+        multiplied = seconds(lambda: product(matrix, matrix))
+        return 2 * size**3 / multiplied, 2 * 4 * long.size / seconds(lambda: copy(long))
 
 
 def ours(work: Workload, device: str) -> dict[str, Route]:
@@ -85,7 +87,7 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
     found = ours(work, device)
     for name in ("scatter", "filled"):
         title = f"NumPyro, stock, {name}"
-        found[title] = Route(_on(device, lambda form=name: Stock(work, form).run))
+        found[title] = Route(_on(device, partial(_stock, work, name)))
     forms = list(handwritten.FORMS)
     if work.size.num_components > handwritten.LARGEST_ROWS:
         forms.remove("rows")
@@ -143,6 +145,10 @@ def _on(device: str, start: Callable[[], Run]) -> Callable[[], Run]:
 def _ours(work: Workload, device: str) -> Run:
     config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
     return Trainer(work.x, work.program, config, state=TrainingState.start(work.params)).run
+
+
+def _stock(work: Workload, form: str) -> Run:
+    return Stock(work, form).run
 
 
 class _Network(Encoder):

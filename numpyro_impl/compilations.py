@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
@@ -21,14 +22,15 @@ def kept_compilations() -> Iterator[None]:
     A cache that the user chose (`JAX_COMPILATION_CACHE_DIR`) or switched off stays as it is, and where
     the directory cannot be written nothing is kept.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    config: Any = jax.config  # which makes its options attributes at run time
+    if config.jax_compilation_cache_dir is not None:
         yield
         return
     path = _usable_directory()
     if path is None:
         yield
         return
-    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    least = config.jax_persistent_cache_min_compile_time_secs
     _set(str(path), MIN_SECONDS)
     try:
         yield

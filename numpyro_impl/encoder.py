@@ -80,8 +80,9 @@ class Encoder(nnx.Module):
     def _first(self, features: Array, missing: Array | None) -> Array:
         if missing is not None:
             return self.hidden1(jnp.concatenate([features, missing], -1))
-        weight, bias = self.hidden1.kernel[...], self.hidden1.bias[...]
-        return features @ weight[: features.shape[-1]] + bias
+        weight, bias = self.hidden1.kernel[...], self.hidden1.bias
+        assert bias is not None
+        return features @ weight[: features.shape[-1]] + bias[...]
 
     def parts(self, features: Array, missing: Array | None) -> dict[str, Array]:
         """What the perceptron puts out: (B, size) for each of `twinplate.program.output_parts`."""

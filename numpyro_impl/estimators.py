@@ -44,11 +44,12 @@ def sticking_the_landing_elbo(guide: Trace, model: Trace) -> Array:
 
 def log_density(trace: Trace, without: tuple[str, ...] = ()) -> Array:
     """Scaled log density of all sample sites but those named, summed in execution order."""
-    return sum(
+    densities = (
         jnp.sum(scale_and_mask(_log_prob(site), site["scale"]))
         for site in _samples(trace)
         if site["name"] not in without
     )
+    return sum(densities, start=jnp.asarray(0.0))
 
 
 def _log_prob(site: dict[str, Any]) -> Array:

@@ -55,7 +55,10 @@ def evaluate(
 
         (value, gradient), (arrays, returned) = run(pair.params, random.key(training.seed), given)
         guide, model = (
-            {name: _site(*noted, arrays[which][name]) for name, noted in static[which].items()}
+            {
+                name: _site(node, plates, arrays[which][name])
+                for name, (node, plates) in static[which].items()
+            }
             for which in ("guide", "model")
         )
         return Evaluation(

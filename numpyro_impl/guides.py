@@ -27,6 +27,7 @@ def diagonal_guide(
 ) -> Array:
     """For the component model: `a` (K, B) independent in both plates. Returns `a` (K, B)."""
     encoded = _encode(encoder, x, a)
+    assert encoded.scale is not None
     with mini_batch(x, num_items):
         _sample_amplitude(encoded)
         # The encoder puts the mini-batch on dim 0; transposed it is on dim=-1, as in the model.
@@ -75,10 +76,11 @@ def components_first(a: Array) -> Array:
 
 def joint_normal(encoded: Encoded) -> MultivariateNormal | LowRankMultivariateNormal:
     """One multivariate normal per item: batch shape (B,), event shape (K,)."""
-    if encoded.factor is not None:
-        return LowRankMultivariateNormal(encoded.loc, encoded.factor, jnp.square(encoded.scale))
     if encoded.scale_tril is not None:
         return MultivariateNormal(encoded.loc, scale_tril=encoded.scale_tril)
+    assert encoded.scale is not None
+    if encoded.factor is not None:
+        return LowRankMultivariateNormal(encoded.loc, encoded.factor, jnp.square(encoded.scale))
     none_below = encoded.loc[..., :0]
     lower = none_below if encoded.lower is None else encoded.lower
     return PackedMultivariateNormal(encoded.loc, encoded.scale, lower)

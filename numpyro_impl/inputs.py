@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,10 @@ def make_inputs(args: Any, kwargs: dict[str, Any], precision: str) -> Inputs:
     return Inputs(arrays, tuple(_Traced if _is_traced(x) else x for x in leaves), structure)
 
 
+@overload
+def to_leaf(values: np.ndarray, precision: str) -> Array: ...
+@overload
+def to_leaf(values: Any, precision: str) -> Array | float: ...
 def to_leaf(values: Any, precision: str) -> Array | float:
     """An array of the session's types; a Python float stays one."""
     if isinstance(values, float) and not isinstance(values, np.generic):

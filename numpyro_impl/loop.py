@@ -99,8 +99,8 @@ def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
 def to_state(carry: Carry) -> TrainingState:
     """The inverse of `to_carry`."""
     moments = carry.moments
-    neutral = (to_neutral(values) for values in (carry.params, moments.mu, moments.nu))
-    return TrainingState(*neutral, step=int(moments.count))
+    mean, variance = to_neutral(moments.mu), to_neutral(moments.nu)
+    return TrainingState(to_neutral(carry.params), mean, variance, int(moments.count))
 
 
 class CompiledLoop:

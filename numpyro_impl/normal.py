@@ -27,18 +27,18 @@ from numpyro_impl.triangle import fill_tril, packed_product
 from twinplate.packed import check_packed
 
 
-class _RemembersNoise:
+class _RemembersNoise(dist.Distribution):
     """Sampling from base noise, with the noise as the sample's intermediates."""
 
     def from_noise(self, noise: Array) -> Array:
         """The draw that belongs to `noise` (..., `noise_size`), differentiable in the parameters."""
-        return self._push_forward(noise)  # type: ignore[attr-defined]
+        return self._push_forward(noise)
 
     def sample_with_intermediates(
         self, key: Array, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Array]]:
-        shape = sample_shape + self.batch_shape + (self.noise_size,)  # type: ignore[attr-defined]
-        noise = random.normal(key, shape, jnp.result_type(self.loc))  # type: ignore[attr-defined]
+        shape = sample_shape + self.batch_shape + (self.noise_size,)
+        noise = random.normal(key, shape, jnp.result_type(self.loc))
         return self.from_noise(noise), [noise]
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:

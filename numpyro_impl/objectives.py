@@ -38,7 +38,9 @@ def elbo_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
     """
     losses = particle_losses(pair, training, num_items)
 
-    def loss(params, key, x, a, noise):  # type: ignore[no-untyped-def]
+    def loss(
+        params: NativeParams, key: Array, x: Array, a: Array | None, noise: dict[str, Array]
+    ) -> Array:
         return jnp.mean(losses(params, key, x, a, noise))
 
     return loss
@@ -49,7 +51,9 @@ def particle_losses(pair: Pair, training: TrainingConfig, num_items: int) -> Los
     estimate = ESTIMATORS[training.estimator]
     mapped = map_particles(training.vectorize_particles)
 
-    def losses(params, key, x, a, noise):  # type: ignore[no-untyped-def]
+    def losses(
+        params: NativeParams, key: Array, x: Array, a: Array | None, noise: dict[str, Array]
+    ) -> Array:
         def particle(given: tuple[Array, dict[str, Array]]) -> Array:
             return -estimate(*trace_pair(pair, params, *given, x, a, num_items))
 
@@ -81,7 +85,9 @@ def trace_pair(
 def simulated_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
     """-Σ log q(a, amplitude | x) on pairs drawn from the model, hidden where the mini-batch is."""
 
-    def loss(params, key, x, a, noise):  # type: ignore[no-untyped-def]
+    def loss(
+        params: NativeParams, key: Array, x: Array, a: Array | None, noise: dict[str, Array]
+    ) -> Array:
         model = handlers.uncondition(handlers.substitute(pair.model, lax.stop_gradient(params)))
         first = jax.tree.map(lambda values: values[0], noise)
         with base_noise(first), handlers.trace() as drawn, handlers.seed(rng_seed=key):
@@ -95,7 +101,9 @@ def simulated_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss
 def pairs_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss:
     """-Σ log q(a | x) on the given pairs; a latent that is not given is not scored."""
 
-    def loss(params, key, x, a, noise):  # type: ignore[no-untyped-def]
+    def loss(
+        params: NativeParams, key: Array, x: Array, a: Array | None, noise: dict[str, Array]
+    ) -> Array:
         return negative_score(pair, params, key, x, a, {}, num_items)
 
     return loss

@@ -69,7 +69,10 @@ def fit_many(
     return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
 
 
-def _on_device(x: np.ndarray, a: np.ndarray | None, dtype: jnp.dtype) -> tuple[Array, Array | None]:
+def _on_device(
+    x: np.ndarray | None, a: np.ndarray | None, dtype: jnp.dtype
+) -> tuple[Array, Array | None]:
+    assert x is not None  # a chunk brings its mini-batches where the data are on disk
     return to_array(x, dtype), None if a is None else to_array(a, dtype)
 
 

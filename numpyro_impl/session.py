@@ -40,7 +40,7 @@ class Session:
         self._settings = settings
         self._ways = list(WAYS)  # the first is in use
         self._execution: Execution | None = None
-        self._functions: dict[str, Callable[..., Any]] = {}
+        self._functions: dict[str, jax.stages.Wrapped] = {}
 
     def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
         """Run with the framework's own draws; parameters in `given` replace the first values.
@@ -145,7 +145,8 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
 @contextmanager
 def _set_up(precision: str) -> Iterator[None]:
     """64-bit types exactly for "float64", no warnings, compilations kept; the user's flags afterwards."""
-    before = jax.config.jax_enable_x64
+    config: Any = jax.config  # which makes its options attributes at run time
+    before = config.jax_enable_x64
     try:
         with (
             warnings.catch_warnings(),
@@ -155,5 +156,5 @@ def _set_up(precision: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        if jax.config.jax_enable_x64 != before:  # the program itself had set it
-            jax.config.update("jax_enable_x64", before)
+        if config.jax_enable_x64 != before:  # the program itself had set it
+            config.update("jax_enable_x64", before)

@@ -24,9 +24,7 @@ Node = dict[str, Any]
 # A matrix that was given, and what the distribution derives from it on construction.
 DERIVED = {"covariance_matrix": "scale_tril", "precision_matrix": "scale_tril"}
 
-
-def _static() -> Any:
-    return field(metadata={"static": True})
+_STATIC = {"static": True}
 
 
 @jax.tree_util.register_dataclass
@@ -37,14 +35,14 @@ class TracedSite:
     Mapping over particles adds axis 0 to the arrays. Fields as those of `twinplate.record.Site`.
     """
 
-    name: str = _static()
-    kind: str = _static()
-    plates: tuple[Plate, ...] = _static()
-    batch_shape: tuple[int, ...] = _static()
-    event_shape: tuple[int, ...] = _static()
-    support: str = _static()
-    family: str = _static()
-    dtype: str = _static()
+    name: str = field(metadata=_STATIC)
+    kind: str = field(metadata=_STATIC)
+    plates: tuple[Plate, ...] = field(metadata=_STATIC)
+    batch_shape: tuple[int, ...] = field(metadata=_STATIC)
+    event_shape: tuple[int, ...] = field(metadata=_STATIC)
+    support: str = field(metadata=_STATIC)
+    family: str = field(metadata=_STATIC)
+    dtype: str = field(metadata=_STATIC)
     value: Array
     log_prob: Array
     mask: Array | None

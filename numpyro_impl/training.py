@@ -131,5 +131,6 @@ class Trainer:
         self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
         return np.asarray(losses, np.float64) / self._num_items, bool(finite)
 
-    def _on_device(self, x: np.ndarray, a: np.ndarray | None) -> tuple[Array, Array | None]:
+    def _on_device(self, x: np.ndarray | None, a: np.ndarray | None) -> tuple[Array, Array | None]:
+        assert x is not None  # a chunk brings its mini-batches where the data are on disk
         return to_array(x, self._dtype), None if a is None else to_array(a, self._dtype)

@@ -15,6 +15,8 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import infer
+from pyro.optim import PyroLRScheduler, PyroOptim
+from pyro.params.param_store import StateDict
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -50,6 +52,7 @@ def devices() -> tuple[str, ...]:
 def equal_terms(threads: int) -> Iterator[None]:
     """Validation off, full float32 products, no compiled code from a cache, `threads` threads."""
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    config: Any = torch.compiler.config  # which gets its methods at run time
     with ExitStack() as stack:
         stack.callback(torch.set_float32_matmul_precision, before[1])
         stack.callback(torch.set_num_threads, before[0])
@@ -59,7 +62,7 @@ def equal_terms(threads: int) -> Iterator[None]:
             warnings.filterwarnings("ignore", what, DeprecationWarning)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision("highest")
-        stack.enter_context(torch.compiler.config.patch(force_disable_caches=True))
+        stack.enter_context(config.patch(force_disable_caches=True))
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(torch.random.fork_rng())
         yield
@@ -153,7 +156,7 @@ def _compiler_seconds() -> float:
 def _peak_cpu(run: Run, chunk: Chunk) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         run(chunk)
-    events = found.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events = found.profiler.kineto_results.events()
     changes = [e.nbytes() for e in events if e.name() == "[memory]"]
     return int(max(np.cumsum(changes), default=0))
 
@@ -223,7 +226,7 @@ class Stock:
         loss = elbo(max_plate_nesting=2, **jit)
         self._svi = infer.SVI(pair.model, guide, self._optimizer, loss)
         self._data, self._num_items = to_tensor(work.x, torch.float32, where), work.size.num_items
-        self._store: dict[str, Any] = {"params": {}, "constraints": {}}
+        self._store: StateDict = {"params": {}, "constraints": {}}
 
     @property
     def params(self) -> Params:
@@ -241,16 +244,17 @@ class Stock:
             for i, rows in enumerate(indices):
                 with base_noise({name: values[i] for name, values in noise.items()}):
                     losses.append(self._svi.step(self._data[rows], num_items=self._num_items))
-                if isinstance(self._optimizer, pyro.optim.PyroLRScheduler):
+                if isinstance(self._optimizer, PyroLRScheduler):
                     self._optimizer.step()
         return np.array(losses) / self._num_items
 
 
-def _adam(rate: float | Callable[..., Any]) -> pyro.optim.PyroOptim:
+def _adam(rate: float | Callable[..., Any]) -> PyroOptim:
+    """What `pyro.optim.Adam` makes of a number, and `pyro.optim.LambdaLR` of a function."""
     if not callable(rate):
-        return pyro.optim.Adam({"lr": rate})
+        return PyroOptim(torch.optim.Adam, {"lr": rate})
     settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 1.0}, "lr_lambda": rate}
-    return pyro.optim.LambdaLR(settings)
+    return PyroLRScheduler(torch.optim.lr_scheduler.LambdaLR, settings)
 
 
 def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -> Run:
@@ -267,8 +271,8 @@ def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -
     particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
     elbo = getattr(infer, case.loss)(**(particles if case.particles > 1 else {}))
     with _refusing():
-        svi = kind(model, guide, pyro.optim.Adam({"lr": CASE_RATE}), elbo)
-    state: dict[str, Any] = {"params": {}, "constraints": {}}
+        svi = kind(model, guide, _adam(CASE_RATE), elbo)
+    state: StateDict = {"params": {}, "constraints": {}}
 
     def train(chunk: Chunk) -> np.ndarray:
         args, kwargs = inputs

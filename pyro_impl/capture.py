@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -34,7 +34,10 @@ from pyro_impl.products import PRODUCTS
 aten = torch.ops.aten
 
 # The random numbers are those of the eager program, drawn in its order.
-OPTIONS = {"fallback_random": True, "reorder_for_locality": False}
+OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
+    "fallback_random": True,
+    "reorder_for_locality": False,
+}
 
 
 def _bernoulli(p: Tensor, *, generator: Any = None) -> Tensor:
@@ -114,7 +117,10 @@ def _machine_code(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
     # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
     context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
     with tracing(context):
-        run = compile_fx(graph.module, inputs, config_patches=OPTIONS, ignore_shape_env=True)
+        run = cast(  # compiling ahead of time, which is not done here, returns something else
+            Callable[..., Any],
+            compile_fx(graph.module, inputs, config_patches=OPTIONS, ignore_shape_env=True),
+        )
 
     def quiet(*inputs: Tensor) -> Any:
         with torch.no_grad():
@@ -163,7 +169,7 @@ class _Kept(TorchDispatchMode):
         if func._schema.is_mutable:
             named = dict(zip([a.name for a in func._schema.arguments], args, strict=False)) | kwargs
             for argument in func._schema.arguments:
-                value = named.get(argument.name)
+                value: Any = named.get(argument.name)
                 if _is_written(argument) and type(value) in (Tensor, Parameter):
                     self._keep(value)
         return func(*args, **kwargs)
@@ -234,7 +240,8 @@ def _same(value: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _with_arguments(module: fx.GraphModule) -> Graph:
     """Tensors held by the module become its first arguments, but for the constants of its own code."""
-    graph, found = module.graph, {}
+    graph = module.graph
+    found: dict[int, tuple[Tensor, fx.Node]] = {}
     for node in graph.nodes:  # would wait for the numbers; a failure shows as a loss of nan
         if node.target is aten._linalg_check_errors.default:
             graph.erase_node(node)

@@ -215,7 +215,7 @@ class CompiledSVI(SVI):
             if {id(leaf) for leaf in _leaves(found.trace)} != known:
                 raise CannotCompileError("its parameters are others from one run to the next")
             gradients = torch.autograd.grad(loss, trained, materialize_grads=True)
-            if update is None:
+            if update is None or numbers is None:
                 return (loss.detach(), *gradients)
             update.apply(numbers, gradients)
             return loss.detach()
@@ -308,12 +308,13 @@ class CompiledSVI(SVI):
             self._differs("loss", torch_item(loss), torch_item(eager), step)
         elif not close(found, expected):
             norms = [torch.stack([g.norm() for g in group]).norm() for group in (found, expected)]
-            self._differs("gradient's norm", *map(torch_item, norms), step)
+            self._differs("gradient's norm", torch_item(norms[0]), torch_item(norms[1]), step)
         return eager if self._eager else loss
 
     def _whole_step_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """Losses and the first moments after the step: (compiled, eager)."""
         update, written = step.update, step.graph.written
+        assert update is not None
         before, counters = [t.clone() for t in written], update.counters()
         with same_draws():
             eager = super().step(*args, **kwargs)
@@ -331,7 +332,7 @@ class CompiledSVI(SVI):
         before = [t.clone() for t in step.graph.written]
         with same_draws():
             eager = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-        expected = [leaf.grad.clone() for leaf in step.trained]
+        expected = [_gradient(leaf).clone() for leaf in step.trained]
         zero_grads(step.trained)
         give_back(step.graph.written, before)
         loss, *found = step.run(*step.graph.tensors, *tensors)
@@ -367,5 +368,11 @@ class CompiledSVI(SVI):
 
 def _leaves(trace: poutine.Trace) -> list[Tensor]:
     """Unconstrained parameters of a trace, each once."""
-    leaves = [site["value"].unconstrained() for site in trace.nodes.values()]
+    nodes: dict[str, Any] = trace.nodes
+    leaves = [site["value"].unconstrained() for site in nodes.values()]
     return list({id(leaf): leaf for leaf in leaves}.values())
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    assert leaf.grad is not None
+    return leaf.grad

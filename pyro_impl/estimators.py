@@ -67,7 +67,8 @@ def kl_to_prior(guide: Trace, model: Trace) -> Tensor:
     p is normal, independent in its components, so E_q log p is log p at the mean of q, less half the
     variances of q over those of p.
     """
-    joint = guide.nodes.get("a_aux", guide.nodes["a"])
+    nodes: dict[str, Any] = guide.nodes  # in Pyro's own type a site's `fn` is any function
+    joint = nodes.get("a_aux", nodes["a"])
     q, p = joint["fn"], unwrapped(model.nodes["a"]["fn"])
     mean, variance = q.mean, q.variance
     if joint["name"] == "a_aux":
@@ -77,8 +78,9 @@ def kl_to_prior(guide: Trace, model: Trace) -> Tensor:
 
 
 def _samples(trace: Trace) -> list[dict[str, Any]]:
-    nodes = trace.nodes.values()
-    return [n for n in nodes if n["type"] == "sample" and not poutine.util.site_is_subsample(n)]
+    nodes: dict[str, Any] = trace.nodes
+    samples = (n for n in nodes.values() if n["type"] == "sample")
+    return [n for n in samples if not poutine.util.site_is_subsample(n)]
 
 
 ESTIMATORS: dict[str, Callable[[Trace, Trace], Tensor]] = {

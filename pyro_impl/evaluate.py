@@ -51,8 +51,8 @@ def evaluate(
         runs = _runs(pair, training, given, (data, observed), {"num_items": num_items})
     p = training.particles
     guide, model = _sites([g for _, g in runs], p), _sites([m for m, _ in runs], p)
-    returned = [to_numpy(m.nodes["_RETURN"]["value"]) for m, _ in runs]
-    returned = np.concatenate([r.reshape(-1, *r.shape[-2:]) for r in returned])
+    drawn = [to_numpy(_nodes(m)["_RETURN"]["value"]) for m, _ in runs]
+    returned = np.concatenate([r.reshape(-1, *r.shape[-2:]) for r in drawn])
     return Evaluation(
         guide,
         model,
@@ -81,10 +81,14 @@ def _runs(
 def _sites(traces: list[poutine.Trace], particles: int) -> dict[str, Site]:
     names = [
         name
-        for name, node in traces[0].nodes.items()
+        for name, node in _nodes(traces[0]).items()
         if node["type"] == "sample" and not poutine.util.site_is_subsample(node)
     ]
-    return {name: _site([t.nodes[name] for t in traces], particles) for name in names}
+    return {name: _site([_nodes(t)[name] for t in traces], particles) for name in names}
+
+
+def _nodes(trace: poutine.Trace) -> dict[str, Any]:
+    return trace.nodes  # in Pyro's own type a site's `fn` is any function
 
 
 def _site(nodes: list[dict[str, Any]], particles: int) -> Site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from pyro import infer, poutine
 from pyro.infer.autoguide.initialization import init_to_value
 from pyro.infer.mcmc.util import initialize_model
-from pyro.poutine.messenger import Messenger
+from pyro.poutine.guide import GuideMessenger
 from pyro.util import check_site_shape
 from torch import Tensor
 
@@ -67,7 +68,7 @@ class Execution:
     def program(self, inputs: Inputs) -> None:
         """Run guide and model once and keep their traces."""
         model, both = self.model, poutine.unwrap(self.guide)
-        if isinstance(both, Messenger):  # a guide that runs the model itself
+        if isinstance(both, GuideMessenger):  # a guide that runs the model itself
             self.guide(*inputs.args, **inputs.kwargs)
             for stage, trace in zip(("model", "guide"), both.get_traces(), strict=True):
                 self.traces[stage].append(trace)
@@ -95,10 +96,11 @@ class Execution:
         for stage, traces in self.traces.items():
             self.stage = stage
             for trace in traces:
-                for self.site, node in sample_nodes(trace).items():
+                for name, node in sample_nodes(trace).items():
+                    self.site = name
                     if kind_of(node) == "deterministic":
                         continue
-                    check_site_shape(node, max_plate_nesting=float("inf"))
+                    check_site_shape(trace.nodes[name], max_plate_nesting=sys.maxsize)
 
     @property
     def _nesting(self) -> int:

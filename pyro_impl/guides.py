@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pyro
 import pyro.distributions as dist
+from pyro.poutine.runtime import InferDict
 from torch import Tensor
 
 from pyro_impl.encoder import Encoded, Encoder
@@ -21,6 +22,7 @@ def diagonal_guide(
 ) -> Tensor:
     """For the component model: `a` (K, B) independent in both plates. Returns `a` (K, B)."""
     encoded = _encode(encoder, x, a)
+    assert encoded.scale is not None
     with mini_batch(x, num_items):
         _sample_amplitude(encoded)
         # The encoder puts the mini-batch on dim 0; transposed it is on dim=-1, as in the model.
@@ -69,10 +71,11 @@ def components_first(a: Tensor) -> Tensor:
 
 def joint_normal(encoded: Encoded) -> MultivariateNormal | LowRankMultivariateNormal:
     """One multivariate normal per item: batch shape (B,), event shape (K,)."""
-    if encoded.factor is not None:
-        return LowRankMultivariateNormal(encoded.loc, encoded.factor, encoded.scale.square())
     if encoded.scale_tril is not None:
         return MultivariateNormal(encoded.loc, scale_tril=encoded.scale_tril)
+    assert encoded.scale is not None
+    if encoded.factor is not None:
+        return LowRankMultivariateNormal(encoded.loc, encoded.factor, encoded.scale.square())
     none_below = encoded.loc[..., :0]
     lower = none_below if encoded.lower is None else encoded.lower
     return PackedMultivariateNormal(encoded.loc, encoded.scale, lower)
@@ -85,7 +88,7 @@ def _encode(encoder: Encoder, x: Tensor, a: Tensor | None) -> Encoded:
     return encoded
 
 
-def _scored(a: Tensor | None) -> dict[str, bool]:
+def _scored(a: Tensor | None) -> InferDict:
     # Observed in the guide, `a` is a term of its own: it stands for no latent of the model.
     return {"is_auxiliary": a is not None}
 

@@ -152,7 +152,15 @@ def _make_step(form: Form, fixed: dict[str, Tensor], share: float) -> Callable[.
     def loss(params: dict[str, Tensor], x: Tensor, noise: Tensor) -> Tensor:
         return share * _negative_elbo(form, fixed, params, x, noise)
 
-    def step(params, mean, variance, count, rate, x, noise):  # type: ignore[no-untyped-def]
+    def step(
+        params: dict[str, Tensor],
+        mean: dict[str, Tensor],
+        variance: dict[str, Tensor],
+        count: Tensor,
+        rate: Tensor,
+        x: Tensor,
+        noise: Tensor,
+    ) -> Tensor:
         gradients, value = torch.func.grad_and_value(loss)(params, x, noise)
         count += 1
         for name, gradient in gradients.items():

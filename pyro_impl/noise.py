@@ -41,9 +41,9 @@ class base_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
         if name not in self.noise or msg["value"] is not None or msg["is_observed"]:
             return
         shape = noise_shape(msg["fn"])
-        values = self.noise[name]
-        if values.numel() != shape.numel() or values.shape[0] == 1:
-            values = next(self._rows[name], None)
+        given = self.noise[name]
+        whole = given.numel() == shape.numel() and given.shape[0] != 1
+        values = given if whole else next(self._rows[name], None)
         if values is None or values.numel() != shape.numel():
             raise ValueError(
                 f"base noise of site {name!r} has shape {tuple(self.noise[name].shape)}; expected "

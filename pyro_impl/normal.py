@@ -24,42 +24,54 @@ from pyro_impl.triangle import fill_tril, packed_product
 from twinplate.packed import check_packed
 
 
-class _RemembersNoise:
+class _RemembersNoise(torch.distributions.Distribution):
     """Keeps the last draw with its noise."""
 
+    loc: Tensor
     _draw: tuple[Tensor, tuple[int, ...], Tensor] | None = None
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """The draw that belongs to `noise` (..., `noise_size`), differentiable in the parameters."""
-        value = self._push_forward(noise)  # type: ignore[attr-defined]
+        value = self._push_forward(noise)
         self._draw = value, self._versions(value), noise
         return value
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        shape = torch.Size(sample_shape) + self.batch_shape + (self.noise_size,)  # type: ignore[attr-defined]
-        loc = self.loc  # type: ignore[attr-defined]
-        return self.from_noise(_standard_normal(shape, loc.dtype, loc.device))
+        shape = torch.Size(sample_shape) + self.batch_shape + (self.noise_size,)
+        return self.from_noise(_standard_normal(shape, self.loc.dtype, self.loc.device))
 
     def noise_of(self, value: Tensor) -> Tensor | None:
         """The noise of the last draw, if `value` is that draw and nothing has changed since."""
         if not self._draw or value is not self._draw[0] or self._versions(value) != self._draw[1]:
             return None
         # A draw made without gradients is a constant; its density is not that of the noise's path.
-        scored = any(p.requires_grad for p in self._arguments)  # type: ignore[attr-defined]
+        scored = any(p.requires_grad for p in self._arguments)
         if torch.is_grad_enabled() and scored and not value.requires_grad:
             return None
         return self._draw[2]
 
     def _versions(self, value: Tensor) -> tuple[int, ...]:
         # Counters that notice a draw or a parameter changed in place; inference tensors have none.
-        tensors = (value, *self._arguments)  # type: ignore[attr-defined]
+        tensors = (value, *self._arguments)
         return tuple(0 if t.is_inference() else t._version for t in tensors)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         # Pyro's plates always expand; a distribution that remembers must stay itself.
-        if torch.Size(batch_shape) == self.batch_shape:  # type: ignore[attr-defined]
+        if torch.Size(batch_shape) == self.batch_shape:
             return self
-        return super().expand(batch_shape, _instance)  # type: ignore[misc]
+        return super().expand(batch_shape, _instance)
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise per draw."""
+        raise NotImplementedError
+
+    @property
+    def _arguments(self) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def _push_forward(self, noise: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 class MultivariateNormal(_RemembersNoise, dist.MultivariateNormal):
@@ -107,7 +119,7 @@ class PackedMultivariateNormal(MultivariateNormal):
     all. Densities of values drawn elsewhere, `scale_tril` and `covariance_matrix` fill it on demand.
     """
 
-    arg_constraints: ClassVar = {
+    arg_constraints: ClassVar = {  # type: ignore[misc]  # torch does not say that it is one
         "loc": constraints.real_vector,
         "scale": constraints.independent(constraints.positive, 1),
         "lower": constraints.real_vector,
@@ -124,7 +136,7 @@ class PackedMultivariateNormal(MultivariateNormal):
         )
 
     @property
-    def _unbroadcasted_scale_tril(self) -> Tensor:
+    def _unbroadcasted_scale_tril(self) -> Tensor:  # type: ignore[override]  # torch's is stored
         return fill_tril(self.scale, self.lower)
 
     @property

@@ -8,6 +8,7 @@ all N items, estimated from the B: a differentiable scalar.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -52,8 +53,9 @@ def simulated_loss(pair: Pair, training: TrainingConfig, num_items: int) -> Loss
     def loss(x: Tensor, a: Tensor | None, noise: dict[str, Tensor]) -> Tensor:
         with torch.no_grad(), base_noise(noise):
             drawn = poutine.trace(poutine.uncondition(pair.model)).get_trace(x, num_items=num_items)
-        x = drawn.nodes["x"]["value"].masked_fill(x.isnan(), torch.nan)
-        return negative_score(pair, x, drawn.nodes["_RETURN"]["value"], drawn, num_items)
+        nodes: dict[str, Any] = drawn.nodes
+        x = nodes["x"]["value"].masked_fill(x.isnan(), torch.nan)
+        return negative_score(pair, x, nodes["_RETURN"]["value"], drawn, num_items)
 
     return loss
 
@@ -71,8 +73,10 @@ def negative_score(
     pair: Pair, x: Tensor, a: Tensor | None, drawn: poutine.Trace, num_items: int
 ) -> Tensor:
     """-Σ log q, times N / B, over the sites observed: `a`, and an amplitude if `drawn` holds one."""
-    known = {name: drawn.nodes[name]["value"] for name in ("amplitude",) if name in drawn.nodes}
+    given: dict[str, Any] = drawn.nodes
+    known = {name: given[name]["value"] for name in ("amplitude",) if name in given}
     guide = poutine.condition(pair.guide, data=known)
     trace = poutine.trace(guide).get_trace(x, a, num_items=num_items)
     trace.compute_log_prob(lambda name, site: site["is_observed"])
-    return -sum(s["log_prob_sum"] for s in trace.nodes.values() if "log_prob_sum" in s)
+    nodes: dict[str, Any] = trace.nodes
+    return -sum(s["log_prob_sum"] for s in nodes.values() if "log_prob_sum" in s)

@@ -47,9 +47,10 @@ def build(
     config = program.config
     encoder = ENCODERS[config.encoder](program, complete)
     load_encoder(encoder, params)
-    encoder.to(dtype=dtype, device=device)
-    fixed = {name: to_tensor(v, dtype, device) for name, v in program.fixed.items()}
-    raw = {n: to_tensor(params[f"raw_{n}"], dtype, device) for n in config.learned}
+    where = torch.device(device)
+    encoder.to(dtype=dtype, device=where)
+    fixed = {name: to_tensor(v, dtype, where) for name, v in program.fixed.items()}
+    raw = {n: to_tensor(params[f"raw_{n}"], dtype, where) for n in config.learned}
 
     def model(x: Tensor, a: Tensor | None = None, num_items: int | None = None) -> Tensor:
         return MODELS[config.model](

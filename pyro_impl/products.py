@@ -39,9 +39,11 @@ def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 _LIBRARY.impl("linear", _linear, "CPU")
 
 
-@torch.library.register_fake("twinplate::linear", lib=_LIBRARY)
-def _(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _linear_shape(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return rows.new_empty(len(rows), len(weight))
+
+
+torch.library.register_fake("twinplate::linear", _linear_shape, lib=_LIBRARY)
 
 
 def by_onednn(left: Tensor, right: Tensor) -> Tensor:

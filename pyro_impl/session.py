@@ -10,6 +10,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.params.param_store import StateDict
 from pyro.util import get_rng_state, set_rng_state
 from torch.distributions import biject_to
 
@@ -42,7 +43,7 @@ class Session:
         self.operations: set[str] = set()
         self._precision = precision
         self._settings = settings
-        self._store: dict[str, Any] = {"params": {}, "constraints": {}}
+        self._store: StateDict = {"params": {}, "constraints": {}}
         self._borrowed = Borrowed([], DTYPES[precision])
         self._unbuilt: Failure | None = None
         self._first: Execution | None = None

@@ -34,9 +34,10 @@ def score(node: Node) -> None:
 
 def sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
     """Nodes of sample sites by name, without the draws of subsamples."""
+    nodes: dict[str, Any] = trace.nodes  # in Pyro's own type a site's `fn` is any function
     return {
         name: node
-        for name, node in trace.nodes.items()
+        for name, node in nodes.items()
         if node["type"] == "sample" and not poutine.util.site_is_subsample(node)
     }
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
+from pyro.params.param_store import StateDict
 from torch import Tensor
 
 from pyro_impl.compiled_svi import CompiledSVI, EagerWarning
@@ -132,7 +133,7 @@ class Trainer:
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
         self._data = to_tensor(x, dtype, device)
         self._pairs = None if a is None else to_tensor(a, dtype, device)
-        self._store: Any = {"params": {}, "constraints": {}}
+        self._store: StateDict = {"params": {}, "constraints": {}}
         self._steps: dict[str, Step] = {}
         self._svis: list[CompiledSVI] = []
         with self._world(validated=True):
@@ -230,7 +231,8 @@ class Trainer:
             return loss(data[items], None if pairs is None else pairs[:, items], noise)
 
         svi = CompiledSVI(self._pair.model, self._pair.guide, self._optimizer, loss_of)
-        names = {pyro.get_param_store().param_name(leaf): leaf for leaf in self._leaves.values()}
+        store, known = pyro.get_param_store(), self._leaves.values()
+        names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
         self._svis.append(svi.prepared(names))
         return svi.advance
 
@@ -251,6 +253,7 @@ class Trainer:
         if chunk.x is not None:
             self._data[: len(chunk.x)] = to_tensor(chunk.x, self._data.dtype, self._data.device)
         if chunk.a is not None:
+            assert self._pairs is not None
             pairs = to_tensor(chunk.a, self._data.dtype, self._data.device)
             self._pairs[:, : pairs.shape[1]] = pairs
 
