@@ -50,7 +50,8 @@ def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
 
 def _is_captured(tensor: Tensor) -> bool:
     """Whether operations on `tensor` are being recorded, to become machine code of a CPU."""
-    return get_proxy_mode() is not None and tensor.device.type == "cpu"
+    recorded = torch.compiler.is_compiling() or get_proxy_mode() is not None
+    return recorded and tensor.device.type == "cpu"
 
 
 class _RowByRow(torch.autograd.Function):
@@ -60,8 +61,8 @@ class _RowByRow(torch.autograd.Function):
 
     @staticmethod
     def forward(lower: Tensor, vector: Tensor) -> Tensor:
-        rows = lower.split(list(range(vector.shape[-1])), -1)
-        return torch.stack([(r * vector[..., : r.shape[-1]]).sum(-1) for r in rows], -1)
+        rows = _rows(lower, vector.shape[-1])
+        return torch.stack([(r * vector[..., :i]).sum(-1) for i, r in enumerate(rows)], -1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -70,16 +71,21 @@ class _RowByRow(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         lower, vector = ctx.saved_tensors
+        size = vector.shape[-1]
+        columns, rows = gradient.split(1, -1), _rows(lower, size)
         of_lower = of_vector = None
         if ctx.needs_input_grad[0]:
-            rows = gradient.unbind(-1)
-            of_lower = torch.cat(
-                [r.unsqueeze(-1) * vector[..., :i] for i, r in enumerate(rows)], -1
-            )
+            of_lower = torch.cat([c * vector[..., :i] for i, c in enumerate(columns)], -1)
         if ctx.needs_input_grad[1]:
-            copy, add = _selectors(vector.shape[-1], vector.dtype, vector.device)
-            of_vector = (lower * (gradient @ add.mT)) @ copy.mT
+            scaled = (c * r for c, r in zip(columns, rows, strict=True))
+            wide = [torch.nn.functional.pad(s, (0, size - i)) for i, s in enumerate(scaled)]
+            of_vector = torch.stack(wide).sum(0)
         return of_lower, of_vector
+
+
+def _rows(lower: Tensor, size: int) -> tuple[Tensor, ...]:
+    """0, 1, …, K - 1 numbers each."""
+    return lower.split(list(range(size)), -1)
 
 
 def fill(lower: Tensor, size: int) -> Tensor:

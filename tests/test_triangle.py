@@ -102,6 +102,19 @@ def test_a_captured_product_goes_row_by_row(twin, batches, k):
 
 
 @pyro_only
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch
+def test_torch_compile_takes_the_product_without_a_break(twin):
+    torch, product = twin.torch, twin.module("triangle").packed_product
+    rng = np.random.default_rng(0)
+    lower, vector = (twin.array(rng.normal(size=(3, n))).requires_grad_() for n in (6, 4))
+    compiled = torch.compile(product, fullgraph=True, backend="aot_eager")
+    results = [f(lower, vector) for f in (product, compiled)]
+    torch.testing.assert_close(*results, rtol=1e-13, atol=1e-14)
+    gradients = [torch.autograd.grad(r.square().sum(), [lower, vector]) for r in results]
+    torch.testing.assert_close(*gradients, rtol=1e-13, atol=1e-14)
+
+
+@pyro_only
 def test_the_product_row_by_row_is_differentiable_twice_and_maps(twin):
     torch, row_by_row = twin.torch, twin.module("triangle")._RowByRow.apply
     rng = np.random.default_rng(0)
