@@ -12,6 +12,7 @@ for estimators that leave the score of the parameters out.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -62,16 +63,18 @@ class _RemembersNoise(torch.distributions.Distribution):
         return super().expand(batch_shape, _instance)
 
     @property
+    @abstractmethod
     def noise_size(self) -> int:
         """Numbers of noise per draw."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def _arguments(self) -> tuple[Tensor, ...]:
-        raise NotImplementedError
+        """The tensors that the draw depends on."""
 
+    @abstractmethod
     def _push_forward(self, noise: Tensor) -> Tensor:
-        raise NotImplementedError
+        """`noise` (..., `noise_size`) to the draw (..., K)."""
 
 
 class MultivariateNormal(_RemembersNoise, dist.MultivariateNormal):

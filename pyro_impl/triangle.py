@@ -1,8 +1,8 @@
 """The strict lower triangle of a matrix, packed in a row of M = K (K - 1) / 2 numbers, row by row.
 
-The product with a vector is never more than it has to be: in an eager run two products with 0/1 matrices, few
-operations; in a captured graph on a CPU row by row, where torch's compiler writes to memory only the result
-and the gradient.
+Its product with a vector takes few operations in an eager run: two products with 0/1 matrices. Where a graph
+is captured for a CPU it goes row by row: torch's compiler makes one loop of the rows, and only the result and
+the gradient are written to memory.
 
 Filling a matrix with it is a selection, and so is taking the triangle out of a matrix. Each is the
 transpose of the other, which torch is told by two functions: by itself it would add up, element by
