@@ -75,7 +75,7 @@ def begin(
     if side == "ours":
         module = import_module(f"{load_backend(backend).__name__}.training")
         trainer = module.Trainer(problem.x, program, training, state=TrainingState.start(first))
-        return Attempt(trainer.run, lambda: trainer.state.params)
+        return Attempt(trainer.run, lambda: trainer.state.average)
     room = load_rooms()[backend]
     work = Workload(problem.size, program, problem.x, first)
     stock = room.Stock(work, rate=schedule(backend, training))  # type: ignore[attr-defined]

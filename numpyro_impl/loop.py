@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import optax
 from jax import Array, lax, random
@@ -22,24 +24,37 @@ from numpyro_impl.params import NativeParams, to_native, to_neutral
 from twinplate.config import TrainingConfig
 from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
-from twinplate.training import Chunk, TrainingState, step_noise_shapes
+from twinplate.training import (
+    AVERAGED,
+    Chunk,
+    TrainingState,
+    average_weight,
+    step_noise_shapes,
+)
 
 
 class Carry(NamedTuple):
-    """What the steps hand on: native parameters and Adam's moments."""
+    """What the steps hand on: native parameters, Adam's moments and the average of the parameters."""
 
     params: NativeParams
     moments: optax.ScaleByAdamState
+    average: NativeParams
 
 
 class Inputs(NamedTuple):
-    """A chunk on the device: the run's key, the first step, indices, learning rates and base noise."""
+    """A chunk on the device: the run's key, then indices, learning rates and base noise of each step."""
 
     key: Array
-    first: Array
     indices: Array
     rates: Array
     noise: dict[str, Array]
+
+
+class Span(NamedTuple):
+    """Which steps of a run a chunk takes: `count` of them from `first` on; its arrays may be longer."""
+
+    first: Array
+    count: Array
 
 
 def make_loop(
@@ -47,16 +62,19 @@ def make_loop(
     training: TrainingConfig,
     shapes: dict[str, tuple[int, ...]],
 ) -> Callable[..., tuple[Carry, Array, Array]]:
-    """`loop(carry, inputs, data, pairs)`: all steps of a chunk; the carry, losses, whether all are finite.
+    """`loop(carry, inputs, span, data, pairs)`: a chunk; the carry, losses, whether all are finite.
 
     Noise that the chunk does not bring is drawn, with the given shapes: one key per site and step,
     derived for all steps at once, which leaves nothing for the handlers inside the loop to derive.
     """
     adam = optax.scale_by_adam()
 
-    def loop(carry: Carry, inputs: Inputs, data: Array, pairs: Array | None) -> Any:
-        def step(carry: Carry, now: tuple[Any, Array, Array, dict[str, Array]]) -> Any:
-            keys, indices, rate, noise = now
+    def loop(
+        carry: Carry, inputs: Inputs, span: Span, data: Array, pairs: Array | None
+    ) -> tuple[Carry, Array, Array]:
+        def step(i: Array, reached: tuple[Carry, Array]) -> tuple[Carry, Array]:
+            carry, losses = reached
+            keys, indices, rate, noise = jax.tree.map(itemgetter(i), each)
             a = None if pairs is None else pairs[:, indices]
             for name, key in keys.items():
                 shape = (training.particles, *shapes[name])
@@ -64,51 +82,80 @@ def make_loop(
             value, gradient = value_and_gradient(carry.params, inputs.key, data[indices], a, noise)
             direction, moments = adam.update(gradient, carry.moments)
             params = jax.tree.map(lambda p, d: p - rate * d, carry.params, direction)
-            return Carry(params, moments), value
+            return Carry(params, moments, carry.average), losses.at[i].set(value)
 
-        keys = _step_keys(inputs, [name for name in sorted(shapes) if name not in inputs.noise])
-        carry, losses = lax.scan(step, carry, (keys, inputs.indices, inputs.rates, inputs.noise))
+        def stretch(reached: tuple[Array, Carry, Array]) -> tuple[Array, Carry, Array]:
+            """All steps until the average is due, or the chunk ends."""
+            i, carry, losses = reached
+            due = i + AVERAGED - (span.first + i - 1) % AVERAGED
+            stop = jnp.minimum(due, span.count)
+            carry, losses = lax.fori_loop(i, stop, step, (carry, losses))
+            weight = jnp.asarray(average_weight(span.first + stop), data.dtype)
+            average = jax.tree.map(lambda a, p: a + weight * (p - a), carry.average, carry.params)
+            return stop, carry._replace(average=average), losses
+
+        sites = [name for name in sorted(shapes) if name not in inputs.noise]
+        keys = _step_keys(inputs, span.first, sites)
+        each = keys, inputs.indices, inputs.rates, inputs.noise
+        start = jnp.zeros_like(span.count), carry, jnp.zeros_like(inputs.rates)
+        _, carry, losses = lax.while_loop(lambda reached: reached[0] < span.count, stretch, start)
         leaves = [losses, *jax.tree.leaves(carry)]
         return carry, losses, jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
     return loop
 
 
-def _step_keys(inputs: Inputs, sites: list[str]) -> dict[str, Array]:
+def _step_keys(inputs: Inputs, first: Array, sites: list[str]) -> dict[str, Array]:
     """A key for each site and step, (steps,): derived from the run's key, the site's number and the step."""
-    steps = inputs.first + jnp.arange(len(inputs.rates))
+    steps = first + jnp.arange(len(inputs.rates))
     of_site = {name: random.fold_in(inputs.key, number) for number, name in enumerate(sites)}
     return {name: jax.vmap(random.fold_in, (None, 0))(key, steps) for name, key in of_site.items()}
 
 
-def to_inputs(chunk: Chunk, seed: int, dtype: jnp.dtype) -> Inputs:
-    """The chunk of the run of `seed`, on the device."""
-    noise = {name: to_array(values, dtype) for name, values in chunk.noise.items()}
-    indices = jnp.asarray(chunk.places, jnp.int32)
-    first = jnp.asarray(chunk.first, jnp.int32)
-    return Inputs(random.key(seed), first, indices, to_array(chunk.rates, dtype), noise)
+def to_inputs(chunk: Chunk, seed: int, dtype: jnp.dtype, length: int) -> Inputs:
+    """The chunk of the run of `seed` on the device, filled up to `length` steps with zeros.
+
+    So chunks of all lengths are one program: the last one too, and the parts that are taken again.
+    """
+
+    def filled(values: np.ndarray) -> np.ndarray:
+        more = max(length - len(values), 0)
+        return np.concatenate([values, np.zeros((more, *values.shape[1:]), values.dtype)])
+
+    noise = {name: to_array(filled(values), dtype) for name, values in chunk.noise.items()}
+    indices = jnp.asarray(filled(chunk.places), jnp.int32)
+    return Inputs(random.key(seed), indices, to_array(filled(chunk.rates), dtype), noise)
+
+
+def to_span(chunk: Chunk) -> Span:
+    """Which steps `chunk` takes, on the device."""
+    return Span(jnp.asarray(chunk.first, jnp.int32), jnp.asarray(len(chunk.rates), jnp.int32))
 
 
 def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
     """The state in native form."""
     count = jnp.asarray(state.step, jnp.int32)
-    moments = (to_native(values, dtype) for values in (state.mean, state.variance))
-    return Carry(to_native(state.params, dtype), optax.ScaleByAdamState(count, *moments))
+    params, mean, variance, average = (
+        to_native(values, dtype)
+        for values in (state.params, state.mean, state.variance, state.average)
+    )
+    return Carry(params, optax.ScaleByAdamState(count, mean, variance), average)
 
 
 def to_state(carry: Carry) -> TrainingState:
     """The inverse of `to_carry`."""
     moments = carry.moments
-    mean, variance = to_neutral(moments.mu), to_neutral(moments.nu)
-    return TrainingState(to_neutral(carry.params), mean, variance, int(moments.count))
+    groups = (carry.params, moments.mu, moments.nu, carry.average)
+    return TrainingState(*map(to_neutral, groups), int(moments.count))
 
 
 class CompiledLoop:
-    """The loop over a chunk's steps, compiled on first use for each estimator and length.
+    """The loop over a chunk's steps, compiled on first use for each estimator and length of the inputs.
 
     `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
-    loop of `make_loop` does. mapped: over a leading dim of R fits in `carry` and `inputs`, and in the data
-    where chunks bring them along.  `compile_seconds`: spent so far on tracing and compiling.
+    loop of `make_loop` does, with losses (steps,) of the chunk's steps alone. mapped: over a leading dim
+    of R fits in `carry` and `inputs`, and in the data where chunks bring them along.
+    `compile_seconds`: spent so far on tracing and compiling.
     """
 
     def __init__(
@@ -123,21 +170,25 @@ class CompiledLoop:
         self._program, self._training, self._num_items = program, training, num_items
         self._complete, self._mapped = complete, mapped
         self._device = find_device(training.device)
-        self._compiled: dict[tuple[str, int], Callable[..., tuple[Carry, Array, Array]]] = {}
+        self._compiled: dict[tuple[str, Any], Callable[..., tuple[Carry, Array, Array]]] = {}
 
-    def __call__(self, chunk: Chunk, *arguments: Any) -> tuple[Carry, Array, Array]:
-        key = chunk.estimator, len(chunk.rates)
+    def __call__(
+        self, chunk: Chunk, carry: Carry, inputs: Inputs, data: Array, pairs: Array | None
+    ) -> tuple[Carry, Array, Array]:
+        arguments = carry, inputs, to_span(chunk), data, pairs
+        key = chunk.estimator, (inputs.indices.shape, data.shape)
         if key not in self._compiled:
             started = time.perf_counter()
             shapes = step_noise_shapes(self._program.config, self._training)
             loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
             if self._mapped:
-                data = None if chunk.x is None else 0
-                loop = jax.vmap(loop, (0, 0, data, data))
+                axis = None if chunk.x is None else 0
+                loop = jax.vmap(loop, (0, 0, None, axis, axis))
             with kept_compilations(), numpyro.validation_enabled(False):
                 self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started
-        return self._compiled[key](*arguments)
+        carry, losses, finite = self._compiled[key](*arguments)
+        return carry, losses[..., : len(chunk.rates)], finite
 
     def _objective(self, estimator: str) -> ValueAndGradient:
         first = initial_params(self._program, self._training.seed)

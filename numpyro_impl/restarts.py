@@ -21,7 +21,7 @@ from twinplate.errors import InputError
 from twinplate.program import Program, initial_params
 from twinplate.restarts import Restarts, make_restarts, restart_configs
 from twinplate.streaming import with_batches_of_all
-from twinplate.training import Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training import Fit, Progress, TrainingState, check_pairs, chunk_length, chunks
 from twinplate.training_errors import is_out_of_memory
 
 
@@ -49,6 +49,7 @@ def fit_many(
     check_pairs(a, training.objective, program.config.num_components, len(x))
     held = len(trainings) if on_disk(x) else 1  # fits that bring mini-batches of their own
     plans = [chunks(program.config, one, len(x), matched, fits=held) for one in trainings]
+    length = chunk_length(program.config, training, held)
     dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
     loop = CompiledLoop(program, training, len(x), complete=is_complete(x), mapped=True)
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
@@ -57,7 +58,7 @@ def fit_many(
         carry = _stacked([to_carry(state, dtype) for state in starts])
         for parts in with_batches_of_all(plans, x, a):
             seeded = zip(parts, trainings, strict=True)
-            inputs = _stacked([to_inputs(part, one.seed, dtype) for part, one in seeded])
+            inputs = _stacked([to_inputs(part, one.seed, dtype, length) for part, one in seeded])
             data = whole or _stacked([_on_device(part.x, part.a, dtype) for part in parts])
             carry, values, _ = loop(parts[0], carry, inputs, *data)
             losses.append(np.asarray(values, np.float64) / len(x))

@@ -17,7 +17,15 @@ from twinplate.blocks import is_complete, on_disk
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.streaming import with_batches
-from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training import (
+    Chunk,
+    Fit,
+    Progress,
+    TrainingState,
+    check_pairs,
+    chunk_length,
+    chunks,
+)
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
@@ -79,6 +87,7 @@ class Trainer:
         check_state(state)
         self.training, self._num_items = training, len(x)
         self._loop = CompiledLoop(program, training, len(x), complete=is_complete(x))
+        self._length = chunk_length(program.config, training)
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
             self._data = None if on_disk(x) else self._on_device(x, a)
@@ -126,7 +135,7 @@ class Trainer:
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
         """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
-        inputs = to_inputs(chunk, self.training.seed, self._dtype)
+        inputs = to_inputs(chunk, self.training.seed, self._dtype, self._length)
         data = self._data or self._on_device(chunk.x, chunk.a)
         self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
         return np.asarray(losses, np.float64) / self._num_items, bool(finite)

@@ -37,6 +37,7 @@ from twinplate.training import (
     Fit,
     Progress,
     TrainingState,
+    average_weight,
     check_pairs,
     chunk_length,
     chunks,
@@ -142,6 +143,9 @@ class Trainer:
             self._leaves = leaves()
         self._optimizer = torch.optim.Adam(self._leaves.values())
         self._done = state.step
+        self._average = {
+            name: to_tensor(values, dtype, device) for name, values in state.average.items()
+        }
         for name, leaf in self._leaves.items():
             self._optimizer.state[leaf] = {
                 "step": torch.tensor(float(state.step)),
@@ -156,6 +160,7 @@ class Trainer:
             to_neutral(self._leaves),
             self._moment("exp_avg"),
             self._moment("exp_avg_sq"),
+            to_neutral(self._average),
             self._done,
         )
 
@@ -208,12 +213,19 @@ class Trainer:
             self._optimizer.param_groups[0]["lr"] = float(rate)
             loss = step(indices[i], {name: v[i] for name, v in noise.items()})
             losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
-        self._done += len(chunk.rates)
+            self._done += 1
+            self._take_into_average(average_weight(self._done))
         kept = [t for t in self._tensors() if t.device == device]  # on a GPU, not Adam's counters
         sizes = torch.stack([t.detach().abs().max() for t in kept])
         everything = torch.cat([*losses, sizes]).double().cpu().numpy()
         values = everything[: len(chunk.rates)] / self._num_items
         return values, bool(np.isfinite(everything).all())
+
+    @torch.no_grad()
+    def _take_into_average(self, weight: float) -> None:
+        if weight:
+            params = [self._leaves[name] for name in self._average]
+            torch._foreach_lerp_(list(self._average.values()), params, weight)
 
     def _step_of(self, estimator: str) -> Step:
         """The step by one of `twinplate.config.ESTIMATORS`, made when it is asked for."""
@@ -264,11 +276,11 @@ class Trainer:
         make_loss(self._pair, training, self._num_items)(self._data[:1], pairs, {})
 
     def _tensors(self) -> list[Tensor]:
-        """Parameters, moments and numbers of steps, all that a step changes."""
+        """Parameters, moments, numbers of steps and the average, all that a step changes."""
         moments = [
             v for leaf in self._leaves.values() for v in self._optimizer.state[leaf].values()
         ]
-        return [*self._leaves.values(), *moments]
+        return [*self._leaves.values(), *moments, *self._average.values()]
 
     def _moment(self, key: str) -> Any:
         state = self._optimizer.state

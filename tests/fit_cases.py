@@ -27,7 +27,7 @@ def config(**changes):
 def assert_same_fit(first, second):
     np.testing.assert_array_equal(first.losses, second.losses)
     assert first.state.step == second.state.step
-    for part in ("params", "mean", "variance"):
+    for part in ("params", "mean", "variance", "average"):
         left, right = getattr(first.state, part), getattr(second.state, part)
         assert left.keys() == right.keys() and left
         for name in left:

@@ -29,6 +29,9 @@ FILES = [
 ]
 
 
+GROUPS = ("last parameters", "optimiser's mean", "optimiser's variance")
+
+
 def make_run(**changes) -> Run:
     rng = np.random.default_rng(0)
     params = {
@@ -41,6 +44,7 @@ def make_run(**changes) -> Run:
         data={"fingerprint": "ab", "num_items": 5, "num_features": 3, "columns": ["a", "ü", "c"]},
         versions={"python": "3"},
         params=params,
+        last={name: np.asarray(value + 1) for name, value in params.items()},
         mean={name: np.asarray(value * 2) for name, value in params.items()},
         variance={name: np.asarray(value**2) for name, value in params.items()},
         fixed={"loadings": np.asfortranarray(rng.normal(size=(3, 2)))},
@@ -53,7 +57,7 @@ def make_run(**changes) -> Run:
 def assert_equal(left: Run, right: Run) -> None:
     for field in dataclasses.fields(Run):
         a, b = getattr(left, field.name), getattr(right, field.name)
-        if field.name in ("params", "mean", "variance", "fixed"):
+        if field.name in ("params", "last", "mean", "variance", "fixed"):
             assert a.keys() == b.keys()
             for name in a:
                 assert_same_array(a[name], b[name])
@@ -103,14 +107,15 @@ def test_round_trip(saved):
     step=st.integers(0, 2**60),
 )
 def test_round_trip_of_any_names_and_shapes(tmp_path_factory, params, losses, step):
-    run = make_run(params=params, mean=params, variance=params, losses=losses, step=step)
+    groups = dict.fromkeys(("params", "last", "mean", "variance"), params)
+    run = make_run(**groups, losses=losses, step=step)
     path = tmp_path_factory.mktemp("any") / "run"
     save_run(path, run)
     assert_equal(load_run(path), run)
 
 
 def test_a_run_without_parameters(tmp_path):
-    run = make_run(params={}, mean={}, variance={}, fixed={}, losses=np.empty(0), step=0)
+    run = make_run(params={}, last={}, mean={}, variance={}, fixed={}, losses=np.empty(0), step=0)
     save_run(tmp_path / "run", run)
     assert_equal(load_run(tmp_path / "run"), run)
 
@@ -118,14 +123,15 @@ def test_a_run_without_parameters(tmp_path):
 def test_layout_is_what_the_format_promises(saved):
     """Read with other code than ours: plain JSON, safetensors and NPY."""
     header = json.loads((saved / "run.json").read_text())
-    assert header["format"] == 1 and header["step"] == 3
+    assert header["format"] == 2 and header["step"] == 3
     assert header["config"] == make_run().config and header["data"] == make_run().data
     assert sorted(header["files"]) == FILES[:-1]
     for name, checksum in header["files"].items():
         assert hashlib.sha256((saved / name).read_bytes()).hexdigest() == checksum
     with safe_open(saved / "optimizer.safetensors", "numpy") as file:
-        names = {f"{m}.{name}" for m in ("mean", "variance") for name in make_run().params}
+        names = {f"{m}.{name}" for m in ("last", "mean", "variance") for name in make_run().params}
         assert set(file.keys()) == names
+        np.testing.assert_array_equal(file.get_tensor("last.scalar"), 1.5)
         np.testing.assert_array_equal(file.get_tensor("mean.scalar"), 1.0)
         np.testing.assert_array_equal(file.get_tensor("variance.scalar"), 0.25)
     with safe_open(saved / "fixed.safetensors", "numpy") as file:
@@ -284,23 +290,25 @@ def test_losses_must_be_plain_and_one_per_step(saved, tmp_path):
         lambda m: m.pop("variance.noise_scale"),
         lambda m: m.update({"mean.extra": np.ones(1)}),
         lambda m: m.update({"variance.noise_scale": np.ones(4)}),
+        lambda m: m.pop("last.scalar"),
     ],
 )
-def test_moments_must_match_the_parameters(saved, tmp_path, change):
+def test_last_parameters_and_moments_must_match_the_parameters(saved, tmp_path, change):
     run = make_run()
-    moments = {f"mean.{k}": v for k, v in run.mean.items()}
+    moments = {f"last.{k}": v for k, v in run.last.items()}
+    moments |= {f"mean.{k}": v for k, v in run.mean.items()}
     moments |= {f"variance.{k}": v for k, v in run.variance.items()}
     change(moments)
     save_file(moments, tmp_path / "moments")
     reseal(saved, "optimizer.safetensors", (tmp_path / "moments").read_bytes())
     message = refusal(load_run, saved)
-    assert "optimiser's" in message and ("mean" in message or "variance" in message)
+    assert any(f"the {what} of" in message for what in GROUPS)
 
 
 @pytest.mark.parametrize(
     ("change", "fragment"),
     [
-        ({"format": 2}, "format version 2"),
+        ({"format": 1}, "format version 1"),
         ({"format": "1"}, "format version '1'"),
         ({"format": None}, "format version None"),
         ({"config": []}, "'config'"),
@@ -317,7 +325,7 @@ def test_run_json_of_another_kind(saved, change, fragment):
     assert fragment in refusal(load_run, saved)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b"\xff\xfe", b'{"format": 1}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b"\xff\xfe", b'{"format": 2}'])
 def test_run_json_that_is_none(saved, content):
     (saved / "run.json").write_bytes(content)
     message = refusal(load_run, saved)

@@ -20,7 +20,7 @@ def test_single_precision_is_single_and_double_is_double(twin, problem, objectiv
         with twin.using("float32" if precision == "float64" else "float64"):
             done = twin.impl.fit(x, program, config(precision=precision, objective=objective))
         state = done.state
-        for part in (state.params, state.mean, state.variance):
+        for part in (state.params, state.mean, state.variance, state.average):
             numbers = np.concatenate([v[v != 0] for v in part.values()])
             assert numbers.dtype == np.float64
             if precision == "float32":

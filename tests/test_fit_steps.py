@@ -25,20 +25,23 @@ jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
     ],
 )
 def test_steps_are_adam_on_the_evaluated_gradient(twin, problem, name, particles, vectorize):
-    """Three steps in NumPy (Kingma and Ba, 2015, algorithm 1; cosine) on the gradients of `evaluate`."""
+    """Seven steps in NumPy (Kingma and Ba, 2015, algorithm 1; cosine) on the gradients of `evaluate`.
+
+    The average takes in the parameters of the first step and of the sixth (weight 5/6).
+    """
     x, program, _ = problem(N, missing=0.2, **PROGRAMS[name])
     training = config(
-        steps=3, particles=particles, vectorize_particles=vectorize, learning_rate=0.03, seed=3
+        steps=7, particles=particles, vectorize_particles=vectorize, learning_rate=0.03, seed=3
     )
     fitted = twin.impl.fit(x, program, training, matched=True)
-    params, losses = initial_params(program, 3), []
+    params, losses, after = initial_params(program, 3), [], []
     mean = {n: np.zeros_like(v) for n, v in params.items()}
     variance = {n: np.zeros_like(v) for n, v in params.items()}
-    for step, items in enumerate(batch_indices(3, 0, 3, N, 5)):
+    for step, items in enumerate(batch_indices(3, 0, 7, N, 5)):
         noise = base_noise(3, step, noise_shapes(program.config, 5), particles)
         found = twin.impl.evaluate(x[items], program, params, noise, training, num_items=N)
         losses.append(found.loss / N)
-        rate = 0.03 * 0.5 * (1 + np.cos(np.pi * step / 3))
+        rate = 0.03 * 0.5 * (1 + np.cos(np.pi * step / 7))
         for n, gradient in found.gradient.items():
             mean[n] = 0.9 * mean[n] + 0.1 * gradient
             variance[n] = 0.999 * variance[n] + 0.001 * gradient**2
@@ -47,10 +50,13 @@ def test_steps_are_adam_on_the_evaluated_gradient(twin, problem, name, particles
                 variance[n] / (1 - 0.999 ** (step + 1)),
             )
             params[n] = params[n] - rate * first / (np.sqrt(second) + 1e-8)
+        after.append(dict(params))
     np.testing.assert_allclose(fitted.losses, losses, rtol=1e-11)
-    assert fitted.state.step == 3 and fitted.params.keys() == params.keys()
+    assert fitted.state.step == 7 and fitted.params.keys() == params.keys()
     for n in params:
-        np.testing.assert_allclose(fitted.params[n], params[n], rtol=1e-8, atol=1e-10, err_msg=n)
+        average = after[0][n] / 6 + after[5][n] * 5 / 6
+        np.testing.assert_allclose(fitted.state.params[n], params[n], rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(fitted.params[n], average, rtol=1e-8, atol=1e-9, err_msg=n)
         np.testing.assert_allclose(fitted.state.mean[n], mean[n], rtol=1e-8, atol=1e-9)
         np.testing.assert_allclose(fitted.state.variance[n], variance[n], rtol=1e-8, atol=1e-9)
 

@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_finite(problem, interpreted, monkeypatch, compiled, 
     assert ", ".join(map(str, items)) in message
     np.testing.assert_allclose(error.fit.losses, good.losses[:bad], rtol=1e-12)
     assert error.fit.state.step == bad
-    norm = np.sqrt(sum(np.square(v).sum() for v in error.fit.params.values()))
+    norm = np.sqrt(sum(np.square(v).sum() for v in error.fit.state.params.values()))
     assert f"{norm:.3g}" in message
 
     again = pyro_impl.Trainer(

@@ -61,7 +61,7 @@ def test_run_takes_the_steps_of_its_chunk(twin, problem, monkeypatch):
     np.testing.assert_allclose(losses, whole.losses, rtol=1e-12)
     assert trainer.state.step == 9
     for name, values in whole.params.items():
-        np.testing.assert_allclose(trainer.state.params[name], values, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(trainer.state.average[name], values, rtol=0, atol=1e-11)
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_state_before(
@@ -113,7 +113,7 @@ def test_memory_that_runs_out_proposes_a_batch_size(twin, problem, monkeypatch):
         trainer.run(plan[1])
     assert caught.value.fit.state.step == 3
     for name, values in kept.params.items():
-        np.testing.assert_array_equal(caught.value.fit.params[name], values)
+        np.testing.assert_array_equal(caught.value.fit.state.params[name], values)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("something else"), KeyboardInterrupt()], ids=repr)
@@ -161,7 +161,7 @@ jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
 
 
 @jax_only
-def test_it_compiles_once_for_each_length_and_says_how_long_that_took(twin, problem, monkeypatch):
+def test_it_compiles_once_for_all_lengths_and_says_how_long_that_took(twin, problem, monkeypatch):
     x, program, _ = problem(N)
     training = config(steps=8)
     trainer = make_trainer(twin, x, program, training)
@@ -171,9 +171,9 @@ def test_it_compiles_once_for_each_length_and_says_how_long_that_took(twin, prob
     once = trainer.compile_seconds
     assert once > 0
     trainer.run(second)
-    assert trainer.compile_seconds == once
+    assert len(last.rates) < len(second.rates)
     trainer.run(last)
-    assert trainer.compile_seconds > once
+    assert trainer.compile_seconds == once
     assert twin.impl.fit(x, program, training).compile_seconds > 0
 
 
@@ -198,6 +198,6 @@ def test_a_copy_of_the_state_is_given_away_to_the_loop(twin, problem, monkeypatc
             trainer.run(plan[1])
     assert all(leaf.is_deleted() for leaf in given)
     for name, values in caught.value.fit.params.items():
-        np.testing.assert_array_equal(trainer.state.params[name], values)
+        np.testing.assert_array_equal(trainer.state.average[name], values)
     losses += [trainer.run(chunk) for chunk in plan[1:]]
     np.testing.assert_array_equal(np.concatenate(losses), whole.losses)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ class Walker:
         for _ in part.rates:
             values = values + (np.nan if step == self.state_breaks else step)
             step += 1
-        return TrainingState({"w": values}, state.mean, state.variance, step)
+        return TrainingState({"w": values}, state.mean, state.variance, {"w": values}, step)
 
     def run(self, part):
         start = self.state
@@ -98,7 +100,7 @@ def test_a_long_mini_batch_is_shortened():
 def test_a_moment_that_overflowed_is_no_good_state():
     """Squared, a gradient of 1e20 is infinite in single precision; Adam would never move again."""
     good = TrainingState.start({"w": np.ones(1)})
-    bad = TrainingState(good.params, good.mean, {"w": np.array([np.inf])}, 2)
+    bad = replace(good, variance={"w": np.array([np.inf])}, step=2)
     error = non_finite_loss(
         TRAINING, chunk(0, 2), np.zeros(2), lambda head: bad if len(head.rates) == 2 else good
     )
@@ -127,7 +129,7 @@ def test_the_head_of_a_chunk():
     ],
 )
 def test_out_of_memory_proposes_a_batch_size(changes, told):
-    state = TrainingState({"w": np.ones(1)}, {}, {}, 300)
+    state = replace(TrainingState.start({"w": np.ones(1)}), step=300)
     error = out_of_memory(TrainingConfig(**changes), state)
     assert isinstance(error, OutOfMemoryError) and error.fit.state is state
     assert "after step 300 of 3000" in str(error)

@@ -7,7 +7,16 @@ from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import noise_shapes, prior_noise_shapes
 from twinplate.seeds import base_noise
-from twinplate.training import CHUNK, Chunk, Fit, TrainingState, check_pairs, chunks, cosine
+from twinplate.training import (
+    CHUNK,
+    Chunk,
+    Fit,
+    TrainingState,
+    average_weight,
+    check_pairs,
+    chunks,
+    cosine,
+)
 
 PROGRAM = ProgramConfig(5, 3, "event", covariance="low-rank", rank=2, amplitude_scale=0.5)
 
@@ -126,7 +135,24 @@ def test_a_start_has_moments_of_zero():
         assert all(moments[n].shape == v.shape and not moments[n].any() for n, v in params.items())
     state.mean["w"][...] = 1
     assert not state.variance["w"].any() and params["w"].tolist() == [[1, 2]]
-    assert Fit(state, np.zeros(0)).params is params
+    state.average["w"][...] += 1
+    assert params["w"].tolist() == [[1, 2]]
+    assert Fit(state, np.zeros(0)).params is state.average
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3, 40])
+def test_the_average_weighs_later_parameters_more(taken):
+    """Of the i-th of n parameters: i (i + 1) (i + 2) (i + 3), brought to a sum of one (Shamir and Zhang)."""
+    steps = np.arange(1, 5 * taken)
+    weights = np.zeros(len(steps))
+    for step in steps:
+        weight = average_weight(step)
+        weights *= 1 - weight
+        weights[step - 1] += weight
+    i = np.arange(1.0, taken + 1)
+    expected = i * (i + 1) * (i + 2) * (i + 3)
+    np.testing.assert_allclose(weights[::5], expected / expected.sum(), rtol=1e-12)
+    assert np.count_nonzero(weights) == taken
 
 
 @pytest.mark.parametrize("objective", ["elbo", "simulated"])

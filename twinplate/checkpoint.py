@@ -2,7 +2,8 @@
 
     run.json               format version, configuration, data, versions, step, checksums of files
     params.safetensors     learned parameters, under neutral names and in the neutral layout
-    optimizer.safetensors  Adam's first and second moments: `mean.NAME`, `variance.NAME`
+    optimizer.safetensors  where training stands, to go on from: `last.NAME`, the parameters after the
+                           last step, and Adam's first and second moments, `mean.NAME`, `variance.NAME`
     fixed.safetensors      generative parameters that were given rather than learned
     losses.npy             the loss of every step taken
 
@@ -33,7 +34,7 @@ from twinplate.errors import InputError
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 
-FORMAT = 1
+FORMAT = 2  # 1 held the last parameters, and no average of them
 FRAMEWORKS = ("torch", "pyro-ppl", "jax", "numpyro", "flax", "optax")
 TENSOR_FILES = ("params.safetensors", "optimizer.safetensors", "fixed.safetensors")
 LOSSES_FILE = "losses.npy"
@@ -51,7 +52,8 @@ class Run:
     """Everything a run directory holds.
 
     `config` and `data` (fingerprint, num_items, num_features, columns) are plain JSON data: lists,
-    never tuples. `mean` and `variance`, Adam's moments, have the names and shapes of `params`.
+    never tuples. `params` are the fitted ones, an average over the steps. `last`, the parameters after
+    the last step, and `mean` and `variance`, Adam's moments, have their names and shapes.
     `losses` has shape (steps,). `step` is the next step, the position of the seed's streams.
     """
 
@@ -59,6 +61,7 @@ class Run:
     data: dict[str, Any]
     versions: dict[str, str]
     params: Arrays
+    last: Arrays
     mean: Arrays
     variance: Arrays
     fixed: Arrays
@@ -127,13 +130,15 @@ def save_run(path: Path, run: Run) -> None:
     """Write `run` to the new directory `path`, whole or not at all.
 
     Raises:
-        InputError: `path` exists or cannot be written, or the moments do not match the parameters.
+        InputError: `path` exists or cannot be written, or last parameters or moments do not match the
+            fitted parameters.
     """
-    _check_moments(f"The run for {path}", run)
+    _check_shapes(f"The run for {path}", run)
     losses = io.BytesIO()
     np.save(losses, run.losses, allow_pickle=False)
-    moments = _prefixed("mean.", run.mean) | _prefixed("variance.", run.variance)
-    tensors = zip(TENSOR_FILES, (run.params, moments, run.fixed), strict=True)
+    training = _prefixed("last.", run.last)
+    training |= _prefixed("mean.", run.mean) | _prefixed("variance.", run.variance)
+    tensors = zip(TENSOR_FILES, (run.params, training, run.fixed), strict=True)
     files = {name: _to_safetensors(arrays) for name, arrays in tensors}
     files[LOSSES_FILE] = losses.getvalue()
     header = {
@@ -162,7 +167,7 @@ def load_run(path: Path) -> Run:
     path = Path(path)
     header = _read_header(path)
     contents = {name: _read_checked(path, name, header["files"]) for name in header["files"]}
-    params, moments, fixed = (
+    params, training, fixed = (
         _from_safetensors(path / name, contents[name]) for name in TENSOR_FILES
     )
     run = Run(
@@ -170,13 +175,14 @@ def load_run(path: Path) -> Run:
         data=header["data"],
         versions=header["versions"],
         params=params,
-        mean=_unprefixed("mean.", moments),
-        variance=_unprefixed("variance.", moments),
+        last=_unprefixed("last.", training),
+        mean=_unprefixed("mean.", training),
+        variance=_unprefixed("variance.", training),
         fixed=fixed,
         losses=_read_losses(path / LOSSES_FILE, contents[LOSSES_FILE]),
         step=header["step"],
     )
-    _check_moments(str(path), run)
+    _check_shapes(str(path), run)
     return run
 
 
@@ -252,15 +258,20 @@ def _unprefixed(prefix: str, arrays: Arrays) -> Arrays:
     }
 
 
-def _check_moments(where: str, run: Run) -> None:
+def _check_shapes(where: str, run: Run) -> None:
     expected = {name: value.shape for name, value in run.params.items()}
-    for which, moments in (("mean", run.mean), ("variance", run.variance)):
-        given = {name: value.shape for name, value in moments.items()}
+    groups = {
+        "last parameters": run.last,
+        "optimiser's mean": run.mean,
+        "optimiser's variance": run.variance,
+    }
+    for which, values in groups.items():
+        given = {name: value.shape for name, value in values.items()}
         wrong = sorted(set(expected.items()) ^ set(given.items()))
         if wrong:
             name = wrong[0][0]
             raise InputError(
-                f"{where} is inconsistent: the optimiser's {which} of {name!r} has shape "
+                f"{where} is inconsistent: the {which} of {name!r} has shape "
                 f"{given.get(name)} and the parameter {expected.get(name)}; they must be equal."
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,24 +25,31 @@ CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
 CHUNK_BYTES = 2**27  # of the mini-batches of a chunk; large ones make for fewer steps
 LANDING = 0.8  # the fraction of all steps after which "sticking-the-landing" begins
 
+# The parameters of a fit are a running average of those of its steps: after the first step and every
+# AVERAGED-th from there the average takes them in, so that about the last fifth of a run counts.
+AVERAGED = 5
+DECAY = 4
+
 
 @dataclass(frozen=True)
 class TrainingState:
     """Everything the next step depends on: parameters, Adam's two moments, the number of steps done.
 
-    The three dictionaries are in the neutral layout of `twinplate.program`.
+    average: of the parameters so far, weighted by `average_weight`: what a fit gives.
+    The four dictionaries are in the neutral layout of `twinplate.program`.
     """
 
     params: Params
     mean: Params
     variance: Params
+    average: Params
     step: int = 0
 
     @classmethod
     def start(cls, params: Params) -> TrainingState:
-        """Moments of zero at step 0."""
-        zeros = {name: np.zeros_like(values) for name, values in params.items()}
-        return cls(params, zeros, {name: z.copy() for name, z in zeros.items()})
+        """Moments of zero at step 0, and nothing to average yet but the parameters themselves."""
+        mean, variance = ({n: np.zeros_like(v) for n, v in params.items()} for _ in range(2))
+        return cls(params, mean, variance, {n: v.copy() for n, v in params.items()})
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,8 @@ class Fit:
 
     @property
     def params(self) -> Params:
-        """The fitted parameters, neutral layout."""
-        return self.state.params
+        """The fitted parameters, neutral layout: the average over the steps."""
+        return self.state.average
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,18 @@ class Chunk:
 def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
     """Learning rate at `step` (0-based): ½ (1 + cos(π step / steps)) of the first."""
     return 0.5 * learning_rate * (1 + np.cos(np.pi * np.asarray(step) / steps))
+
+
+def average_weight(step: Any) -> Any:
+    """What the parameters after `step` steps (1, 2, …) weigh as the average takes them in; 0: not at all.
+
+    (η + 1) / (n + η) at the n-th time, which gives the i-th parameters a weight that grows as i^η:
+    polynomial-decay averaging (Shamir and Zhang 2013), with η = DECAY. Constant rates leave parameters
+    moving about an optimum, whose average comes closer than any of them (Polyak and Juditsky 1992; for
+    variational inference Dhaka and others 2020).
+    """
+    taken = (step - 1) // AVERAGED
+    return ((step - 1) % AVERAGED == 0) * ((DECAY + 1.0) / (taken + 1 + DECAY))
 
 
 def chunks(

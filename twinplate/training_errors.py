@@ -36,8 +36,8 @@ class OutOfMemoryError(TrainingError):
 
 
 def is_finite(state: TrainingState) -> bool:
-    """Whether every parameter and every moment is a finite number."""
-    groups = (state.params, state.mean, state.variance)
+    """Whether every parameter, moment and average is a finite number."""
+    groups = (state.params, state.mean, state.variance, state.average)
     return all(bool(np.isfinite(v).all()) for group in groups for v in group.values())
 
 
