@@ -56,7 +56,7 @@ def check(fits: list[Fit]) -> None:
     assert len(first.losses) == STEPS
     assert first.losses[-20:].mean() < first.losses[:20].mean()
     assert relative_error(first.losses, second.losses) <= 1e-12
-    for name in ("params", "mean", "variance"):
+    for name in ("params", "mean", "variance", "average"):
         a, b = getattr(first.state, name), getattr(second.state, name)
         assert a.keys() == b.keys()
         for parameter in a:
