@@ -76,7 +76,7 @@ class Trainer:
         training.check_items(len(x))
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
-        check_state(state)
+        check_state(state, program)
         self.training, self._num_items = training, len(x)
         self._loop = CompiledLoop(program, training, len(x), complete=is_complete(x))
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]

@@ -109,7 +109,7 @@ class Trainer:
         training.check_items(len(x))
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
-        check_state(state)
+        check_state(state, program)
         dtype, device = DTYPES[training.precision], find_device(training.device)
         length = items_at_once(program.config, training, memory(device))
         axes = item_axes(program.config, training)

@@ -157,6 +157,18 @@ def test_a_state_that_is_not_finite_is_refused(twin, problem):
         twin.impl.fit(x, program, config(), state=TrainingState.start(params))
 
 
+@pytest.mark.parametrize("change", ["missing", "another K"])
+def test_a_state_of_another_program_is_refused(twin, problem, change):
+    x, program, params = problem(N)
+    if change == "missing":
+        del params["encoder.skip.weight"]
+    else:
+        params = problem(N, num_components=2)[2]
+    state = TrainingState.start(params)
+    with pytest.raises(InputError, match=r"the params of the state given: parameter encoder\."):
+        twin.impl.fit(x, program, config(), state=state)
+
+
 jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
 
 

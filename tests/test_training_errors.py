@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,9 +105,47 @@ def test_a_moment_that_overflowed_is_no_good_state():
         TRAINING, chunk(0, 2), np.zeros(2), lambda head: bad if len(head.rates) == 2 else good
     )
     assert error.fit.state is good and "gradient" in str(error)
-    check_state(good)
+
+
+def test_a_state_that_training_can_start_from(problem):
+    _, program, params = problem()
+    good = TrainingState.start(params)
+    check_state(good, program)
+    bad = replace(good, variance={n: np.full_like(v, np.inf) for n, v in params.items()}, step=2)
     with pytest.raises(InputError, match="step 2, holds numbers that are not finite"):
-        check_state(bad)
+        check_state(bad, program)
+
+
+@pytest.mark.parametrize("part", ["params", "mean", "variance"])
+@pytest.mark.parametrize("what", ["missing", "shape", "unknown"])
+def test_a_state_of_another_program_is_refused(problem, part, what):
+    _, program, params = problem()
+    values, name = dict(params), "encoder.skip.weight"
+    if what == "missing":
+        del values[name]
+    elif what == "shape":
+        values[name] = np.zeros((2, 4))
+    else:
+        name = "raw_loadings"
+        values[name] = np.zeros((4, 3))
+    state = replace(TrainingState.start(params), **{part: values})
+    with pytest.raises(InputError, match=f"the {part} of the state given.*{name} has shape"):
+        check_state(state, program)
+
+
+@pytest.mark.parametrize("length", [1, 2, 100])
+def test_the_bad_step_is_found_by_halving(length):
+    """Replays of whole chunks are the cost: of 100 steps no more than 9."""
+    for breaks in range(length):
+        walker, replayed = Walker(state_breaks=breaks), []
+
+        def replay(head, walker=walker, replayed=replayed):
+            replayed.append(len(head.rates))
+            return walker.walk(walker.state, head)
+
+        error = non_finite_loss(TRAINING, chunk(0, length), np.zeros(length), replay)
+        assert error.fit.state.step == len(error.fit.losses) == breaks
+        assert len(replayed) <= 2 + np.ceil(np.log2(length))
 
 
 def test_the_head_of_a_chunk():

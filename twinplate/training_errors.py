@@ -8,6 +8,7 @@ import numpy as np
 
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
+from twinplate.program import Params, Program, check_params
 from twinplate.training import Array, Chunk, Fit, TrainingState
 
 SHOWN = 8  # items of a mini-batch that a message names
@@ -35,14 +36,24 @@ class OutOfMemoryError(TrainingError):
     """The device has no memory for a mini-batch of this size."""
 
 
+def _dictionaries(state: TrainingState) -> dict[str, Params]:
+    """What a state holds by parameter, each of the names and shapes of the parameters."""
+    return {"params": state.params, "mean": state.mean, "variance": state.variance}
+
+
 def is_finite(state: TrainingState) -> bool:
     """Whether every parameter and every moment is a finite number."""
-    groups = (state.params, state.mean, state.variance)
+    groups = _dictionaries(state).values()
     return all(bool(np.isfinite(v).all()) for group in groups for v in group.values())
 
 
-def check_state(state: TrainingState) -> None:
-    """Raise InputError for a state that no training can start from."""
+def check_state(state: TrainingState, program: Program) -> None:
+    """Raise InputError for a state that no training of `program` can start from."""
+    for which, values in _dictionaries(state).items():
+        try:
+            check_params(program, values)
+        except InputError as error:
+            raise InputError(f"the {which} of the state given: {error}") from error
     if not is_finite(state):
         raise InputError(
             f"the state given, of step {state.step}, holds numbers that are not finite; expected that of a "
@@ -65,11 +76,7 @@ def non_finite_loss(
     or its loss is and the gradient is not, so that only the next loss shows it.
     """
     bad = np.flatnonzero(~np.isfinite(losses))
-    step = int(bad[0]) if len(bad) else len(losses)
-    state = replay(chunk.head(step))
-    while step > 0 and not is_finite(state):
-        step -= 1
-        state = replay(chunk.head(step))
+    step, state = _last_finite(int(bad[0]) if len(bad) else len(losses), chunk, replay)
     if step < len(losses) and not np.isfinite(losses[step]):
         what = f"the loss is {losses[step]:g}"
     else:
@@ -84,6 +91,27 @@ def non_finite_loss(
         message += ", or precision float64"
     message += ", and look at these items: a value far from all others is enough"
     return NonFiniteLossError(message, Fit(state, losses[:step]))
+
+
+def _last_finite(
+    most: int, chunk: Chunk, replay: Callable[[Chunk], TrainingState]
+) -> tuple[int, TrainingState]:
+    """The most steps of `chunk`, `most` at most, that leave a finite state, and that state.
+
+    What is not finite stays so, so that halving the steps in question finds them.
+    """
+    state = replay(chunk.head(most))
+    if most == 0 or is_finite(state):
+        return most, state
+    good, state = 0, replay(chunk.head(0))
+    while most - good > 1:
+        middle = (good + most) // 2
+        reached = replay(chunk.head(middle))
+        if is_finite(reached):
+            good, state = middle, reached
+        else:
+            most = middle
+    return good, state
 
 
 def is_out_of_memory(error: BaseException) -> bool:
