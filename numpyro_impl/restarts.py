@@ -15,13 +15,14 @@ from jax import Array
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
 from numpyro_impl.posterior import posterior
-from twinplate.blocks import is_complete, on_disk
+from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Program, initial_params
 from twinplate.restarts import Restarts, make_restarts, restart_configs
 from twinplate.streaming import with_batches_of_all
 from twinplate.training import Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training_data import check_data
 from twinplate.training_errors import is_out_of_memory
 
 
@@ -45,12 +46,12 @@ def fit_many(
     Raises InputError for arguments that do not fit.
     """
     trainings = restart_configs(training, seeds, learning_rates)
-    training.check_items(len(x))
+    complete = check_data(x, program.config, training)
     check_pairs(a, training.objective, program.config.num_components, len(x))
     held = len(trainings) if on_disk(x) else 1  # fits that bring mini-batches of their own
     plans = [chunks(program.config, one, len(x), matched, fits=held) for one in trainings]
     dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
-    loop = CompiledLoop(program, training, len(x), complete=is_complete(x), mapped=True)
+    loop = CompiledLoop(program, training, len(x), complete=complete, mapped=True)
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
         whole = None if on_disk(x) else _on_device(x, a, dtype)
         starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]

@@ -13,11 +13,12 @@ from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
-from twinplate.blocks import is_complete, on_disk
+from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.streaming import with_batches
 from twinplate.training import Chunk, Fit, Progress, TrainingState, check_pairs, chunks
+from twinplate.training_data import check_data
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
@@ -73,12 +74,12 @@ class Trainer:
         state: TrainingState | None = None,
         matched: bool = False,
     ) -> None:
-        training.check_items(len(x))
+        complete = check_data(x, program.config, training)
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
         check_state(state, program)
         self.training, self._num_items = training, len(x)
-        self._loop = CompiledLoop(program, training, len(x), complete=is_complete(x))
+        self._loop = CompiledLoop(program, training, len(x), complete=complete)
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
             self._data = None if on_disk(x) else self._on_device(x, a)

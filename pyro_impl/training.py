@@ -26,7 +26,7 @@ from pyro_impl.item_blocks import backward
 from pyro_impl.objectives import Loss, make_loss
 from pyro_impl.pairs import build
 from pyro_impl.params import leaves, to_neutral
-from twinplate.blocks import is_complete, on_disk
+from twinplate.blocks import on_disk
 from twinplate.config import ESTIMATORS, TrainingConfig
 from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
@@ -41,6 +41,7 @@ from twinplate.training import (
     chunk_length,
     chunks,
 )
+from twinplate.training_data import check_data
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
@@ -106,7 +107,7 @@ class Trainer:
         matched: bool = False,
         compiled: bool = True,
     ) -> None:
-        training.check_items(len(x))
+        complete = check_data(x, program.config, training)
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
         check_state(state, program)
@@ -124,7 +125,6 @@ class Trainer:
                 stacklevel=2,
             )
         self.training, self._num_items = training, len(x)
-        complete = is_complete(x)
         if on_disk(
             x
         ):  # room for the mini-batches of a chunk, read by the steps as if it were the data

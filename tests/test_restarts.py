@@ -118,6 +118,12 @@ def test_no_fit_at_all_is_refused(seeds, rates):
         restart_configs(config(), seeds, rates)
 
 
+def test_a_seed_that_is_no_whole_number_is_refused():
+    with pytest.raises(InputError, match=r"seed is 0\.5; expected a whole number"):
+        restart_configs(config(), (0.5,), None)
+    assert [one.seed for one in restart_configs(config(), np.arange(2), None)] == [0, 1]
+
+
 @pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
 def test_all_are_one_compiled_program(twin, problem):
     """Compiled once, whatever their number; a single fit would be another program."""

@@ -74,7 +74,7 @@ def restart_configs(
             f"{len(seeds)} seeds and {len(rates)} learning rates are given; expected one of each or more"
         )
     return tuple(
-        replace(training, learning_rate=float(rate), seed=int(seed))
+        replace(training, learning_rate=float(rate), seed=seed)
         for rate, seed in product(rates, seeds)
     )
 
