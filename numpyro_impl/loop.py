@@ -107,8 +107,9 @@ class CompiledLoop:
     """The loop over a chunk's steps, compiled on first use for each estimator and length.
 
     `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
-    loop of `make_loop` does. mapped: over a leading dim of R fits in `carry` and `inputs`, and in the data
-    where chunks bring them along.  `compile_seconds`: spent so far on tracing and compiling.
+    loop of `make_loop` does. fits: R, for a loop over a leading dim of R fits in `carry` and `inputs`, and
+    in the data where chunks bring them along; they share the memory.  `compile_seconds`: spent so far on
+    tracing and compiling.  `items_at_once`: of a mini-batch, that a fit takes.
     """
 
     def __init__(
@@ -117,12 +118,13 @@ class CompiledLoop:
         training: TrainingConfig,
         num_items: int,
         complete: bool,
-        mapped: bool = False,
+        fits: int | None = None,
     ) -> None:
         self.compile_seconds = 0.0
         self._program, self._training, self._num_items = program, training, num_items
-        self._complete, self._mapped = complete, mapped
-        self._device = find_device(training.device)
+        self._complete, self._fits = complete, fits
+        share = memory(find_device(training.device)) // (fits or 1)
+        self.items_at_once = items_at_once(program.config, training, share)
         self._compiled: dict[tuple[str, int], Callable[..., tuple[Carry, Array, Array]]] = {}
 
     def __call__(self, chunk: Chunk, *arguments: Any) -> tuple[Carry, Array, Array]:
@@ -131,7 +133,7 @@ class CompiledLoop:
             started = time.perf_counter()
             shapes = step_noise_shapes(self._program.config, self._training)
             loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
-            if self._mapped:
+            if self._fits is not None:
                 data = None if chunk.x is None else 0
                 loop = jax.vmap(loop, (0, 0, data, data))
             with kept_compilations(), numpyro.validation_enabled(False):
@@ -146,6 +148,6 @@ class CompiledLoop:
         return value_and_gradient(
             loss,
             self._training.batch_size,
-            items_at_once(self._program.config, self._training, memory(self._device)),
+            self.items_at_once,
             item_axes(self._program.config, self._training),
         )

@@ -24,6 +24,7 @@ from twinplate.training_errors import (
     is_out_of_memory,
     non_finite_loss,
     out_of_memory,
+    room_for,
 )
 from twinplate.training_loop import train
 
@@ -80,9 +81,11 @@ class Trainer:
         check_state(state, program)
         self.training, self._num_items = training, len(x)
         self._loop = CompiledLoop(program, training, len(x), complete=complete)
+        self._at_once = self._loop.items_at_once
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
-            self._data = None if on_disk(x) else self._on_device(x, a)
+            with room_for(x):
+                self._data = None if on_disk(x) else self._on_device(x, a)
             self._carry = to_carry(state, self._dtype)
 
     @property
@@ -99,7 +102,8 @@ class Trainer:
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
-        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
+        raised, the trainer's own is then that before the chunk.
         """
         with using(self._device, self.training.precision):
             before = self._carry
@@ -120,9 +124,11 @@ class Trainer:
                 self._carry = before
                 if not is_out_of_memory(error):
                     raise
-                raise out_of_memory(self.training, to_state(before)) from error
+                raise out_of_memory(self.training, to_state(before), self._at_once) from error
             if not finite:
-                raise non_finite_loss(self.training, chunk, losses, replay)
+                found = non_finite_loss(self.training, chunk, losses, replay)
+                self._carry = before
+                raise found
             return losses
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:

@@ -17,6 +17,7 @@ from twinplate.training_errors import (
     is_out_of_memory,
     non_finite_loss,
     out_of_memory,
+    room_for,
 )
 from twinplate.training_loop import train
 
@@ -152,6 +153,24 @@ def test_the_head_of_a_chunk():
     head = chunk(10).head(4)
     assert head.first == 10 and head.indices.shape == (4, 3) and head.rates.shape == (4,)
     np.testing.assert_array_equal(head.noise["a"], np.arange(4.0))
+
+
+def test_out_of_memory_in_blocks_proposes_less_than_a_block():
+    error = out_of_memory(TrainingConfig(batch_size=256), TrainingState.start({}), 32)
+    assert "batch_size 256, 32 items at once, after" in str(error)
+    assert "Try batch_size 16" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(MemoryError(), InputError), (ValueError("other"), ValueError)],
+)
+def test_data_that_do_not_fit(error, kind):
+    with pytest.raises(kind) as caught, room_for(np.zeros((3, 2))):
+        raise error
+    assert ("shape (3, 2)" in str(caught.value) and "mmap" in str(caught.value)) == (
+        kind is InputError
+    )
 
 
 @pytest.mark.parametrize(

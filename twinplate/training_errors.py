@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -120,15 +121,36 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in text for words in EXHAUSTED)
 
 
-def out_of_memory(training: TrainingConfig, state: TrainingState) -> OutOfMemoryError:
-    """The error for a mini-batch that does not fit; `state` is that before the chunk it was in."""
+@contextmanager
+def room_for(x: np.ndarray) -> Iterator[None]:
+    """While the data go to the device as a whole: InputError where there is no memory for them."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"out of memory with all of x, of shape {x.shape}, on the device; expected data that fit, or a "
+            "memory map, of which only mini-batches go there: np.save(path, x), np.load(path, mmap_mode='r')"
+        ) from error
+
+
+def out_of_memory(
+    training: TrainingConfig, state: TrainingState, items: int | None = None
+) -> OutOfMemoryError:
+    """The error for a mini-batch that does not fit; `state` is that before the chunk it was in.
+
+    items: of a mini-batch that were taken at once; by default all of them.
+    """
+    items = items or training.batch_size
     at_once = training.particles if training.vectorize_particles else 1
     message = (
         f"out of memory with batch_size {training.batch_size}"
+        + (f", {items} items at once," if items < training.batch_size else "")
         + (f" and {at_once} particles at once" if at_once > 1 else "")
         + f" after step {state.step} of {training.steps}; the state of that step is kept. "
     )
-    ways = [f"batch_size {training.batch_size // 2}"] if training.batch_size > 1 else []
+    ways = [f"batch_size {items // 2}"] if items > 1 else []
     if at_once > 1:
         ways.append("one particle after the other (vectorize_particles=False)")
     message += f"Try {' or '.join(ways) or 'a smaller model, or a device with more memory'}"
