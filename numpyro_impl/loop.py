@@ -16,6 +16,7 @@ from jax import Array, lax, random
 from numpyro_impl.compilations import kept_compilations
 from numpyro_impl.device import DTYPES, find_device, memory, to_array
 from numpyro_impl.item_blocks import ValueAndGradient, value_and_gradient
+from numpyro_impl.noise import key_of
 from numpyro_impl.objectives import make_loss
 from numpyro_impl.pairs import build
 from numpyro_impl.params import NativeParams, to_native, to_neutral
@@ -86,7 +87,7 @@ def to_inputs(chunk: Chunk, seed: int, dtype: jnp.dtype) -> Inputs:
     noise = {name: to_array(values, dtype) for name, values in chunk.noise.items()}
     indices = jnp.asarray(chunk.places, jnp.int32)
     first = jnp.asarray(chunk.first, jnp.int32)
-    return Inputs(random.key(seed), first, indices, to_array(chunk.rates, dtype), noise)
+    return Inputs(key_of(seed), first, indices, to_array(chunk.rates, dtype), noise)
 
 
 def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
