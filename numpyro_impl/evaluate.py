@@ -11,7 +11,7 @@ from jax import Array, random
 from numpyro import handlers
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.noise import base_noise
+from numpyro_impl.noise import base_noise, key_of
 from numpyro_impl.objectives import make_loss, map_particles
 from numpyro_impl.pairs import Pair, build
 from numpyro_impl.params import NativeParams, to_neutral
@@ -53,7 +53,7 @@ def evaluate(
             sites = map_particles(training.vectorize_particles)(particle, (keys, noise))
             return jax.value_and_grad(loss)(params, key, data, observed, noise), sites
 
-        (value, gradient), (arrays, returned) = run(pair.params, random.key(training.seed), given)
+        (value, gradient), (arrays, returned) = run(pair.params, key_of(training.seed), given)
         guide, model = (
             {
                 name: _site(node, plates, arrays[which][name])

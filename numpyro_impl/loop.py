@@ -18,6 +18,7 @@ from jax import Array, lax, random
 from numpyro_impl.compilations import kept_compilations
 from numpyro_impl.device import DTYPES, find_device, memory, to_array
 from numpyro_impl.item_blocks import ValueAndGradient, value_and_gradient
+from numpyro_impl.noise import key_of
 from numpyro_impl.objectives import make_loss
 from numpyro_impl.pairs import build
 from numpyro_impl.params import NativeParams, to_native, to_neutral
@@ -124,7 +125,7 @@ def to_inputs(chunk: Chunk, seed: int, dtype: jnp.dtype, length: int) -> Inputs:
 
     noise = {name: to_array(filled(values), dtype) for name, values in chunk.noise.items()}
     indices = jnp.asarray(filled(chunk.places), jnp.int32)
-    return Inputs(random.key(seed), indices, to_array(filled(chunk.rates), dtype), noise)
+    return Inputs(key_of(seed), indices, to_array(filled(chunk.rates), dtype), noise)
 
 
 def to_span(chunk: Chunk) -> Span:
@@ -146,16 +147,18 @@ def to_state(carry: Carry) -> TrainingState:
     """The inverse of `to_carry`."""
     moments = carry.moments
     groups = (carry.params, moments.mu, moments.nu, carry.average)
-    return TrainingState(*map(to_neutral, groups), int(moments.count))
+    params, mean, variance, average = map(to_neutral, groups)
+    return TrainingState(params, mean, variance, average, int(moments.count))
 
 
 class CompiledLoop:
     """The loop over a chunk's steps, compiled on first use for each estimator and length of the inputs.
 
     `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
-    loop of `make_loop` does, with losses (steps,) of the chunk's steps alone. mapped: over a leading dim
-    of R fits in `carry` and `inputs`, and in the data where chunks bring them along.
-    `compile_seconds`: spent so far on tracing and compiling.
+    loop of `make_loop` does, with losses (steps,) of the chunk's steps alone. fits: R, for a loop over a
+    leading dim of R fits in `carry` and `inputs`, and in the data where chunks bring them along; they share
+    the memory.  `compile_seconds`: spent so far on tracing and compiling.  `items_at_once`: of a
+    mini-batch, that a fit takes.
     """
 
     def __init__(
@@ -164,12 +167,13 @@ class CompiledLoop:
         training: TrainingConfig,
         num_items: int,
         complete: bool,
-        mapped: bool = False,
+        fits: int | None = None,
     ) -> None:
         self.compile_seconds = 0.0
         self._program, self._training, self._num_items = program, training, num_items
-        self._complete, self._mapped = complete, mapped
-        self._device = find_device(training.device)
+        self._complete, self._fits = complete, fits
+        share = memory(find_device(training.device)) // (fits or 1)
+        self.items_at_once = items_at_once(program.config, training, share)
         self._compiled: dict[tuple[str, Any], Callable[..., tuple[Carry, Array, Array]]] = {}
 
     def __call__(
@@ -181,7 +185,7 @@ class CompiledLoop:
             started = time.perf_counter()
             shapes = step_noise_shapes(self._program.config, self._training)
             loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
-            if self._mapped:
+            if self._fits is not None:
                 axis = None if chunk.x is None else 0
                 loop = jax.vmap(loop, (0, 0, None, axis, axis))
             with kept_compilations(), numpyro.validation_enabled(False):
@@ -197,6 +201,6 @@ class CompiledLoop:
         return value_and_gradient(
             loss,
             self._training.batch_size,
-            items_at_once(self._program.config, self._training, memory(self._device)),
+            self.items_at_once,
             item_axes(self._program.config, self._training),
         )

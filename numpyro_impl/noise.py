@@ -13,11 +13,19 @@ import math
 from typing import Any
 
 import numpyro.distributions as dist
-from jax import Array
+from jax import Array, random
 from numpyro.primitives import Messenger
 
 # These leave the values of what they wrap alone; others with a `base_dist` (truncation, inflation) do not.
 WRAPPERS = (dist.Independent, dist.MaskedDistribution, dist.ExpandedDistribution)
+
+
+def key_of(seed: int) -> Array:
+    """JAX's key of `seed`, and where that has more than the 32 bits JAX takes, the others folded in."""
+    key = random.key(seed % 2**32)
+    while seed := seed >> 32:
+        key = random.fold_in(key, seed % 2**32)
+    return key
 
 
 class base_noise(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -13,16 +14,17 @@ import numpy as np
 from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.loop import CompiledLoop, to_carry, to_inputs, to_state
+from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
 from numpyro_impl.posterior import posterior
-from twinplate.blocks import is_complete, on_disk
+from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.program import Program, initial_params
 from twinplate.restarts import Restarts, make_restarts, restart_configs
 from twinplate.streaming import with_batches_of_all
 from twinplate.training import Fit, Progress, TrainingState, check_pairs, chunk_length, chunks
-from twinplate.training_errors import is_out_of_memory
+from twinplate.training_data import check_data
+from twinplate.training_errors import is_out_of_memory, room_for
 
 
 def fit_many(
@@ -45,28 +47,33 @@ def fit_many(
     Raises InputError for arguments that do not fit.
     """
     trainings = restart_configs(training, seeds, learning_rates)
-    training.check_items(len(x))
+    complete = check_data(x, program.config, training)
     check_pairs(a, training.objective, program.config.num_components, len(x))
     held = len(trainings) if on_disk(x) else 1  # fits that bring mini-batches of their own
     plans = [chunks(program.config, one, len(x), matched, fits=held) for one in trainings]
     length = chunk_length(program.config, training, held)
     dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
-    loop = CompiledLoop(program, training, len(x), complete=is_complete(x), mapped=True)
+    loop = CompiledLoop(program, training, len(x), complete=complete, fits=len(trainings))
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
-        whole = None if on_disk(x) else _on_device(x, a, dtype)
+        with room_for(x):
+            whole = None if on_disk(x) else _on_device(x, a, dtype)
         starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
         carry = _stacked([to_carry(state, dtype) for state in starts])
+        good, kept = jnp.ones(len(trainings), bool), jax.tree.map(jnp.copy, carry)
         for parts in with_batches_of_all(plans, x, a):
             seeded = zip(parts, trainings, strict=True)
             inputs = _stacked([to_inputs(part, one.seed, dtype, length) for part, one in seeded])
             data = whole or _stacked([_on_device(part.x, part.a, dtype) for part in parts])
-            carry, values, _ = loop(parts[0], carry, inputs, *data)
+            carry, values, finite = loop(parts[0], carry, inputs, *data)
+            good = good & finite
+            kept = _chosen(good, carry, kept)
             losses.append(np.asarray(values, np.float64) / len(x))
             if progress:
                 done = sum(part.size for part in losses)
                 progress(done, losses[-1].mean(axis=0))
-        states = [to_state(jax.tree.map(itemgetter(r), carry)) for r in range(len(trainings))]
-    fits = [Fit(*both) for both in zip(states, np.concatenate(losses, axis=1), strict=True)]
+        states = [to_state(jax.tree.map(itemgetter(r), kept)) for r in range(len(trainings))]
+    rows = zip(states, np.concatenate(losses, axis=1), strict=True)
+    fits = [Fit(state, row[: state.step]) for state, row in rows]
     return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
 
 
@@ -81,12 +88,20 @@ def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+@jax.jit
+def _chosen(which: Array, these: Carry, those: Carry) -> Carry:
+    """Of every fit the carry among `these` where `which` (R,) is true, else that among `those`."""
+    return jax.vmap(lambda one, *both: jax.tree.map(partial(jnp.where, one), *both))(
+        which, these, those
+    )
+
+
 @contextmanager
 def _enough_memory(trainings: Sequence[TrainingConfig]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
+        if isinstance(error, InputError) or not is_out_of_memory(error):
             raise
         batch_size = trainings[0].batch_size
         raise InputError(

@@ -13,7 +13,7 @@ from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
-from twinplate.blocks import is_complete, on_disk
+from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.streaming import with_batches
@@ -26,11 +26,13 @@ from twinplate.training import (
     chunk_length,
     chunks,
 )
+from twinplate.training_data import check_data
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
     non_finite_loss,
     out_of_memory,
+    room_for,
 )
 from twinplate.training_loop import train
 
@@ -81,16 +83,18 @@ class Trainer:
         state: TrainingState | None = None,
         matched: bool = False,
     ) -> None:
-        training.check_items(len(x))
+        complete = check_data(x, program.config, training)
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
-        check_state(state)
+        check_state(state, program)
         self.training, self._num_items = training, len(x)
-        self._loop = CompiledLoop(program, training, len(x), complete=is_complete(x))
+        self._loop = CompiledLoop(program, training, len(x), complete=complete)
         self._length = chunk_length(program.config, training)
+        self._at_once = self._loop.items_at_once
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
-            self._data = None if on_disk(x) else self._on_device(x, a)
+            with room_for(x):
+                self._data = None if on_disk(x) else self._on_device(x, a)
             self._carry = to_carry(state, self._dtype)
 
     @property
@@ -107,7 +111,8 @@ class Trainer:
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
-        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
+        raised, the trainer's own is then that before the chunk.
         """
         with using(self._device, self.training.precision):
             before = self._carry
@@ -128,9 +133,11 @@ class Trainer:
                 self._carry = before
                 if not is_out_of_memory(error):
                     raise
-                raise out_of_memory(self.training, to_state(before)) from error
+                raise out_of_memory(self.training, to_state(before), self._at_once) from error
             if not finite:
-                raise non_finite_loss(self.training, chunk, losses, replay)
+                found = non_finite_loss(self.training, chunk, losses, replay)
+                self._carry = before
+                raise found
             return losses
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:

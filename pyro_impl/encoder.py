@@ -154,8 +154,12 @@ def positive(numbers: Tensor) -> Tensor:
 
 
 def scale_tril_of_precision(precision: Tensor) -> Tensor:
-    """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J."""
-    flipped = torch.linalg.cholesky(precision.flip(-2, -1))
+    """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J.
+
+    NaN where there is none, as in JAX: a loss that is not finite is what training looks for.
+    """
+    flipped, failed = torch.linalg.cholesky_ex(precision.flip(-2, -1))
+    flipped = flipped.masked_fill(failed[..., None, None] > 0, torch.nan)
     identity = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
     inverse = torch.linalg.solve_triangular(flipped, identity, upper=False)
     return inverse.mT.flip(-2, -1)

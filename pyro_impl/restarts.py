@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyro_impl.posterior import posterior
-from pyro_impl.training import fit
+from pyro_impl.training import WORTHWHILE, Trainer
 from twinplate.config import TrainingConfig
 from twinplate.program import Program
 from twinplate.restarts import Restarts, make_restarts, restart_configs
-from twinplate.training import Fit, Progress
+from twinplate.streaming import with_batches
+from twinplate.training import Fit, Progress, chunks
 from twinplate.training_errors import NonFiniteLossError
+from twinplate.training_loop import train
 
 
 def fit_many(
@@ -56,7 +58,11 @@ def _fit(
     matched: bool,
     progress: Progress,
 ) -> Fit:
+    compiled = training.steps >= WORTHWHILE
+    trainer = Trainer(x, program, training, a=a, matched=matched, compiled=compiled)
+    plan = chunks(program.config, training, len(x), matched)
     try:
-        return fit(x, program, training, a=a, matched=matched, progress=progress)
+        return train(trainer, with_batches(plan, x, a), progress)
     except NonFiniteLossError as error:
-        return error.fit
+        state = trainer.state
+        return Fit(state, error.fit.losses[: state.step], trainer.compile_seconds)

@@ -26,7 +26,7 @@ from pyro_impl.item_blocks import backward
 from pyro_impl.objectives import Loss, make_loss
 from pyro_impl.pairs import build
 from pyro_impl.params import leaves, to_neutral
-from twinplate.blocks import is_complete, on_disk
+from twinplate.blocks import on_disk
 from twinplate.config import ESTIMATORS, TrainingConfig
 from twinplate.memory import item_axes, items_at_once
 from twinplate.program import Program, initial_params
@@ -42,11 +42,13 @@ from twinplate.training import (
     chunk_length,
     chunks,
 )
+from twinplate.training_data import check_data
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
     non_finite_loss,
     out_of_memory,
+    room_for,
 )
 from twinplate.training_loop import train
 
@@ -107,13 +109,13 @@ class Trainer:
         matched: bool = False,
         compiled: bool = True,
     ) -> None:
-        training.check_items(len(x))
+        complete = check_data(x, program.config, training)
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
-        check_state(state)
+        check_state(state, program)
         dtype, device = DTYPES[training.precision], find_device(training.device)
         length = items_at_once(program.config, training, memory(device))
-        axes = item_axes(program.config, training)
+        self._at_once, axes = length, item_axes(program.config, training)
         self._backward = partial(backward, length=length, axes=axes)
         self._compiled = compiled and length == training.batch_size
         if compiled and not self._compiled:  # there the time goes into large products anyway
@@ -125,15 +127,15 @@ class Trainer:
                 stacklevel=2,
             )
         self.training, self._num_items = training, len(x)
-        complete = is_complete(x)
         if on_disk(
             x
         ):  # room for the mini-batches of a chunk, read by the steps as if it were the data
             rows = chunk_length(program.config, training) * training.batch_size
             x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
-        self._data = to_tensor(x, dtype, device)
-        self._pairs = None if a is None else to_tensor(a, dtype, device)
+        with room_for(x):
+            self._data = to_tensor(x, dtype, device)
+            self._pairs = None if a is None else to_tensor(a, dtype, device)
         self._store: StateDict = {"params": {}, "constraints": {}}
         self._steps: dict[str, Step] = {}
         self._svis: list[CompiledSVI] = []
@@ -172,7 +174,8 @@ class Trainer:
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
-        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state.
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
+        raised, the trainer's own is then that before the chunk.
         """
         with self._world():
             before, done = [t.detach().clone() for t in self._tensors()], self._done
@@ -194,9 +197,11 @@ class Trainer:
                 rewind()
                 if not is_out_of_memory(error):
                     raise
-                raise out_of_memory(self.training, self.state) from error
+                raise out_of_memory(self.training, self.state, self._at_once) from error
             if not finite:
-                raise non_finite_loss(self.training, chunk, losses, replay)
+                found = non_finite_loss(self.training, chunk, losses, replay)
+                rewind()
+                raise found
             return losses
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:

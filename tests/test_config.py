@@ -3,6 +3,7 @@
 import json
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
 
 from twinplate.config import ProgramConfig, TrainingConfig
@@ -64,6 +65,8 @@ def test_every_pair_is_accepted_or_refused(guide, model, covariance):
         ({"num_features": 0}, ["num_features is 0", "1 or more"]),
         ({"num_components": -1}, ["num_components is -1", "1 or more"]),
         ({"hidden_width": 0}, ["hidden_width is 0", "1 or more"]),
+        ({"num_components": 2.0}, ["num_components is 2.0", "whole number, 1 or more"]),
+        ({"covariance": "low-rank", "rank": 2.0}, ["rank is 2.0", "1 to num_components = 3"]),
         ({"covariance": "low-rank", "rank": 0}, ["rank is 0", "1 to num_components = 3"]),
         ({"covariance": "low-rank", "rank": 4}, ["rank is 4", "1 to num_components = 3"]),
         ({"amplitude_scale": 0.0}, ["amplitude_scale is 0.0", "positive", "None"]),
@@ -133,6 +136,10 @@ def test_the_plain_data_of_a_program():
         ({"batch_size": 0}, ["batch_size is 0", "1 or more"]),
         ({"particles": 0}, ["particles is 0", "1 or more"]),
         ({"seed": -1}, ["seed is -1", "0 or more"]),
+        ({"seed": 0.5}, ["seed is 0.5", "whole number, 0 or more"]),
+        ({"steps": 3.0}, ["steps is 3.0", "whole number, 1 or more"]),
+        ({"batch_size": "8"}, ["batch_size is 8", "whole number"]),
+        ({"particles": None}, ["particles is None", "whole number"]),
         ({"learning_rate": 0.0}, ["learning_rate is 0.0", "positive"]),
         ({"learning_rate": -1e-3}, ["learning_rate is -0.001", "positive"]),
         ({"learning_rate": float("nan")}, ["learning_rate is nan", "positive"]),
@@ -169,6 +176,11 @@ def test_training_goes_through_json():
     config = TrainingConfig(steps=7, learning_rate=3e-4, vectorize_particles=False, seed=2**40)
     values = json.loads(json.dumps(config.as_dict()))
     assert TrainingConfig(**values) == config
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    config = TrainingConfig(steps=np.int64(7), seed=np.uint8(3))
+    assert json.loads(json.dumps(config.as_dict())) == TrainingConfig(steps=7, seed=3).as_dict()
 
 
 def test_configurations_are_frozen():

@@ -191,6 +191,16 @@ def test_nan_reaches_neither_outputs_nor_gradients(
     assert all(np.abs(g).max() > 0 for g in found.gradient.values())
 
 
+def test_a_precision_without_a_factor_makes_nan(twin):
+    """Of that item alone; an error would end training where a loss that is not finite is reported."""
+    precision = np.stack([np.eye(2), -np.eye(2), np.full((2, 2), np.nan)])
+    with twin.using("float64"):
+        factor = twin.module("encoder").scale_tril_of_precision(twin.array(precision))
+        np.testing.assert_array_equal(
+            np.isnan(twin.numpy(factor)).any(axis=(1, 2)), [False, True, True]
+        )
+
+
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_scale_tril_of_precision_is_the_factor_of_the_inverse(twin, k):
     encoder = twin.module("encoder")

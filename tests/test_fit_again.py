@@ -31,6 +31,23 @@ def test_another_seed_is_another_run(twin, problem):
     assert (losses[0] != losses[1]).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("seed", "other"), [(5, 2**32 + 5), (2**63, 2**63 + 2**32), (2**64 + 1, 2**96 + 1)]
+)
+def test_a_seed_of_any_size_is_its_own(twin, problem, precision, seed, other):
+    """Given the same parameters and all items: what differs is the noise alone."""
+    x, program, params = problem(N)
+    losses = [
+        twin.impl.fit(
+            x, program, config(steps=1, batch_size=N, precision=precision, seed=one),
+            state=TrainingState.start(params),
+        ).losses[0]
+        for one in (seed, other)
+    ]  # fmt: skip
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
 @pytest.mark.parametrize(
     ("objective", "matched", "precision"),
     [

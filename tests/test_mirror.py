@@ -98,6 +98,7 @@ DIFFERENCES = {
     ("item_blocks", "block_noise.__init__"): "NumPyro's loop draws the noise of a step first",
     ("item_blocks", "value_and_gradient"): STATE,
     ("noise", "base_noise.process_message"): LIFECYCLE,
+    ("noise", "key_of"): "torch's generator takes a seed of 64 bits, JAX's keys are made of 32",
     ("noise", "push_forward"): REMEMBERS,
     ("normal", "MultivariateNormal.log_prob"): REMEMBERS,
     ("normal", "LowRankMultivariateNormal.log_prob"): REMEMBERS,

@@ -252,3 +252,26 @@ def test_under_vmap_every_particle_has_its_own_noise(twin):
 
     values = twin.jax.vmap(particle)(twin.array(noise))
     np.testing.assert_allclose(values, LOC + SCALE * noise, rtol=1e-15)
+
+
+@pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_key_belongs_to_its_seed(twin, precision):
+    """JAX's own up to 32 bits, another for every larger one, whatever the precision."""
+    key_of, random = twin.module("noise").key_of, twin.jax.random
+    with twin.using(precision):
+        for seed in (0, 5, 2**31, 2**32 - 1):
+            np.testing.assert_array_equal(random.key_data(key_of(seed)), [0, seed])
+        seeds = [5, 2**32 + 5, 2**33 + 5, 2**63, 2**64 - 1, 2**64 + 5, 2**80]
+        found = {tuple(np.asarray(random.key_data(key_of(seed))).tolist()) for seed in seeds}
+        assert len(found) == len(seeds)
+
+
+@pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+def test_a_large_seed_gives_the_same_key_in_both_precisions(twin):
+    found = []
+    for precision in ("float32", "float64"):
+        with twin.using(precision):
+            key = twin.module("noise").key_of(2**40 + 5)
+            found.append(np.asarray(twin.jax.random.key_data(key)))
+    np.testing.assert_array_equal(*found)

@@ -94,6 +94,27 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_state_before(
     assert all(np.isfinite(v).all() for v in kept.params.values())
 
 
+def test_after_a_loss_that_is_not_finite_the_trainer_has_the_state_before_the_chunk(
+    twin, problem, monkeypatch
+):
+    x, program, _ = problem(N)
+    training = config()
+    plan = small_chunks(monkeypatch, program, training, matched=True)
+    trainer = make_trainer(twin, x, program, training, matched=True)
+    trainer.run(plan[0])
+    kept, good = trainer.state, plan[1].noise["a_aux"].copy()
+    plan[1].noise["a_aux"][2] = np.nan
+    with pytest.raises(NonFiniteLossError) as caught:
+        trainer.run(plan[1])
+    assert caught.value.fit.state.step == 5 and trainer.state.step == 3
+    for name, values in kept.params.items():
+        np.testing.assert_array_equal(trainer.state.params[name], values)
+    plan[1].noise["a_aux"][:] = good
+    losses = [trainer.run(chunk) for chunk in plan[1:]]
+    whole = twin.impl.fit(x, program, training, matched=True)
+    np.testing.assert_allclose(np.concatenate(losses), whole.losses[3:], rtol=1e-12)
+
+
 def test_memory_that_runs_out_proposes_a_batch_size(twin, problem, monkeypatch):
     x, program, _ = problem(N)
     training = config(batch_size=8)
@@ -155,6 +176,18 @@ def test_a_state_that_is_not_finite_is_refused(twin, problem):
     params["encoder.out.bias"][0] = np.nan
     with pytest.raises(InputError, match="not finite"):
         twin.impl.fit(x, program, config(), state=TrainingState.start(params))
+
+
+@pytest.mark.parametrize("change", ["missing", "another K"])
+def test_a_state_of_another_program_is_refused(twin, problem, change):
+    x, program, params = problem(N)
+    if change == "missing":
+        del params["encoder.skip.weight"]
+    else:
+        params = problem(N, num_components=2)[2]
+    state = TrainingState.start(params)
+    with pytest.raises(InputError, match=r"the params of the state given: parameter encoder\."):
+        twin.impl.fit(x, program, config(), state=state)
 
 
 jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)

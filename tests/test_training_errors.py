@@ -17,6 +17,7 @@ from twinplate.training_errors import (
     is_out_of_memory,
     non_finite_loss,
     out_of_memory,
+    room_for,
 )
 from twinplate.training_loop import train
 
@@ -105,15 +106,71 @@ def test_a_moment_that_overflowed_is_no_good_state():
         TRAINING, chunk(0, 2), np.zeros(2), lambda head: bad if len(head.rates) == 2 else good
     )
     assert error.fit.state is good and "gradient" in str(error)
-    check_state(good)
+
+
+def test_a_state_that_training_can_start_from(problem):
+    _, program, params = problem()
+    good = TrainingState.start(params)
+    check_state(good, program)
+    bad = replace(good, variance={n: np.full_like(v, np.inf) for n, v in params.items()}, step=2)
     with pytest.raises(InputError, match="step 2, holds numbers that are not finite"):
-        check_state(bad)
+        check_state(bad, program)
+
+
+@pytest.mark.parametrize("part", ["params", "mean", "variance"])
+@pytest.mark.parametrize("what", ["missing", "shape", "unknown"])
+def test_a_state_of_another_program_is_refused(problem, part, what):
+    _, program, params = problem()
+    values, name = dict(params), "encoder.skip.weight"
+    if what == "missing":
+        del values[name]
+    elif what == "shape":
+        values[name] = np.zeros((2, 4))
+    else:
+        name = "raw_loadings"
+        values[name] = np.zeros((4, 3))
+    state = replace(TrainingState.start(params), **{part: values})
+    with pytest.raises(InputError, match=f"the {part} of the state given.*{name} has shape"):
+        check_state(state, program)
+
+
+@pytest.mark.parametrize("length", [1, 2, 100])
+def test_the_bad_step_is_found_by_halving(length):
+    """Replays of whole chunks are the cost: of 100 steps no more than 9."""
+    for breaks in range(length):
+        walker, replayed = Walker(state_breaks=breaks), []
+
+        def replay(head, walker=walker, replayed=replayed):
+            replayed.append(len(head.rates))
+            return walker.walk(walker.state, head)
+
+        error = non_finite_loss(TRAINING, chunk(0, length), np.zeros(length), replay)
+        assert error.fit.state.step == len(error.fit.losses) == breaks
+        assert len(replayed) <= 2 + np.ceil(np.log2(length))
 
 
 def test_the_head_of_a_chunk():
     head = chunk(10).head(4)
     assert head.first == 10 and head.indices.shape == (4, 3) and head.rates.shape == (4,)
     np.testing.assert_array_equal(head.noise["a"], np.arange(4.0))
+
+
+def test_out_of_memory_in_blocks_proposes_less_than_a_block():
+    error = out_of_memory(TrainingConfig(batch_size=256), TrainingState.start({}), 32)
+    assert "batch_size 256, 32 items at once, after" in str(error)
+    assert "Try batch_size 16" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(MemoryError(), InputError), (ValueError("other"), ValueError)],
+)
+def test_data_that_do_not_fit(error, kind):
+    with pytest.raises(kind) as caught, room_for(np.zeros((3, 2))):
+        raise error
+    assert ("shape (3, 2)" in str(caught.value) and "mmap" in str(caught.value)) == (
+        kind is InputError
+    )
 
 
 @pytest.mark.parametrize(

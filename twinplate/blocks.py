@@ -54,11 +54,6 @@ def blocks(
             progress(rows.stop, len(x))
 
 
-def is_complete(x: np.ndarray) -> bool:
-    """Whether no entry of `x` (N, D) is missing."""
-    return not any(np.isnan(block).any() for _, block in blocks(x))
-
-
 def gather(x: np.ndarray, indices: npt.NDArray[np.int64]) -> np.ndarray:
     """The rows `x[indices]` (M, D), in memory: float32 where the file holds no more."""
     narrow = x.dtype.kind == "f" and x.dtype.itemsize <= 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 from twinplate.errors import InputError
@@ -74,11 +75,10 @@ class ProgramConfig:
             )
         _one_of("encoder", self.encoder, ENCODERS)
         for name in ("num_features", "num_components", "hidden_width"):
-            _at_least(name, getattr(self, name), 1)
-        if self.covariance == "low-rank" and not 1 <= self.rank <= self.num_components:
-            raise InputError(
-                f"rank is {self.rank}; expected 1 to num_components = {self.num_components}"
-            )
+            _set(self, name, _whole(name, getattr(self, name), 1))
+        most = self.num_components
+        if self.covariance == "low-rank" and not (_is_whole(self.rank) and 1 <= self.rank <= most):
+            raise InputError(f"rank is {self.rank}; expected 1 to num_components = {most}")
         if self.amplitude_scale is not None and not 0 < self.amplitude_scale < float("inf"):
             raise InputError(
                 f"amplitude_scale is {self.amplitude_scale}; expected a positive number, or None"
@@ -124,8 +124,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "particles"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("seed", self.seed, 0)
+            _set(self, name, _whole(name, getattr(self, name), 1))
+        _set(self, "seed", _whole("seed", self.seed, 0))
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"learning_rate is {self.learning_rate}; expected a positive number")
         _one_of("objective", self.objective, OBJECTIVES)
@@ -165,9 +165,14 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise InputError(f"{name} is {value!r}; expected {_listed(allowed)}")
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"{name} is {value}; expected {least} or more")
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral)  # NumPy's too
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    if not _is_whole(value) or value < least:
+        raise InputError(f"{name} is {value}; expected a whole number, {least} or more")
+    return int(value)
 
 
 def _listed(words: tuple[str, ...]) -> str:

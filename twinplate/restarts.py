@@ -14,7 +14,8 @@ from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.linear_gaussian import MATRIX_BYTES, Gaussian
 from twinplate.program import Params, Program, generative_of
-from twinplate.training import Array, Fit, TrainingState
+from twinplate.training import Array, Fit
+from twinplate.training_errors import is_finite
 
 WINDOW = 100  # the last steps, whose mean loss ranks the fits
 MARGIN = 1.0  # nats per item above the exact log evidence: nothing valid is
@@ -27,8 +28,9 @@ Posterior = Callable[[Array, Program, Params], Gaussian]
 class Restarts:
     """R fits. `trainings[r]` is the configuration of `fits[r]`, with its seed and learning rate.
 
-    losses (R, steps): per item, NaN from where a fit could not go on. diverged (R,): true for a fit with
-    a number that is not finite, or with more evidence for the data than there is (`diverges`).
+    A fit that meets a number that is not finite ends before the chunk of steps it is met in: so do its
+    state and its losses. losses (R, steps): per item, NaN from there on. diverged (R,): true for such a
+    fit, and for one with more evidence for the data than there is (`diverges`).
     compile_seconds: of all fits together.
     """
 
@@ -74,7 +76,7 @@ def restart_configs(
             f"{len(seeds)} seeds and {len(rates)} learning rates are given; expected one of each or more"
         )
     return tuple(
-        replace(training, learning_rate=float(rate), seed=int(seed))
+        replace(training, learning_rate=float(rate), seed=seed)
         for rate, seed in product(rates, seeds)
     )
 
@@ -109,19 +111,19 @@ def diverges(
     By more than 1 nat per item: the guide's exact expected ELBO, or for that objective the one that the
     last losses report. Closed forms exist without an amplitude; with one only the first sign counts.
     """
-    if not _is_finite(fit.state):
+    if not is_finite(fit.state):
         return True
     if program.config.amplitude_scale is not None:
         return False
-    generative = generative_of(program, fit.params)
-    guide = posterior(x, program, fit.params)
-    missed = float(generative.kl_to_posterior(x, guide).mean())
+    try:  # finite numbers, but perhaps none that a distribution can be made of
+        with np.errstate(all="ignore"):
+            generative = generative_of(program, fit.params)
+            guide = posterior(x, program, fit.params)
+            missed = float(generative.kl_to_posterior(x, guide).mean())
+            evidence = float(generative.log_evidence(x).mean())
+    except (InputError, np.linalg.LinAlgError):
+        return True
     if not missed > -MARGIN:
         return True
-    evidence = float(generative.log_evidence(x).mean())
     reported = -float(fit.losses[-WINDOW:].mean()) if training.objective == "elbo" else -np.inf
-    return reported - evidence > MARGIN
-
-
-def _is_finite(state: TrainingState) -> bool:
-    return all(bool(np.isfinite(values).all()) for values in state.params.values())
+    return not reported - evidence <= MARGIN

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from twinplate.config import TrainingConfig
 from twinplate.errors import InputError
+from twinplate.program import Params, Program, check_params
 from twinplate.training import Array, Chunk, Fit, TrainingState
 
 SHOWN = 8  # items of a mini-batch that a message names
@@ -35,14 +37,29 @@ class OutOfMemoryError(TrainingError):
     """The device has no memory for a mini-batch of this size."""
 
 
+def _dictionaries(state: TrainingState) -> dict[str, Params]:
+    """What a state holds by parameter, each of the names and shapes of the parameters."""
+    return {
+        "params": state.params,
+        "mean": state.mean,
+        "variance": state.variance,
+        "average": state.average,
+    }
+
+
 def is_finite(state: TrainingState) -> bool:
     """Whether every parameter, moment and average is a finite number."""
-    groups = (state.params, state.mean, state.variance, state.average)
+    groups = _dictionaries(state).values()
     return all(bool(np.isfinite(v).all()) for group in groups for v in group.values())
 
 
-def check_state(state: TrainingState) -> None:
-    """Raise InputError for a state that no training can start from."""
+def check_state(state: TrainingState, program: Program) -> None:
+    """Raise InputError for a state that no training of `program` can start from."""
+    for which, values in _dictionaries(state).items():
+        try:
+            check_params(program, values)
+        except InputError as error:
+            raise InputError(f"the {which} of the state given: {error}") from error
     if not is_finite(state):
         raise InputError(
             f"the state given, of step {state.step}, holds numbers that are not finite; expected that of a "
@@ -65,11 +82,7 @@ def non_finite_loss(
     or its loss is and the gradient is not, so that only the next loss shows it.
     """
     bad = np.flatnonzero(~np.isfinite(losses))
-    step = int(bad[0]) if len(bad) else len(losses)
-    state = replay(chunk.head(step))
-    while step > 0 and not is_finite(state):
-        step -= 1
-        state = replay(chunk.head(step))
+    step, state = _last_finite(int(bad[0]) if len(bad) else len(losses), chunk, replay)
     if step < len(losses) and not np.isfinite(losses[step]):
         what = f"the loss is {losses[step]:g}"
     else:
@@ -86,21 +99,63 @@ def non_finite_loss(
     return NonFiniteLossError(message, Fit(state, losses[:step]))
 
 
+def _last_finite(
+    most: int, chunk: Chunk, replay: Callable[[Chunk], TrainingState]
+) -> tuple[int, TrainingState]:
+    """The most steps of `chunk`, `most` at most, that leave a finite state, and that state.
+
+    What is not finite stays so, so that halving the steps in question finds them.
+    """
+    state = replay(chunk.head(most))
+    if most == 0 or is_finite(state):
+        return most, state
+    good, state = 0, replay(chunk.head(0))
+    while most - good > 1:
+        middle = (good + most) // 2
+        reached = replay(chunk.head(middle))
+        if is_finite(reached):
+            good, state = middle, reached
+        else:
+            most = middle
+    return good, state
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch, XLA or Python raised `error` for want of memory."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in EXHAUSTED)
 
 
-def out_of_memory(training: TrainingConfig, state: TrainingState) -> OutOfMemoryError:
-    """The error for a mini-batch that does not fit; `state` is that before the chunk it was in."""
+@contextmanager
+def room_for(x: np.ndarray) -> Iterator[None]:
+    """While the data go to the device as a whole: InputError where there is no memory for them."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"out of memory with all of x, of shape {x.shape}, on the device; expected data that fit, or a "
+            "memory map, of which only mini-batches go there: np.save(path, x), np.load(path, mmap_mode='r')"
+        ) from error
+
+
+def out_of_memory(
+    training: TrainingConfig, state: TrainingState, items: int | None = None
+) -> OutOfMemoryError:
+    """The error for a mini-batch that does not fit; `state` is that before the chunk it was in.
+
+    items: of a mini-batch that were taken at once; by default all of them.
+    """
+    items = items or training.batch_size
     at_once = training.particles if training.vectorize_particles else 1
     message = (
         f"out of memory with batch_size {training.batch_size}"
+        + (f", {items} items at once," if items < training.batch_size else "")
         + (f" and {at_once} particles at once" if at_once > 1 else "")
         + f" after step {state.step} of {training.steps}; the state of that step is kept. "
     )
-    ways = [f"batch_size {training.batch_size // 2}"] if training.batch_size > 1 else []
+    ways = [f"batch_size {items // 2}"] if items > 1 else []
     if at_once > 1:
         ways.append("one particle after the other (vectorize_particles=False)")
     message += f"Try {' or '.join(ways) or 'a smaller model, or a device with more memory'}"

@@ -1,0 +1,35 @@
+"""The data of a training run: looked at once, before anything goes to a device."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twinplate.blocks import blocks
+from twinplate.config import ProgramConfig, TrainingConfig
+from twinplate.errors import InputError
+from twinplate.shapes import check_items
+from twinplate.survey import Places
+
+
+def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) -> bool:
+    """Whether no entry of `x` (N, D) is missing. A memory map is read once, in blocks.
+
+    Raises InputError unless `x` is an array of numbers, NaN where missing and otherwise finite in the
+    precision of `training`, with at least a mini-batch of items.
+    """
+    if not isinstance(x, np.ndarray):
+        raise InputError(f"x is a {type(x).__name__}; expected a NumPy array: pass np.asarray(x)")
+    training.check_items(check_items(x.shape, program.num_features))
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"x holds {x.dtype} values; expected real numbers")
+    missing, infinite, largest = False, Places(), np.finfo(training.precision).max
+    for start, block in blocks(x):
+        missing = missing or bool(np.isnan(block).any())
+        infinite.add(np.abs(block) > largest, start)
+    if infinite.count:
+        row, column = infinite.first
+        raise InputError(
+            f"x holds {infinite.count} entries that are infinite in {training.precision}, the first in "
+            f"row {row + 1}, column {column + 1}; expected finite numbers, or NaN where they are missing"
+        )
+    return not missing
