@@ -60,6 +60,32 @@ def test_the_recommendation_counts_compilation():
     assert "4.6 times as long" in many[1] and len(many) == 2
 
 
+EAGER = row("Pyro, ours, eager", 5.0, 0.0)
+
+
+def test_what_another_way_always_beats_is_never_the_first_choice():
+    numpyro, compiled = row("NumPyro, ours", 1.0, 10.0), row("Pyro, ours, compiled", 1.05, 20.0)
+    lines = recommend([EAGER, numpyro, compiled], 1000)
+    assert lines[0].startswith("For 1,000 steps pick Pyro, ours, eager")
+    (turn,) = [line for line in lines if "first choice" in line]
+    assert "from 2,501 steps on it would be the first choice" in turn
+    assert lines[lines.index(turn) - 1].startswith("NumPyro, ours")
+
+
+def test_a_way_that_is_the_first_choice_for_a_while_says_until_when():
+    quick, slow = row("NumPyro, ours", 2.0, 3.0), row("Pyro, ours, compiled", 1.0, 8.0)
+    rows = [EAGER, quick, slow]
+    turns = [line for line in recommend(rows, 10) if "first choice" in line]
+    assert "from 1,001 to 5,000 steps it would be the first choice" in turns[0]
+    assert "from 5,001 steps on it would be the first choice" in turns[1]
+    for steps in (1000, 1001, 5000, 5001):
+        best = min(rows, key=lambda r: bench_report.total_seconds(r, steps))
+        least, most = bench_report.first_choice(best, [r for r in rows if r is not best])
+        assert least <= steps <= most
+    twin = row("as long, and compiled for longer", 5.0, 1.0)
+    assert bench_report.first_choice(twin, [EAGER])[1] == 0
+
+
 def test_within_pyro_the_recommendation_says_when_compiling_pays():
     rows = [row("NumPyro, ours", 1.0), row("Pyro, ours, eager", 5.0)]
     faster, slower = (row("Pyro, ours, compiled", ms, 8.0) for ms in (1.0, 6.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from rich.console import Console
 from rich.table import Table
@@ -157,10 +158,13 @@ def recommend(rows: Sequence[Row], steps: int, missing: Sequence[str] = ()) -> l
         times = total_seconds(row, steps) / shortest
         close = " (about as fast)" if times <= CLOSE else ""
         lines.append(f"{_called(row)}: {_time(row, steps)}, {times:.1f} times as long{close}.")
-        turn = break_even(best, row)
-        if turn is not None:
-            what = "compiles for longer but each step is shorter"
-            lines.append(f"  It {what}: from {turn:,} steps on it would be the first choice.")
+        fewest, most = first_choice(row, [other for other in rows if other is not row])
+        if steps < fewest <= most:
+            start = f"{fewest:,} steps on" if most == inf else f"{fewest:,} to {most:,} steps"
+            lines.append(
+                "  It compiles for longer but each step is shorter: "
+                f"from {start} it would be the first choice."
+            )
     for device in sorted({row.device for row in rows}):
         known = {row.name: row for row in rows if row.device == device}
         if {PYRO, PYRO_EAGER} <= known.keys():
@@ -168,6 +172,23 @@ def recommend(rows: Sequence[Row], steps: int, missing: Sequence[str] = ()) -> l
             when = "never pays" if turn is None else f"pays from {turn:,} steps on"
             lines.append(f"In Pyro on {device}, compiling {when}.")
     return lines + [not_installed(backend) for backend in missing]
+
+
+def first_choice(row: Row, others: Sequence[Row]) -> tuple[int, float]:
+    """The fewest and the most steps for which `row` takes the least time of all.
+
+    The most are infinite where it stays the first choice, below the fewest where it never is.
+    """
+    fewest, most = 1, inf
+    for other in others:
+        earliest, latest = break_even(other, row), break_even(row, other)
+        if earliest is not None:
+            fewest = max(fewest, earliest)
+        elif latest is not None:
+            most = min(most, latest - 1)
+        elif row.compile_s >= other.compile_s:  # steps take as long, and compiling is no shorter
+            most = 0
+    return fewest, most
 
 
 def break_even(best: Row, other: Row) -> int | None:
