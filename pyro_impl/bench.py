@@ -258,7 +258,11 @@ def _adam(rate: float | Callable[..., Any]) -> PyroOptim:
 
 
 def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -> Run:
-    """A user's program, built afresh: steps of `kind` on the case's arguments."""
+    """A user's program, built afresh: steps of `kind` on the case's arguments.
+
+    Tensors that the program itself makes have to be made on an accelerator too. The mode that sees to
+    that costs time at every call of torch, so that steps on a CPU, which need none, go without.
+    """
     where = find_device(device)
     with torch.device(where):
         model, guide = program._builder()
@@ -277,7 +281,8 @@ def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -
     def train(chunk: Chunk) -> np.ndarray:
         args, kwargs = inputs
         with ExitStack() as stack:
-            stack.enter_context(torch.device(where))
+            if where.type != "cpu":
+                stack.enter_context(torch.device(where))
             stack.enter_context(borrowed.swapped())
             stack.enter_context(pyro.get_param_store().scope(state))
             stack.enter_context(_refusing())
