@@ -15,6 +15,7 @@ from twinplate import Case
 from twinplate.timing import Route
 from twinplate.training import Chunk
 
+
 @pytest.fixture(scope="module")
 def rooms():
     return {name: import_module(f"{name}_impl.bench") for name in ("pyro", "numpyro")}
