@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +31,7 @@ from twinplate.timing import (
     spread,
 )
 from twinplate.training import Array, Chunk
+from twinplate.training_errors import TrainingError
 from twinplate.workload import SEED, Workload, reference_loss
 
 FLOOR = "floor"
@@ -171,29 +173,48 @@ def measure(
         wrong = check_expected(work, {n: s.losses[0] for n, s in started.items() if n != FLOOR})
         more |= wrong
         started = {n: s for n, s in started.items() if n not in wrong}
-    seconds = take_turns(started, chunk, report)
+    seconds, late = take_turns(started, chunk, report)
     limits = limits.better(measure_limits(rooms, device))
     floor = limits.step_ms(work) / 1e3 * np.ones_like(next(iter(seconds.values()), np.zeros(0)))
     if device == "cpu" or only_ours:
         floor = seconds.get(FLOOR)  # type: ignore[assignment]
     rows = make_rows(name, device, started, seconds, floor)
-    return Measured(name, device, rows, seconds, failed | more, limits.step_ms(work))
+    return Measured(name, device, rows, seconds, failed | more | late, limits.step_ms(work))
 
 
 def begin_all(
-    routes: Mapping[str, tuple[Room, Route]], chunk: Chunk, device: str, report: Report
+    routes: Mapping[str, tuple[Room, Route]],
+    chunk: Chunk,
+    device: str,
+    report: Report,
+    told: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[dict[str, Started], dict[str, str]]:
-    """Start every route; those that raise are told by name."""
-    started, failed = {}, {}
+    """Start every route; those that raise are told by name.
+
+    told: makes the context in which a route of that name is started; an InputError of its passes.
+    """
+    started: dict[str, Started] = {}
+    failed: dict[str, str] = {}
     for name, (room, route) in routes.items():
         report(f"compiling {name}")
-        try:
+        with kept_apart(name, failed), told(name):
             started[name] = room.begin(route, chunk, device)
-        except InputError:
-            raise
-        except Exception as error:  # such as a missing compiler: the others can still be compared
-            failed[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return started, failed
+
+
+@contextmanager
+def kept_apart(name: str, failed: dict[str, str]) -> Iterator[None]:
+    """What the way of that name raises (no compiler, no more memory) goes to `failed`: the others go on.
+
+    Bad input is everybody's, and is raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) and not isinstance(error, TrainingError):
+            raise
+        text = str(error).strip()
+        failed[name] = ": ".join([type(error).__name__, *text.splitlines()[:1]])
 
 
 def check_exact(work: Workload, routes: Mapping[str, Route], report: Report) -> dict[str, str]:
@@ -202,15 +223,16 @@ def check_exact(work: Workload, routes: Mapping[str, Route], report: Report) -> 
     The first loss is known (`reference_loss`); those after it depend on gradients and on Adam, and
     must be those of the median route.
     """
+    wrong: dict[str, str] = {}
     chunk = work.chunk(CHECKED_STEPS, matched=True)
     first = reference_loss(work, work.x[chunk.indices[0]], chunk.noise["a_aux"][0, 0])
     losses = {}
     for name, route in routes.items():
         report(f"checking {name}")
-        losses[name] = route.start()(chunk)
+        with kept_apart(name, wrong):
+            losses[name] = route.start()(chunk)
     expected = np.nanmedian(list(losses.values()), axis=0) if losses else np.zeros(CHECKED_STEPS)
     expected[0] = first
-    wrong = {}
     for name, found in losses.items():
         error = np.max(np.abs(found / expected - 1))
         if not error <= SAME:
@@ -235,9 +257,20 @@ def check_expected(work: Workload, losses: Mapping[str, float]) -> dict[str, str
     }
 
 
-def take_turns(started: Mapping[str, Started], chunk: Chunk, report: Report) -> dict[str, Array]:
-    """Seconds of a step, by name, in every round."""
-    blocks = {name: (lambda run=s.run: run(chunk)) for name, s in started.items()}
+def take_turns(
+    started: dict[str, Started], chunk: Chunk, report: Report
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Seconds of a step, by name, in every round; and what failed, which `started` loses."""
+    failed: dict[str, str] = {}
+
+    def block(name: str) -> None:
+        if name in started:
+            with kept_apart(name, failed):
+                started[name].run(chunk)
+        if name in failed:
+            started.pop(name, None)  # and its memory
+
+    blocks = {name: partial(block, name) for name in started}
     report("first round")
     pilot = interleave(blocks, 1, generator(SEED, "order", "first"))
     cost = sum(values[0] for values in pilot.values())
@@ -249,7 +282,7 @@ def take_turns(started: Mapping[str, Started], chunk: Chunk, report: Report) -> 
         generator(SEED, "order"),
         lambda: report(f"round {next(done)} of {rounds}"),
     )
-    return {name: values / len(chunk.rates) for name, values in seconds.items()}
+    return {name: seconds[name] / len(chunk.rates) for name in started}, failed
 
 
 def make_rows(
@@ -288,7 +321,7 @@ def measure_case(
     steps = MOST_STEPS // 5
     chunk = Chunk(0, np.zeros((steps, 0), np.int64), np.full(steps, CASE_RATE), {})
     started, failed = begin_all(routes, chunk, device, report)
-    seconds = take_turns(started, chunk, report)
+    seconds, late = take_turns(started, chunk, report)
     losses = {title: float(np.mean(s.run(chunk))) for title, s in started.items()}
     rows = make_rows(name, device, started, seconds, None)
-    return Measured(name, device, rows, seconds, failed, losses=losses)
+    return Measured(name, device, rows, seconds, failed | late, losses=losses)
