@@ -8,12 +8,14 @@ later is seen.
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import pyro
@@ -27,6 +29,7 @@ from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import Parameter
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from pyro_impl.products import PRODUCTS
@@ -54,10 +57,19 @@ OPERATIONS = (
         aten.native_batch_norm.default: native_batch_norm_decomposition,
     }
 )
+# What gives Python the content of a tensor; these functions without an operation of torch.
+VALUES = (aten._local_scalar_dense.default, aten.equal.default)
+COPIES = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)
+
+FOLDERS = [Path(torch.__file__).parent, Path(pyro.__file__).parent, Path(__file__).parent]
 
 
 class CannotCompileError(Exception):
     """The program has to run eagerly; the message says why."""
+
+
+class _ValueNeededError(Exception):
+    """Python asks for the content of a tensor, which a graph would keep as it is now."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,7 @@ def _writing_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
     def kept(*arguments: Tensor) -> Any:
         mode = _Kept()
         try:
-            with mode:
+            with mode, _Copied():
                 return function(*arguments)
         finally:
             mode.restore()
@@ -156,7 +168,7 @@ def _writing_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Kept(TorchDispatchMode):
-    """Keeps the content of real tensors that are written to."""
+    """Keeps the content of real tensors that are written to; Python may not ask for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,11 +178,13 @@ class _Kept(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func in VALUES and any(map(_is_real, args)):
+            raise _ValueNeededError
         if func._schema.is_mutable:
             named = dict(zip([a.name for a in func._schema.arguments], args, strict=False)) | kwargs
             for argument in func._schema.arguments:
                 value: Any = named.get(argument.name)
-                if _is_written(argument) and type(value) in (Tensor, Parameter):
+                if _is_written(argument) and _is_real(value):
                     self._keep(value)
         return func(*args, **kwargs)
 
@@ -183,6 +197,21 @@ class _Kept(TorchDispatchMode):
         with _disable_current_modes(), torch.no_grad():
             for tensor, before in self._before.values():
                 tensor.copy_(before)
+
+
+class _Copied(TorchFunctionMode):
+    """Python may not ask for the content of real tensors in a way that `_Kept` does not see."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in COPIES and _is_real(args[0]):
+            raise _ValueNeededError
+        return func(*args, **(kwargs or {}))
+
+
+def _is_real(value: Any) -> bool:
+    return type(value) in (Tensor, Parameter)
 
 
 @contextmanager
@@ -242,9 +271,7 @@ def _with_arguments(module: fx.GraphModule) -> Graph:
     """Tensors held by the module become its first arguments, but for the constants of its own code."""
     graph = module.graph
     found: dict[int, tuple[Tensor, fx.Node]] = {}
-    for node in graph.nodes:  # would wait for the numbers; a failure shows as a loss of nan
-        if node.target is aten._linalg_check_errors.default:
-            graph.erase_node(node)
+    _failures_as_nan(graph)
     first = next(iter(graph.nodes))
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
         tensor = getattr(module, node.target)
@@ -261,6 +288,23 @@ def _with_arguments(module: fx.GraphModule) -> Graph:
     changed = _changed(graph)
     written = [tensor for tensor, node in found.values() if node in changed]
     return Graph(module, [tensor for tensor, _ in found.values()], written)
+
+
+def _failures_as_nan(graph: fx.Graph) -> None:
+    """A factorisation that fails makes the loss nan: the check that raises would wait for numbers."""
+    checks = [n for n in graph.nodes if n.target is aten._linalg_check_errors.default]
+    if not checks:
+        return
+    (output,) = graph.find_nodes(op="output")
+    alone = isinstance(output.args[0], fx.Node)
+    loss, *gradients = [output.args[0]] if alone else output.args[0]
+    with graph.inserting_before(output):
+        for check in checks:
+            failed = graph.call_function(aten.ne.Scalar, (check.args[0], 0))
+            failed = graph.call_function(aten.any.default, (failed,))
+            loss = graph.call_function(aten.masked_fill.Scalar, (loss, failed, math.nan))
+            graph.erase_node(check)
+    output.args = (loss,) if alone else ((loss, *gradients),)
 
 
 def _changed(graph: fx.Graph) -> set[fx.Node]:
@@ -294,9 +338,7 @@ def _arguments(node: fx.Node) -> list[tuple[Any, Any]]:
 
 def _reason(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    mine = [
-        f for f in frames if not any(f"/{p}/" in f.filename for p in ("torch", "pyro", "pyro_impl"))
-    ]
+    mine = [f for f in frames if not any(Path(f.filename).is_relative_to(p) for p in FOLDERS)]
     place = f" ({mine[-1].filename}, line {mine[-1].lineno})" if mine else ""
     kind = type(error).__name__
     if any(f.name in ("_validate_sample", "validate_args") for f in frames) or any(
@@ -304,7 +346,8 @@ def _reason(error: Exception) -> str:
         for f in frames
     ):
         return f"a distribution checks the values it gets; remove validate_args=True{place}"
-    if "DataDependent" in kind or "value out of a tracing tensor" in str(error):
+    of_a_real_tensor = isinstance(error, _ValueNeededError)
+    if of_a_real_tensor or "DataDependent" in kind or "value out of a tracing" in str(error):
         return f"Python needs the value of a tensor, in an `if`, a loop or a number{place}"
     return f"it cannot be traced: {kind}: {str(error).splitlines()[0] if str(error) else ''}{place}"
 
