@@ -84,6 +84,17 @@ class Step:
     run: Callable[..., Any]
     taken: int = 0
 
+    def __post_init__(self) -> None:
+        self._tensors = [*self.parameters.leaves, *self.graph.tensors]
+        self._free = self._now_free()
+
+    def is_frozen_otherwise(self) -> bool:
+        """Whether a tensor that the graph reads was frozen or unfrozen since."""
+        return self._now_free() != self._free
+
+    def _now_free(self) -> list[bool]:
+        return [tensor.requires_grad for tensor in self._tensors]
+
 
 class CompiledSVI(SVI):
     """`pyro.infer.SVI` for the same models, guides and losses, its steps compiled.
@@ -176,6 +187,8 @@ class CompiledSVI(SVI):
     def _outdated(self, step: Step) -> str | None:
         if (name := step.parameters.missing()) is not None:
             return f"the parameter {name!r} in Pyro's store"
+        if step.is_frozen_otherwise():
+            return "which parameters are frozen"
         if step.update is not None and not step.update.is_current(self._last is not step):
             return "the state or the options of the optimiser"
         return None
@@ -214,7 +227,7 @@ class CompiledSVI(SVI):
                 loss = self._objective(self.model, self.guide, *a, **k)
             if {id(leaf) for leaf in _leaves(found.trace)} != known:
                 raise CannotCompileError("its parameters are others from one run to the next")
-            gradients = torch.autograd.grad(loss, trained, materialize_grads=True)
+            gradients = _gradients(loss, trained)
             if update is None or numbers is None:
                 return (loss.detach(), *gradients)
             update.apply(numbers, gradients)
@@ -371,6 +384,13 @@ def _leaves(trace: poutine.Trace) -> list[Tensor]:
     nodes: dict[str, Any] = trace.nodes
     leaves = [site["value"].unconstrained() for site in nodes.values()]
     return list({id(leaf): leaf for leaf in leaves}.values())
+
+
+def _gradients(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """Of the loss by the leaves; zero by a frozen one, which Pyro's optimisers go on moving."""
+    free = [leaf for leaf in leaves if leaf.requires_grad]
+    found = iter(torch.autograd.grad(loss, free, materialize_grads=True) if free else ())
+    return [next(found) if leaf.requires_grad else torch.zeros_like(leaf) for leaf in leaves]
 
 
 def _gradient(leaf: Tensor) -> Tensor:

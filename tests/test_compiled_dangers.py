@@ -9,7 +9,7 @@ import pytest
 import torch
 from compiled_runs import assert_eager_equals, losses, model_with
 
-from pyro_impl import CompiledSVI, EagerWarning
+from pyro_impl import CompiledSVI
 
 pytestmark = pytest.mark.usefixtures("own_world", "interpreted")
 

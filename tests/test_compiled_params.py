@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from compiled_cases import encoder_decoder, pyro_module
+from compiled_cases import CASES, encoder_decoder, pyro_module
 from compiled_runs import assert_compiled_equals, model_with
 from pyro.infer import SVI, Trace_ELBO
 from torch import nn
@@ -88,3 +88,43 @@ def test_capturing_leaves_buffers_and_parameters_alone(interpreted):
     assert found.num_batches_tracked == expected.num_batches_tracked == 9
     torch.testing.assert_close(found.running_mean, expected.running_mean)
     torch.testing.assert_close(found.running_var, expected.running_var)
+
+
+def freezing(name, change, kind, optim=lambda: pyro.optim.Adam({"lr": 0.02})):
+    """(losses, svi) of a run in which `change(model, guide, i)` freezes and unfreezes."""
+    pyro.clear_param_store()
+    pyro.set_rng_seed(3)
+    model, guide, (batch, *_) = CASES[name]()
+    svi = kind(model, guide, optim(), Trace_ELBO())
+    found = []
+    for i in range(14):
+        change(model, guide, i)
+        found.append(svi.step(*batch))
+    return found, svi
+
+
+def networks(model, guide):
+    for function in (model, guide):
+        if isinstance(function, nn.Module):
+            yield function
+        yield from (
+            cell.cell_contents
+            for cell in getattr(function, "__closure__", None) or ()
+            if isinstance(cell.cell_contents, nn.Module)
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*was not registered in the param store")
+@pytest.mark.parametrize("name", ["pyro.module", "PyroModule", "AutoNormal"])
+@pytest.mark.parametrize("optim", [pyro.optim.Adam, pyro.optim.SGD])
+@pytest.mark.parametrize("frozen", [range(4, 9), range(5)], ids=["frozen", "unfrozen"])
+def test_freezing_and_unfreezing_are_seen(interpreted, name, optim, frozen):
+    def change(model, guide, i):
+        first = next(networks(model, guide))
+        (guide if name == "AutoNormal" else first).requires_grad_(i not in frozen)
+
+    make = lambda: optim({"lr": 0.02 if optim is pyro.optim.Adam else 1e-4})
+    expected, _ = freezing(name, change, SVI, make)
+    found, svi = freezing(name, change, CompiledSVI, make)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert len(svi._steps) == 1 and next(iter(svi._steps.values())).taken >= 3
