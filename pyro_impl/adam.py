@@ -1,7 +1,8 @@
 """Adam and Pyro's ClippedAdam as operations of a graph, on the state of the optimisers themselves.
 
-Learning rates, and the bias corrections that the number of steps decides, enter the graph as numbers of
-its input: a schedule needs no other graph. Everything else about an optimiser is fixed in the graph.
+Learning rates, decay rates of the moments, and the bias corrections that the number of steps decides,
+enter the graph as numbers of its input: a schedule, which may cycle both rates, needs no other graph.
+Everything else about an optimiser is fixed in the graph.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from torch.optim import Adam, Optimizer
 
 from pyro_impl.guards import Place
 
-FIXED = ("betas", "eps", "weight_decay", "clip_norm", "centered_variance")
+FIXED = ("eps", "weight_decay", "clip_norm", "centered_variance")
+NUMBERS = 5  # for each row
 UNUSUAL = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
 
 
 @dataclass
 class Row:
-    """Leaves whose optimisers agree in everything, the learning rate and the number of steps included."""
+    """Leaves whose optimisers agree in everything, the rates and the number of steps included."""
 
     group: dict[str, Any]
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -43,7 +45,8 @@ class AdamUpdate:
     def __init__(self, rows: list[Row], optimizers: list[Optimizer]) -> None:
         self.rows = rows
         self._counted = [s for row in rows for s in row.states]
-        self._groups = [g for row in rows for g in row.groups]
+        # Leaves of one group are in several rows where their numbers of steps differ.
+        self._groups = list({id(g): g for row in rows for g in row.groups}.values())
         # Counted in the graph where they are tensors beside the parameters, else here.
         self._tensors = [
             s["step"]
@@ -72,7 +75,8 @@ class AdamUpdate:
                 return None
             optimizers[id(optimizer)] = optimizer
             fixed = tuple(group.get(k) for k in FIXED)
-            key = type(optimizer), fixed, float(group["lr"]), group.get("lrd"), int(state["step"])
+            rates = float(group["lr"]), tuple(map(float, group["betas"])), group.get("lrd")
+            key = type(optimizer), fixed, rates, int(state["step"])
             row = rows.setdefault(key, Row(group))
             row.leaves.append(leaf)
             row.states.append(state)
@@ -88,25 +92,26 @@ class AdamUpdate:
         if not all(place.is_same() for place in self._places):
             return False
         for row in self.rows:
-            rate = row.group["lr"]
-            if any(group["lr"] != rate for group in row.groups):
+            rate, betas = row.group["lr"], row.group["betas"]
+            if any(g["lr"] != rate or g["betas"] != betas for g in row.groups):
                 return False
             if counted and len({int(state["step"]) for state in row.states}) > 1:
                 return False
         return True
 
     def advance(self) -> list[float]:
-        """Count one step; for each row the step size and the divisor of √variance."""
+        """Count one step; NUMBERS for each row: step size, divisor of √variance, 1 - β₁, β₂, 1 - β₂."""
+        for group in self._groups:
+            if "lrd" in group:
+                group["lr"] *= group["lrd"]
         found = []
         for row in self.rows:
-            if "lrd" in row.group:
-                for group in row.groups:
-                    group["lr"] *= group["lrd"]
-            step = int(row.states[0]["step"]) + 1
-            (beta1, beta2), rate = row.group["betas"], float(row.group["lr"])
+            step, rate = int(row.states[0]["step"]) + 1, float(row.group["lr"])
+            beta1, beta2 = map(float, row.group["betas"])
             root = math.sqrt(1 - beta2**step)
             size = rate / (1 - beta1**step)
-            found += [size * root, 1.0] if "lrd" in row.group else [size, root]
+            sizes = [size * root, 1.0] if "lrd" in row.group else [size, root]
+            found += [*sizes, 1 - beta1, beta2, 1 - beta2]
             if not isinstance(row.states[0]["step"], Tensor):
                 for state in row.states:
                     state["step"] += 1
@@ -136,8 +141,7 @@ class AdamUpdate:
     def apply(self, numbers: Tensor, gradients: Sequence[Tensor]) -> None:
         """The update itself, Kingma and Ba (2015), algorithm 1; `numbers` as from `advance`."""
         waiting = iter(gradients)
-        for i, row in enumerate(self.rows):
-            beta1, beta2 = row.group["betas"]
+        for row, of_row in zip(self.rows, numbers.split(NUMBERS), strict=True):
             for leaf, state in zip(row.leaves, row.states, strict=True):
                 gradient = next(waiting)
                 if "clip_norm" in row.group:
@@ -147,11 +151,11 @@ class AdamUpdate:
                 mean, variance, step = state["exp_avg"], state["exp_avg_sq"], state["step"]
                 if isinstance(step, Tensor) and step.device == leaf.device:
                     step.add_(1)
-                mean.lerp_(gradient, 1 - beta1)
+                size, root, new1, beta2, new2 = of_row.to(leaf.dtype).unbind()
+                mean.lerp_(gradient, new1)
                 if row.group.get("centered_variance"):
                     gradient = gradient - mean
-                variance.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-                size, root = numbers[2 * i].to(leaf.dtype), numbers[2 * i + 1].to(leaf.dtype)
+                variance.mul_(beta2).addcmul_(gradient * new2, gradient)
                 leaf.sub_(size * (mean / ((variance.sqrt() / root).add_(row.group["eps"]))))
 
     @property

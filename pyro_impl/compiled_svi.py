@@ -33,7 +33,7 @@ from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pyro_impl.adam import AdamUpdate
+from pyro_impl.adam import NUMBERS, AdamUpdate
 from pyro_impl.capture import CannotCompileError, Graph, capture, compile_graph
 from pyro_impl.comparison import close, double, give_back, same_draws
 from pyro_impl.guards import Guards
@@ -274,7 +274,7 @@ class CompiledSVI(SVI):
     ) -> list[Tensor]:
         if update is None:
             return []
-        values = [1.0] * 2 * len(update.rows) if values is None else values
+        values = [1.0] * NUMBERS * len(update.rows) if values is None else values
         return [torch.tensor(values, dtype=torch.float64, device=leaves[0].device)]
 
     def _apply(self, leaves: list[Tensor], gradients: list[Tensor]) -> None:

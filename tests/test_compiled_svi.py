@@ -7,9 +7,11 @@ import pytest
 import torch
 from compiled_cases import CASES
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.optim.clipped_adam import ClippedAdam
 
 from pyro_impl import CompiledSVI
 from pyro_impl.captured import tensors_of
+from pyro_impl.compiled_svi import TorchOptim
 
 pytestmark = pytest.mark.usefixtures("own_world")
 
@@ -88,6 +90,12 @@ def scheduled():
     return pyro.optim.ExponentialLR(settings)
 
 
+def one_cycle():
+    """It cycles the decay rate of the first moment as well."""
+    settings = {"optimizer": torch.optim.Adam, "optim_args": {}, "max_lr": 0.05, "total_steps": 12}
+    return pyro.optim.OneCycleLR(settings)
+
+
 def by_name():
     """The rate depends on the parameter."""
     return pyro.optim.Adam(lambda name: {"lr": 0.05 if "loc" in name else 0.01})
@@ -101,6 +109,7 @@ OPTIMISERS = {
     ),
     "by name": (by_name, True),
     "scheduled": (scheduled, True),
+    "one cycle": (one_cycle, True),
     "ClippedAdam": (
         lambda: pyro.optim.ClippedAdam({"lr": 0.05, "lrd": 0.9, "clip_norm": 2.0, "eps": 1e-3}),
         True,
@@ -124,7 +133,7 @@ def test_optimisers(name, interpreted):
         CASES["constrained"],
         optim=optim,
         compiled_steps=10,
-        hook=lambda svi, i: svi.optim.step() if name == "scheduled" and i % 2 else None,
+        hook=lambda svi, i: svi.optim.step() if hasattr(svi.optim, "step") and i % 2 else None,
     )
     assert all((step.update is not None) == whole for step in svi._steps.values())
     assert len(svi._steps) == 1 and svi._changes == 0  # a schedule needs no other graph
@@ -154,6 +163,28 @@ def test_torch_optimisers(kind, interpreted):
     svi = CompiledSVI(model, guide, optimiser, Trace_ELBO())
     assert [svi.step(*batch) for _ in range(10)] == pytest.approx(expected, rel=1e-9)
     assert len(svi._steps) == 1
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, ClippedAdam])
+def test_leaves_of_one_group_that_were_trained_for_different_times(kind, interpreted):
+    """A torch optimiser with one group; its rate decays once in a step, not once for each such leaf."""
+
+    def run(make):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(7)
+        model, guide, (batch, *_) = CASES["constrained"]()
+        Trace_ELBO().loss(model, guide, *batch)
+        leaves = [p for _, p in pyro.get_param_store().named_parameters()]
+        optimiser = kind(leaves, lr=0.05, **({"lrd": 0.9} if kind is ClippedAdam else {}))
+        leaves[0].grad = torch.ones_like(leaves[0])  # of this one alone
+        optimiser.step()
+        svi = make(model, guide, optimiser)
+        losses = [svi.step(*batch) for _ in range(8)]
+        return losses, optimiser.param_groups[0]["lr"]
+
+    expected, rate = run(lambda *program: SVI(*program[:2], TorchOptim(program[2]), Trace_ELBO()))
+    losses, found = run(lambda *program: CompiledSVI(*program, Trace_ELBO()))
+    assert losses == pytest.approx(expected, rel=1e-9) and found == pytest.approx(rate)
 
 
 def test_the_state_of_the_optimiser_is_pyros_own(interpreted):
