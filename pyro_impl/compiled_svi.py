@@ -134,13 +134,16 @@ class CompiledSVI(SVI):
         self._ready = Parameters(list(parameters.values()), dict(parameters))
         return self
 
-    def step(self, *args: Any, **kwargs: Any) -> float:
-        """Take a step; its loss."""
-        loss = torch_item(self.advance(*args, **kwargs))
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a step; its loss, or as many as `loss` returns."""
+        loss = self.advance(*args, **kwargs)
+        if isinstance(loss, tuple):  # ReweightedWakeSleep's, of model and guide
+            return loss
+        loss = torch_item(loss)
         warn_if_nan(loss, "loss")
         return loss
 
-    def advance(self, *args: Any, **kwargs: Any) -> Tensor | float:
+    def advance(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, as a tensor that need not be waited for where the step is compiled."""
         if self._eager:
             return super().step(*args, **kwargs)

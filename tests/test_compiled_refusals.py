@@ -11,7 +11,14 @@ import torch
 from compiled_cases import ITEMS, data
 from compiled_runs import assert_eager_equals, guide, losses, model_with
 from pyro import poutine
-from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
+from pyro.infer import (
+    SVI,
+    RenyiELBO,
+    ReweightedWakeSleep,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+)
 
 from pyro_impl import CompiledSVI, EagerWarning
 from twinplate.errors import InputError
@@ -53,6 +60,15 @@ def test_validated_arguments_run_eagerly(interpreted):
 )
 def test_other_losses_run_eagerly(loss):
     assert_eager_equals(model_with(lambda *_: 1.0), "not one of the losses", loss=loss)
+
+
+def test_a_loss_of_several_numbers_is_returned_as_pyro_returns_it():
+    loss = lambda: ReweightedWakeSleep(num_particles=3, vectorize_particles=False)
+    model = model_with(lambda *_: 1.0)
+    expected, _ = losses(SVI, model, loss=loss, steps=3)
+    with pytest.warns(EagerWarning, match="ReweightedWakeSleep is not one of the losses"):
+        found, _ = losses(CompiledSVI, model, loss=loss, steps=3)
+    assert found == expected and all(type(pair) is tuple for pair in found)
 
 
 def test_an_effect_handler_around_the_step_runs_eagerly(interpreted):
