@@ -52,10 +52,10 @@ class Inputs(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Which steps of a run a chunk takes: `count` of them from `first` on; its arrays may be longer."""
+    """Which steps of a run a chunk takes: `length` of them from `first` on; its arrays may be longer."""
 
     first: Array
-    count: Array
+    length: Array
 
 
 def make_loop(
@@ -89,7 +89,7 @@ def make_loop(
             """All steps until the average is due, or the chunk ends."""
             i, carry, losses = reached
             due = i + AVERAGED - (span.first + i - 1) % AVERAGED
-            stop = jnp.minimum(due, span.count)
+            stop = jnp.minimum(due, span.length)
             carry, losses = lax.fori_loop(i, stop, step, (carry, losses))
             weight = jnp.asarray(average_weight(span.first + stop), data.dtype)
             average = jax.tree.map(lambda a, p: a + weight * (p - a), carry.average, carry.params)
@@ -98,8 +98,8 @@ def make_loop(
         sites = [name for name in sorted(shapes) if name not in inputs.noise]
         keys = _step_keys(inputs, span.first, sites)
         each = keys, inputs.indices, inputs.rates, inputs.noise
-        start = jnp.zeros_like(span.count), carry, jnp.zeros_like(inputs.rates)
-        _, carry, losses = lax.while_loop(lambda reached: reached[0] < span.count, stretch, start)
+        start = jnp.zeros_like(span.length), carry, jnp.zeros_like(inputs.rates)
+        _, carry, losses = lax.while_loop(lambda reached: reached[0] < span.length, stretch, start)
         leaves = [losses, *jax.tree.leaves(carry)]
         return carry, losses, jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
