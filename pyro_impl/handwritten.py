@@ -7,7 +7,7 @@ Only the way from the encoder's numbers to `z = loc + L ε` differs, and `FORMS`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ def _packed_form(size: int, dtype: torch.dtype, device: torch.device) -> Form:
     rows, columns = np.tril_indices(size, -1)
     spread = to_tensor(np.eye(size)[:, columns], dtype, device)  # C (K, K (K - 1) / 2)
     gather = to_tensor(np.eye(size)[rows], dtype, device)  # R (K (K - 1) / 2, K)
+    _stay([spread, gather])
 
     def packed(flat: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         diagonal = positive(flat[:, :size])
@@ -144,8 +145,9 @@ def _negative_elbo(
 
 
 def _make_step(form: Form, fixed: dict[str, Tensor], share: float) -> Callable[..., Tensor]:
-    """`step(params, mean, variance, count, rate, x, noise)`: loss, gradient and Adam, all in place.
+    """`step(params, mean, variance, count, data, rate, rows, noise)`: mini-batch, loss, gradient and Adam.
 
+    Parameters, moments and count change in place.
     One function of tensors without a break, so that `torch.compile` makes one graph of it.
     """
 
@@ -157,11 +159,12 @@ def _make_step(form: Form, fixed: dict[str, Tensor], share: float) -> Callable[.
         mean: dict[str, Tensor],
         variance: dict[str, Tensor],
         count: Tensor,
+        data: Tensor,
         rate: Tensor,
-        x: Tensor,
+        rows: Tensor,
         noise: Tensor,
     ) -> Tensor:
-        gradients, value = torch.func.grad_and_value(loss)(params, x, noise)
+        gradients, value = torch.func.grad_and_value(loss)(params, data[rows], noise)
         count += 1
         for name, gradient in gradients.items():
             m, v = mean[name], variance[name]
@@ -186,8 +189,8 @@ def start(
     fixed = {n: to_tensor(v, dtype, where) for n, v in work.program.fixed.items()}
     made, share = FORMS[form](size.num_components, dtype, where), size.num_items / size.batch_size
     params = {name: to_tensor(v, dtype, where) for name, v in sorted(work.params.items())}
-    step = (_compiled_step if compiled else _eager_step)(made, fixed, share, params)
     data = to_tensor(work.x, dtype, where)
+    step = (_compiled_step if compiled else _eager_step)(made, fixed, share, params, data)
 
     def train(chunk: Chunk) -> np.ndarray:
         torch.manual_seed(SEED)
@@ -197,20 +200,31 @@ def start(
         given = to_tensor(chunk.noise["a_aux"][:, 0], dtype, where) if chunk.noise else None
         noise = torch.randn(shape, dtype=dtype, device=where) if given is None else given
         rates = to_tensor(chunk.rates, dtype, where)
-        losses = [step(rates[i], data[indices[i]], noise[i]) for i in range(len(rates))]
+        losses = [step(rates[i], indices[i], noise[i]) for i in range(len(rates))]
         return torch.stack(losses).double().cpu().numpy() / size.num_items
 
     return train
 
 
+def _stay(tensors: Iterable[Tensor]) -> None:
+    """Tell torch's compiler that these do not move: a CUDA graph can change them and need not copy them."""
+    for tensor in tensors:
+        if tensor.is_cuda:
+            torch._dynamo.mark_static_address(tensor)
+
+
 def _eager_step(
-    form: Form, fixed: dict[str, Tensor], share: float, params: dict[str, Tensor]
+    form: Form,
+    fixed: dict[str, Tensor],
+    share: float,
+    params: dict[str, Tensor],
+    data: Tensor,
 ) -> Any:
     leaves = {name: value.requires_grad_() for name, value in params.items()}
     adam = torch.optim.Adam(leaves.values(), lr=torch.tensor(0.0), fused=True)
 
-    def step(rate: Tensor, x: Tensor, noise: Tensor) -> Tensor:
-        value = share * _negative_elbo(form, fixed, leaves, x, noise)
+    def step(rate: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
+        value = share * _negative_elbo(form, fixed, leaves, data[rows], noise)
         adam.zero_grad()
         value.backward()
         adam.param_groups[0]["lr"] = rate
@@ -221,17 +235,22 @@ def _eager_step(
 
 
 def _compiled_step(
-    form: Form, fixed: dict[str, Tensor], share: float, params: dict[str, Tensor]
+    form: Form,
+    fixed: dict[str, Tensor],
+    share: float,
+    params: dict[str, Tensor],
+    data: Tensor,
 ) -> Any:
     mean, variance = ({n: torch.zeros_like(v) for n, v in params.items()} for _ in range(2))
-    count = torch.zeros((), device=next(iter(params.values())).device)
-    mode = "reduce-overhead" if count.is_cuda else None  # CUDA graphs
+    count = torch.zeros((), device=data.device)
+    _stay([data, count, *(t for held in (fixed, params, mean, variance) for t in held.values())])
+    mode = "reduce-overhead" if data.is_cuda else None  # CUDA graphs
     compiled = torch.compile(
         _make_step(form, fixed, share), dynamic=False, fullgraph=True, mode=mode
     )
 
-    def step(rate: Tensor, x: Tensor, noise: Tensor) -> Tensor:
-        value = compiled(params, mean, variance, count, rate, x, noise)
+    def step(rate: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
+        value = compiled(params, mean, variance, count, data, rate, rows, noise)
         return value.clone() if value.is_cuda else value  # the graph's own memory is used again
 
     return step
