@@ -108,10 +108,9 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
             lambda: Stock(work, infer.JitTrace_ELBO, device=device).run, exact=False
         ),
         "torch, hand-written, eager": Route(partial(hand, "packed")),
-        # The same step as the eager one; compiling it once more for a check would take a minute.
         **{
             f"torch, hand-written, compiled, {form}": Route(
-                partial(hand, form, compiled=True), exact=False, compiler=True
+                partial(hand, form, compiled=True), compiler=True
             )
             for form in (("packed", "rows") if device == "cpu" else ("packed",))
         },

@@ -15,8 +15,16 @@ import pytest
 from pyro_impl.capture import CannotCompileError
 from twinplate import bench
 from twinplate.bench import Limits
+from twinplate.bench_checks import (
+    CHECKED_RATE,
+    check_exact,
+    check_expected,
+    checked_chunk,
+    checked_first,
+    take_checked,
+)
 from twinplate.bench_report import TARGETS
-from twinplate.timing import Route
+from twinplate.timing import Route, Started
 from twinplate.workload import Size, filled_order, make_workload, reference_loss
 
 TINY = Size(num_items=64, num_features=6, num_components=4, batch_size=16, hidden_width=8)
@@ -26,7 +34,7 @@ ROOMS = ("pyro", "numpyro")
 @pytest.fixture(scope="module")
 def work():
     """Tiny, with a rate at which three steps of Adam make a difference."""
-    return replace(make_workload(TINY), rate=bench.CHECKED_RATE)
+    return replace(make_workload(TINY), rate=CHECKED_RATE)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,8 @@ def exact_routes(rooms, work):
 # --- equal work
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_every_way_to_train_does_the_same_work(rooms, work):
     """Same parameters, mini-batches and noise: the same losses while Adam moves the parameters."""
     chunk = work.chunk(4, matched=True)
@@ -63,6 +73,43 @@ def test_compiled_torch_does_what_eager_torch_does(work, form):
     eager = handwritten.start(work, "packed")(chunk)
     compiled = handwritten.start(work, form, compiled=True)(chunk)
     np.testing.assert_allclose(compiled, eager, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiled_torch_gathers_its_mini_batches_itself(work):
+    """As ours does: what is left outside the graph is to pick a step's indices, noise and rate."""
+    torch = import_module("torch")
+    run = import_module("pyro_impl.handwritten").start(work, "packed", compiled=True)
+    run(work.chunk(1))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        run(work.chunk(2))
+    names = {event.key for event in found.key_averages()}
+    assert "aten::select" in names and "aten::index" not in names
+
+
+def test_what_a_cuda_graph_changes_stays_where_it_is(work, monkeypatch):
+    """Otherwise torch's compiler makes no CUDA graph; tensors that only say they are on a GPU."""
+    torch, hand = (import_module(name) for name in ("torch", "pyro_impl.handwritten"))
+    held, asked = [], {}
+
+    def compile_nothing(step, **options):
+        asked.update(options)
+        return step
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(torch._dynamo, "mark_static_address", held.append)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    run = hand.start(work, "packed", compiled=True)
+    before = {id(tensor): tensor.clone() for tensor in held}
+    eager = hand.start(work, "packed")
+    np.testing.assert_allclose(run(work.chunk(2)), eager(work.chunk(2)), rtol=1e-5)
+    assert asked["mode"] == "reduce-overhead"
+    changed = [tensor for tensor in held if not torch.equal(tensor, before[id(tensor)])]
+    assert len(changed) == 3 * len(work.params) + 1
+    shapes = [tuple(tensor.shape) for tensor in held]
+    assert shapes.count(work.x.shape) == 1
+    assert {*map(np.shape, work.program.fixed.values()), (4, 6), (6, 4)} <= set(shapes)
 
 
 @pytest.mark.filterwarnings("ignore:training runs eagerly")
@@ -122,7 +169,8 @@ def test_the_check_before_timing_finds_other_work(rooms, work):
         "no number": Route(lambda: lambda chunk: np.full(len(chunk.rates), np.nan)),
     }
     for name, route in wrong.items():
-        found = bench.check_exact(work, {**right, name: route}, print)
+        losses, _ = take_checked(work, {**right, name: route}, print)
+        found = check_exact(work, losses)
         assert list(found) == [name], name
         assert "other work" in found[name]
 
@@ -130,8 +178,40 @@ def test_the_check_before_timing_finds_other_work(rooms, work):
 def test_a_first_loss_out_of_reach_is_told(work):
     chunk = work.chunk(1, matched=True)
     loss = reference_loss(work, work.x[chunk.indices[0]], chunk.noise["a_aux"][0, 0])
-    given = {"right": loss, "low": 0.1 * loss, "none": math.nan}
-    assert list(bench.check_expected(work, given)) == ["low", "none"]
+    given = {"right": [loss], "low": [0.1 * loss], "none": [math.nan]}
+    assert list(check_expected(work, given)) == ["low", "none"]
+
+
+def test_many_first_losses_tell_what_one_cannot(work):
+    """A quarter more than expected is within the noise of one loss, but not of the mean of a hundred."""
+    noise = np.random.default_rng(0).standard_normal((100, 16, 4))
+    batches = work.chunk(100).indices
+    right = np.array(
+        [reference_loss(work, work.x[i], e) for i, e in zip(batches, noise, strict=True)]
+    )
+    given = {
+        "right": right,
+        "first": right[:1],
+        "high": 1.25 * right,
+        "first high": 1.25 * right[:1],
+    }
+    assert list(check_expected(work, given)) == ["high"]
+
+
+def test_a_way_that_compiles_is_checked_as_it_starts(work):
+    """Its first call takes the checked steps, returns their losses, and then takes its own."""
+    taken = []
+
+    def run(chunk):
+        taken.append(chunk)
+        return np.full(len(chunk.rates), float(len(taken)))
+
+    first, own = checked_chunk(work), work.chunk(5)
+    started = checked_first(work, Route(lambda: run, compiler=True)).start()
+    np.testing.assert_array_equal(started(own), [1.0] * len(first.rates))
+    np.testing.assert_array_equal(taken[0].noise["a_aux"], first.noise["a_aux"])
+    assert taken[1] is own and len(taken) == 2
+    assert started(own)[0] == 3.0 and taken[2] is own
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 8, 9])
@@ -165,6 +245,55 @@ def test_the_operations_are_those_that_torch_counts(work):
     with counter:
         run(work.chunk(1))
     assert counter.get_total_flops() == work.flops
+
+
+def dot_operations(jaxpr):
+    """Of all matrix products of a jaxpr, those of the jaxprs inside included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            inner = math.prod(shape[axis] for axis in contracted)
+            total += 2 * inner * equation.outvars[0].aval.size
+        for value in equation.params.values():
+            inside = getattr(value, "jaxpr", value)  # open or closed
+            total += dot_operations(inside) if hasattr(inside, "eqns") else 0
+    return total
+
+
+def test_the_operations_are_those_that_jax_traces(work, monkeypatch):
+    """The same of JAX's floor, in the program that it compiles."""
+    jax = import_module("jax")
+    jit, traced = jax.jit, []
+
+    def tracing(function, **options):
+        def run(*arguments):
+            traced.append(jax.make_jaxpr(function)(*arguments).jaxpr)
+            return jit(function, **options)(*arguments)
+
+        return run
+
+    monkeypatch.setattr(jax, "jit", tracing)
+    import_module("numpyro_impl.handwritten").start(work, "floor")(work.chunk(1))
+    (whole,) = traced
+    assert dot_operations(whole) == work.flops
+
+
+def test_the_floor_is_the_lower_one():
+    """Whichever framework it is of, and in whichever order they were started."""
+    for low, high in [("pyro", "numpyro"), ("numpyro", "pyro")]:
+        seconds = {"floor, pyro": np.full(3, 2.0), "way": np.full(3, 4.0)}
+        seconds |= {"floor, numpyro": np.full(3, 2.0), f"floor, {low}": np.array([1.0, 1.0, 9.0])}
+        started = {name: Started(list, np.zeros(1), 0.0, 0.0) for name in seconds}
+        lower = started[f"floor, {low}"]
+        bench.one_floor(started, seconds)
+        assert set(started) == set(seconds) == {"way", "floor", f"floor, {high}"}
+        assert started["floor"] is lower
+        rows = bench.make_rows("S", "cpu", started, seconds, seconds["floor"])
+        ratios = {row.name: row.ratio_to_floor for row in rows}
+        assert ratios == {"way": 4.0, "floor": 1.0, f"floor, {high}": 2.0}
+    bench.one_floor({}, {})
 
 
 # --- failures, memory, targets, limits

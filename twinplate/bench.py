@@ -17,8 +17,15 @@ from typing import Any
 import numpy as np
 
 from twinplate.backends import BACKENDS, available_backends, load_backend
-from twinplate.errors import InputError
-from twinplate.seeds import base_noise, generator
+from twinplate.bench_checks import (
+    CHECKED_RATE,
+    check_exact,
+    check_expected,
+    checked_first,
+    kept_apart,
+    take_checked,
+)
+from twinplate.seeds import generator
 from twinplate.timing import (
     CASE_RATE,
     ROUNDS,
@@ -31,17 +38,13 @@ from twinplate.timing import (
     spread,
 )
 from twinplate.training import Array, Chunk
-from twinplate.training_errors import TrainingError
-from twinplate.workload import SEED, Workload, reference_loss
+from twinplate.workload import SEED, Workload
 
 FLOOR = "floor"
 BLOCK_SECONDS = 0.08  # of a block at the machine's limit
 FEWEST_STEPS, MOST_STEPS = 4, 100  # of a block
 BUDGET_SECONDS = 240.0  # of all rounds of one table
 FEWEST_ROUNDS = 7
-CHECKED_STEPS, CHECKED_RATE = 3, 1e-3
-SAME = 1e-4  # relative difference of losses in single precision, after CHECKED_STEPS of Adam
-DRAWS, DEVIATIONS = 16, 8  # for routes that draw their own noise: within 8 standard deviations
 
 Report = Callable[[str], None]
 
@@ -157,29 +160,69 @@ def measure(
     """Check, compile and time the ways to train `work`; the shipped ones alone if `only_ours`."""
     routes: dict[str, tuple[Room, Route]] = {}
     rooms = {name: room for name, room in rooms.items() if device in room.devices()}
-    for room in rooms.values():  # both have a floor; NumPyro's, which comes later, is the faster
+    for backend, room in rooms.items():
         found = room.ours(work, device) if only_ours else room.routes(work, device)
-        routes |= {title: (room, route) for title, route in found.items()}
+        for title, route in found.items():
+            routes[f"{FLOOR}, {backend}" if title == FLOOR else title] = room, route
     wanted = round(BLOCK_SECONDS * limits.flops / work.flops)
     steps = max(min(wanted, MOST_STEPS), min(FEWEST_STEPS, MOST_STEPS))
-    chunk, failed = work.chunk(steps), {}
-    if not only_ours:
-        checked = replace(work, rate=CHECKED_RATE)
-        ways = {n: r for room in rooms.values() for n, r in room.routes(checked, device).items()}
-        failed = check_exact(checked, {n: r for n, r in ways.items() if r.exact}, report)
-    routes = {title: found for title, found in routes.items() if title not in failed}
-    started, more = begin_all(routes, chunk, device, report)
-    if not only_ours:
-        wrong = check_expected(work, {n: s.losses[0] for n, s in started.items() if n != FLOOR})
-        more |= wrong
-        started = {n: s for n, s in started.items() if n not in wrong}
+    chunk = work.chunk(steps)
+    if only_ours:
+        started, failed = begin_all(routes, chunk, device, report)
+    else:
+        started, failed = begin_checked(work, routes, rooms, chunk, device, report)
     seconds, late = take_turns(started, chunk, report)
+    one_floor(started, seconds)
     limits = limits.better(measure_limits(rooms, device))
-    floor = limits.step_ms(work) / 1e3 * np.ones_like(next(iter(seconds.values()), np.zeros(0)))
-    if device == "cpu" or only_ours:
-        floor = seconds.get(FLOOR)  # type: ignore[assignment]
+    floor = seconds.get(FLOOR)
+    if device != "cpu" and not only_ours:
+        floor = np.array(limits.step_ms(work) / 1e3)
     rows = make_rows(name, device, started, seconds, floor)
-    return Measured(name, device, rows, seconds, failed | more | late, limits.step_ms(work))
+    return Measured(name, device, rows, seconds, failed | late, limits.step_ms(work))
+
+
+def begin_checked(
+    work: Workload,
+    routes: Mapping[str, tuple[Room, Route]],
+    rooms: Mapping[str, Room],
+    chunk: Chunk,
+    device: str,
+    report: Report,
+) -> tuple[dict[str, Started], dict[str, str]]:
+    """Start every route whose losses show that it does the work; what is wrong with the others, by name.
+
+    With noise that is given the losses have to be equal, step after step (`check_exact`). Routes that
+    draw their own, and the others once more, have to come to the expected mean (`check_expected`).
+    """
+    moved = replace(work, rate=CHECKED_RATE)
+    made = {
+        n: r for room in rooms.values() for n, r in room.routes(moved, device).items() if r.exact
+    }
+    slow = {name for name, route in made.items() if route.compiler}
+    losses, failed = take_checked(work, {n: r for n, r in made.items() if n not in slow}, report)
+    failed |= check_exact(work, losses)
+    started, more = begin_all(
+        {
+            name: (room, checked_first(work, route) if name in slow else route)
+            for name, (room, route) in routes.items()
+            if name not in failed
+        },
+        chunk,
+        device,
+        report,
+    )
+    first = {name: s.losses for name, s in started.items() if not name.startswith(FLOOR)}
+    wrong = check_exact(work, losses | {n: values for n, values in first.items() if n in slow})
+    wrong |= check_expected(work, {n: values for n, values in first.items() if n not in slow})
+    return {n: s for n, s in started.items() if n not in wrong}, failed | more | wrong
+
+
+def one_floor(started: dict[str, Started], seconds: dict[str, Array]) -> None:
+    """Call the lower of the frameworks' floors, by its median, the floor."""
+    floors = [name for name in seconds if name.startswith(FLOOR)]
+    if floors:
+        lowest = min(floors, key=lambda name: float(np.median(seconds[name])))
+        started[FLOOR], seconds[FLOOR] = started.pop(lowest), seconds.pop(lowest)
 
 
 def begin_all(
@@ -200,61 +243,6 @@ def begin_all(
         with kept_apart(name, failed), told(name):
             started[name] = room.begin(route, chunk, device)
     return started, failed
-
-
-@contextmanager
-def kept_apart(name: str, failed: dict[str, str]) -> Iterator[None]:
-    """What the way of that name raises (no compiler, no more memory) goes to `failed`: the others go on.
-
-    Bad input is everybody's, and is raised.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, InputError) and not isinstance(error, TrainingError):
-            raise
-        text = str(error).strip()
-        failed[name] = ": ".join([type(error).__name__, *text.splitlines()[:1]])
-
-
-def check_exact(work: Workload, routes: Mapping[str, Route], report: Report) -> dict[str, str]:
-    """Train a few steps with the same noise; what is wrong, by name.
-
-    The first loss is known (`reference_loss`); those after it depend on gradients and on Adam, and
-    must be those of the median route.
-    """
-    wrong: dict[str, str] = {}
-    chunk = work.chunk(CHECKED_STEPS, matched=True)
-    first = reference_loss(work, work.x[chunk.indices[0]], chunk.noise["a_aux"][0, 0])
-    losses = {}
-    for name, route in routes.items():
-        report(f"checking {name}")
-        with kept_apart(name, wrong):
-            losses[name] = route.start()(chunk)
-    expected = np.nanmedian(list(losses.values()), axis=0) if losses else np.zeros(CHECKED_STEPS)
-    expected[0] = first
-    for name, found in losses.items():
-        error = np.max(np.abs(found / expected - 1))
-        if not error <= SAME:
-            wrong[name] = (
-                f"its losses with given noise differ from the others' by {error:.1e} (relative): "
-                "it does other work and was not timed"
-            )
-    return wrong
-
-
-def check_expected(work: Workload, losses: Mapping[str, float]) -> dict[str, str]:
-    """Hold first losses, each with noise of its own, against `reference_loss`; what is wrong, by name."""
-    b, k = work.size.batch_size, work.size.num_components
-    x = work.x[work.chunk(1).indices[0]]
-    shapes: dict[str, tuple[int, ...]] = {"check": (b, k)}
-    draws = [reference_loss(work, x, base_noise(SEED, i, shapes)["check"][0]) for i in range(DRAWS)]
-    mean, deviation = np.mean(draws), np.std(draws, ddof=1)
-    return {
-        name: f"its first loss is {loss:.6g}; expected {mean:.6g} ± {deviation:.2g}: not timed"
-        for name, loss in losses.items()
-        if not abs(loss - mean) <= DEVIATIONS * deviation
-    }
 
 
 def take_turns(

@@ -79,9 +79,15 @@ def _points(
 
 
 def _style(name: str, names: Sequence[str]) -> dict[str, Any]:
-    """A colour for the family, a line style within it; ours wide, the floor black."""
-    if name == FLOOR:
-        return {"color": "black", "lw": 2, "marker": "_"}
+    """A colour for the family, a line style within it; ours wide, the floor black, a higher one dashed."""
+    if name.startswith(FLOOR):
+        lowest = name == FLOOR
+        return {
+            "color": "black",
+            "lw": 2 if lowest else 1,
+            "ls": "-" if lowest else "--",
+            "marker": "_",
+        }
     family = next((known for known in FAMILIES if name.startswith(known)), "")
     within = [other for other in names if other.startswith(family)]
     return {
