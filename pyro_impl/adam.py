@@ -18,7 +18,7 @@ from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from pyro_impl.guards import Place
+from pyro_impl.places import Place
 
 FIXED = ("eps", "weight_decay", "clip_norm", "centered_variance")
 NUMBERS = 5  # for each row

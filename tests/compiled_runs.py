@@ -63,3 +63,4 @@ def assert_compiled_equals(model, graphs, restart=lambda: None, **settings):
     found, svi = losses(CompiledSVI, model, **settings)
     assert found == pytest.approx(expected, rel=1e-9)
     assert len(svi._steps) == graphs
+    return svi

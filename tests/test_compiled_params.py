@@ -9,6 +9,7 @@ import torch
 from compiled_cases import CASES, encoder_decoder, pyro_module
 from compiled_runs import assert_compiled_equals, model_with
 from pyro.infer import SVI, Trace_ELBO
+from pyro.nn import PyroSample
 from torch import nn
 
 from pyro_impl import CompiledSVI
@@ -90,8 +91,8 @@ def test_capturing_leaves_buffers_and_parameters_alone(interpreted):
     torch.testing.assert_close(found.running_var, expected.running_var)
 
 
-def freezing(name, change, kind, optim=lambda: pyro.optim.Adam({"lr": 0.02})):
-    """(losses, svi) of a run in which `change(model, guide, i)` freezes and unfreezes."""
+def changing(name, change, kind, optim=lambda: pyro.optim.Adam({"lr": 0.02})):
+    """(losses, svi) of a run of a case in which `change(model, guide, i)` comes before step i."""
     pyro.clear_param_store()
     pyro.set_rng_seed(3)
     model, guide, (batch, *_) = CASES[name]()
@@ -124,7 +125,18 @@ def test_freezing_and_unfreezing_are_seen(interpreted, name, optim, frozen):
         (guide if name == "AutoNormal" else first).requires_grad_(i not in frozen)
 
     make = lambda: optim({"lr": 0.02 if optim is pyro.optim.Adam else 1e-4})
-    expected, _ = freezing(name, change, SVI, make)
-    found, svi = freezing(name, change, CompiledSVI, make)
+    expected, _ = changing(name, change, SVI, make)
+    found, svi = changing(name, change, CompiledSVI, make)
     assert found == pytest.approx(expected, rel=1e-9)
     assert len(svi._steps) == 1 and next(iter(svi._steps.values())).taken >= 3
+
+
+def test_a_prior_of_a_module_that_is_replaced_is_captured_again(interpreted):
+    def change(model, guide, i):
+        if i == 3:
+            model.linear.weight = PyroSample(dist.Normal(0.0, 0.1).expand([1, 3]).to_event(2))
+
+    expected, _ = changing("PyroModule", change, SVI)
+    found, svi = changing("PyroModule", change, CompiledSVI)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert len(svi._steps) == 1 and svi._changes == 1
