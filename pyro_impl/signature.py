@@ -13,6 +13,8 @@ from pyro_impl.capture import CannotCompileError
 # By value; everything else that is no tensor could change without being seen.
 VALUES = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
+AUTOCAST = (torch.is_autocast_enabled, torch.get_autocast_dtype)
+
 
 def describe(value: Any, tensors: list[Tensor]) -> Any:
     """A hashable description of `value`, a tree of tensors and plain values; its tensors, in order.
@@ -55,6 +57,6 @@ def surroundings() -> tuple[Any, ...]:
     return (
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
-        torch.is_autocast_enabled(),
+        *(f(d) for d in ("cpu", "cuda") for f in AUTOCAST),
         torch.get_float32_matmul_precision(),
     )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from compiled_cases import data
 from compiled_runs import assert_compiled_equals, assert_eager_equals, guide, losses, model_with
+from pyro.infer import SVI, Trace_ELBO
 
 from pyro_impl import CompiledSVI, EagerWarning
 
@@ -61,3 +66,56 @@ def test_arguments_that_are_no_plain_values_run_eagerly(interpreted, argument, r
     assert_eager_equals(
         model, reason, guide=lambda x, y, _: guide(x, y), arguments=lambda i: (*data(), argument)
     )
+
+
+def test_autocast_on_a_cpu_has_graphs_of_its_own(interpreted):
+    torch.set_default_dtype(torch.float32)
+    weights = torch.linspace(-1, 1, 9).reshape(3, 3).exp()
+    density = lambda slope, x: 1.0 + (x @ weights).square().sum(-1)
+
+    def run(kind):
+        def arguments(i):
+            stack.close()
+            if i in (4, 5, 6, 8):
+                dtype = torch.bfloat16 if i != 8 else torch.float16
+                stack.enter_context(torch.autocast("cpu", dtype))
+            return data()
+
+        with contextlib.ExitStack() as stack:
+            found, svi = losses(kind, model_with(density), steps=10, arguments=arguments)
+        return found, svi
+
+    expected, _ = run(SVI)
+    found, svi = run(CompiledSVI)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert len(svi._steps) == 2 and len(svi._seen) == 3
+
+
+def test_keywords_and_nested_dictionaries(interpreted):
+    """In the order given: a program may draw for one after the other."""
+
+    def model(x, y, *, options, **named):
+        for name, value in named.items():
+            pyro.sample(name, dist.Normal(0.0, value["scale"]).mask(False))
+        model_with(lambda *_: options["scale"]["of y"])(x, y)
+
+    def guide_of(x, y, *, options, **named):
+        for name, value in named.items():
+            pyro.sample(name, dist.Normal(0.0, value["scale"]).mask(False))
+        guide(x, y)
+
+    def run(kind):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(3)
+        svi = kind(model, guide_of, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO())
+        found = []
+        for i in range(12):
+            options = {"scale": {"of y": torch.tensor(1.0 + 0.1 * i)}, "kind": "a"}
+            named = {name: {"scale": 1.0} for name in ("ab" if i % 3 else "ba")}
+            found.append(svi.step(*data(), options=options, **named))
+        return found, svi
+
+    expected, _ = run(SVI)
+    found, svi = run(CompiledSVI)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert len(svi._steps) == 2 and not svi._eager
