@@ -6,14 +6,16 @@
 
 The first step with arguments of some shape is an eager one: it creates parameters, prototypes, states
 of the optimiser. The second is captured and compiled, and compared with an eager one that starts from
-the same state and random numbers; so are the losses of the compiled steps 2, 4, 8, 16, … Whatever a
-graph would freeze is looked at before each step. Where a program cannot be compiled, or stops being
-what was compiled, it runs eagerly and an EagerWarning says why.
+the same state and random numbers; so are the compiled steps 2, 4, 8, 16, … Whatever a graph would freeze
+is looked at before each step. Where a program cannot be compiled, or stops being what was compiled, it
+runs eagerly and an EagerWarning says why.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -35,12 +37,14 @@ from torch.optim import Optimizer
 
 from pyro_impl.adam import NUMBERS, AdamUpdate
 from pyro_impl.capture import CannotCompileError, Graph, capture, compile_graph
-from pyro_impl.comparison import close, double, give_back, same_draws
+from pyro_impl.comparison import Comparison, Outcome, give_back, rounding, same_draws
 from pyro_impl.guards import Guards
 from pyro_impl.signature import describe, rebuilt, surroundings
+from twinplate import errors
 from twinplate.errors import InputError
 
 LOSSES = (Trace_ELBO, TraceMeanField_ELBO)
+OURS = tuple(os.path.join(os.path.dirname(f), "") for f in (__file__, errors.__file__))
 MOST_SHAPES = 16  # of arguments; a graph for each costs seconds
 MOST_CHANGES = 8  # of what a program reads besides
 
@@ -53,6 +57,10 @@ class TorchOptim(PyroOptim):
     """A torch optimiser with the interface of `pyro.optim`; it owns its parameters."""
 
     def __init__(self, optimizer: Optimizer) -> None:
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise InputError(
+                "LBFGS takes the loss several times in a step, which no SVI does; give another optimiser"
+            )
         super().__init__(type(optimizer), {})
         self.optimizer = optimizer
 
@@ -82,6 +90,7 @@ class Step:
     update: AdamUpdate | None
     graph: Graph
     run: Callable[..., Any]
+    comparison: Comparison
     taken: int = 0
 
     def __post_init__(self) -> None:
@@ -105,12 +114,20 @@ class CompiledSVI(SVI):
         returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
 
     Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
-    lacks parameters of the program.
+    lacks parameters of the program, or is LBFGS.
     """
 
-    def __init__(self, model: Any, guide: Any, optim: Any, loss: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        optim: Any,
+        loss: Any,
+        loss_and_grads: Any = None,
+        **kwargs: Any,
+    ) -> None:
         wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
-        super().__init__(model, guide, wrapped, loss)
+        super().__init__(model, guide, wrapped, loss, loss_and_grads, **kwargs)
         self._objective = loss.differentiable_loss if type(loss) in LOSSES else loss
         self._roots = (model, guide, loss)
         self._guards: Guards | None = None
@@ -119,10 +136,13 @@ class CompiledSVI(SVI):
         self._last: Step | None = None  # that took the last step; None after an eager one
         self._changes = 0
         self._eager = False
+        self._told: set[str] = set()
         self._ready: Parameters | None = None
         self.compile_seconds = 0.0  # spent so far on tracing and compiling
         if isinstance(loss, ELBO) and type(loss) not in LOSSES:
             self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
+        elif loss_and_grads is not None and type(loss) not in LOSSES:
+            self._stay_eager("`loss_and_grads` computes the gradients itself; leave it out")
 
     def prepared(self, parameters: dict[str, Tensor]) -> CompiledSVI:
         """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
@@ -150,19 +170,25 @@ class CompiledSVI(SVI):
         tensors: list[Tensor] = []
         try:
             if _PYRO_STACK:
-                raise CannotCompileError("the step is taken inside an effect handler")
+                raise CannotCompileError("they are taken inside an effect handler")
             key = describe(args, tensors), describe(kwargs, tensors), surroundings()
+        except CannotCompileError as error:
+            self._last = None
+            self._tell(f"such steps eagerly: {error}")
+            return super().step(*args, **kwargs)
+        try:
             step = self._step(key, args, kwargs, tensors)
         except CannotCompileError as error:
             self._stay_eager(str(error))
             return super().step(*args, **kwargs)
         if step is None:
             return self._take_eagerly(key, args, kwargs)
+        if step.taken & (step.taken + 1):
+            loss = self._take(step, tensors)
+        else:  # the first, second, fourth, eighth, …
+            loss = self._take_twice(step, tensors, args, kwargs)
         step.taken += 1
-        if step.taken & (step.taken - 1):
-            return self._take(step, tensors)
-        check = self._take_twice if step.taken == 1 else self._take_checked
-        return check(step, tensors, args, kwargs)
+        return loss
 
     # --- which step -------------------------------------------------------------------------------
 
@@ -211,7 +237,16 @@ class CompiledSVI(SVI):
         self._eager = True
         self._guards, self._last = None, None
         self._steps.clear()
-        warnings.warn(f"CompiledSVI runs eagerly: {reason}", EagerWarning, stacklevel=3)
+        self._tell(f"eagerly: {reason}")
+
+    def _tell(self, what: str) -> None:
+        """Once, as a warning at the user's line."""
+        if what not in self._told:
+            self._told.add(what)
+            frame, level = sys._getframe(), 1
+            while frame.f_back and frame.f_code.co_filename.startswith(OURS):
+                frame, level = frame.f_back, level + 1
+            warnings.warn(f"CompiledSVI runs {what}", EagerWarning, stacklevel=level)
 
     def _compiled(
         self, parameters: Parameters, args: Any, kwargs: Any, tensors: list[Tensor]
@@ -220,6 +255,8 @@ class CompiledSVI(SVI):
         optim = self.optim.optimizer if isinstance(self.optim, TorchOptim) else self.optim
         update = AdamUpdate.of(optim, trained)
         trained = trained if update is None else update.leaves
+        if not trained:
+            raise CannotCompileError("it has no parameters to train")
         known = {id(leaf) for leaf in parameters.leaves}
 
         def function(*inputs: Tensor) -> Any:
@@ -240,7 +277,9 @@ class CompiledSVI(SVI):
         inputs = [*self._numbers(update, trained), *tensors]
         graph = self._captured(guards, function, inputs)
         self._guards = guards
-        return Step(parameters, trained, update, graph, compile_graph(graph, inputs))
+        comparison = Comparison(rounding(graph.module.graph))
+        run = compile_graph(graph, inputs)
+        return Step(parameters, trained, update, graph, run, comparison)
 
     def _captured(self, guards: Guards, function: Any, inputs: list[Tensor]) -> Graph:
         """The graph of a program that leaves nothing behind but what the graph itself does."""
@@ -278,7 +317,9 @@ class CompiledSVI(SVI):
         if update is None:
             return []
         values = [1.0] * NUMBERS * len(update.rows) if values is None else values
-        return [torch.tensor(values, dtype=torch.float64, device=leaves[0].device)]
+        device = leaves[0].device  # pinned, or a GPU would have to be waited for
+        numbers = torch.tensor(values, dtype=torch.float64, pin_memory=device.type == "cuda")
+        return [numbers.to(device, non_blocking=True)]
 
     def _apply(self, leaves: list[Tensor], gradients: list[Tensor]) -> None:
         for leaf, gradient in zip(leaves, gradients, strict=True):
@@ -291,11 +332,9 @@ class CompiledSVI(SVI):
         with poutine.trace(param_only=True) as found:
             loss = super().step(*args, **kwargs)
         if key not in self._seen and len(self._seen) == MOST_SHAPES:
-            warnings.warn(
-                f"CompiledSVI runs these steps eagerly: {MOST_SHAPES} different shapes or values of the "
-                "arguments came before; give numbers that change as tensors",
-                EagerWarning,
-                stacklevel=4,
+            self._tell(
+                f"further steps eagerly: {MOST_SHAPES} different shapes or values of the arguments came "
+                "before; pad what differs in length to a few lengths, and give numbers that change as tensors"
             )
         if len(self._seen) < MOST_SHAPES:
             self._seen[key] = self._parameters(found.trace)
@@ -317,69 +356,57 @@ class CompiledSVI(SVI):
     # --- compared with eager ----------------------------------------------------------------------
 
     def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
-        """Eagerly, then compiled from the same state; the compiled one counts if the two agree."""
+        """Eagerly, then compiled from the same state; the eager one counts if they differ."""
         take = self._whole_step_twice if step.update else self._gradients_twice
-        loss, found, eager, expected = take(step, tensors, args, kwargs)
-        if not close([loss], [double(eager)]):
-            self._differs("loss", torch_item(loss), torch_item(eager), step)
-        elif not close(found, expected):
-            norms = [torch.stack([g.norm() for g in group]).norm() for group in (found, expected)]
-            self._differs("gradient's norm", torch_item(norms[0]), torch_item(norms[1]), step)
-        return eager if self._eager else loss
+        compiled, eager, differs = take(step, tensors, args, kwargs)
+        if differs is None:
+            return compiled.loss
+        since = (
+            f"they agreed {(step.taken + 1) // 2} steps before: those since may have been wrong, and "
+            "earlier ones by less than is seen"
+            if step.taken
+            else "no step was taken with it"
+        )
+        self._stay_eager(
+            f"{differs}, so the program depends on something that cannot be seen, or on rounding; {since}"
+        )
+        return torch_item(eager.loss)
 
-    def _whole_step_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
-        """Losses and the first moments after the step: (compiled, eager)."""
+    def _whole_step_twice(
+        self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any
+    ) -> tuple[Outcome, Outcome, str | None]:
+        """Compared by the first moments after the step."""
         update, written = step.update, step.graph.written
         assert update is not None
         before, counters = [t.clone() for t in written], update.counters()
         with same_draws():
-            eager = super().step(*args, **kwargs)
-        after, expected = [t.clone() for t in written], [m.clone() for m in update.moments()]
+            loss = super().step(*args, **kwargs)
+        eager = Outcome(loss, [m.clone() for m in update.moments()])
+        after = [t.clone() for t in written]
         give_back(written, before)
         update.set_counters(counters)
-        loss = self._take(step, tensors)
-        found = [m.clone() for m in update.moments()]
-        if not (close([loss], [double(eager)]) and close(found, expected)):
+        compiled = Outcome(self._take(step, tensors), update.moments())
+        differs = step.comparison.difference(compiled, eager)
+        if differs is not None:
             give_back(written, after)
-        return loss, found, eager, expected
+        return compiled, eager, differs
 
-    def _gradients_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
-        """Losses and gradients: (compiled, eager)."""
+    def _gradients_twice(
+        self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any
+    ) -> tuple[Outcome, Outcome, str | None]:
         before = [t.clone() for t in step.graph.written]
         with same_draws():
-            eager = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-        expected = [_gradient(leaf).clone() for leaf in step.trained]
+            loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+        eager = Outcome(loss, [_gradient(leaf).clone() for leaf in step.trained])
         zero_grads(step.trained)
         give_back(step.graph.written, before)
-        loss, *found = step.run(*step.graph.tensors, *tensors)
-        same = close([loss], [double(eager)]) and close(found, expected)
-        chosen = found if same else expected
-        self._apply(
-            step.trained, [gradient.clone() for gradient in chosen]
-        )  # may be clipped in place
-        return loss, found, eager, expected
-
-    def _take_checked(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Tensor:
-        """Compiled, after a look at what the loss of an eager step would be."""
-        before = [t.clone() for t in step.graph.written]
-        with same_draws(), torch.no_grad():
-            eager = double(self.loss(self.model, self.guide, *args, **kwargs))
-        give_back(step.graph.written, before)
-        loss = self._take(step, tensors)
-        if not close([loss], [eager]):
-            self._differs("loss", loss.item(), eager.item(), step)
-        return loss
-
-    def _differs(self, what: str, compiled: float, eager: float, step: Step) -> None:
-        since = (
-            "no step was taken with it"
-            if step.taken == 1
-            else f"some of its last {step.taken - step.taken // 2} steps may have been wrong"
-        )
-        self._stay_eager(
-            f"the {what} of the compiled step is {compiled:.9g} and that of an eager one {eager:.9g}, so the "
-            f"program depends on something that cannot be seen, or on rounding; {since}"
-        )
+        loss, *gradients = step.run(*step.graph.tensors, *tensors)
+        compiled = Outcome(loss, gradients)
+        differs = step.comparison.difference(compiled, eager)
+        chosen = compiled if differs is None else eager
+        # they may be clipped in place
+        self._apply(step.trained, [gradient.clone() for gradient in chosen.gradients])
+        return compiled, eager, differs
 
 
 def _leaves(trace: poutine.Trace) -> list[Tensor]:

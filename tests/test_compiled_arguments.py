@@ -23,7 +23,7 @@ def test_a_number_as_an_argument_that_changes_at_every_step_runs_eagerly(interpr
         model_with(lambda *_: scale)(x, y)
 
     x, y = data()
-    with pytest.warns(EagerWarning, match="16 different shapes or values"):
+    with pytest.warns(EagerWarning, match="pad what differs .*numbers that change") as caught:
         found, svi = losses(
             CompiledSVI,
             model,
@@ -32,6 +32,7 @@ def test_a_number_as_an_argument_that_changes_at_every_step_runs_eagerly(interpr
             arguments=lambda i: (x, y, 1.0 + 0.1 * i),
         )
     assert not svi._steps and len(found) == 20
+    assert len([w for w in caught if w.category is EagerWarning]) == 1
 
 
 def test_a_batch_of_one_is_not_broadcast(interpreted):
@@ -64,7 +65,11 @@ def test_types_and_plain_values_have_graphs_of_their_own(interpreted):
 def test_arguments_that_are_no_plain_values_run_eagerly(interpreted, argument, reason):
     model = lambda x, y, other: model_with(lambda *_: 1.0)(x, y)
     assert_eager_equals(
-        model, reason, guide=lambda x, y, _: guide(x, y), arguments=lambda i: (*data(), argument)
+        model,
+        reason,
+        for_good=False,
+        guide=lambda x, y, _: guide(x, y),
+        arguments=lambda i: (*data(), argument),
     )
 
 
@@ -119,3 +124,19 @@ def test_keywords_and_nested_dictionaries(interpreted):
     found, svi = run(CompiledSVI)
     assert found == pytest.approx(expected, rel=1e-9)
     assert len(svi._steps) == 2 and not svi._eager
+
+
+def test_one_step_with_such_an_argument_leaves_the_others_compiled(interpreted):
+    """One warning, however many such steps; the next compiled one counts them."""
+    model = lambda x, y, scale: model_with(lambda *_: torch.as_tensor(scale).sum())(x, y)
+    settings = {
+        "guide": lambda x, y, scale: guide(x, y),
+        "arguments": lambda i: (*data(), np.full(1, 2.0) if i in (5, 6, 9) else 1.0),
+        "steps": 14,
+    }
+    expected, _ = losses(SVI, model, **settings)
+    with pytest.warns(EagerWarning, match="such steps eagerly: .*numpy.ndarray") as caught:
+        found, svi = losses(CompiledSVI, model, **settings)
+    assert len([w for w in caught if w.category is EagerWarning]) == 1
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert [step.taken for step in svi._steps.values()] == [10]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from contextlib import nullcontext
 
 import pyro
 import pyro.distributions as dist
@@ -72,15 +74,72 @@ def test_a_loss_of_several_numbers_is_returned_as_pyro_returns_it():
 
 
 def test_an_effect_handler_around_the_step_runs_eagerly(interpreted):
-    pyro.clear_param_store()
-    svi = CompiledSVI(model_with(lambda *_: 1.0), guide, pyro.optim.Adam({}), Trace_ELBO())
-    with poutine.scale(scale=2.0), pytest.warns(EagerWarning, match="effect handler"):
-        svi.step(*data())
+    """That step alone: before and after it the graph is used."""
+
+    def run(kind):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(3)
+        svi = kind(model_with(lambda *_: 1.0), guide, pyro.optim.Adam({}), Trace_ELBO())
+        found = []
+        for i in range(10):
+            with poutine.scale(scale=2.0) if i in (0, 4) else nullcontext():
+                found.append(svi.step(*data()))
+        return found, svi
+
+    expected, _ = run(SVI)
+    with pytest.warns(EagerWarning, match="effect handler") as caught:
+        found, svi = run(CompiledSVI)
+    assert len([w for w in caught if w.category is EagerWarning]) == 1
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert [step.taken for step in svi._steps.values()] == [7]
 
 
-def test_without_a_compiler_it_runs_eagerly(monkeypatch, tmp_path):
+def test_a_program_without_parameters_runs_eagerly(interpreted):
+    fixed = lambda x, y: pyro.sample("slope", dist.Normal(0.0, 1.0))
+    assert_eager_equals(model_with(lambda *_: 1.0), "no parameters", guide=fixed)
+
+
+def test_gradients_of_ones_own_run_eagerly():
+    def gradients(model, guide, *args):
+        loss = 2 * Trace_ELBO().differentiable_loss(model, guide, *args)
+        loss.backward()
+        return loss
+
+    def run(kind):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(3)
+        loss = Trace_ELBO().differentiable_loss
+        model = model_with(lambda *_: 1.0)
+        svi = kind(model, guide, pyro.optim.Adam({}), loss, loss_and_grads=gradients, num_samples=5)
+        return [svi.step(*data()) for _ in range(3)], svi.num_samples
+
+    with pytest.warns(FutureWarning, match="num_samples"):
+        expected = run(SVI)
+    with pytest.warns(EagerWarning, match="`loss_and_grads`"), pytest.warns(FutureWarning):
+        assert run(CompiledSVI) == expected
+
+
+def test_a_loss_that_is_not_a_number_is_pyros(interpreted):
+    """Its warning, and parameters that are no numbers from then on, compiled or eager."""
+
+    bad = lambda i: (data()[0], data()[1] * (torch.nan if i == 5 else 1.0))
+
+    def run(kind):
+        with pytest.warns(UserWarning, match="Encountered NaN: loss"):
+            return losses(kind, model_with(lambda *_: 1.0), steps=12, arguments=bad)[0]
+
+    with pyro.validation_enabled(False):
+        expected, found = run(SVI), run(CompiledSVI)
+    assert found == pytest.approx(expected, rel=1e-9, nan_ok=True)
+    assert [math.isnan(loss) for loss in found] == [i >= 5 for i in range(12)]
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])  # there torch compiles in the first call
+def test_without_a_compiler_it_runs_eagerly(monkeypatch, tmp_path, on_gpu):
     from torch._inductor import config, cpp_builder
 
+    monkeypatch.setattr("pyro_impl.capture._on_gpu", lambda tensors: on_gpu)
+    torch._dynamo.reset()
     for function in ("cpp_compiler_search", "get_cpp_compiler", "check_compiler_exist_windows"):
         search = getattr(cpp_builder, function)
         if hasattr(search, "cache_clear"):
@@ -100,3 +159,8 @@ def test_a_torch_optimiser_without_the_parameters_is_refused():
     svi = CompiledSVI(model_with(lambda *_: 1.0), guide, stray, Trace_ELBO())
     with pytest.raises(InputError, match="does not hold the parameters loc, scale"):
         svi.step(*data())
+
+
+def test_lbfgs_is_refused():
+    with pytest.raises(InputError, match="LBFGS"):
+        CompiledSVI(None, None, torch.optim.LBFGS([torch.zeros(1)]), Trace_ELBO())

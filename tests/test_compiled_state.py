@@ -167,7 +167,9 @@ def test_what_cannot_be_seen_is_found_by_comparison(interpreted):
 
     model = model_with(lambda *_: float(held[0]))
     expected, _ = losses(SVI, model, each=each, steps=20)
-    with pytest.warns(EagerWarning, match=r"some of its last 4 steps may have been wrong"):
+    with pytest.warns(
+        EagerWarning, match=r"agreed 4 steps before: those since may have been wrong"
+    ):
         found, svi = losses(CompiledSVI, model, each=each, steps=20)
     assert found[:6] == pytest.approx(expected[:6]) and svi._eager
 
