@@ -76,7 +76,9 @@ def test_python_blocks_run_and_print_what_stands_below(page, tmp_path):
 
 
 def test_the_pages_that_must_run_do():
-    assert {"shapes.md", "known-differences.md"} <= {page.name for page in PAGES if runnable(page)}
+    assert {"shapes.md", "known-differences.md", "training.md"} <= {
+        page.name for page in PAGES if runnable(page)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

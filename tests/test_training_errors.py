@@ -59,6 +59,14 @@ class Walker:
 PLAN = [chunk(0), chunk(10), chunk(20, 3)]
 
 
+def test_what_a_caller_catches_and_gets_is_at_the_top():
+    import twinplate
+
+    names = {"NonFiniteLossError", "OutOfMemoryError", "Restarts", "InputError", "Fit"}
+    assert names <= set(twinplate.__all__) and all(hasattr(twinplate, name) for name in names)
+    assert twinplate.NonFiniteLossError is NonFiniteLossError
+
+
 def test_training_that_goes_well_runs_all_chunks():
     told = []
     fit = train(Walker(), PLAN, lambda done, losses: told.append((done, len(losses))))

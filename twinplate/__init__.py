@@ -12,7 +12,9 @@ from twinplate.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.posterior_file import unpack_scale_tril
 from twinplate.program import Program, initial_params, make_program
 from twinplate.record import Record
+from twinplate.restarts import Restarts
 from twinplate.training import Fit, TrainingState
+from twinplate.training_errors import NonFiniteLossError, OutOfMemoryError
 
 __all__ = [
     "Case",
@@ -21,10 +23,13 @@ __all__ = [
     "Gaussian",
     "InputError",
     "LinearGaussian",
+    "NonFiniteLossError",
+    "OutOfMemoryError",
     "Program",
     "ProgramConfig",
     "Record",
     "Report",
+    "Restarts",
     "TrainingConfig",
     "TrainingState",
     "assert_same",
