@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import runpy
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_a_number_that_python_reads_from_a_tensor_of_one_runs_eagerly(read):
     reason = r"value of a tensor.*test_compiled_dangers.py, line \d+"
     density = lambda *_: torch.as_tensor(1.0 + read(tensor))
     assert_eager_equals(model_with(density), reason, each=each, steps=8)
+
+
+@pytest.mark.parametrize("folder", ["torch", "pyro", "pyro_impl"])
+def test_a_line_in_a_folder_of_the_user_called_like_a_library_is_named(tmp_path, folder):
+    path = tmp_path / folder / "vae.py"
+    path.parent.mkdir()
+    path.write_text("def density(slope, x):\n    return 1.0 if slope > 0 else 2.0\n")
+    density = runpy.run_path(str(path))["density"]
+    assert_eager_equals(model_with(density), rf"value of a tensor.*{folder}/vae.py, line 2")
 
 
 def test_a_factorisation_that_fails_gives_a_loss_of_nan():
