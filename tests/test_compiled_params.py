@@ -38,7 +38,7 @@ def test_parameters_replaced_in_the_store_are_captured_again(interpreted, change
     assert_compiled_equals(model_with(lambda *_: 1.0), 1, each=each, steps=8)
 
 
-def test_a_parameter_that_appears_later_runs_eagerly(interpreted):
+def test_a_parameter_that_appears_later_is_captured_again(interpreted):
     held = {"late": False}
 
     def late_guide(x, y):

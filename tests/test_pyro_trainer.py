@@ -155,6 +155,37 @@ def test_out_of_memory_keeps_the_state_before_the_chunk(problem, monkeypatch):
     np.testing.assert_array_equal(rest.losses, good.losses[10:])
 
 
+def test_out_of_memory_in_a_compiled_step_rewinds_to_the_bit(problem, interpreted, monkeypatch):
+    """After the optimiser has counted the step: its counters go back too."""
+    monkeypatch.setattr("twinplate.training.CHUNK", 10)
+    x, program, _ = problem(N, missing=0.2)
+    training = config(steps=30)
+    good = fit(problem, training, True)
+    trainer = pyro_impl.Trainer(x, program, training, compiled=True)
+    parts = list(chunks(program.config, training, N, False))
+    first = trainer.run(parts[0])
+    before = trainer.state
+    (svi,) = trainer._svis
+    (step,) = svi._steps.values()
+    run, taken = step.run, []
+
+    def full(*inputs):
+        taken.append(1)
+        if len(taken) == 5:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return run(*inputs)
+
+    step.run = full
+    with pytest.raises(OutOfMemoryError, match="after step 10 of 30"):
+        trainer.run(parts[1])
+    for part in ("params", "mean", "variance"):
+        for name, values in getattr(before, part).items():
+            np.testing.assert_array_equal(getattr(trainer.state, part)[name], values, name)
+    assert trainer.state.step == 10
+    rest = [trainer.run(part) for part in parts[1:]]
+    np.testing.assert_array_equal(np.concatenate([first, *rest]), good.losses)
+
+
 def test_other_errors_pass(problem):
     x, program, _ = problem(N)
     trainer = pyro_impl.Trainer(x, program, config(), compiled=False)
