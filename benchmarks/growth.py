@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -75,8 +76,13 @@ def make_file(path: Path, num_items: int) -> Path:
 def measure(point: Point) -> dict[str, Any]:
     """The point from a process of its own; `failed` holds the last line of one that died."""
     command = [sys.executable, str(Path(__file__).with_name("growth_point.py"))]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "NPROC": "1"}  # torch's, and XLA's
     done = subprocess.run(
-        [*command, json.dumps(asdict(point))], capture_output=True, text=True, check=False
+        [*command, json.dumps(asdict(point))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=one_thread,
     )
     if done.returncode:
         return {**asdict(point), "failed": (done.stderr.strip().splitlines() or ["killed"])[-1]}

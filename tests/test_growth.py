@@ -1,9 +1,11 @@
 """The growth benchmark: a point is a process, a block as large as asked for, every axis drawn."""
 
 import json
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +31,18 @@ def test_a_point_is_a_process_of_its_own():
     failed = growth.measure(tiny_point(batch_size=33))
     assert "batch_size is 33 but there are 32 items" in failed["failed"]
     assert growth.cells(failed)[-4:] == ["–"] * 4
+
+
+def test_a_point_has_one_thread(monkeypatch):
+    given = {}
+
+    def died(command, **options):
+        given.update(options)
+        return SimpleNamespace(returncode=1, stderr="")
+
+    monkeypatch.setattr(growth.subprocess, "run", died)
+    assert growth.measure(tiny_point())["failed"] == "killed"
+    assert given["env"] == os.environ | {"OMP_NUM_THREADS": "1", "NPROC": "1"}
 
 
 def test_the_time_of_a_step_is_that_of_its_chunk_divided(monkeypatch):
