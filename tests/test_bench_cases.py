@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pyro_impl import Program
-from twinplate import Case
+from twinplate import Case, bench
+from twinplate.errors import InputError
 from twinplate.timing import Route
 from twinplate.training import Chunk
 
@@ -41,3 +42,20 @@ def test_on_a_cpu_a_users_steps_pay_for_no_device_mode(rooms):
     run = routes(rooms, model)["Pyro, SVI"].start()
     run(Chunk(0, np.zeros((2, 0), int), np.ones(2), {}))
     assert modes == [[], []]
+
+
+def broken_model():
+    raise ValueError("no such thing")
+
+
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+def test_an_error_in_a_users_program_names_its_line(rooms, backend):
+    """It is the user's to mend: nothing is timed."""
+    program = import_module(f"{backend}_impl").Program(broken_model, lambda: None)
+    with pytest.raises(InputError) as stop:
+        bench.measure_case("MINE", Case(program, program), rooms, "cpu")
+    told = str(stop.value)
+    line = broken_model.__code__.co_firstlineno + 1
+    assert "MINE cannot be run" in told
+    assert f'test_bench_cases.py", line {line}, in broken_model' in told
+    assert "\nValueError: no such thing" in told

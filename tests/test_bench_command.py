@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from test_absent_framework import JAX_SIDE, REFUSE, TORCH_SIDE
 from test_bench_routes import TINY
 
-from twinplate import bench
-from twinplate.bench_command import BenchRequest, run_bench
+from twinplate import bench, bench_command
+from twinplate.bench import Measured
+from twinplate.bench_command import BenchRequest, print_terms, run_bench, run_sizes
 from twinplate.cli import main
 from twinplate.errors import InputError
 from twinplate.workload import SIZES
@@ -70,6 +72,39 @@ def test_a_users_file_is_measured_by_the_command(tmp_path):
     pyro_ways = {"first: Pyro, SVI", "first: Pyro, CompiledSVI"}
     assert names == {*pyro_ways, "second: NumPyro, svi.update in lax.scan"}
     assert "For 50 steps pick" in done.stdout
+    printed = " ".join(done.stdout.split())
+    assert (
+        "same work was not verified; run: twinplate verify examples/verify_port.py:RIGHT" in printed
+    )
+    assert "Adam at 0.0001." in printed
+
+
+def test_a_framework_that_sees_no_gpu_is_named():
+    rooms = {
+        name: SimpleNamespace(devices=lambda found=found: found)
+        for name, found in {"pyro": ("cpu", "gpu"), "numpyro": ("cpu",)}.items()
+    }
+    console = Console(width=200, record=True)
+    print_terms(rooms, {}, console)
+    printed = console.export_text()
+    assert "numpyro was not measured on gpu: jax sees none." in printed
+    assert printed.count("was not measured on") == 1
+
+
+def test_as_many_items_are_simulated_as_a_step_can_tell(monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(bench_command, "make_workload", lambda size, guide: made.append(size))
+    table = Measured("yours", "cpu", [], {}, {})
+    monkeypatch.setattr(bench_command, "_measured", lambda *given, **options: table)
+    own = {"sizes": "", "features": 4, "components": 2}
+    room = SimpleNamespace(devices=lambda: ("cpu",), limits=lambda device: (1.0, 1.0))
+    for items, batch_size in ((10_000_000, 256), (10_000_000, 100_000), (1000, 10)):
+        request = BenchRequest(items=items, batch_size=batch_size, **own)
+        run_sizes(request, {"pyro": room}, Console(width=200))
+    assert [size.num_items for size in made] == [65_536, 100_000, 1000]
+    printed = capsys.readouterr().out
+    assert printed.count("num_items=10000000") == 2
+    assert "65,536 items are simulated" in printed and "1,000 items are" not in printed
 
 
 @pytest.mark.parametrize(
@@ -124,6 +159,7 @@ CASE = Case(Program(model), Program(model))
         (["--items", "10", "--batch-size", "11"], "batch_size is 11 but there are 10 items"),
         (["--guide", "mean-field"], "guide is 'mean-field'; expected 'diagonal' or"),
         (["--steps", "0"], "steps is 0"),
+        (["--json", "speed.png"], "--json is speed.png; expected another name, such as speed.json"),
         (["--json", "absent/rows.json"], "expected a file in a directory that exists"),
         (["none.py"], "none.py does not exist"),
         (["no_case.py"], "no_case.py has no Case"),

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from twinplate import bench, bench_command, bench_report, timing
 from twinplate.bench import Measured, Row
@@ -34,6 +35,40 @@ def test_a_bound_is_met_when_the_interval_reaches_it():
     ]:
         assert upper.met(interval, "S") is met_upper
         assert lower.met(interval, "S") is met_lower
+
+
+@pytest.mark.parametrize(
+    ("numerator", "bound", "cell"),
+    [
+        ([1.0, 1.0, 1.0], 1.1, "1 (1 to 1) ≤ 1.1 met"),
+        ([1.0, 1.2, 1.2], 1.1, "1.2 (1 to 1.2) ≤ 1.1 met by the interval only"),
+        ([1.2, 1.2, 1.2], 1.1, "1.2 (1.2 to 1.2) ≤ 1.1 NOT met"),
+        (None, 1.1, "not measured"),
+        ([1.2, 1.2, 1.2], None, "1.2 (1.2 to 1.2)"),
+    ],
+)
+def test_a_cell_says_what_became_of_a_bound(monkeypatch, numerator, bound, cell):
+    bounds = {} if bound is None else {"S": bound}
+    monkeypatch.setattr(bench_report, "TARGETS", (Target("ours ÷ hand", "a", "b", bounds),))
+    seconds = {"b": [1.0, 1.0, 1.0]} | ({} if numerator is None else {"a": numerator})
+    console = Console(width=200, record=True)
+    bench_report.show_targets([table(**seconds)], console)
+    (line,) = [line for line in console.export_text().splitlines() if "ours ÷ hand" in line]
+    assert [part.strip() for part in line.strip("│┃ ").split("│")] == ["ours ÷ hand", cell]
+
+
+def test_a_table_says_what_share_of_the_limit_is_reached_and_what_failed():
+    rows = [row("slow", 8.0), row("quick", 4.0)]
+    measured = Measured("S", "cpu", rows, {}, {"lost": "MemoryError: no more"}, limit_ms=2.0)
+    console = Console(width=200, record=True)
+    bench_report.show(measured, console)
+    printed = console.export_text()
+    quick, slow = (
+        next(line for line in printed.splitlines() if name in line) for name in ("quick", "slow")
+    )
+    assert "50%" in quick and "25%" in slow
+    assert printed.index("quick") < printed.index("slow")
+    assert "lost" in printed and "MemoryError: no more" in printed
 
 
 def test_the_best_algorithm_is_the_fastest_hand_written_one():

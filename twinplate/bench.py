@@ -38,6 +38,7 @@ from twinplate.timing import (
     spread,
 )
 from twinplate.training import Array, Chunk
+from twinplate.user_file import told_in_user_terms
 from twinplate.workload import SEED, Workload
 
 FLOOR = "floor"
@@ -234,7 +235,7 @@ def begin_all(
 ) -> tuple[dict[str, Started], dict[str, str]]:
     """Start every route; those that raise are told by name.
 
-    told: makes the context in which a route of that name is started; an InputError of its passes.
+    told: makes the context in which a route of that name is started; an InputError that it raises passes.
     """
     started: dict[str, Started] = {}
     failed: dict[str, str] = {}
@@ -308,7 +309,13 @@ def measure_case(
             routes |= {f"{which}: {title}": (room, route) for title, route in found.items()}
     steps = MOST_STEPS // 5
     chunk = Chunk(0, np.zeros((steps, 0), np.int64), np.full(steps, CASE_RATE), {})
-    started, failed = begin_all(routes, chunk, device, report)
+    started, failed = begin_all(
+        routes,
+        chunk,
+        device,
+        report,
+        lambda title: told_in_user_terms(f"{title}: {name} cannot be run"),
+    )
     seconds, late = take_turns(started, chunk, report)
     losses = {title: float(np.mean(s.run(chunk))) for title, s in started.items()}
     rows = make_rows(name, device, started, seconds, None)

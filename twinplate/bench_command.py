@@ -6,11 +6,12 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from twinplate.backends import BACKENDS
 from twinplate.bench import (
     Limits,
     Measured,
@@ -28,11 +29,12 @@ from twinplate.checkpoint import versions
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.progress import working
-from twinplate.timing import Room
+from twinplate.timing import CASE_RATE, Room
 from twinplate.user_file import find, parse, run_file, told_in_user_terms
 from twinplate.workload import SIZES, Size, Workload, make_workload
 
 YOURS = "yours"
+MOST_ITEMS = 65_536  # that are simulated for the user's size: N hardly changes a step
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ class BenchRequest:
                 "--batch-size and --guide"
             )
         if self.json is not None:
+            if self.json.suffix.lower() == ".png":
+                raise InputError(
+                    f"--json is {self.json}; expected another name, such as {self.json.stem}.json: "
+                    "the picture beside it ends in .png"
+                )
             for path in (self.json, picture_of(self.json)):
                 if path.is_dir() or not path.absolute().parent.is_dir():
                     raise InputError(
@@ -138,12 +145,15 @@ def run_sizes(request: BenchRequest, rooms: Mapping[str, Room], console: Console
     show_targets(tables, console)
     own = request.own_size
     if own is not None:
-        work = make_workload(own, request.guide or "auxiliary")
+        simulated = replace(own, num_items=min(own.num_items, max(MOST_ITEMS, own.batch_size)))
+        work = make_workload(simulated, request.guide or "auxiliary")
         for device in devices:
             tables.append(_measured(YOURS, work, rooms, device, limits[device], only_ours=True))
             show(tables[-1], console)
         names = [YOURS]
         console.print(f"yours: {own}, {request.guide or 'auxiliary'} guide")
+        if simulated != own:
+            console.print(f"{simulated.num_items:,} items are simulated: N hardly changes a step.")
     for name in names:
         found = [table for table in tables if table.size == name]
         _print_recommendation(found, request, rooms, console)
@@ -159,15 +169,21 @@ def run_cases(
     cases = find(run_file(path), path, name, "Case", lambda value: isinstance(value, Case))
     devices = sorted({device for room in rooms.values() for device in room.devices()})
     print_terms(rooms, {}, console)
-    tables = []
+    console.print(
+        f"Adam at {CASE_RATE:g}. That both programs do the same work was not verified; run: "
+        f"twinplate verify {request.target}",
+        highlight=False,
+        markup=False,
+    )
+    tables: list[Measured] = []
     for title, case in cases.items():
         for device in devices:
             with working(title) as tell, told_in_user_terms(f"{title} of {path} cannot be run"):
                 tables.append(measure_case(title, case, rooms, device, tell))
             show(tables[-1], console)
+            write(request.json, tables)
         found = [table for table in tables if table.size == title]
         _print_recommendation(found, request, rooms, console)
-    write(request.json, tables)
     if request.json is not None:
         console.print(f"Wrote {request.json}")
 
@@ -191,6 +207,11 @@ def print_terms(rooms: Mapping[str, Room], limits: Mapping[str, Limits], console
         )
     if limits and "gpu" not in limits:
         lines.append("GPU: none found; not measured.")
+    for device in sorted({device for room in rooms.values() for device in room.devices()}):
+        for backend, room in rooms.items():
+            if device not in room.devices():
+                seeing = BACKENDS[backend][1][0]
+                lines.append(f"{backend} was not measured on {device}: {seeing} sees none.")
     lines += [not_installed(backend) for backend in missing_backends(list(rooms))]
     for line in lines:
         console.print(line, highlight=False, markup=False)

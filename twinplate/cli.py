@@ -101,7 +101,7 @@ def bench(
     ] = None,
     json: Annotated[
         Path | None,
-        typer.Option("--json", help="Write the rows as JSON, and a picture beside it."),
+        typer.Option("--json", help="Write the rows as JSON; beside it a picture, for S to XL."),
     ] = None,
     items: Annotated[int | None, typer.Option(help="N of your own data.")] = None,
     features: Annotated[int | None, typer.Option(help="D of your own data.")] = None,
