@@ -42,3 +42,20 @@ def test_both_precisions_begin_alike(twin, problem):
     ]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert (losses[0] != losses[1]).any()
+
+
+@pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+def test_products_are_in_the_precision_of_their_type(twin, problem, monkeypatch):
+    """Also where the default is less, as JAX's is on a GPU: every product of the loop says so."""
+    loop, traced = twin.module("loop"), []
+    make = loop.make_loop
+
+    def seen(*given):
+        one = make(*given)
+        return lambda *args: (traced.append(twin.jax.make_jaxpr(one)(*args)), one(*args))[1]
+
+    monkeypatch.setattr(loop, "make_loop", seen)
+    x, program, _ = problem(N, missing=0.2, **PROGRAMS["event full"])
+    twin.impl.fit(x, program, config(precision="float32"))
+    products = str(traced[0]).count("dot_general[")
+    assert products and str(traced[0]).count("(Precision.HIGHEST, Precision.HIGHEST)") == products
