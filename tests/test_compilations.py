@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from verify_files import BOTH, twinplate
 
+from twinplate import TrainingConfig
+
 
 @pytest.fixture(name="cache")
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -62,6 +64,32 @@ def test_a_verification_leaves_its_compilations_and_finds_them_again(
     assert jax.config.jax_persistent_cache_min_compile_time_secs == least
     jax.jit(lambda x: x + 1)(1.0)
     assert files(tmp_path / "cache") == left
+
+
+def test_a_fit_finds_the_compilations_of_the_one_before(cache, tmp_path, monkeypatch, problem):
+    import jax
+
+    from numpyro_impl import fit
+
+    monkeypatch.setattr(cache, "MIN_SECONDS", 0.0)
+    x, program, _ = problem(12)
+    training = TrainingConfig(steps=3, batch_size=5, device="cpu")
+    hits: list[str] = []
+
+    def heard(event, **facts):
+        hits.extend([event] if event.endswith("cache_hits") else [])
+
+    jax.monitoring.register_event_listener(heard)
+    try:
+        found = []
+        for _ in range(2):
+            jax.clear_caches()
+            fit(x, program, training)
+            found.append((len(files(tmp_path / "cache" / "twinplate" / "jax")), len(hits)))
+    finally:
+        jax.monitoring.unregister_event_listener(heard)
+    # One program, the loop: made by the first, read by the second.
+    assert found == [(1, 0), (1, 1)]
 
 
 def test_the_users_own_cache_is_used_as_it_is(cache, tmp_path) -> None:
