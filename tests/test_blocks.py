@@ -267,3 +267,11 @@ def test_a_truncated_large_file_is_named_as_such(tmp_path, low_limit):
 def test_large_loadings_become_ordinary_arrays(tmp_path, low_limit):
     w = load_generative(saved(tmp_path, np.ones((20, 5), np.float32)))["loadings"]
     assert type(w) is np.ndarray and w.dtype == np.float64 and not on_disk(w)
+
+
+def test_reading_ahead_is_back_after_rows_that_are_not_there(mapped, monkeypatch):
+    advised = []
+    monkeypatch.setattr("twinplate.blocks.advise", lambda x, advice: advised.append(advice))
+    with pytest.raises(IndexError):
+        gather(mapped(np.zeros((4, 2))), np.array([1, 9]))
+    assert advised == ["MADV_RANDOM", "MADV_NORMAL"]

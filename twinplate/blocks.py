@@ -62,10 +62,12 @@ def gather(x: np.ndarray, indices: npt.NDArray[np.int64]) -> np.ndarray:
     advise(x, "MADV_RANDOM")  # no reading ahead between rows far apart
     # where rows lie close together, as many as a block of the file holds
     length = max(SCATTERED, len(indices) * BLOCK_BYTES // max(x.nbytes, 1))
-    for piece in spans(len(indices), length):
-        rows[order[piece]] = x[indices[order[piece]]]
-        release(x)
-    advise(x, "MADV_NORMAL")
+    try:
+        for piece in spans(len(indices), length):
+            rows[order[piece]] = x[indices[order[piece]]]
+            release(x)
+    finally:
+        advise(x, "MADV_NORMAL")
     return rows
 
 
