@@ -26,7 +26,7 @@ from twinplate.training import (
     chunk_length,
     chunks,
 )
-from twinplate.training_data import check_data
+from twinplate.training_data import check_brought, check_data
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
@@ -87,7 +87,7 @@ class Trainer:
         check_pairs(a, training.objective, program.config.num_components, len(x))
         state = state or TrainingState.start(initial_params(program, training.seed))
         check_state(state, program)
-        self.training, self._num_items = training, len(x)
+        self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
         self._loop = CompiledLoop(program, training, len(x), complete=complete)
         self._length = chunk_length(program.config, training)
         self._at_once = self._loop.items_at_once
@@ -114,6 +114,7 @@ class Trainer:
         Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
         raised, the trainer's own is then that before the chunk.
         """
+        check_brought(chunk, self._streamed)
         with using(self._device, self.training.precision):
             before = self._carry
 

@@ -42,7 +42,7 @@ from twinplate.training import (
     chunk_length,
     chunks,
 )
-from twinplate.training_data import check_data
+from twinplate.training_data import check_brought, check_data
 from twinplate.training_errors import (
     check_state,
     is_out_of_memory,
@@ -126,7 +126,7 @@ class Trainer:
                 EagerWarning,
                 stacklevel=2,
             )
-        self.training, self._num_items = training, len(x)
+        self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
         if on_disk(
             x
         ):  # room for the mini-batches of a chunk, read by the steps as if it were the data
@@ -177,6 +177,7 @@ class Trainer:
         Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
         raised, the trainer's own is then that before the chunk.
         """
+        check_brought(chunk, self._streamed)
         with self._world():
             before, done = [t.detach().clone() for t in self._tensors()], self._done
 

@@ -7,6 +7,8 @@ import pytest
 from fit_cases import config
 
 from twinplate import InputError, ProgramConfig
+from twinplate.streaming import with_batches
+from twinplate.training import chunks
 from twinplate.training_data import check_data
 
 X = np.random.default_rng(0).normal(size=(12, 4))
@@ -75,3 +77,14 @@ def test_one_pass_in_blocks_finds_missing_and_infinite_entries(tmp_path, monkeyp
     with pytest.raises(InputError, match="row 12, column 4"):
         check_data(mapped(with_entries((0, 0, np.nan), (11, 3, np.inf))), PROGRAM, config())
     assert len(passes) == 14
+
+
+def test_a_map_needs_chunks_that_bring_their_batches(twin, problem, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    x, (_, program, _) = np.load(tmp_path / "x.npy", mmap_mode="r"), problem()
+    options = {"compiled": False} if twin.name == "pyro" else {}
+    trainer = twin.impl.Trainer(x, program, config(), **options)
+    plan = list(chunks(program.config, config(), 12, False))
+    with pytest.raises(InputError, match=r"brings no mini-batches; expected .*with_batches"):
+        trainer.run(plan[0])
+    assert len(trainer.run(next(iter(with_batches(plan, x, None))))) == 5

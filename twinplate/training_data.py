@@ -9,6 +9,7 @@ from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
 from twinplate.shapes import check_items
 from twinplate.survey import Places
+from twinplate.training import Chunk
 
 
 def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) -> bool:
@@ -33,3 +34,12 @@ def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) 
             f"row {row + 1}, column {column + 1}; expected finite numbers, or NaN where they are missing"
         )
     return not missing
+
+
+def check_brought(chunk: Chunk, streamed: bool) -> None:
+    """Raise InputError where the data stay on disk and `chunk` does not bring its mini-batches along."""
+    if streamed and chunk.x is None:
+        raise InputError(
+            "x is a memory map and the chunk brings no mini-batches; expected chunks of "
+            "twinplate.streaming.with_batches(plan, x, a)"
+        )
