@@ -1,5 +1,6 @@
 """twinplate's programs on NumPyro and JAX: the models, the guides, their training and evaluation."""
 
+from numpyro_impl.compiled_svi import CompiledSVI
 from numpyro_impl.encoder import Encoded, Encoder, ExpertsEncoder
 from numpyro_impl.evaluate import evaluate
 from numpyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
@@ -17,6 +18,7 @@ from numpyro_impl.restarts import fit_many
 from numpyro_impl.training import Trainer, fit
 
 __all__ = [
+    "CompiledSVI",
     "Encoded",
     "Encoder",
     "ExpertsEncoder",

@@ -6,6 +6,9 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from jax import errors
+
+from twinplate.errors import InputError
 from twinplate.record import Failure
 
 RECORDER = (
@@ -19,6 +22,13 @@ SCORING = {
     "get_importance_trace_enum": "site",
     "traced_site": "node",
 }
+UNTRACEABLE = {
+    errors.TracerBoolConversionError: "decides by a value (if, while, and, assert)",
+    errors.NonConcreteBooleanIndexError: "selects by a mask, so that a shape depends on values",
+    errors.TracerArrayConversionError: "gives a value to NumPy or to Python",
+    errors.TracerIntegerConversionError: "takes a value for a size or an index",
+    errors.ConcretizationTypeError: "takes a value for a number of Python, a size or a shape",
+}
 SAMPLING = ("sample", "deterministic", "param", "_masked_observe", "factor")
 
 
@@ -30,6 +40,23 @@ def failure_of(error: Exception, stage: str, reached: str | None) -> Failure:
     text = "".join(traceback.format_list(own)).rstrip()
     return Failure(
         stage, _site(error.__traceback__) or reached, f"{type(error).__name__}: {error}", text
+    )
+
+
+def untraceable(error: Exception) -> InputError | None:
+    """The error for a program that asks JAX for a value before there is one; None for any other error."""
+    what = next((text for kind, text in UNTRACEABLE.items() if isinstance(error, kind)), None)
+    if what is None and "Shapes must be 1D sequences of concrete values" in str(error):
+        what = "takes a value for a shape"
+    if what is None:
+        return None
+    frames, here = traceback.extract_tb(error.__traceback__), Path(__file__).parent
+    own = [f for f in frames if _is_users(f.filename) and Path(f.filename).parent != here]
+    line = f"{own[-1].filename}:{own[-1].lineno}, {own[-1].line!r}," if own else "the program"
+    return InputError(
+        f"{line} {what}, and values are known only when the compiled steps run; expected choices and shapes "
+        "that follow from shapes and whole numbers: use jnp.where, jax.lax.cond or numpyro.handlers.mask "
+        "and jax.numpy, compute sizes beforehand, or fix an argument: CompiledSVI(..., name=value)"
     )
 
 

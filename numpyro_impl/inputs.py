@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -33,8 +34,13 @@ class Inputs:
 
 def make_inputs(args: Any, kwargs: dict[str, Any], precision: str) -> Inputs:
     """Floating arrays in `precision`, integers in JAX's default type; arrays of any library."""
+    return split_inputs(args, kwargs, lambda leaf: to_leaf(leaf, precision))
+
+
+def split_inputs(args: Any, kwargs: dict[str, Any], convert: Callable[[Any], Any]) -> Inputs:
+    """Arrays and floats as `convert` makes them, apart from everything else."""
     leaves, structure = jax.tree.flatten((tuple(args), dict(kwargs)))
-    arrays = tuple(to_leaf(leaf, precision) for leaf in leaves if _is_traced(leaf))
+    arrays = tuple(convert(leaf) for leaf in leaves if _is_traced(leaf))
     return Inputs(arrays, tuple(_Traced if _is_traced(x) else x for x in leaves), structure)
 
 
@@ -62,6 +68,8 @@ def to_draws(values: np.ndarray, precision: str) -> Array:
 
 
 def _is_traced(leaf: Any) -> bool:
-    if isinstance(leaf, np.ndarray | np.generic | jax.Array) or hasattr(leaf, "__array__"):
+    if isinstance(leaf, jax.Array):
+        return True  # keys too
+    if isinstance(leaf, np.ndarray | np.generic) or hasattr(leaf, "__array__"):
         return np.asarray(leaf).dtype.kind in "biufc"
     return isinstance(leaf, float)

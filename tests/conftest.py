@@ -16,7 +16,7 @@ import pytest
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
 
 # Helpers that assert: a failure there shows both values, as in a test.
-pytest.register_assert_rewrite("compiled_runs", "data_files", "fit_cases")
+pytest.register_assert_rewrite("compiled_runs", "data_files", "fit_cases", "numpyro_runs")
 
 
 class Twin:
@@ -270,6 +270,13 @@ def x64():
 
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def short_chunks(monkeypatch):
+    """Of 4 steps, so that 10 are three chunks, the last one shorter."""
+    for module in ("compiled_svi", "svi_steps"):
+        monkeypatch.setattr(f"numpyro_impl.{module}.CHUNK", 4)
 
 
 @pytest.fixture

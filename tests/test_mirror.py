@@ -18,8 +18,10 @@ TWINS = ("pyro_impl", "numpyro_impl")
 STATE = "Pyro keeps parameters in a global store, NumPyro passes them and the random key along"
 LIFECYCLE = "each framework names the method that it calls itself"
 REMEMBERS = "NumPyro hands the noise to log_prob; in torch the distribution remembers its draw"
-EAGER = "Pyro runs eagerly too, and has its SVI compiled for any program"
+EAGER = "Pyro runs eagerly too"
 SCAN = "NumPyro's loop is compiled and maps over particles itself"
+UNTRACEABLE = "Pyro's steps run eagerly where a program needs a value; JAX has no value to give"
+STEPS = "Pyro's SVI takes single steps, each compiled and guarded; NumPyro's runs many in one loop"
 HAND = "written by hand, each framework's own way; in JAX more than one form is worth comparing"
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
@@ -45,6 +47,21 @@ DIFFERENCES = {
     ("charts", "SINGLE"): CHARTS,
     ("charts", "chart"): CHARTS,
     ("charts", "chart_gradient"): CHARTS,
+    ("compiled_svi", "CompiledSVI.__init__"): STEPS,
+    ("compiled_svi", "CompiledSVI.advance"): STEPS,
+    ("compiled_svi", "CompiledSVI.prepared"): STEPS,
+    ("compiled_svi", "CompiledSVI.run"): STEPS,
+    ("compiled_svi", "CompiledSVI.run_many"): STEPS,
+    ("compiled_svi", "CompiledSVI.step"): STEPS,
+    ("compiled_svi", "EagerWarning"): STEPS,
+    ("compiled_svi", "LOSSES"): STEPS,
+    ("compiled_svi", "MOST_CHANGES"): STEPS,
+    ("compiled_svi", "MOST_SHAPES"): STEPS,
+    ("compiled_svi", "Parameters"): STEPS,
+    ("compiled_svi", "SMALLER"): STEPS,
+    ("compiled_svi", "SVIRuns"): STEPS,
+    ("compiled_svi", "Step"): STEPS,
+    ("compiled_svi", "TorchOptim"): STEPS,
     ("device", "to_tensor"): DEVICE,
     ("device", "to_array"): DEVICE,
     ("device", "using"): DEVICE,
@@ -71,6 +88,8 @@ DIFFERENCES = {
     ("execution", "Execution.run"): STATE,
     ("execution", "Sampled"): TRACED,
     ("execution", "Sites"): TRACED,
+    ("failures", "UNTRACEABLE"): UNTRACEABLE,
+    ("failures", "untraceable"): UNTRACEABLE,
     ("failures", "SCORING"): "functions of NumPyro whose frames know the site that is scored",
     ("inputs", "Inputs.args"): TRACED,
     ("inputs", "Inputs.arguments"): TRACED,
@@ -78,6 +97,7 @@ DIFFERENCES = {
     ("inputs", "Inputs.kwargs"): TRACED,
     ("inputs", "Inputs.plain"): TRACED,
     ("inputs", "Inputs.structure"): TRACED,
+    ("inputs", "split_inputs"): TRACED,
     ("inputs", "to_draws"): "NumPyro draws whole numbers, Pyro draws them as real ones",
     ("inputs", "to_leaf"): "JAX takes Python's numbers as they are, in whatever type meets them",
     ("learned", "Learned"): STATE,
@@ -174,7 +194,6 @@ ONLY_ONE = {
     "adam.py": PYROS_COMPILER,
     "capture.py": PYROS_COMPILER,
     "comparison.py": PYROS_COMPILER,
-    "compiled_svi.py": PYROS_COMPILER,
     "guards.py": PYROS_COMPILER,
     "places.py": PYROS_COMPILER,
     "products.py": PYROS_COMPILER,
@@ -182,6 +201,7 @@ ONLY_ONE = {
     "signature.py": PYROS_COMPILER,
     "compilations.py": "torch keeps its compilations on disk by itself",
     "loop.py": "JAX's loop of steps is one compiled function",
+    "svi_steps.py": "JAX's loop of steps is one compiled function",
 }
 
 NORMALISED = [

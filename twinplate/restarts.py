@@ -25,20 +25,11 @@ Posterior = Callable[[Array, Program, Params], Gaussian]
 
 
 @dataclass(frozen=True)
-class Restarts:
-    """R fits. `trainings[r]` is the configuration of `fits[r]`, with its seed and learning rate.
+class Ranked:
+    """R fits by their losses (R, steps), NaN from where one could not go on; diverged (R,)."""
 
-    A fit that meets a number that is not finite ends before the chunk of steps it is met in: so do its
-    state and its losses. losses (R, steps): per item, NaN from there on. diverged (R,): true for such a
-    fit, and for one with more evidence for the data than there is (`diverges`).
-    compile_seconds: of all fits together.
-    """
-
-    trainings: tuple[TrainingConfig, ...]
-    fits: tuple[Fit, ...]
     losses: Array
     diverged: npt.NDArray[np.bool_]
-    compile_seconds: float = 0.0
 
     @property
     def divergence_rate(self) -> float:
@@ -55,10 +46,25 @@ class Restarts:
         """The fit with the lowest mean loss over the last steps. Raises InputError if all diverged."""
         if self.diverged.all():
             raise InputError(
-                f"all {len(self.fits)} fits diverged; expected one that did not: try lower learning rates, "
+                f"all {len(self.losses)} fits diverged; expected one that did not: try lower learning rates, "
                 "or precision 'float64'"
             )
         return int(np.argmin(self.last_losses))
+
+
+@dataclass(frozen=True)
+class Restarts(Ranked):
+    """R fits. `trainings[r]` is the configuration of `fits[r]`, with its seed and learning rate.
+
+    A fit that meets a number that is not finite ends before the chunk of steps it is met in: so do its
+    state and its losses. losses (R, steps): per item, NaN from there on. diverged (R,): true for such a
+    fit, and for one with more evidence for the data than there is (`diverges`).
+    compile_seconds: of all fits together.
+    """
+
+    trainings: tuple[TrainingConfig, ...]
+    fits: tuple[Fit, ...]
+    compile_seconds: float = 0.0
 
     @property
     def best_fit(self) -> Fit:
@@ -100,7 +106,7 @@ def make_restarts(
         bool(~np.isfinite(row).all()) or diverges(judged, program, training, fit, posterior)
         for training, fit, row in zip(trainings, fits, losses, strict=True)
     ]
-    return Restarts(trainings, tuple(fits), losses, np.array(diverged), compile_seconds)
+    return Restarts(losses, np.array(diverged), trainings, tuple(fits), compile_seconds)
 
 
 def diverges(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,7 +21,8 @@ EXHAUSTED = ("out of memory", "can't allocate memory", "resource_exhausted")
 class TrainingError(InputError):
     """Training stopped early. `fit` is what it had reached: the last good state, the losses up to it.
 
-    `fit.state` can be given to `fit` again, with another configuration.
+    `fit.state` can be given to `fit` again, with another configuration. Of `CompiledSVI` in NumPyro it is
+    an SVIRunResult, which has the same fields, and `fit.state` is for its `run`.
     """
 
     def __init__(self, message: str, fit: Fit) -> None:
@@ -83,14 +84,11 @@ def non_finite_loss(
     """
     bad = np.flatnonzero(~np.isfinite(losses))
     step, state = _last_finite(int(bad[0]) if len(bad) else len(losses), chunk, replay)
-    if step < len(losses) and not np.isfinite(losses[step]):
-        what = f"the loss is {losses[step]:g}"
-    else:
-        what = "the loss is finite but its gradient is not, or is too large to be squared,"
+    last = min(step, len(losses) - 1)
     message = (
-        f"{what} at step {state.step} of {training.steps} (the first is 0), on the mini-batch of "
-        f"{_shortened(chunk.indices[min(step, len(losses) - 1)])}; the norm of the parameters is "
-        f"{_norm(state):.3g}; the state before this step is kept. Try a learning rate below "
+        f"{what_broke(losses[last])} at step {state.step} of {training.steps} (the first is 0), on the "
+        f"mini-batch of {_shortened(chunk.indices[last])}; the norm of the parameters is "
+        f"{norm(state.params.values()):.3g}; the state before this step is kept. Try a learning rate below "
         f"{training.learning_rate:g}"
     )
     if training.precision == "float32":
@@ -118,6 +116,20 @@ def _last_finite(
         else:
             most = middle
     return good, state
+
+
+def what_broke(loss: float) -> str:
+    """What was not finite in a step with this loss."""
+    if not np.isfinite(loss):
+        return f"the loss is {loss:g}"
+    return "the loss is finite but its gradient is not, or is too large to be squared,"
+
+
+def norm(arrays: Iterable[np.ndarray]) -> float:
+    """Euclidean, of all numbers together; nothing that is finite overflows."""
+    arrays = [np.asarray(values, np.float64) for values in arrays]
+    largest = max((float(np.abs(v).max(initial=0)) for v in arrays), default=0.0) or 1.0
+    return largest * float(np.sqrt(sum(np.square(v / largest).sum() for v in arrays)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -167,9 +179,3 @@ def _shortened(items: np.ndarray) -> str:
     if len(items) > SHOWN:
         listed += f", … ({len(items)} in all)"
     return f"item{'s' if len(items) > 1 else ''} {listed}"
-
-
-def _norm(state: TrainingState) -> float:
-    largest = max(float(np.abs(v).max(initial=0)) for v in state.params.values()) or 1.0
-    squares = sum(np.square(v / largest).sum() for v in state.params.values())
-    return largest * float(np.sqrt(squares))  # nothing that is finite overflows
