@@ -7,22 +7,15 @@ import pyro.distributions as dist
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from pyro import poutine
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
-from pyro.infer.autoguide import (
-    AutoDiagonalNormal,
-    AutoLowRankMultivariateNormal,
-    AutoMultivariateNormal,
-    AutoNormal,
-)
+from pyro import infer, poutine
+from pyro.infer import SVI
+from random_programs import ITEMS, plans
 from torch.distributions import constraints
 
 from pyro_impl import CompiledSVI
 
 pytestmark = pytest.mark.usefixtures("own_world", "interpreted")
 
-ITEMS = 6
 PRIORS = {
     "normal": lambda parent: dist.Normal(parent, 1.3),
     "gamma": lambda parent: dist.Gamma(2.0 + parent.abs(), 1.5),
@@ -39,49 +32,34 @@ LIKELIHOODS = {
 }
 
 
-@st.composite
-def programs(draw):
-    """(model, guide, loss): a chain of latents, some local to the items, masked, scaled, with parameters."""
-    chain = draw(st.lists(st.sampled_from(sorted(PRIORS)), min_size=1, max_size=3))
-    local = draw(st.booleans())
-    likelihood = draw(st.sampled_from(sorted(LIKELIHOODS)))
-    scale = draw(st.sampled_from([None, 0.5, 3.0]))
-    masked, with_param = draw(st.booleans()), draw(st.booleans())
+def built(plan):
+    """(model, guide, loss) of a plan."""
     mask = torch.arange(ITEMS) % 2 == 0
 
     def model(x):
         parent = torch.zeros(())
-        if with_param:
+        if plan.with_param:
             positive = constraints.positive
             parent = pyro.param("bias", torch.tensor(0.3), constraint=positive)
-        for i, name in enumerate(chain):
+        for i, name in enumerate(plan.chain):
             parent = pyro.sample(f"z{i}", PRIORS[name](parent))
         with pyro.plate("items", ITEMS):
             mean = parent * x
-            if local:
+            if plan.local:
                 mean = mean + pyro.sample("local", dist.Normal(0.0, 0.5))
-            fn = LIKELIHOODS[likelihood](mean)
-            with poutine.mask(mask=mask if masked else torch.ones(ITEMS, dtype=torch.bool)):
+            fn = LIKELIHOODS[plan.likelihood](mean)
+            with poutine.mask(mask=mask if plan.masked else torch.ones(ITEMS, dtype=torch.bool)):
                 observed = (x > 0).to(x.dtype)
-                if scale is None:
+                if plan.scale is None:
                     pyro.sample("x", fn, obs=observed)
                 else:
-                    with poutine.scale(scale=scale):
+                    with poutine.scale(scale=plan.scale):
                         pyro.sample("x", fn, obs=observed)
 
-    guides = [
-        AutoNormal,
-        AutoDiagonalNormal,
-        AutoMultivariateNormal,
-        AutoLowRankMultivariateNormal,
-    ]
-    particles = draw(st.sampled_from([1, 2]))
-    elbo = draw(st.sampled_from([Trace_ELBO, TraceMeanField_ELBO]))
-    vectorised = draw(st.booleans())
-    loss = lambda: elbo(
-        num_particles=particles, vectorize_particles=vectorised, max_plate_nesting=1
+    loss = lambda: getattr(infer, plan.loss)(
+        num_particles=plan.particles, vectorize_particles=plan.vectorised, max_plate_nesting=1
     )
-    return model, draw(st.sampled_from(guides)), loss
+    return model, getattr(infer.autoguide, plan.guide), loss
 
 
 def run(kind, program):
@@ -101,7 +79,7 @@ def run(kind, program):
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(programs())
+@given(plans().map(built))
 def test_captured_steps_of_a_random_program_are_the_eager_ones(program):
     expected, parameters, _ = run(SVI, program)
     losses, found, svi = run(CompiledSVI, program)
