@@ -168,8 +168,9 @@ def test_an_observed_a_is_scored_the_same_by_all(twin, problem, estimator):
         np.testing.assert_allclose(other.gradient[parameter], gradient, rtol=1e-12, atol=1e-12)
 
 
-def test_training_changes_to_sticking_the_landing_for_the_last_fifth(twin, problem):
+def test_training_changes_to_sticking_the_landing_for_the_last_fifth(twin, problem, monkeypatch):
     """Until then it is the base-noise run to the bit."""
+    monkeypatch.setattr("twinplate.training.WARM", 0)
     x, program, _ = problem(N)
     training = config("base-noise", steps=20, batch_size=4)
     plain, sticking = (

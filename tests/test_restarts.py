@@ -28,7 +28,8 @@ def config(**changes):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_each_is_the_fit_of_its_seed_and_rate(twin, problem, name):
+def test_each_is_the_fit_of_its_seed_and_rate(twin, problem, monkeypatch, name):
+    monkeypatch.setattr("twinplate.training.WARM", 0)
     x, program, _ = problem(N, missing=0.2, **PROGRAMS[name])
     training = config(estimator="sticking-the-landing", particles=2)
     many = twin.impl.fit_many(x, program, training, seeds=(0, 7), learning_rates=(0.01, 0.1))

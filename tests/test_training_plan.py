@@ -73,10 +73,12 @@ def test_going_on_gives_the_tail(first):
         np.testing.assert_array_equal(tail[name], whole[name][first:])
 
 
-@pytest.mark.parametrize(("steps", "landing"), [(1, 1), (2, 2), (20, 16), (130, 104), (250, 200)])
-@pytest.mark.parametrize("first", [0, 50, 104, 230])
+@pytest.mark.parametrize(
+    ("steps", "landing"), [(1, 1), (130, 130), (200, 200), (201, 200), (250, 200), (300, 240)]
+)
+@pytest.mark.parametrize("first", [0, 50, 200, 230])
 def test_sticking_the_landing_begins_after_four_fifths(steps, landing, first):
-    """Never at the first step, and no chunk has two estimators."""
+    """Never in the first 200 steps, and no chunk has two estimators."""
     parts = plan(steps, first, estimator="sticking-the-landing")
     estimators = [part.estimator for part in parts for _ in part.rates]
     wanted = ["base-noise"] * landing + ["sticking-the-landing"] * (steps - landing)

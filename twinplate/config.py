@@ -106,7 +106,8 @@ class TrainingConfig:
         the draw from its base noise. "analytic-kl": KL(q(a | x) ‖ p(a)) in closed form, an amplitude
         still sampled. "sticking-the-landing" (Roeder, Wu and Duvenaud, 2017): without the score of q,
         which is zero in expectation; its variance vanishes where q is exact and is large far from it,
-        so training changes to it for the last fifth of the steps and is "base-noise" until then.
+        so training changes to it for the last fifth of the steps, after 200 at the earliest, and is
+        "base-noise" until then.
     seed ≥ 0 keys every random stream.  precision: "float32" or "float64".
     device: "auto" (an accelerator if there is one), "cpu" or "gpu".
     """

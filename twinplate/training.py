@@ -23,7 +23,10 @@ Progress = Callable[[int, Array], None]
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
 CHUNK_BYTES = 2**27  # of the mini-batches of a chunk; large ones make for fewer steps
-LANDING = 0.8  # the fraction of all steps after which "sticking-the-landing" begins
+# "sticking-the-landing" begins after this fraction of all steps, and never before so many: far from the
+# exact posterior, where a fit starts, its gradients vary more than those of "base-noise".
+LANDING = 0.8
+WARM = 200
 
 # The parameters of a fit are a running average of those of its steps: after the first step and every
 # AVERAGED-th from there the average takes them in, so that about the last fifth of a run counts.
@@ -162,7 +165,8 @@ def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[in
     landing = training.steps
     early, late = training.estimator, training.estimator
     if training.estimator == "sticking-the-landing":
-        early, landing = ESTIMATORS[0], math.ceil(LANDING * training.steps)
+        early = ESTIMATORS[0]
+        landing = min(max(math.ceil(LANDING * training.steps), WARM), training.steps)
     while first < training.steps:
         stop = min(first + most, landing if first < landing else training.steps)
         yield first, stop - first, early if first < landing else late
