@@ -18,8 +18,6 @@ import random
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +27,6 @@ from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from pyro.infer.util import torch_item, zero_grads
-from pyro.optim import PyroOptim
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
 from torch import Tensor
@@ -40,6 +37,7 @@ from pyro_impl.capture import CannotCompileError, Graph, capture, compile_graph
 from pyro_impl.comparison import Comparison, Outcome, give_back, rounding, same_draws
 from pyro_impl.guards import Guards
 from pyro_impl.signature import describe, rebuilt, surroundings
+from pyro_impl.svi_steps import Parameters, Step, TorchOptim, gradient_of, gradients_of, leaves_of
 from twinplate import errors
 from twinplate.errors import InputError
 
@@ -51,58 +49,6 @@ MOST_CHANGES = 8  # of what a program reads besides
 
 class EagerWarning(UserWarning):
     """A program, or some of its steps, runs eagerly."""
-
-
-class TorchOptim(PyroOptim):
-    """A torch optimiser with the interface of `pyro.optim`; it owns its parameters."""
-
-    def __init__(self, optimizer: Optimizer) -> None:
-        if isinstance(optimizer, torch.optim.LBFGS):
-            raise InputError(
-                "LBFGS takes the loss several times in a step, which no SVI does; give another optimiser"
-            )
-        super().__init__(type(optimizer), {})
-        self.optimizer = optimizer
-
-    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self.optimizer.step()
-
-
-@dataclass
-class Parameters:
-    """What an eager step trained: unconstrained leaves, those in Pyro's store by name too."""
-
-    leaves: list[Tensor]
-    stored: dict[str, Tensor]
-
-    def missing(self) -> str | None:
-        """The first name under which the store now has another leaf, or none."""
-        now = pyro.get_param_store()._params  # its public view has no look-up by name
-        return next((n for n, leaf in self.stored.items() if now.get(n) is not leaf), None)
-
-
-@dataclass
-class Step:
-    """A compiled step: `run` returns the loss and updates the parameters, or returns the gradients too."""
-
-    parameters: Parameters
-    trained: list[Tensor]
-    update: AdamUpdate | None
-    graph: Graph
-    run: Callable[..., Any]
-    comparison: Comparison
-    taken: int = 0
-
-    def __post_init__(self) -> None:
-        self._tensors = [*self.parameters.leaves, *self.graph.tensors]
-        self._free = self._now_free()
-
-    def is_frozen_otherwise(self) -> bool:
-        """Whether a tensor that the graph reads was frozen or unfrozen since."""
-        return self._now_free() != self._free
-
-    def _now_free(self) -> list[bool]:
-        return [tensor.requires_grad for tensor in self._tensors]
 
 
 class CompiledSVI(SVI):
@@ -265,9 +211,9 @@ class CompiledSVI(SVI):
             a, k = rebuilt((args, kwargs), waiting.__next__)
             with poutine.trace(param_only=True) as found:
                 loss = self._objective(self.model, self.guide, *a, **k)
-            if {id(leaf) for leaf in _leaves(found.trace)} != known:
+            if {id(leaf) for leaf in leaves_of(found.trace)} != known:
                 raise CannotCompileError("its parameters are others from one run to the next")
-            gradients = _gradients(loss, trained)
+            gradients = gradients_of(loss, trained)
             if update is None or numbers is None:
                 return (loss.detach(), *gradients)
             update.apply(numbers, gradients)
@@ -341,7 +287,7 @@ class CompiledSVI(SVI):
         return loss
 
     def _parameters(self, trace: poutine.Trace) -> Parameters:
-        leaves, store = _leaves(trace), pyro.get_param_store()
+        leaves, store = leaves_of(trace), pyro.get_param_store()
         stored = {name: leaf for leaf in leaves if (name := store.param_name(leaf)) is not None}
         if isinstance(self.optim, TorchOptim):
             owned = {id(p) for g in self.optim.optimizer.param_groups for p in g["params"]}
@@ -397,7 +343,7 @@ class CompiledSVI(SVI):
         before = [t.clone() for t in step.graph.written]
         with same_draws():
             loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-        eager = Outcome(loss, [_gradient(leaf).clone() for leaf in step.trained])
+        eager = Outcome(loss, [gradient_of(leaf).clone() for leaf in step.trained])
         zero_grads(step.trained)
         give_back(step.graph.written, before)
         loss, *gradients = step.run(*step.graph.tensors, *tensors)
@@ -407,22 +353,3 @@ class CompiledSVI(SVI):
         # they may be clipped in place
         self._apply(step.trained, [gradient.clone() for gradient in chosen.gradients])
         return compiled, eager, differs
-
-
-def _leaves(trace: poutine.Trace) -> list[Tensor]:
-    """Unconstrained parameters of a trace, each once."""
-    nodes: dict[str, Any] = trace.nodes
-    leaves = [site["value"].unconstrained() for site in nodes.values()]
-    return list({id(leaf): leaf for leaf in leaves}.values())
-
-
-def _gradients(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    """Of the loss by the leaves; zero by a frozen one, which Pyro's optimisers go on moving."""
-    free = [leaf for leaf in leaves if leaf.requires_grad]
-    found = iter(torch.autograd.grad(loss, free, materialize_grads=True) if free else ())
-    return [next(found) if leaf.requires_grad else torch.zeros_like(leaf) for leaf in leaves]
-
-
-def _gradient(leaf: Tensor) -> Tensor:
-    assert leaf.grad is not None
-    return leaf.grad

@@ -11,7 +11,7 @@ from pyro.optim.clipped_adam import ClippedAdam
 
 from pyro_impl import CompiledSVI
 from pyro_impl.captured import tensors_of
-from pyro_impl.compiled_svi import TorchOptim
+from pyro_impl.svi_steps import TorchOptim
 
 pytestmark = pytest.mark.usefixtures("own_world")
 
