@@ -53,12 +53,10 @@ TRAININGS = [
 ]
 
 
-# A model's own parameters have no gradient on simulated pairs: eager Adam leaves their moments alone.
 PAIRED = [
     pytest.param(program, training, marks=pytest.mark.slow if i and j else ())
     for i, program in enumerate(PROGRAMS)
     for j, training in enumerate(TRAININGS)
-    if not ("objective" in training and "learned" in program)
 ]
 
 
