@@ -42,7 +42,8 @@ def read(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["divergence", "gaps", "growth", "matched", "products", "time_to_target", "verify"]
+    "name",
+    ["divergence", "gaps", "growth", "matched", "products", "time_to_target", "triangle", "verify"],
 )
 def test_a_script_runs_by_its_path(name, tmp_path):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]

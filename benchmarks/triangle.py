@@ -1,0 +1,111 @@
+"""From which K on the packed triangle costs more than a filled one: an encoder's last layer and the product.
+
+    python benchmarks/triangle.py [--components 8 16 32 64 96 128 192 256] [--batch-size 256] [--json FILE]
+
+Packed: two products with 0/1 matrices, as `packed_product` has it up to PACKED_LIMIT components. Filled: the
+matrix is built, then multiplied. Value and both gradients, single precision, hidden width 256; Pyro's are
+eager, since compiled steps go row by row. A time below one is in favour of the packed triangle.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from reporting import facts, print_facts, print_table, write_json
+
+import numpyro_impl.triangle
+import pyro_impl.triangle
+from twinplate.packed import packed_size
+from twinplate.timing import interleave, ratio
+
+ROUNDS = 25
+HIDDEN = 256
+COMPONENTS = (8, 16, 32, 64, 96, 128, 192, 256)
+LIMITS = {"packed": 10**6, "filled": 0}
+
+
+def numbers(components: int, batch_size: int) -> list[np.ndarray]:
+    """Hidden units (B, H), weights (H, M) and noise (B, K)."""
+    rng = np.random.default_rng(0)
+    shapes = [(batch_size, HIDDEN), (HIDDEN, packed_size(components)), (batch_size, components)]
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def in_jax(components: int, batch_size: int, limit: int) -> Callable[[], Any]:
+    """A compiled function; which product it holds is settled as it is traced, at the first call."""
+    given = [jnp.asarray(n) for n in numbers(components, batch_size)]
+
+    def loss(hidden: jax.Array, weights: jax.Array, noise: jax.Array) -> jax.Array:
+        return (numpyro_impl.triangle.packed_product(hidden @ weights, noise) ** 2).sum()
+
+    step = jax.jit(jax.value_and_grad(loss, (0, 1)))
+
+    def run() -> Any:
+        numpyro_impl.triangle.PACKED_LIMIT = limit
+        return jax.block_until_ready(step(*given))
+
+    return run
+
+
+def in_torch(components: int, batch_size: int, limit: int) -> Callable[[], Any]:
+    """An eager function."""
+    hidden, weights, noise = (torch.from_numpy(n) for n in numbers(components, batch_size))
+    leaves = [hidden.requires_grad_(), weights.requires_grad_()]
+
+    def run() -> Any:
+        pyro_impl.triangle.PACKED_LIMIT = limit
+        loss = pyro_impl.triangle.packed_product(hidden @ weights, noise).square().sum()
+        return loss.detach(), torch.autograd.grad(loss, leaves)
+
+    return run
+
+
+WAYS = {"NumPyro": in_jax, "Pyro, eager": in_torch}
+
+
+def measure(components: int, batch_size: int) -> list[dict[str, Any]]:
+    """One row for each framework."""
+    rows = []
+    for name, way in WAYS.items():
+        blocks = {form: way(components, batch_size, limit) for form, limit in LIMITS.items()}
+        losses = [float(work()[0]) for work in blocks.values()]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+        seconds = interleave(blocks, ROUNDS, np.random.default_rng(0))
+        found = ratio(seconds["packed"], seconds["filled"])
+        rows.append({"components": components, "framework": name, **vars(found)})
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--components", nargs="+", type=int, default=COMPONENTS)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    known = facts(rounds=ROUNDS, batch_size=options.batch_size, threads=torch.get_num_threads())
+    print_facts(known)
+    found = map(partial(measure, batch_size=options.batch_size), options.components)
+    rows = [row for rows in found for row in rows]
+    table = [
+        [
+            f"{row['components']}",
+            row["framework"],
+            f"{row['median']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+        ]
+        for row in rows
+    ]
+    print_table("packed ÷ filled, median (95 %)", ["K", "framework", "time"], table)
+    write_json(options.json, {"facts": known, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
