@@ -16,9 +16,8 @@ import optax
 from jax import Array, lax, random
 
 from numpyro_impl.compilations import kept_compilations
-from numpyro_impl.device import DTYPES, find_device, memory, to_array
+from numpyro_impl.device import DTYPES, find_device, memory
 from numpyro_impl.item_blocks import ValueAndGradient, value_and_gradient
-from numpyro_impl.noise import key_of
 from numpyro_impl.objectives import make_loss
 from numpyro_impl.pairs import build
 from numpyro_impl.params import NativeParams, to_native, to_neutral
@@ -43,7 +42,7 @@ class Carry(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """A chunk on the device: the run's key, then indices, learning rates and base noise of each step."""
+    """What a chunk brings: the run's key, then indices, learning rates and base noise of each step."""
 
     key: Array
     indices: Array
@@ -113,24 +112,25 @@ def _step_keys(inputs: Inputs, first: Array, sites: list[str]) -> dict[str, Arra
     return {name: jax.vmap(random.fold_in, (None, 0))(key, steps) for name, key in of_site.items()}
 
 
-def to_inputs(chunk: Chunk, seed: int, dtype: jnp.dtype, length: int) -> Inputs:
-    """The chunk of the run of `seed` on the device, filled up to `length` steps with zeros.
+def to_inputs(chunk: Chunk, key: Array, dtype: jnp.dtype, length: int) -> Inputs:
+    """The chunk of the run of `key`, filled up to `length` steps with zeros.
 
-    So chunks of all lengths are one program: the last one too, and the parts that are taken again.
+    So chunks of all lengths are one program: the last one too, and the parts that are taken again. The
+    arrays are NumPy's: a compiled function takes them to the device in less time than JAX by itself.
     """
 
-    def filled(values: np.ndarray) -> np.ndarray:
+    def filled(values: np.ndarray, dtype: Any) -> Any:
         more = max(length - len(values), 0)
-        return np.concatenate([values, np.zeros((more, *values.shape[1:]), values.dtype)])
+        values = np.asarray(values, dtype)
+        return np.concatenate([values, np.zeros((more, *values.shape[1:]), dtype)])
 
-    noise = {name: to_array(filled(values), dtype) for name, values in chunk.noise.items()}
-    indices = jnp.asarray(filled(chunk.places), jnp.int32)
-    return Inputs(key_of(seed), indices, to_array(filled(chunk.rates), dtype), noise)
+    noise = {name: filled(values, dtype) for name, values in chunk.noise.items()}
+    return Inputs(key, filled(chunk.places, np.int32), filled(chunk.rates, dtype), noise)
 
 
-def to_span(chunk: Chunk) -> Span:
-    """Which steps `chunk` takes, on the device."""
-    return Span(jnp.asarray(chunk.first, jnp.int32), jnp.asarray(len(chunk.rates), jnp.int32))
+def to_span(chunk: Chunk) -> Any:
+    """Which steps `chunk` takes."""
+    return Span(*np.array([chunk.first, len(chunk.rates)], np.int32))
 
 
 def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
@@ -155,10 +155,10 @@ class CompiledLoop:
     """The loop over a chunk's steps, compiled on first use for each estimator and length of the inputs.
 
     `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
-    loop of `make_loop` does, with losses (steps,) of the chunk's steps alone. fits: R, for a loop over a
-    leading dim of R fits in `carry` and `inputs`, and in the data where chunks bring them along; they share
-    the memory.  `compile_seconds`: spent so far on tracing and compiling.  `items_at_once`: of a
-    mini-batch, that a fit takes.
+    loop of `make_loop` does: on the host the losses (steps,), of the chunk's steps alone, and whether all is
+    finite. fits: R, for a loop over a leading dim of R fits in `carry` and `inputs`, and in the data where
+    chunks bring them along; they share the memory.  `compile_seconds`: spent so far on tracing and
+    compiling.  `items_at_once`: of a mini-batch, that a fit takes.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class CompiledLoop:
 
     def __call__(
         self, chunk: Chunk, carry: Carry, inputs: Inputs, data: Array, pairs: Array | None
-    ) -> tuple[Carry, Array, Array]:
+    ) -> tuple[Carry, np.ndarray, np.ndarray]:
         arguments = carry, inputs, to_span(chunk), data, pairs
         key = chunk.estimator, (inputs.indices.shape, data.shape)
         if key not in self._compiled:
@@ -191,7 +191,8 @@ class CompiledLoop:
             with kept_compilations(), numpyro.validation_enabled(False):
                 self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started
-        carry, losses, finite = self._compiled[key](*arguments)
+        carry, *found = self._compiled[key](*arguments)
+        losses, finite = jax.device_get(found)
         return carry, losses[..., : len(chunk.rates)], finite
 
     def _objective(self, estimator: str) -> ValueAndGradient:

@@ -15,6 +15,7 @@ from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
+from numpyro_impl.noise import key_of
 from numpyro_impl.posterior import posterior
 from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
@@ -59,10 +60,11 @@ def fit_many(
             whole = None if on_disk(x) else _on_device(x, a, dtype)
         starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
         carry = _stacked([to_carry(state, dtype) for state in starts])
+        keys = [key_of(one.seed) for one in trainings]
         good, kept = jnp.ones(len(trainings), bool), jax.tree.map(jnp.copy, carry)
         for parts in with_batches_of_all(plans, x, a):
-            seeded = zip(parts, trainings, strict=True)
-            inputs = _stacked([to_inputs(part, one.seed, dtype, length) for part, one in seeded])
+            keyed = zip(parts, keys, strict=True)
+            inputs = _stacked([to_inputs(part, key, dtype, length) for part, key in keyed])
             data = whole or _stacked([_on_device(part.x, part.a, dtype) for part in parts])
             carry, values, finite = loop(parts[0], carry, inputs, *data)
             good = good & finite

@@ -13,6 +13,7 @@ from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
+from numpyro_impl.noise import key_of
 from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
 from twinplate.program import Program, initial_params
@@ -96,6 +97,7 @@ class Trainer:
             with room_for(x):
                 self._data = None if on_disk(x) else self._on_device(x, a)
             self._carry = to_carry(state, self._dtype)
+            self._key = key_of(training.seed)
 
     @property
     def state(self) -> TrainingState:
@@ -143,7 +145,7 @@ class Trainer:
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
         """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
-        inputs = to_inputs(chunk, self.training.seed, self._dtype, self._length)
+        inputs = to_inputs(chunk, self._key, self._dtype, self._length)
         data = self._data or self._on_device(chunk.x, chunk.a)
         self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
         return np.asarray(losses, np.float64) / self._num_items, bool(finite)

@@ -42,6 +42,8 @@ from twinplate.timing import CASE_RATE, Route, Run, Started, timed
 from twinplate.training import Chunk, TrainingState
 from twinplate.workload import SEED, Workload
 
+MOST_COMPILED = 64
+
 
 def devices() -> tuple[str, ...]:
     """ "cpu", and "gpu" where torch has one."""
@@ -53,6 +55,7 @@ def equal_terms(threads: int) -> Iterator[None]:
     """Validation off, full float32 products, no compiled code from a cache, `threads` threads."""
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     config: Any = torch.compiler.config  # which gets its methods at run time
+    dynamo: Any = torch._dynamo.config
     with ExitStack() as stack:
         stack.callback(torch.set_float32_matmul_precision, before[1])
         stack.callback(torch.set_num_threads, before[0])
@@ -63,6 +66,8 @@ def equal_terms(threads: int) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision("highest")
         stack.enter_context(config.patch(force_disable_caches=True))
+        # The hand-written step is compiled for every size and form; by default torch gives up after eight.
+        stack.enter_context(dynamo.patch(recompile_limit=MOST_COMPILED))
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(torch.random.fork_rng())
         yield
