@@ -220,7 +220,8 @@ class Trainer:
             loss = step(indices[i], {name: v[i] for name, v in noise.items()})
             losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
             self._done += 1
-            self._take_into_average(average_weight(self._done))
+            if weight := average_weight(self._done):
+                self._take_into_average(weight)
         kept = [t for t in self._tensors() if t.device == device]  # on a GPU, not Adam's counters
         sizes = torch.stack([t.detach().abs().max() for t in kept])
         everything = torch.cat([*losses, sizes]).double().cpu().numpy()
@@ -229,9 +230,8 @@ class Trainer:
 
     @torch.no_grad()
     def _take_into_average(self, weight: float) -> None:
-        if weight:
-            params = [self._leaves[name] for name in self._average]
-            torch._foreach_lerp_(list(self._average.values()), params, weight)
+        params = [self._leaves[name] for name in self._average]
+        torch._foreach_lerp_(list(self._average.values()), params, weight)
 
     def _step_of(self, estimator: str) -> Step:
         """The step by one of `twinplate.config.ESTIMATORS`, made when it is asked for."""
