@@ -8,6 +8,7 @@ from fit_cases import ALL, N, config, linear_gaussian
 
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
 from twinplate.program import NOISE_FLOOR, generative_of
+from twinplate.training import chunks
 
 
 @pytest.mark.parametrize("learned", [(), ("loadings", "noise_scale"), ("intercept",)])
@@ -43,3 +44,25 @@ def test_the_elbo_comes_close_to_the_exact_evidence(twin):
     done = twin.impl.fit(x, program, config(steps=600, batch_size=64, learning_rate=0.02))
     gap = program.generative.kl_to_posterior(x, twin.impl.posterior(x, program, done.params))
     assert gap.min() >= 0 and gap.mean() < 0.02
+
+
+def test_halfway_the_average_is_far_closer_than_the_last_parameters(twin):
+    """While the learning rate is large the parameters move about the optimum, and their average does not."""
+    x, program = linear_gaussian()
+    training = config(steps=800, batch_size=64, learning_rate=0.02)
+    trainer = twin.module("training").Trainer(
+        x, program, training, **({"compiled": False} if twin.name == "pyro" else {})
+    )
+    gaps = []
+    for chunk in chunks(program.config, training, len(x), matched=False):
+        trainer.run(chunk)
+        state = trainer.state
+        gaps.append(
+            [
+                program.generative.kl_to_posterior(x, twin.impl.posterior(x, program, p)).mean()
+                for p in (state.average, state.params)
+            ]
+        )
+    average, last = np.transpose(gaps)
+    assert average[3] < 0.3 * last[3]  # of eight chunks
+    assert average[-1] < last[-1]
