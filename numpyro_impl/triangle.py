@@ -17,8 +17,9 @@ from jax.interpreters import ad, batching, mlir
 
 from twinplate.packed import fill_indices, packed_size, selectors, take_indices
 
-# Up to this many components the product with the packed triangle costs less than filling a matrix.
-PACKED_LIMIT = 64
+# Up to this many components the product with the packed triangle costs less than filling a matrix, or no
+# more; the 0/1 matrices, which grow as K³, still are small (4 MB each in single precision at 128).
+PACKED_LIMIT = 128
 
 
 def fill_tril(diagonal: Array, lower: Array) -> Array:

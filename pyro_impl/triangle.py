@@ -1,8 +1,8 @@
 """The strict lower triangle of a matrix, packed in a row of M = K (K - 1) / 2 numbers, row by row.
 
 Its product with a vector takes few operations in an eager run: two products with 0/1 matrices. Where a graph
-is captured for a CPU it goes row by row: torch's compiler makes one loop of the rows, and only the result and
-the gradient are written to memory.
+is captured for a CPU, up to `ROWS_LIMIT` components it goes row by row: torch's compiler makes one loop of
+the rows, and only the result and the gradient are written to memory.
 
 Filling a matrix with it is a selection, and so is taking the triangle out of a matrix. Each is the
 transpose of the other, which torch is told by two functions: by itself it would add up, element by
@@ -20,8 +20,10 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from twinplate.packed import fill_indices, selectors, take_indices
 
-# Up to this many components the product with the packed triangle costs less than filling a matrix.
-PACKED_LIMIT = 64
+# Up to this many components the product with the packed triangle costs less than filling a matrix, or no
+# more; the 0/1 matrices, which grow as K³, still are small (4 MB each in single precision at 128).
+PACKED_LIMIT = 128
+ROWS_LIMIT = 64  # torch's compiler takes a minute for so many rows, and longer for more
 
 
 def fill_tril(diagonal: Tensor, lower: Tensor) -> Tensor:
@@ -40,7 +42,7 @@ def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
         return torch.zeros_like(vector)
     if size > PACKED_LIMIT:
         return (fill(lower, size) @ vector.unsqueeze(-1)).squeeze(-1)
-    if _is_captured(vector):
+    if size <= ROWS_LIMIT and _is_captured(vector):
         batch = torch.broadcast_shapes(lower.shape[:-1], vector.shape[:-1])
         product: Tensor = _RowByRow.apply(lower.expand(*batch, -1), vector.expand(*batch, -1))
         return product
@@ -90,57 +92,71 @@ def _rows(lower: Tensor, size: int) -> tuple[Tensor, ...]:
 
 def fill(lower: Tensor, size: int) -> Tensor:
     """(..., M) to (..., K, K), zero on the diagonal and above."""
-    filled: Tensor = _Fill.apply(lower, size)
-    return filled
+    filled: Tensor = _Fill.apply(lower, *_indices(size, lower.device))
+    return filled.unflatten(-1, (size, size))
 
 
 class _Fill(torch.autograd.Function):
+    """(..., M) to (..., K²)."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(lower: Tensor, size: int) -> Tensor:
+    def forward(lower: Tensor, filling: Tensor, taking: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(
             lower, (0, 1)
         )  # the zero that stands where nothing is filled in
-        indices, _ = _indices(size, lower.device)
-        return padded.index_select(-1, indices).unflatten(-1, (size, size))
+        return padded.index_select(-1, filling)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
-        pass
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Take.apply(gradient), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Take.apply(gradient, *ctx.saved_tensors), None, None
 
 
 class _Take(torch.autograd.Function):
+    """(..., K²) to (..., M)."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(matrix: Tensor) -> Tensor:
-        _, indices = _indices(matrix.shape[-1], matrix.device)
-        return matrix.flatten(-2).index_select(-1, indices)
+    def forward(flat: Tensor, filling: Tensor, taking: Tensor) -> Tensor:
+        return flat.index_select(-1, taking)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.size = inputs[0].shape[-1]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return fill(gradient, ctx.size)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Fill.apply(gradient, *ctx.saved_tensors), None, None
+
+
+# torch.compile is not to look into what makes constants.
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _selectors(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    return _made_selectors(size, dtype, device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _indices(size: int, device: torch.device) -> tuple[Tensor, ...]:
+    return _made_indices(size, device)
 
 
 @lru_cache(maxsize=16)
-def _selectors(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+def _made_selectors(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     with torch.inference_mode(False):  # kept for every later use, with gradients too
         return tuple(torch.tensor(m, dtype=dtype, device=device) for m in selectors(size))
 
 
 @lru_cache(maxsize=16)
-def _indices(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _made_indices(size: int, device: torch.device) -> tuple[Tensor, ...]:
     with torch.inference_mode(False):
-        filling, taking = (
+        return tuple(
             torch.tensor(i, device=device) for i in (fill_indices(size), take_indices(size))
         )
-        return filling, taking

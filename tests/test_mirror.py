@@ -111,6 +111,7 @@ DIFFERENCES = {
     ("handwritten", "encoder_params"): HAND,
     ("handwritten", "filled"): HAND,
     ("handwritten", "start"): HAND,
+    ("triangle", "ROWS_LIMIT"): "row by row is what torch's compiler makes one loop of",
     ("item_blocks", "ValueAndGradient"): STATE,
     ("item_blocks", "backward"): STATE,
     ("item_blocks", "block_noise"): "NumPyro's loop draws the noise of a step before its blocks",

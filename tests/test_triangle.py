@@ -103,7 +103,12 @@ def test_a_captured_product_goes_row_by_row(twin, batches, k):
 
 @pyro_only
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch
-def test_torch_compile_takes_the_product_without_a_break(twin):
+@pytest.mark.parametrize(("rows", "limit"), [(64, 128), (0, 128), (0, 0)])
+def test_torch_compile_takes_the_product_without_a_break(twin, monkeypatch, rows, limit):
+    """Row by row, with 0/1 matrices, and filled."""
+    monkeypatch.setattr(twin.module("triangle"), "ROWS_LIMIT", rows)
+    monkeypatch.setattr(twin.module("triangle"), "PACKED_LIMIT", limit)
+    twin.torch.compiler.reset()  # what was compiled by another test
     torch, product = twin.torch, twin.module("triangle").packed_product
     rng = np.random.default_rng(0)
     lower, vector = (twin.array(rng.normal(size=(3, n))).requires_grad_() for n in (6, 4))
