@@ -3,7 +3,8 @@
     python benchmarks/growth.py [--axes items batch components] [--json FILE] [--picture FILE.png]
 
 Every point is a fresh process (`growth_point.py`). Items: a float32 file that stays on disk is checked,
-fitted, and its packed posterior written. Batch and components: data in memory, milliseconds per step.
+fitted, and its packed posterior written. Batch and components: data in memory, milliseconds per step, Pyro's
+both eager and compiled. The exponent p of a line says that its time grew as size^p over its upper half.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,9 +28,17 @@ from twinplate.seeds import generator
 ITEMS = (100_000, 1_000_000, 10_000_000)
 BATCHES = (256, 1024, 4096, 16_384, 65_536)
 COMPONENTS = (8, 32, 128, 512)
+SIZE_OF = {"items": "num_items", "batch": "batch_size", "components": "num_components"}
 SIZES: dict[str, Any] = {"num_features": 64, "num_components": 4, "hidden_width": 32}
 LARGE: dict[str, Any] = {"num_items": 4096, "num_features": 64, "batch_size": 64, "steps": 5}
 WHOLE: dict[str, Any] = {**LARGE, "num_components": 256, "batch_size": 512}  # and in eight blocks
+BEYOND: dict[str, Any] = {  # what a quarter of 24 GB cannot take at once
+    **LARGE,
+    "num_components": 512,
+    "batch_size": 1024,
+    "steps": 2,
+}
+COMPILED = 50  # steps timed together: few of them are compared with eager ones
 
 
 def points(axis: str, backends: list[str], folder: Path, items: list[int]) -> list[Point]:
@@ -42,22 +51,27 @@ def points(axis: str, backends: list[str], folder: Path, items: list[int]) -> li
             for n in items
         ]
     if axis == "batch":
-        return [
-            Point(b, BATCHES[-1], **SIZES, batch_size=size, steps=10)
+        step = [
+            Point(b, BATCHES[-1], **SIZES, batch_size=n, steps=10)
             for b in backends
-            for size in BATCHES
+            for n in BATCHES
         ]
+        return step + compiled(step)
     full = [Point(b, num_components=k, **LARGE) for b in backends for k in COMPONENTS]
-    low = [
-        Point(p.backend, **LARGE, num_components=p.num_components, covariance="low-rank")
-        for p in full
-    ]
+    low = [replace(point, covariance="low-rank") for point in full]
     whole = [
         Point(b, **WHOLE, block=WHOLE["batch_size"] // pieces)
         for b in backends
         for pieces in (1, 8)
     ]
-    return full + low + whole
+    return full + low + compiled(full + low) + whole + [Point(b, **BEYOND) for b in backends]
+
+
+def compiled(eager: list[Point]) -> list[Point]:
+    """Pyro's points again, compiled."""
+    return [
+        replace(point, compiled=True, steps=COMPILED) for point in eager if point.backend == "pyro"
+    ]
 
 
 def make_file(path: Path, num_items: int) -> Path:
@@ -90,15 +104,44 @@ def measure(point: Point) -> dict[str, Any]:
     return row
 
 
+def way(row: dict[str, Any]) -> str:
+    """Whose steps, and whether they are compiled where that is a choice."""
+    return f"{row['backend']}, compiled" if row["compiled"] else str(row["backend"])
+
+
 def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table."""
-    title = f"{row['covariance']}" + (f", {row['block']} at once" if row["block"] else "")
+    blocks = row.get("at_once", row["batch_size"]) < row["batch_size"]
+    title = f"{row['covariance']}" + (f", {row['at_once']} at once" if blocks else "")
     known = [f"{row[name]:,}" for name in ("num_items", "batch_size", "num_components")]
     measured = [
         f"{row[name]:,.{digits}f}" if name in row else "–"
         for name, digits in (("read_s", 1), ("step_ms", 2), ("write_s", 1), ("peak_mb", 0))
     ]
-    return [row["backend"], title, *known, *measured]
+    return [way(row), title, *known, *measured]
+
+
+def lines(rows: list[dict[str, Any]], axis: str) -> dict[str, list[dict[str, Any]]]:
+    """The points of an axis that differ in its size alone, two or more of them, by their title."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    others = [size for size in SIZE_OF.values() if size != SIZE_OF[axis]]
+    for row in rows:
+        if row["axis"] == axis and "step_ms" in row:
+            key = f"{way(row)}, {row['covariance']}", row["block"], *(row[size] for size in others)
+            found.setdefault(key, []).append(row)
+    return {title: line for (title, *_), line in found.items() if len(line) > 1}
+
+
+def cost(row: dict[str, Any]) -> float:
+    """Seconds of reading and writing where there is a file, milliseconds of a step elsewhere."""
+    seconds = row["axis"] == "items"
+    return float(row["read_s"] + row["write_s"] if seconds else row["step_ms"])
+
+
+def exponent(line: list[dict[str, Any]], size: str) -> float:
+    """p of cost ∝ size^p, between the middle and the last point of a line."""
+    first, last = line[(len(line) - 1) // 2], line[-1]
+    return float(np.log(cost(last) / cost(first)) / np.log(last[size] / first[size]))
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -106,24 +149,20 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    axes = [
-        axis for axis in ("items", "batch", "components") if any(r["axis"] == axis for r in rows)
-    ]
-    names = {"items": "num_items", "batch": "batch_size", "components": "num_components"}
+    axes = [axis for axis in SIZE_OF if lines(rows, axis)]
     figure, panels = plt.subplots(2, len(axes), figsize=(4 * len(axes), 6), squeeze=False)
     for column, axis in enumerate(axes):
-        chosen = [r for r in rows if r["axis"] == axis and not r["block"] and "step_ms" in r]
-        for backend, covariance in sorted({(r["backend"], r["covariance"]) for r in chosen}):
-            line = [r for r in chosen if (r["backend"], r["covariance"]) == (backend, covariance)]
-            at = [r[names[axis]] for r in line]
-            cost = [r["read_s"] + r["write_s"] if axis == "items" else r["step_ms"] for r in line]
-            panels[0, column].loglog(at, cost, "o-", label=f"{backend}, {covariance}")
-            panels[1, column].loglog(at, [r["peak_mb"] for r in line], "o-")
+        chosen = lines(rows, axis)
+        for title, line in chosen.items():
+            at = [row[SIZE_OF[axis]] for row in line]
+            panels[0, column].loglog(at, [cost(row) for row in line], "o-", label=title)
+            panels[1, column].loglog(at, [row["peak_mb"] for row in line], "o-")
+        every = [row for line in chosen.values() for row in line]
         panels[0, column].set_title("read and write, s" if axis == "items" else "one step, ms")
-        panels[1, column].set(title="peak memory, MB", xlabel=names[axis])
-        panels[1, column].set_ylim(100, 2 * max((r["peak_mb"] for r in chosen), default=100))
+        panels[1, column].set(title="peak memory, MB", xlabel=SIZE_OF[axis])
+        panels[1, column].set_ylim(100, 2 * max(row["peak_mb"] for row in every))
         panels[0, column].legend(fontsize="small")
-        sizes = sorted({r[names[axis]] for r in chosen})
+        sizes = sorted({row[SIZE_OF[axis]] for row in every})
         for panel in panels[:, column]:
             panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
             panel.set_xticks([], minor=True)
@@ -138,8 +177,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Measure every point, printing each as it is done, then the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    every = ["items", "batch", "components"]
-    parser.add_argument("--axes", nargs="+", default=every, choices=every)
+    parser.add_argument("--axes", nargs="+", default=list(SIZE_OF), choices=list(SIZE_OF))
     parser.add_argument("--backends", nargs="+", default=["numpyro", "pyro"])
     parser.add_argument("--items", nargs="+", type=int, default=list(ITEMS))
     parser.add_argument("--json", type=Path)
@@ -156,6 +194,9 @@ def main(arguments: list[str] | None = None) -> None:
                 write_json(options.json, {"facts": known, "rows": rows})
     columns = ["backend", "covariance", "N", "B", "K", "read s", "ms/step", "write s", "peak MB"]
     print_table("Time and peak memory", columns, [cells(row) for row in rows])
+    for axis, size in SIZE_OF.items():
+        for title, line in lines(rows, axis).items():
+            console.print(f"{axis}, {title}: exponent {exponent(line, size):.2f}", highlight=False)
     if options.picture:
         draw(options.picture, rows)
 

@@ -21,7 +21,7 @@ from twinplate.backends import load_backend
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.data import load_matrix
 from twinplate.linear_gaussian import LinearGaussian
-from twinplate.memory import peak_memory
+from twinplate.memory import host_memory, items_at_once, peak_memory
 from twinplate.posterior_file import save_posterior
 from twinplate.program import Program, initial_params, make_program
 from twinplate.seeds import generator
@@ -36,7 +36,7 @@ class Point:
 
     data: an NPY file, or "" for random numbers in memory.  block: items of a mini-batch taken at once,
     0 for what the memory allows.  steps: timed together, fewer of large mini-batches.  posterior: also
-    write it, packed.
+    write it, packed.  compiled: Pyro's steps, however few; NumPyro's always are.
     """
 
     backend: str
@@ -50,10 +50,11 @@ class Point:
     block: int = 0
     steps: int = 100
     posterior: bool = False
+    compiled: bool = False
 
 
 def measure(point: Point) -> dict[str, Any]:
-    """Seconds to read, milliseconds per step, seconds to write, peak memory in MB."""
+    """Seconds to read, ms per step and items at once there, seconds to write, peak memory in MB."""
     implementation = load_backend(point.backend)
     found: dict[str, Any] = {**asdict(point), "base_mb": peak_memory() / 2**20}
     started = time.perf_counter()
@@ -64,6 +65,7 @@ def measure(point: Point) -> dict[str, Any]:
     training = TrainingConfig(CHUNKS * point.steps, point.batch_size, device="cpu")
     marks: list[tuple[int, float]] = []  # steps done, and when
     with swapped(point):
+        found["at_once"] = items_at_once(program.config, training, host_memory())
         implementation.fit(
             x, program, training, progress=lambda step, _: marks.append((step, time.perf_counter()))
         )
@@ -98,9 +100,12 @@ def prepare(point: Point) -> tuple[np.ndarray, Program]:
 
 
 def swapped(point: Point) -> ExitStack:
-    """Chunks of as many steps as are timed together, and blocks of the size asked for."""
+    """Chunks of as many steps as are timed together, blocks and compilation as asked for."""
     stack = ExitStack()
     stack.enter_context(mock.patch("twinplate.training.CHUNK", point.steps))
+    if point.backend == "pyro":
+        least = 0 if point.compiled else np.inf  # steps that are worth compiling
+        stack.enter_context(mock.patch("pyro_impl.training.WORTHWHILE", least))
     if point.block:
         stack.enter_context(
             mock.patch("twinplate.memory.fitting", mock.Mock(return_value=point.block))

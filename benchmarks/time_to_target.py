@@ -25,6 +25,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from divergence import MARGIN
@@ -44,6 +45,7 @@ FASTER = 2.0  # times
 RATES = (3e-3, 1e-2, 2e-2)
 GENTLE = 1e-6  # a rate at which nothing diverges, to see how long a chunk takes once compiled
 ITEMS_JUDGED = 4096  # the first ones: items are independent draws
+EVERY = 50  # steps between two looks at what a run has reached, on either side
 SIDES = {"numpyro": ("ours", "stock"), "pyro": ("ours", "eager", "stock")}
 DRAWS = 2000  # of the bootstrap
 
@@ -279,12 +281,13 @@ def main(arguments: list[str] | None = None) -> None:
     rooms = {name: room for name, room in load_rooms().items() if name in options.backends}
     known = facts(
         size=vars(problem.size),
-        training=f"cosine over {options.steps} steps, float32; within {WITHIN} nat",
+        training=f"cosine over {options.steps} steps, float32; within {WITHIN} nat, every {EVERY} steps",
         seeds=f"{options.repeats} times up to {options.restarts} seeds",
     )
     print_facts(known)
     rows: list[dict[str, Any]] = []
-    with equal_terms(rooms), warnings.catch_warnings():
+    often = mock.patch("twinplate.training.CHUNK", EVERY)
+    with equal_terms(rooms), often, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered NaN")  # here that is a result
         run = partial(measure, problem=problem, options=options, evidence=evidence)
         sides = [(backend, side) for backend in options.backends for side in SIDES[backend]]

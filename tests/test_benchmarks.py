@@ -18,6 +18,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import divergence  # noqa: E402
 import gaps  # noqa: E402
 import matched  # noqa: E402
+import restarts  # noqa: E402
 import time_to_target  # noqa: E402
 import verify  # noqa: E402
 from problem import Size, make_problem  # noqa: E402
@@ -43,7 +44,17 @@ def read(path):
 
 @pytest.mark.parametrize(
     "name",
-    ["divergence", "gaps", "growth", "matched", "products", "time_to_target", "triangle", "verify"],
+    [
+        "divergence",
+        "gaps",
+        "growth",
+        "matched",
+        "products",
+        "restarts",
+        "time_to_target",
+        "triangle",
+        "verify",
+    ],
 )
 def test_a_script_runs_by_its_path(name, tmp_path):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]
@@ -393,3 +404,15 @@ def test_the_seconds_of_a_verdict_are_those_between_its_marks():
     timed = [(phase, float(i)) for i, phase in enumerate(phases)]
     expected = {"import": 1.0, "Pyro": 5.0, "rest": 4.0}
     assert verify.seconds(timed, 13.0) == dict.fromkeys(verify.PHASES, 1.0) | expected
+
+
+def test_restarts_are_timed_beside_single_fits(tmp_path, capsys):
+    path = tmp_path / "restarts.json"
+    restarts.main(["--fits", "1", "2", "--steps", "3", f"--json={path}"])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["fits"] for row in rows] == [1, 2]
+    for row in rows:
+        assert {len(values) for values in row["seconds"].values()} == {restarts.ROUNDS}
+        shares = np.divide(row["seconds"]["together"], row["seconds"]["apart"])
+        assert row["median"] == np.median(shares) and (shares > 0).all()
+    assert "R fits in one program" in capsys.readouterr().out

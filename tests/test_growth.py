@@ -72,6 +72,13 @@ def test_a_block_is_as_large_as_asked_for(block):
         assert [len(c.rates) for c in chunks(program, TrainingConfig(6, 8), 32, False)] == [2] * 3
 
 
+def test_the_exponent_is_that_of_the_upper_half():
+    line = [{"axis": "batch", "batch_size": n, "step_ms": 7 + n**2} for n in (1, 10_000, 100_000)]
+    assert growth.exponent(line, "batch_size") == pytest.approx(2)
+    assert growth.exponent(line[:2], "batch_size") == pytest.approx(2 - np.log10(8) / 4)
+
+
+@pytest.mark.usefixtures("interpreted")
 def test_growth_measures_and_draws_every_axis(tmp_path, monkeypatch, capsys):
     small = {"num_features": 6, "num_components": 2, "hidden_width": 8}
     monkeypatch.setattr(growth, "SIZES", small)
@@ -80,19 +87,30 @@ def test_growth_measures_and_draws_every_axis(tmp_path, monkeypatch, capsys):
     large = {"num_items": 64, "num_features": 6, "batch_size": 16, "steps": 2}
     monkeypatch.setattr(growth, "LARGE", large)
     monkeypatch.setattr(growth, "WHOLE", {**large, "num_components": 4})
+    monkeypatch.setattr(growth, "BEYOND", {**large, "num_components": 6, "batch_size": 64})
+    limit = tmp_path / "memory.max"
+    limit.write_text(
+        "700000"
+    )  # a quarter of it: 32 of 64 items of K = 6, and all of every other point
+    monkeypatch.setattr("twinplate.memory.GROUPS", (str(limit),))
     monkeypatch.setattr(growth, "measure", growth_point.measure)  # in this process: a second each
     rows, picture = tmp_path / "growth.json", tmp_path / "growth.png"
     options = ["--items", "300", "600", "--backends", "pyro"]
     growth.main([*options, f"--json={rows}", f"--picture={picture}"])
     found = json.loads(rows.read_text())["rows"]
-    assert [row["axis"] for row in found] == ["items"] * 2 + ["batch"] * 2 + ["components"] * 6
+    axes = ["items"] * 2 + ["batch"] * 4 + ["components"] * 11
+    assert [row["axis"] for row in found] == axes
     assert all(row["step_ms"] > 0 and row["peak_mb"] > 0 for row in found)
     assert all("read_s" in row and "write_s" in row for row in found[:2])
     assert [row["num_items"] for row in found[:2]] == [300, 600]
-    assert [row["batch_size"] for row in found[2:4]] == [64, 256]
-    assert [row["covariance"] for row in found[4:8]] == ["full"] * 2 + ["low-rank"] * 2
-    assert [row["block"] for row in found[4:]] == [0] * 4 + [16, 2]
-    assert "full, 2 at once" in capsys.readouterr().out
+    assert [row["batch_size"] for row in found[2:6]] == [64, 256] * 2
+    assert [row["compiled"] for row in found[2:6]] == [False] * 2 + [True] * 2
+    assert [row["covariance"] for row in found[6:14]] == (["full"] * 2 + ["low-rank"] * 2) * 2
+    assert [row["block"] for row in found[6:]] == [0] * 8 + [16, 2, 0]
+    assert [row["at_once"] for row in found[6:]] == [16] * 9 + [2, 32]
+    printed = capsys.readouterr().out
+    assert "full, 2 at once" in printed and "full, 32 at once" in printed
+    assert printed.count("exponent") == 7  # items; batch and both covariances, eager and compiled
     image = import_module("matplotlib.image").imread(picture)
     assert image.shape[1] == 3 * 440  # a column for each axis
     for column in np.split(image[..., :3], 3, axis=1):  # the first line's colour
