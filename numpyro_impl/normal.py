@@ -8,6 +8,8 @@ L. For values drawn elsewhere the stock density (with its solve) is used.
 `score` is the gradient of the log density in the value at the own draw, -A⁻ᵀε for a full factor,
 for estimators that leave the score of the parameters out.
 
+The divergence of each from an independent normal is in closed form, which TraceMeanField_ELBO takes.
+
 NumPyro hands a sample's intermediates to `log_prob`; the base noise travels there.
 """
 
@@ -21,6 +23,7 @@ import numpyro.distributions as dist
 from jax import Array, lax, random
 from jax.scipy.linalg import cho_solve, solve_triangular
 from numpyro.distributions import constraints
+from numpyro.distributions.kl import kl_divergence
 from numpyro.distributions.util import lazy_property
 
 from numpyro_impl.triangle import fill_tril, packed_product
@@ -196,6 +199,18 @@ class LowRankMultivariateNormal(_RemembersNoise, dist.LowRankMultivariateNormal)
         batch = jnp.broadcast_shapes(tril.shape[:-2], target.shape[:-2])
         s = cho_solve((jnp.broadcast_to(tril, batch + tril.shape[-2:]), True), target)
         return diagonal - jnp.matmul(v, s)[..., 0], factor + s[..., 0]
+
+
+@kl_divergence.register(_RemembersNoise, dist.Independent)
+def _kl_to_normal(q: _RemembersNoise, p: dist.Independent) -> Array:
+    """KL(q ‖ p): minus the entropy of q, minus E_q log p. p is normal, independent in its components."""
+    base = p.base_dist
+    base = base.base_dist if isinstance(base, dist.ExpandedDistribution) else base
+    if not isinstance(base, dist.Normal) or p.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    square = (jnp.square(q.mean - p.mean) + q.variance) / p.variance
+    cross = 0.5 * (square + jnp.log(2 * math.pi * p.variance)).sum(-1)
+    return cross - q.entropy()
 
 
 def _solve(tril: Array, vector: Array, transposed: bool = False) -> Array:

@@ -127,3 +127,36 @@ def test_the_constant_is_that_of_one_standard_normal(twin):
     ours = make(twin.impl, natives(twin, [np.zeros(1), np.ones((1, 1))]))
     _, log_prob = twin.drawn_from(ours, twin.array(np.zeros(1)))
     assert float(log_prob) == pytest.approx(-0.5 * math.log(2 * math.pi), rel=1e-15)
+
+
+@families
+def test_mean_field_elbos_take_the_divergence_from_a_normal_in_closed_form(twin, family):
+    """In a plate, whose guide has a parameter for every item or one for all; SciPy's entropies."""
+    for batch in ((5,), ()):
+        parameters = numbers(family, batch=batch)
+        mean, scale = np.array([0.3, -1.0, 0.0, 2.0]), np.array([0.5, 1.0, 2.0, 1.5])
+        loss = mean_field_loss(twin, parameters, mean, scale)
+        loc = np.broadcast_to(parameters[0], (5, 4))
+        cov = np.broadcast_to(covariance(parameters), (5, 4, 4))
+        variances = np.diagonal(cov, 0, 1, 2)
+        cross = -scipy.stats.norm.logpdf(loc, mean, scale) + variances / scale**2 / 2
+        entropies = sum(scipy.stats.multivariate_normal.entropy(cov=c) for c in cov)
+        assert loss == pytest.approx(cross.sum() - entropies, rel=1e-11)
+
+
+def mean_field_loss(twin, parameters, mean, scale):
+    framework, dist = twin.framework, twin.dist
+
+    def model():
+        with framework.plate("items", 5):
+            prior = dist.Normal(twin.array(mean), twin.array(scale)).to_event(1)
+            framework.sample("z", prior)
+
+    def guide():
+        with framework.plate("items", 5):
+            framework.sample("z", make(twin.impl, natives(twin, parameters)))
+
+    elbo = framework.infer.TraceMeanField_ELBO()
+    if twin.name == "pyro":
+        return elbo.loss(model, guide)
+    return float(elbo.loss(twin.jax.random.key(0), {}, model, guide))
