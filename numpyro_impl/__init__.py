@@ -12,6 +12,7 @@ from numpyro_impl.normal import (
     PackedMultivariateNormal,
 )
 from numpyro_impl.pairs import Pair, build
+from numpyro_impl.path_elbo import StickingTheLandingELBO
 from numpyro_impl.posterior import posterior, posterior_blocks
 from numpyro_impl.program import Program
 from numpyro_impl.restarts import fit_many
@@ -27,6 +28,7 @@ __all__ = [
     "PackedMultivariateNormal",
     "Pair",
     "Program",
+    "StickingTheLandingELBO",
     "Trainer",
     "auxiliary_guide",
     "base_noise",

@@ -12,6 +12,7 @@ from pyro_impl.normal import (
     PackedMultivariateNormal,
 )
 from pyro_impl.pairs import Pair, build
+from pyro_impl.path_elbo import StickingTheLandingELBO
 from pyro_impl.posterior import posterior, posterior_blocks
 from pyro_impl.program import Program
 from pyro_impl.restarts import fit_many
@@ -28,6 +29,7 @@ __all__ = [
     "PackedMultivariateNormal",
     "Pair",
     "Program",
+    "StickingTheLandingELBO",
     "Trainer",
     "auxiliary_guide",
     "base_noise",

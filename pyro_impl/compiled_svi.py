@@ -36,12 +36,13 @@ from pyro_impl.adam import NUMBERS, AdamUpdate
 from pyro_impl.capture import CannotCompileError, Graph, capture, compile_graph
 from pyro_impl.comparison import Comparison, Outcome, give_back, rounding, same_draws
 from pyro_impl.guards import Guards
+from pyro_impl.path_elbo import StickingTheLandingELBO
 from pyro_impl.signature import describe, rebuilt, surroundings
 from pyro_impl.svi_steps import Parameters, Step, TorchOptim, gradient_of, gradients_of, leaves_of
 from twinplate import errors
 from twinplate.errors import InputError
 
-LOSSES = (Trace_ELBO, TraceMeanField_ELBO)
+LOSSES = (Trace_ELBO, TraceMeanField_ELBO, StickingTheLandingELBO)
 OURS = tuple(os.path.join(os.path.dirname(f), "") for f in (__file__, errors.__file__))
 MOST_SHAPES = 16  # of arguments; a graph for each costs seconds
 MOST_CHANGES = 8  # of what a program reads besides
@@ -56,8 +57,8 @@ class CompiledSVI(SVI):
 
     optim: one of `pyro.optim`, or a torch optimiser that holds the parameters. With Adam and ClippedAdam
         the whole step is one graph; with others loss and gradients are.
-    loss: Trace_ELBO or TraceMeanField_ELBO; or a function of model, guide and their arguments that
-        returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
+    loss: Trace_ELBO, TraceMeanField_ELBO or StickingTheLandingELBO; or a function of model, guide and their
+        arguments that returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
 
     Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
     lacks parameters of the program, or is LBFGS.

@@ -146,6 +146,10 @@ DIFFERENCES = {
     ("pairs", "Pair.max_plate_nesting"): "Pyro must be told where its plate of particles goes",
     ("pairs", "Pair.params"): STATE,
     ("pairs", "build"): DEVICE,
+    (
+        "path_elbo",
+        "StickingTheLandingELBO.loss_with_mutable_state",
+    ): "where NumPyro's ELBO is handed the guide; Pyro's has a private method for a pair of traces",
     ("params", "NativeParams"): STATE,
     ("training", "fit"): EAGER,
     ("training", "Step"): EAGER,
