@@ -50,9 +50,9 @@ def fit_many(
     trainings = restart_configs(training, seeds, learning_rates)
     complete = check_data(x, program.config, training)
     check_pairs(a, training.objective, program.config.num_components, len(x))
-    held = len(trainings) if on_disk(x) else 1  # fits that bring mini-batches of their own
+    held = len(trainings) if on_disk(x) or matched else 1  # fits that bring numbers of their own
     plans = [chunks(program.config, one, len(x), matched, fits=held) for one in trainings]
-    length = chunk_length(program.config, training, held)
+    length = chunk_length(program.config, training, matched, held)
     dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
     loop = CompiledLoop(program, training, len(x), complete=complete, fits=len(trainings))
     with using(find_device(training.device), training.precision), _enough_memory(trainings):

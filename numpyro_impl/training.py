@@ -72,7 +72,10 @@ def _copy(carry: Carry) -> Carry:
 
 
 class Trainer:
-    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`."""
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
+
+    matched: as in the plan, the length of whose chunks it decides.
+    """
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class Trainer:
         check_state(state, program)
         self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
         self._loop = CompiledLoop(program, training, len(x), complete=complete)
-        self._length = chunk_length(program.config, training)
+        self._length = chunk_length(program.config, training, matched)
         self._at_once = self._loop.items_at_once
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
@@ -116,7 +119,7 @@ class Trainer:
         Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
         raised, the trainer's own is then that before the chunk.
         """
-        check_brought(chunk, self._streamed)
+        check_brought(chunk, self._streamed, self._length)
         with using(self._device, self.training.precision):
             before = self._carry
 

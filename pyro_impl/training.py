@@ -96,7 +96,10 @@ def fit(
 
 
 class Trainer:
-    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`."""
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
+
+    matched: as in the plan, the length of whose chunks it decides.
+    """
 
     def __init__(
         self,
@@ -127,10 +130,10 @@ class Trainer:
                 stacklevel=2,
             )
         self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
-        if on_disk(
-            x
-        ):  # room for the mini-batches of a chunk, read by the steps as if it were the data
-            rows = chunk_length(program.config, training) * training.batch_size
+        self._length = chunk_length(program.config, training, matched)
+        if on_disk(x):
+            # room for the mini-batches of a chunk, read by the steps as if it were the data
+            rows = self._length * training.batch_size
             x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
         with room_for(x):
@@ -177,7 +180,7 @@ class Trainer:
         Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
         raised, the trainer's own is then that before the chunk.
         """
-        check_brought(chunk, self._streamed)
+        check_brought(chunk, self._streamed, self._length)
         with self._world():
             before, done = [t.detach().clone() for t in self._tensors()], self._done
 

@@ -47,7 +47,7 @@ def test_a_point_has_one_thread(monkeypatch):
 
 def test_the_time_of_a_step_is_that_of_its_chunk_divided(monkeypatch):
     """Chunks of large mini-batches have fewer steps than the point asks for: here 2 instead of 6."""
-    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 2 * 4 * 8 * 6)
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 2 * 8 * 8 * 6)
     told, clock = [], iter(range(1000))
 
     class Implementation:

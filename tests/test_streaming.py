@@ -58,7 +58,7 @@ def test_data_in_memory_leave_the_chunks_alone():
 
 
 def test_chunks_are_shorter_where_their_batches_are_large(monkeypatch):
-    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 4 * 16 * 5 * 30)
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 8 * 16 * 5 * 30)
     lengths = [len(chunk.rates) for chunk in plan(40)]
     assert lengths == [30] * 8 + [10]
     together = chunks(ProgramConfig(5, 3), TrainingConfig(250, **SMALL), 40, False, fits=3)
@@ -132,7 +132,7 @@ def test_training_on_a_map_is_training_on_the_array(
 @pytest.mark.parametrize("objective", ["elbo", "pairs"])
 def test_restarts_on_a_map_are_those_on_the_array(twin, problem, mapped, monkeypatch, objective):
     """Every fit with mini-batches of its own: no more than those of 4 steps, of 2 where fits are together."""
-    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 4 * 16 * 4 * 4)  # 4 features
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 8 * 16 * 4 * 4)  # 4 features
     monkeypatch.setattr("twinplate.restarts.JUDGED", 32)
     x, program, _ = problem(2000)
     a = np.random.default_rng(0).normal(size=(3, 2000)) if objective == "pairs" else None
@@ -184,6 +184,52 @@ def test_a_map_is_never_copied_as_a_whole(twin, problem, mapped, monkeypatch):
     seen.clear()
     twin.impl.fit(x, program, TrainingConfig(steps=1, **SMALL))
     assert x.shape in seen
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_matched_noise_counts_towards_the_length_of_a_chunk(
+    twin, problem, mapped, monkeypatch, precision
+):
+    """4 features and 3 components are 7 numbers for every item: of 11 steps 4 fit at a time, never 7."""
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 8 * 16 * 7 * 4)
+    x, program, _ = problem(2000)
+    config = TrainingConfig(steps=11, **{**SMALL, "precision": precision})
+    module, seen, told = twin.module("training"), [], []
+    name = "to_tensor" if twin.name == "pyro" else "to_inputs"
+    convert = getattr(module, name)
+
+    def spied(*arguments):
+        converted = convert(*arguments)
+        noise = converted.noise.values() if twin.name == "numpyro" else [converted]
+        seen.extend(tuple(values.shape) for values in noise)
+        return converted
+
+    monkeypatch.setattr(module, name, spied)
+    streamed = twin.impl.fit(
+        mapped(x), program, config, matched=True, progress=lambda step, losses: told.append(step)
+    )
+    assert told == [4, 8, 11]
+    assert (4, 1, 16, 3) in seen and max(max(shape, default=0) for shape in seen) <= 64
+    monkeypatch.undo()
+    whole = twin.impl.fit(x, program, config, matched=True)
+    np.testing.assert_allclose(
+        streamed.losses, whole.losses, rtol=1e-12 if precision == "float64" else 1e-5
+    )
+
+
+def test_restarts_share_the_room_for_matched_noise(problem, monkeypatch):
+    """NumPyro's fits are held at the same time, whether or not the data are in memory."""
+    import numpyro_impl
+
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 8 * 16 * 7 * 4)
+    x, program, _ = problem(50)
+    for matched, steps in ((True, [2, 4, 5]), (False, [5])):
+        told = []
+        numpyro_impl.fit_many(
+            x, program, TrainingConfig(steps=5, **SMALL), seeds=(0, 1), matched=matched,
+            progress=lambda step, losses, told=told: told.append(step),
+        )  # fmt: skip
+        assert told == [2 * step for step in steps]
 
 
 def test_posterior_blocks_of_a_map_are_the_posterior_of_the_array(

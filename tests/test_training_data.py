@@ -88,3 +88,16 @@ def test_a_map_needs_chunks_that_bring_their_batches(twin, problem, tmp_path):
     with pytest.raises(InputError, match=r"brings no mini-batches; expected .*with_batches"):
         trainer.run(plan[0])
     assert len(trainer.run(next(iter(with_batches(plan, x, None))))) == 5
+
+
+def test_a_chunk_of_another_plan_is_refused(twin, problem, tmp_path, monkeypatch):
+    """The trainer of a map has room for the chunks of its own plan: matched ones are shorter."""
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 8 * 5 * 7 * 2)
+    np.save(tmp_path / "x.npy", X)
+    x, (_, program, _) = np.load(tmp_path / "x.npy", mmap_mode="r"), problem()
+    options = {"compiled": False} if twin.name == "pyro" else {}
+    trainer = twin.impl.Trainer(x, program, config(), matched=True, **options)
+    own, other = (chunks(program.config, config(), 12, matched) for matched in (True, False))
+    with pytest.raises(InputError, match=r"has 3 steps; expected 2 at most: .*`matched`"):
+        trainer.run(next(iter(with_batches(other, x, None))))
+    assert len(trainer.run(next(iter(with_batches(own, x, None))))) == 2

@@ -26,6 +26,12 @@ def plan(steps: int, first: int = 0, matched: bool = True, **training) -> list[C
     return list(chunks(PROGRAM, TrainingConfig(steps=steps, **values), 10, matched, first))
 
 
+def noise_numbers(objective: str) -> int:
+    """Of one particle of a step."""
+    shapes = (noise_shapes if objective == "elbo" else prior_noise_shapes)(PROGRAM, 4)
+    return sum(int(np.prod(shape)) for shape in shapes.values())
+
+
 def joined(parts: list[Chunk]) -> dict[str, np.ndarray]:
     """All steps of a plan in a row."""
     noise = {n: np.concatenate([part.noise[n] for part in parts]) for n in parts[0].noise}
@@ -118,6 +124,34 @@ def test_matched_noise(objective, particles, shapes):
         for i in range(len(part.rates)):
             for name, expected in base_noise(3, part.first + i, shapes, particles).items():
                 np.testing.assert_array_equal(part.noise[name][i], expected)
+
+
+@pytest.mark.parametrize(
+    ("training", "numbers"),
+    [
+        ({}, 4 * 5 + noise_numbers("elbo")),
+        ({"particles": 3}, 4 * 5 + 3 * noise_numbers("elbo")),
+        ({"objective": "simulated"}, 4 * 5 + noise_numbers("simulated")),
+        ({"objective": "pairs"}, 4 * 5),
+    ],
+)
+def test_matched_noise_makes_for_shorter_chunks(monkeypatch, training, numbers):
+    """As many steps as the bytes of batches and noise allow, and every step as in chunks of 100."""
+    long = joined(plan(120, **training))
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 8 * numbers * 30)
+    parts = plan(120, **training)
+    assert [len(part.rates) for part in parts] == [30] * 4
+    for part in parts:
+        bytes_of_noise = sum(values.nbytes for values in part.noise.values())
+        assert bytes_of_noise == 8 * (numbers - 20) * 30
+    short = joined(parts)
+    assert short.keys() == long.keys()
+    for name in long:
+        np.testing.assert_array_equal(short[name], long[name])
+    own = plan(120, matched=False, **training)
+    assert len(next(iter(own)).rates) == min(30 * numbers // 20, 100)
+    monkeypatch.setattr("twinplate.training.CHUNK_BYTES", 1)
+    assert len(plan(120, **training)) == 120
 
 
 @pytest.mark.parametrize("objective", ["elbo", "simulated", "pairs"])

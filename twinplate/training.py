@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 Progress = Callable[[int, Array], None]
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
-CHUNK_BYTES = 2**27  # of the mini-batches of a chunk; large ones make for fewer steps
+CHUNK_BYTES = 2**27  # of what the steps of a chunk bring; large mini-batches make for fewer
 # "sticking-the-landing" begins after this fraction of all steps, and never before so many: far from the
 # exact posterior, where a fit starts, its gradients vary more than those of "base-noise".
 LANDING = 0.8
@@ -130,10 +130,10 @@ def chunks(
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on.
 
-    fits: runs whose mini-batches are held at the same time; many make for shorter chunks.
+    fits: runs whose chunks are held at the same time; many make for shorter ones.
     """
     shapes = step_noise_shapes(program, training) if matched else {}
-    most = chunk_length(program, training, fits)
+    most = chunk_length(program, training, matched, fits)
     for start, length, estimator in _spans(training, first, most):
         yield Chunk(
             start,
@@ -155,9 +155,19 @@ def step_noise_shapes(
     return {}
 
 
-def chunk_length(program: ProgramConfig, training: TrainingConfig, fits: int = 1) -> int:
-    """Steps of a chunk: CHUNK, or fewer where their mini-batches would take more than CHUNK_BYTES."""
-    return fitting(4 * training.batch_size * program.num_features * fits, CHUNK, CHUNK_BYTES)
+def chunk_length(
+    program: ProgramConfig, training: TrainingConfig, matched: bool, fits: int = 1
+) -> int:
+    """Steps of a chunk: CHUNK, or fewer where what they bring would take more than CHUNK_BYTES.
+
+    That is mini-batches and `matched` noise, at 8 bytes a number: noise is made in double precision, and
+    data on disk may be. Data in memory are cut alike, or torch would draw other numbers for them.
+    """
+    numbers = training.batch_size * program.num_features
+    if matched:
+        sizes = map(math.prod, step_noise_shapes(program, training).values())
+        numbers += training.particles * sum(sizes)
+    return fitting(8 * numbers * fits, CHUNK, CHUNK_BYTES)
 
 
 def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[int, int, str]]:

@@ -36,10 +36,18 @@ def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) 
     return not missing
 
 
-def check_brought(chunk: Chunk, streamed: bool) -> None:
-    """Raise InputError where the data stay on disk and `chunk` does not bring its mini-batches along."""
+def check_brought(chunk: Chunk, streamed: bool, length: int) -> None:
+    """Raise InputError where the data stay on disk and `chunk` does not bring its mini-batches along.
+
+    Also where it brings those of more than `length` steps: there is no room for them.
+    """
     if streamed and chunk.x is None:
         raise InputError(
             "x is a memory map and the chunk brings no mini-batches; expected chunks of "
             "twinplate.streaming.with_batches(plan, x, a)"
+        )
+    if streamed and len(chunk.rates) > length:
+        raise InputError(
+            f"the chunk has {len(chunk.rates)} steps; expected {length} at most: give `chunks` the program, "
+            "the training and the `matched` of the trainer"
         )
