@@ -16,7 +16,7 @@ import optax
 from jax import Array, lax, random
 
 from numpyro_impl.compilations import kept_compilations
-from numpyro_impl.device import DTYPES, find_device, memory
+from numpyro_impl.device import DTYPES, find_device, memory, to_array
 from numpyro_impl.item_blocks import ValueAndGradient, value_and_gradient
 from numpyro_impl.objectives import make_loss
 from numpyro_impl.pairs import build
@@ -126,6 +126,14 @@ def to_inputs(chunk: Chunk, key: Array, dtype: jnp.dtype, length: int) -> Inputs
 
     noise = {name: filled(values, dtype) for name, values in chunk.noise.items()}
     return Inputs(key, filled(chunk.places, np.int32), filled(chunk.rates, dtype), noise)
+
+
+def to_data(
+    x: np.ndarray | None, a: np.ndarray | None, dtype: jnp.dtype
+) -> tuple[Array, Array | None]:
+    """All data, or those that a chunk brings, on the device: items and pairs."""
+    assert x is not None  # a chunk brings its mini-batches where the data are on disk
+    return to_array(x, dtype), None if a is None else to_array(a, dtype)
 
 
 def to_span(chunk: Chunk) -> Any:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
+from numpyro_impl.device import DTYPES, find_device, using
+from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
 from numpyro_impl.noise import key_of
 from numpyro_impl.posterior import posterior
 from twinplate.blocks import on_disk
@@ -57,7 +57,7 @@ def fit_many(
     loop = CompiledLoop(program, training, len(x), complete=complete, fits=len(trainings))
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
         with room_for(x):
-            whole = None if on_disk(x) else _on_device(x, a, dtype)
+            whole = None if on_disk(x) else to_data(x, a, dtype)
         starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
         carry = _stacked([to_carry(state, dtype) for state in starts])
         keys = [key_of(one.seed) for one in trainings]
@@ -65,7 +65,7 @@ def fit_many(
         for parts in with_batches_of_all(plans, x, a):
             keyed = zip(parts, keys, strict=True)
             inputs = _stacked([to_inputs(part, key, dtype, length) for part, key in keyed])
-            data = whole or _stacked([_on_device(part.x, part.a, dtype) for part in parts])
+            data = whole or _stacked([to_data(part.x, part.a, dtype) for part in parts])
             carry, values, finite = loop(parts[0], carry, inputs, *data)
             good = good & finite
             kept = _chosen(good, carry, kept)
@@ -77,13 +77,6 @@ def fit_many(
     rows = zip(states, np.concatenate(losses, axis=1), strict=True)
     fits = [Fit(state, row[: state.step]) for state, row in rows]
     return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
-
-
-def _on_device(
-    x: np.ndarray | None, a: np.ndarray | None, dtype: jnp.dtype
-) -> tuple[Array, Array | None]:
-    assert x is not None  # a chunk brings its mini-batches where the data are on disk
-    return to_array(x, dtype), None if a is None else to_array(a, dtype)
 
 
 def _stacked(trees: Sequence[Any]) -> Any:

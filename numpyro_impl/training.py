@@ -9,10 +9,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from numpyro_impl.device import DTYPES, find_device, to_array, using
-from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_inputs, to_state
+from numpyro_impl.device import DTYPES, find_device, using
+from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
 from numpyro_impl.noise import key_of
 from twinplate.blocks import on_disk
 from twinplate.config import TrainingConfig
@@ -98,7 +97,7 @@ class Trainer:
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
             with room_for(x):
-                self._data = None if on_disk(x) else self._on_device(x, a)
+                self._data = None if on_disk(x) else to_data(x, a, self._dtype)
             self._carry = to_carry(state, self._dtype)
             self._key = key_of(training.seed)
 
@@ -149,10 +148,6 @@ class Trainer:
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
         """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
         inputs = to_inputs(chunk, self._key, self._dtype, self._length)
-        data = self._data or self._on_device(chunk.x, chunk.a)
+        data = self._data or to_data(chunk.x, chunk.a, self._dtype)
         self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
         return np.asarray(losses, np.float64) / self._num_items, bool(finite)
-
-    def _on_device(self, x: np.ndarray | None, a: np.ndarray | None) -> tuple[Array, Array | None]:
-        assert x is not None  # a chunk brings its mini-batches where the data are on disk
-        return to_array(x, self._dtype), None if a is None else to_array(a, self._dtype)

@@ -137,9 +137,7 @@ def test_a_guide_that_cannot_be_made_counts_as_diverged(problem, error):
 def test_data_too_large_for_the_device_are_told_to_stay_on_disk(
     twin, problem, monkeypatch, function
 ):
-    room = twin.module(
-        "restarts" if (twin.name, function) == ("numpyro", "fit_many") else "training"
-    )
+    room = twin.module("training" if twin.name == "pyro" else "loop")
     name = "to_tensor" if twin.name == "pyro" else "to_array"
     convert = getattr(room, name)
 
