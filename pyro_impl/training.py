@@ -226,8 +226,8 @@ class Trainer:
             if weight := average_weight(self._done):
                 self._take_into_average(weight)
         kept = [t for t in self._tensors() if t.device == device]  # on a GPU, not Adam's counters
-        sizes = torch.stack([t.detach().abs().max() for t in kept])
-        everything = torch.cat([*losses, sizes]).double().cpu().numpy()
+        ends = torch.stack([end for t in kept for end in t.detach().aminmax()])  # nan where one is
+        everything = torch.cat([*losses, ends]).double().cpu().numpy()
         values = everything[: len(chunk.rates)] / self._num_items
         return values, bool(np.isfinite(everything).all())
 

@@ -128,6 +128,27 @@ def test_a_loss_that_is_not_finite(problem, interpreted, monkeypatch, compiled, 
     np.testing.assert_allclose(rest.losses, good.losses[bad:], rtol=1e-9)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_number_of_the_state_that_is_not_finite_is_seen(problem, bad, precision):
+    """Wherever it is: in each tensor that a step changes, at either end of it."""
+    x, program, _ = problem(N)
+    training = config(precision=precision)
+    trainer = pyro_impl.Trainer(x, program, training, compiled=False)
+    no_steps = next(chunks(program.config, training, N, False)).head(0)
+    tensors = trainer._tensors()
+    assert len(tensors) > 30 and all(tensor.numel() for tensor in tensors)
+    for tensor in tensors:
+        for entry in {0, tensor.numel() - 1}:
+            good = tensor.detach().clone()
+            with torch.no_grad():
+                tensor.view(-1)[entry] = bad
+            assert not trainer._advance(no_steps)[1]
+            with torch.no_grad():
+                tensor.copy_(good)
+    assert trainer._advance(no_steps)[1]
+
+
 def test_out_of_memory_keeps_the_state_before_the_chunk(problem, monkeypatch):
     monkeypatch.setattr("twinplate.training.CHUNK", 10)
     x, program, _ = problem(N, missing=0.2)
