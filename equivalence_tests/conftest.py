@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from twinplate.backends import BACKENDS, available_backends
@@ -18,6 +20,15 @@ def pytest_configure(config: pytest.Config) -> None:
             "equivalence_tests compares Pyro with NumPyro and needs both frameworks; cannot import "
             f"{needed}: pip install 'twinplate[all]'"
         )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs() -> Iterator[None]:
+    """Let go of after each module: those of all modules together are gigabytes."""
+    import jax
+
+    yield
+    jax.clear_caches()
 
 
 def pytest_report_header() -> list[str]:

@@ -184,6 +184,14 @@ class NumpyroTwin(Twin):
 TWINS = {"pyro": PyroTwin, "numpyro": NumpyroTwin}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs():
+    """Let go of after each module: those of all modules together are gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture(params=sorted(TWINS))
 def twin(request):
     """One twin after the other, in double precision."""
