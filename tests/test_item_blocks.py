@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,85 @@ def test_pyro_says_that_it_takes_blocks_eagerly(problem, monkeypatch):
     silent = pyro_impl.fit(x, program, training, compiled=False)
     np.testing.assert_array_equal(silent.losses, eager.losses)
     pyro_impl.fit(x, program, replace(training, steps=1))  # too short to be compiled
+
+
+def deep(problem, guide):
+    x, program, _ = problem(40, num_components=16, guide=guide, covariance="full")
+    return x, program, TrainingConfig(steps=4, batch_size=15, precision="float64", device="cpu")
+
+
+# bytes in double precision of an item of `deep`: K = 16, D = 4, hidden width 5
+ITEM = 8 * (8 * 16 * 16 + 8 * (16 + 4 + 5))
+
+
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    """`container()`: from here on the machine is one with room for 11 items at once, so 8 are taken."""
+
+    def start():
+        group = tmp_path / "memory.max"
+        group.write_text(f"{11 * ITEM * SHARE}\n")
+        monkeypatch.setattr("twinplate.memory.GROUPS", (str(group),))
+
+    return start
+
+
+@contextmanager
+def sizes(twin):
+    """How many items the loss is asked for at once."""
+    module = twin.module({"pyro": "training", "numpyro": "loop"}[twin.name])
+    found, make = set(), module.make_loss
+
+    def make_loss(*arguments):
+        loss = make(*arguments)
+
+        def noted(*inputs):
+            found.add(len(inputs[-3]))  # x, a, noise
+            return loss(*inputs)
+
+        return noted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "make_loss", make_loss)
+        yield found
+    found.discard(1)  # Pyro's first look at the program
+
+
+@pytest.mark.parametrize("guide", ["event", "auxiliary"])
+def test_a_container_with_little_memory_fits_the_same(twin, problem, container, guide):
+    """From the container's file to the fit: 15 items as 8 and 7."""
+    x, program, training = deep(problem, guide)
+    with sizes(twin) as at_once:
+        whole = twin.impl.fit(x, program, training, matched=True)
+    assert at_once == {15}
+    container()
+    with sizes(twin) as at_once:
+        blocks = twin.impl.fit(x, program, training, matched=True)
+    assert at_once == {8, 7}
+    check_same(blocks, whole)
+
+
+def test_a_container_with_little_memory_fits_many_the_same(twin, problem, container):
+    """NumPyro's two fits share the memory, 4 items each at once; Pyro's come one after the other."""
+    x, program, training = deep(problem, "auxiliary")
+    with sizes(twin) as at_once:
+        whole = twin.impl.fit_many(x, program, training, seeds=(0, 1), matched=True)
+    assert at_once == {15}
+    container()
+    with sizes(twin) as at_once:
+        blocks = twin.impl.fit_many(x, program, training, seeds=(0, 1), matched=True)
+    assert at_once == {"pyro": {8, 7}, "numpyro": {4, 3}}[twin.name]
+    for few, all_items in zip(blocks.fits, whole.fits, strict=True):
+        check_same(few, all_items)
+
+
+def check_same(blocks, whole):
+    np.testing.assert_allclose(blocks.losses, whole.losses, rtol=1e-12)
+    assert blocks.params.keys() == whole.params.keys()
+    for name, values in whole.params.items():
+        scale = max(1, np.abs(values).max())
+        found = blocks.params[name]
+        np.testing.assert_allclose(found, values, rtol=0, atol=1e-12 * scale, err_msg=name)
 
 
 # ------------------------------------------------------------------------------- the size of a block
