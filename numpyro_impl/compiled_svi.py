@@ -109,8 +109,9 @@ class CompiledSVI(SVI):
         try:
             take = self._compile(partial(take_steps, step), state, inputs, 1)
             for length in tqdm.tqdm(lengths, unit="chunk", disable=not progress_bar):
-                after, found, finite = take(copied(state), inputs, length)
-                found = np.asarray(found)[:length]
+                after, *results = take(copied(state), inputs, length)
+                found, finite = jax.device_get(results)
+                found = found[:length]
                 if not (finite or stable_update):
                     raise self._non_finite(take, state, inputs, losses, found, num_steps)
                 state, done = after, done + length
@@ -173,9 +174,10 @@ class CompiledSVI(SVI):
             mapped = jax.vmap(loop, (0, 0, None, None))
             take = self._compile(mapped, states, rates, inputs, 1)
             for length in lengths:
-                states, found, finite = take(states, rates, inputs, length)
-                losses.append(np.asarray(found, np.float64)[:, :length])
-                diverged |= ~np.asarray(finite)
+                states, *results = take(states, rates, inputs, length)
+                found, finite = jax.device_get(results)
+                losses.append(found[:, :length].astype(np.float64))
+                diverged |= ~finite
                 if progress:
                     progress(sum(part.size for part in losses), losses[-1].mean(axis=0))
         except Exception as error:

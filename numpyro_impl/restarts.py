@@ -61,7 +61,7 @@ def fit_many(
         starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
         carry = _stacked([to_carry(state, dtype) for state in starts])
         keys = [key_of(one.seed) for one in trainings]
-        good, kept = jnp.ones(len(trainings), bool), jax.tree.map(jnp.copy, carry)
+        good, kept = np.ones(len(trainings), bool), jax.tree.map(jnp.copy, carry)
         for parts in with_batches_of_all(plans, x, a):
             keyed = zip(parts, keys, strict=True)
             inputs = _stacked([to_inputs(part, key, dtype, length) for part, key in keyed])
@@ -80,11 +80,16 @@ def fit_many(
 
 
 def _stacked(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    """With a leading dim of the fits; what is on the host stays there, for the compiled loop to take."""
+
+    def stacked(*leaves: Any) -> Any:
+        return (np if isinstance(leaves[0], np.ndarray) else jnp).stack(leaves)
+
+    return jax.tree.map(stacked, *trees)
 
 
 @jax.jit
-def _chosen(which: Array, these: Carry, those: Carry) -> Carry:
+def _chosen(which: np.ndarray, these: Carry, those: Carry) -> Carry:
     """Of every fit the carry among `these` where `which` (R,) is true, else that among `those`."""
     return jax.vmap(lambda one, *both: jax.tree.map(partial(jnp.where, one), *both))(
         which, these, those
