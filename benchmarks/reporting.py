@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twinplate.checkpoint import versions
+from twinplate.files import write_text
 
 # Wide enough for every table here, also where the output is a file.
 console = Console(width=None if sys.stdout.isatty() else 132)
@@ -47,11 +48,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
     """Write `content`, whole or not at all; nothing without a path."""
-    if path is None:
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    if path is not None:
+        write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def compile_once() -> None:

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from twinplate.checkpoint import Run, load_run, require_new, save_run, versions, written_whole
+from twinplate.checkpoint import Run, load_run, save_run, versions
 from twinplate.errors import InputError
+from twinplate.files import require_new
 
 FILES = [
     "fixed.safetensors",
@@ -159,17 +160,6 @@ def test_an_existing_path_is_refused_and_left_alone(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "link"]
 
 
-def test_require_new_asks_for_a_place_that_can_be_written(tmp_path, monkeypatch):
-    require_new(tmp_path / "a" / "b")
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "file").write_text("")
-    assert "is a file" in refusal(require_new, tmp_path / "file" / "a" / "b")
-    monkeypatch.chdir(tmp_path)
-    require_new(Path("run"))
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    assert "no permission" in refusal(require_new, Path("run"))
-
-
 @pytest.mark.parametrize("failing", [0, 1, 2, 3, 4, "rename"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failure_in_the_middle_of_saving_leaves_nothing(tmp_path, monkeypatch, failing, error):
@@ -187,7 +177,7 @@ def test_a_failure_in_the_middle_of_saving_leaves_nothing(tmp_path, monkeypatch,
             fail()
 
     if failing == "rename":
-        monkeypatch.setattr(os, "rename", fail)
+        monkeypatch.setattr(os, "replace", fail)
     elif failing == 4:
         monkeypatch.setattr(Path, "write_text", fail)
     else:
@@ -209,16 +199,6 @@ def test_what_is_not_plain_data_is_refused_before_anything_is_written(tmp_path):
         with pytest.raises((TypeError, ValueError)):
             save_run(tmp_path / "new" / "run", make_run(**changes))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_name_taken_meanwhile_is_not_overwritten(tmp_path):
-    def write_late():
-        with written_whole(tmp_path / "out") as temporary:
-            temporary.write_text("ours")
-            (tmp_path / "out").write_text("theirs")
-
-    assert "exists" in refusal(write_late)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out", "theirs")]
 
 
 def test_permissions_follow_the_umask(tmp_path):

@@ -28,6 +28,7 @@ from twinplate.case import Case
 from twinplate.checkpoint import versions
 from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
+from twinplate.files import replacing, require_place, write_text
 from twinplate.progress import working
 from twinplate.timing import CASE_RATE, Room
 from twinplate.user_file import find, parse, run_file, told_in_user_terms
@@ -94,10 +95,7 @@ class BenchRequest:
                     "the picture beside it ends in .png"
                 )
             for path in (self.json, picture_of(self.json)):
-                if path.is_dir() or not path.absolute().parent.is_dir():
-                    raise InputError(
-                        f"{path} cannot be written: expected a file in a directory that exists"
-                    )
+                require_place(path)
 
     def wanted(self, accelerated: bool) -> list[str]:
         """The names of the sizes. Raises InputError for one that is not known."""
@@ -224,16 +222,9 @@ def picture_of(json_path: Path) -> Path:
 
 def write(path: Path | None, tables: list[Measured]) -> None:
     """All rows as a JSON list, whole or not at all; an earlier file is replaced."""
-    if path is None:
-        return
-    rows = [asdict(row) for table in tables for row in table.rows]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    if path is not None:
+        rows = [asdict(row) for table in tables for row in table.rows]
+        write_text(path, json.dumps(rows, indent=1) + "\n")
 
 
 def _write_files(
@@ -248,11 +239,10 @@ def _write_files(
     if not pictured:
         return
     picture = picture_of(path)
-    temporary = picture.with_name(f".{picture.name}.{os.getpid()}")
     try:
-        write_picture(temporary, pictured, flops)
-        os.replace(temporary, picture)
-    except InputError as error:  # the numbers are there; only matplotlib is missing
+        with replacing(picture) as temporary:
+            write_picture(temporary, pictured, flops)
+    except InputError as error:  # the numbers are there, only matplotlib is missing
         console.print(f"No picture: {error}")
         return
     console.print(f"Wrote {picture}")

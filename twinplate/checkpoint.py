@@ -16,21 +16,19 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import platform
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
-from uuid import uuid4
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from twinplate.errors import InputError
+from twinplate.files import written_whole
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 
@@ -76,54 +74,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-def require_new(path: Path) -> None:
-    """Raise InputError unless `path` is free and can be created: ask before the work, not after."""
-    path = Path(path).absolute()
-    if os.path.lexists(path):
-        raise InputError(f"{path} exists already: choose another output path or remove it first.")
-    ancestor = next(parent for parent in path.parents if os.path.exists(parent))
-    if not ancestor.is_dir():
-        raise InputError(f"{path} cannot be created: {ancestor} is a file, not a directory.")
-    if not os.access(ancestor, os.W_OK | os.X_OK):
-        raise InputError(f"{path} cannot be created: no permission to write in {ancestor}.")
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling to fill, a file or a directory, that becomes `path` at the end.
-
-    Parents of `path` are created. Where anything fails, an interrupt included, nothing is left:
-    neither the sibling nor the parents created for it.
-
-    Raises:
-        InputError: `path` exists, or the file system refuses (permissions, no space left).
-    """
-    require_new(path)
-    path = Path(path).absolute()
-    created = [parent for parent in path.parents if not os.path.exists(parent)]
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        require_new(path)  # another process may have taken the name meanwhile
-        os.rename(temporary, path)
-    except BaseException as error:
-        _remove(temporary)
-        for parent in created:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        if isinstance(error, OSError):
-            raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
-        raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def save_run(path: Path, run: Run) -> None:

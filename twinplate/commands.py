@@ -12,10 +12,11 @@ from rich.table import Table as RichTable
 
 from twinplate.backends import available_backends, load_backend
 from twinplate.blocks import Rows, release
-from twinplate.checkpoint import Run, load_run, require_new, save_run, versions
+from twinplate.checkpoint import Run, load_run, save_run, versions
 from twinplate.config import LEARNABLE, ProgramConfig, TrainingConfig
 from twinplate.data import load_generative, load_matrix
 from twinplate.errors import InputError
+from twinplate.files import require_new
 from twinplate.linear_gaussian import Array, Gaussian, LinearGaussian
 from twinplate.posterior_file import check_output, save_posterior
 from twinplate.program import Program, generative_of, make_program

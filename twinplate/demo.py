@@ -15,7 +15,6 @@ import numpy as np
 from rich.console import Console
 
 from twinplate.backends import BACKENDS, load_backend
-from twinplate.checkpoint import require_new, written_whole
 from twinplate.config import GUIDES, ProgramConfig, TrainingConfig
 from twinplate.demo_report import (
     LABELS,
@@ -28,6 +27,7 @@ from twinplate.demo_report import (
 )
 from twinplate.digits import Digits, dictionary, load_digits
 from twinplate.extras import import_extra
+from twinplate.files import require_new, written_whole
 from twinplate.linear_gaussian import Array, LinearGaussian
 from twinplate.plots import write_pictures
 from twinplate.program import Params, Program, make_program

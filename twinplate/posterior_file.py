@@ -18,8 +18,8 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from twinplate.checkpoint import require_new, written_whole
 from twinplate.errors import InputError
+from twinplate.files import require_new, written_whole
 from twinplate.linear_gaussian import Gaussian
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from twinplate.checkpoint import written_whole
 from twinplate.errors import InputError
 from twinplate.evaluation import Plate
+from twinplate.files import written_whole
 from twinplate.record import Array, Failure, Given, Parameter, Record, Run, Settings, Site
 
 FORMAT = "twinplate record"

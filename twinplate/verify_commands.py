@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from twinplate.case import Case, verify
-from twinplate.checkpoint import require_new
 from twinplate.compare import Report, compare
 from twinplate.errors import InputError
+from twinplate.files import require_new, require_place, write_text
 from twinplate.html_report import page
 from twinplate.progress import working
 from twinplate.record import Record
@@ -36,21 +36,16 @@ class Outputs:
     def check(self) -> None:
         """Raise InputError, before the work, for what cannot be written."""
         for path in (self.json, self.html):
-            if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-                raise InputError(
-                    f"{path} cannot be written: expected a file in a directory that exists"
-                )
+            if path is not None:
+                require_place(path)
 
     def write(self, reports: Mapping[str, Report]) -> None:
-        """Write the reports, by the names of their cases."""
-        try:
-            if self.json is not None:
-                data = {name: report.to_json() for name, report in reports.items()}
-                self.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-            if self.html is not None:
-                self.html.write_text(page(reports), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{error.filename} cannot be written: {error.strerror}") from error
+        """Write the reports, by the names of their cases. Raises InputError."""
+        if self.json is not None:
+            data = {name: report.to_json() for name, report in reports.items()}
+            write_text(self.json, json.dumps(data, indent=2) + "\n")
+        if self.html is not None:
+            write_text(self.html, page(reports))
 
 
 def run_verify(target: str, seeds: str, loss: str, outputs: Outputs, console: Console) -> int:
