@@ -17,18 +17,21 @@ from flax import nnx
 from jax import Array, lax, random
 from numpyro import infer
 from numpyro.contrib.module import nnx_module
+from numpyro.infer.svi import SVIState
 
 from numpyro_impl import handwritten
 from numpyro_impl.captured import in_precision
+from numpyro_impl.compiled_svi import CompiledSVI
 from numpyro_impl.device import find_device, to_array
 from numpyro_impl.encoder import Encoder
 from numpyro_impl.guides import components_first
-from numpyro_impl.inputs import make_inputs
+from numpyro_impl.inputs import Inputs, make_inputs
 from numpyro_impl.models import mini_batch
 from numpyro_impl.noise import base_noise
 from numpyro_impl.pairs import build
 from numpyro_impl.params import to_neutral
 from numpyro_impl.program import Program
+from numpyro_impl.svi_steps import copied, take_steps
 from numpyro_impl.training import Trainer
 from twinplate.case import Case
 from twinplate.config import TrainingConfig
@@ -99,15 +102,17 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
 
 
 def program_routes(program: Program, case: Case, device: str) -> dict[str, Route]:
-    """The ways to train a user's program: `SVI.update` in a compiled loop.
+    """The ways to train a user's program, by steps of the stock kind first, and by `CompiledSVI`.
 
     Raises InputError for a program without a guide.
     """
-    model, guide = program._build()
-    if guide is None:
+    if program._build()[1] is None:
         raise InputError("the NumPyro program has no guide: there is nothing to train")
-    start = _on(device, partial(_scanned, model, guide, case))
-    return {"NumPyro, svi.update in lax.scan": Route(start, exact=False)}
+    ways = {"NumPyro, stock, svi.update in lax.scan": _scanned, "NumPyro, ours": _looped}
+    return {
+        title: Route(_on(device, partial(_stepped, loop, program, case)), exact=False)
+        for title, loop in ways.items()
+    }
 
 
 def begin(route: Route, chunk: Chunk, device: str) -> Started:
@@ -213,32 +218,51 @@ class Stock:
         return lax.scan(step, state, (indices, noise))
 
 
-def _scanned(model: Any, guide: Any, case: Case) -> Run:
-    """A user's program: `SVI.update` on the case's arguments, a chunk of steps at a time."""
+def _stepped(loop: Callable[..., Any], program: Program, case: Case) -> Run:
+    """A user's program, built afresh: steps of `loop` on the case's arguments.
+
+    Every way compiles everything itself: what one of the program's others compiled is thrown away.
+    """
+    jax.clear_caches()
+    model, guide = program._build()
     particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
     elbo = getattr(infer, case.loss)(**(particles if case.particles > 1 else {}))
-    svi = infer.SVI(model, guide, numpyro.optim.Adam(CASE_RATE), elbo)
+    svi = CompiledSVI(model, guide, numpyro.optim.Adam(CASE_RATE), elbo)
     inputs = make_inputs(case.args, dict(case.kwargs), "float32")
-
-    def init(key: Array, inputs: Any) -> Any:
+    with in_precision((model, guide), "float32"):
         args, kwargs = inputs.arguments()
-        return svi.init(key, *args, **kwargs)
+        state = svi.init(random.key(SEED), *args, **kwargs)
+        take = loop(svi, state, inputs)
+
+    def train(chunk: Chunk) -> np.ndarray:
+        nonlocal state
+        with in_precision((model, guide), "float32"):
+            state, losses = take(state, len(chunk.rates))
+        return np.asarray(losses, np.float64)
+
+    return train
+
+
+def _scanned(svi: CompiledSVI, state: SVIState, inputs: Inputs) -> Callable[..., Any]:
+    """`SVI.update` in a compiled loop, as one writes it."""
 
     @partial(jax.jit, static_argnums=2)
-    def run(state: Any, inputs: Any, steps: int) -> Any:
-        def step(state: Any, _: None) -> Any:
+    def loop(state: SVIState, inputs: Inputs, steps: int) -> Any:
+        def step(state: SVIState, _: None) -> Any:
             args, kwargs = inputs.arguments()
             return svi.update(state, *args, **kwargs)
 
         return lax.scan(step, state, length=steps)
 
-    with in_precision((model, guide), "float32"):
-        state = init(random.key(SEED), inputs)
+    return lambda state, steps: loop(state, inputs, steps)
 
-    def train(chunk: Chunk) -> np.ndarray:
-        nonlocal state
-        with in_precision((model, guide), "float32"):
-            state, losses = run(state, inputs, len(chunk.rates))
-        return np.asarray(losses, np.float64)
 
-    return train
+def _looped(svi: CompiledSVI, state: SVIState, inputs: Inputs) -> Callable[..., Any]:
+    """The loop of `CompiledSVI.run`, traced once as there, however many chunks follow."""
+    loop = svi._compile(partial(take_steps, svi.update), state, inputs, 1)
+
+    def take(state: SVIState, steps: int) -> Any:
+        state, losses, _ = loop(copied(state), inputs, steps)
+        return state, losses[:steps]
+
+    return take

@@ -124,17 +124,27 @@ def routes(work: Workload, device: str) -> dict[str, Route]:
 
 
 def program_routes(program: Program, case: Case, device: str) -> dict[str, Route]:
-    """The ways to train a user's program: Pyro's SVI, and the compiled one where it does not refuse.
+    """The ways to train a user's program, by steps of the stock kind first, and by `CompiledSVI`.
 
     Raises InputError for a program without a guide.
     """
     if program._builder()[1] is None:
         raise InputError("the Pyro program has no guide: there is nothing to train")
+    jit = f"Jit{case.loss}"
+    ways: dict[str, tuple[type[infer.SVI], str]] = {
+        "Pyro, stock, SVI.step": (infer.SVI, case.loss),
+        f"Pyro, stock, {jit}": (infer.SVI, jit),
+        "Pyro, ours, compiled": (CompiledSVI, case.loss),
+    }
+    if case.loss == "TraceMeanField_ELBO":  # Pyro traces that one anew at every step
+        del ways[f"Pyro, stock, {jit}"]
     return {
-        f"Pyro, {kind.__name__}": Route(
-            partial(_stepped, kind, program, case, device), False, compiler=kind is CompiledSVI
+        title: Route(
+            partial(_stepped, kind, loss, program, case, device),
+            exact=False,
+            compiler=kind is CompiledSVI,
         )
-        for kind in (infer.SVI, CompiledSVI)
+        for title, (kind, loss) in ways.items()
     }
 
 
@@ -225,9 +235,8 @@ class Stock:
                 with pyro.plate("components", k, dim=-2):
                     pyro.sample("a", dist.Delta(components_first(a_aux)))
 
-        jit = {"ignore_jit_warnings": True} if elbo is infer.JitTrace_ELBO else {}
         self._optimizer = _adam(work.rate if rate is None else rate)
-        loss = elbo(max_plate_nesting=2, **jit)
+        loss = elbo(max_plate_nesting=2, **_quiet(elbo.__name__))
         self._svi = infer.SVI(pair.model, guide, self._optimizer, loss)
         self._data, self._num_items = to_tensor(work.x, torch.float32, where), work.size.num_items
         self._store: StateDict = {"params": {}, "constraints": {}}
@@ -261,7 +270,12 @@ def _adam(rate: float | Callable[..., Any]) -> PyroOptim:
     return PyroLRScheduler(torch.optim.lr_scheduler.LambdaLR, settings)
 
 
-def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -> Run:
+def _quiet(loss: str) -> dict[str, bool]:
+    """Options of a loss: a traced one warns of whatever it takes for a constant."""
+    return {"ignore_jit_warnings": True} if loss.startswith("Jit") else {}
+
+
+def _stepped(kind: type[infer.SVI], loss: str, program: Program, case: Case, device: str) -> Run:
     """A user's program, built afresh: steps of `kind` on the case's arguments.
 
     Tensors that the program itself makes have to be made on an accelerator too. The mode that sees to
@@ -277,7 +291,8 @@ def _stepped(kind: type[infer.SVI], program: Program, case: Case, device: str) -
     )
     borrowed = Borrowed(tensors_of(model, guide), torch.float32)
     particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
-    elbo = getattr(infer, case.loss)(**(particles if case.particles > 1 else {}))
+    options = (particles if case.particles > 1 else {}) | _quiet(loss)
+    elbo = getattr(infer, loss)(**options)
     with _refusing():
         svi = kind(model, guide, _adam(CASE_RATE), elbo)
     state: StateDict = {"params": {}, "constraints": {}}

@@ -69,9 +69,17 @@ def test_a_users_file_is_measured_by_the_command(tmp_path):
     assert all(set(row) == KEYS for row in rows)
     assert {r["size"] for r in rows} == {"RIGHT"}
     names = {r["name"] for r in rows}
-    pyro_ways = {"first: Pyro, SVI", "first: Pyro, CompiledSVI"}
-    assert names == {*pyro_ways, "second: NumPyro, svi.update in lax.scan"}
-    assert "For 50 steps pick" in done.stdout
+    pyro_ways = {"stock, SVI.step", "stock, JitTrace_ELBO", "ours, compiled"}
+    numpyro_ways = {"stock, svi.update in lax.scan", "ours"}
+    assert names == {
+        *(f"first: Pyro, {way}" for way in pyro_ways),
+        *(f"second: NumPyro, {way}" for way in numpyro_ways),
+    }
+    assert {r["ratio_to_floor"] for r in rows} == {None}
+    assert (tmp_path / "case.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["case.json", "case.png"]
+    for text in ("For 50 steps pick", "Recommendation, RIGHT:", "Limits of cpu", "÷ fastest"):
+        assert text in done.stdout
     printed = " ".join(done.stdout.split())
     assert (
         "same work was not verified; run: twinplate verify examples/verify_port.py:RIGHT" in printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,17 @@ def test_a_table_says_what_share_of_the_limit_is_reached_and_what_failed():
     assert "50%" in quick and "25%" in slow
     assert printed.index("quick") < printed.index("slow")
     assert "lost" in printed and "MemoryError: no more" in printed
+
+
+def test_without_a_floor_the_ratio_is_to_the_fastest_way_round_by_round():
+    measured = table(slow=[2.0, 4.0, 12.0], quick=[1.0, 2.0, 3.0])
+    measured = replace(measured, rows=[replace(row, ratio_to_floor=None) for row in measured.rows])
+    console = Console(width=200, record=True)
+    bench_report.show(measured, console)
+    lines = console.export_text().splitlines()
+    header, quick, slow = (next(x for x in lines if w in x) for w in ("way to", "quick", "slow"))
+    assert "÷ fastest" in header and "÷ floor" not in header
+    assert " 1.00 " in quick and " 2.00 " in slow
 
 
 def test_the_best_algorithm_is_the_fastest_hand_written_one():

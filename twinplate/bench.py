@@ -36,6 +36,7 @@ from twinplate.timing import (
     interleave,
     ratio,
     spread,
+    timed,
 )
 from twinplate.training import Array, Chunk
 from twinplate.user_file import told_in_user_terms
@@ -165,9 +166,7 @@ def measure(
         found = room.ours(work, device) if only_ours else room.routes(work, device)
         for title, route in found.items():
             routes[f"{FLOOR}, {backend}" if title == FLOOR else title] = room, route
-    wanted = round(BLOCK_SECONDS * limits.flops / work.flops)
-    steps = max(min(wanted, MOST_STEPS), min(FEWEST_STEPS, MOST_STEPS))
-    chunk = work.chunk(steps)
+    chunk = work.chunk(block_steps(work.flops / limits.flops))
     if only_ours:
         started, failed = begin_all(routes, chunk, device, report)
     else:
@@ -180,6 +179,12 @@ def measure(
         floor = np.array(limits.step_ms(work) / 1e3)
     rows = make_rows(name, device, started, seconds, floor)
     return Measured(name, device, rows, seconds, failed | late, limits.step_ms(work))
+
+
+def block_steps(seconds: float) -> int:
+    """Steps of a block where one takes about so long, or less."""
+    wanted = round(BLOCK_SECONDS / seconds)
+    return max(min(wanted, MOST_STEPS), min(FEWEST_STEPS, MOST_STEPS))
 
 
 def begin_checked(
@@ -300,23 +305,34 @@ def make_rows(
 def measure_case(
     name: str, case: Any, rooms: Mapping[str, Room], device: str, report: Report = lambda text: None
 ) -> Measured:
-    """Time the ways to train both programs of a `Case`, side by side. Raises InputError."""
+    """Time the ways to train both programs of a `Case`, side by side.
+
+    Raises InputError for a program that is broken: whose first way to train is. The others may ask more
+    of a program (that it can be traced), and are told and left out.
+    """
     routes: dict[str, tuple[Room, Route]] = {}
+    least = set()  # that ask least of a program
     for which, program in (("first", case.first), ("second", case.second)):
         room = rooms[program.framework]
         if device in room.devices():
             found = room.program_routes(program, case, device)
+            least.add(f"{which}: {next(iter(found))}")
             routes |= {f"{which}: {title}": (room, route) for title, route in found.items()}
-    steps = MOST_STEPS // 5
-    chunk = Chunk(0, np.zeros((steps, 0), np.int64), np.full(steps, CASE_RATE), {})
-    started, failed = begin_all(
-        routes,
-        chunk,
-        device,
-        report,
-        lambda title: told_in_user_terms(f"{title}: {name} cannot be run"),
-    )
+
+    def told(title: str) -> AbstractContextManager[object]:
+        what = f"{title}: {name} cannot be run"
+        return told_in_user_terms(what) if title in least else nullcontext()
+
+    short = _case_chunk(FEWEST_STEPS)
+    started, failed = begin_all(routes, short, device, report, told)
+    quick = [timed(partial(s.run, short))[1] for s in started.values()]
+    chunk = _case_chunk(block_steps(min(quick, default=1.0) / FEWEST_STEPS))
     seconds, late = take_turns(started, chunk, report)
     losses = {title: float(np.mean(s.run(chunk))) for title, s in started.items()}
     rows = make_rows(name, device, started, seconds, None)
     return Measured(name, device, rows, seconds, failed | late, losses=losses)
+
+
+def _case_chunk(steps: int) -> Chunk:
+    """Steps on a case's own arguments."""
+    return Chunk(0, np.zeros((steps, 0), np.int64), np.full(steps, CASE_RATE), {})

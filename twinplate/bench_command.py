@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +23,7 @@ from twinplate.bench import (
     measure_limits,
     threads,
 )
-from twinplate.bench_plot import write_picture
+from twinplate.bench_plot import write_cases, write_picture
 from twinplate.bench_report import missing_backends, not_installed, recommend, show, show_targets
 from twinplate.case import Case
 from twinplate.checkpoint import versions
@@ -156,8 +157,9 @@ def run_sizes(request: BenchRequest, rooms: Mapping[str, Room], console: Console
         found = [table for table in tables if table.size == name]
         _print_recommendation(found, request, rooms, console)
     if request.json is not None:
-        picture = [table for table in tables if table.size in flops]
-        _write_files(request.json, tables, picture, flops, console)
+        standard = [table for table in tables if table.size in flops]
+        draw = partial(write_picture, flops=flops)
+        _write_files(request.json, tables, standard, draw, console)
 
 
 def run_cases(
@@ -166,13 +168,14 @@ def run_cases(
     """Both programs of the case, or of every case, of a user's file."""
     cases = find(run_file(path), path, name, "Case", lambda value: isinstance(value, Case))
     devices = sorted({device for room in rooms.values() for device in room.devices()})
-    print_terms(rooms, {}, console)
-    console.print(
-        f"Adam at {CASE_RATE:g}. That both programs do the same work was not verified; run: "
-        f"twinplate verify {request.target}",
-        highlight=False,
-        markup=False,
-    )
+    print_terms(rooms, {device: measure_limits(rooms, device) for device in devices}, console)
+    for line in (
+        "No floor: nothing is written by hand for your programs. ÷ fastest is round by round, too.",
+        f"Adam at {CASE_RATE:g}. Loss: mean of the last block, every way with draws of its own.",
+        "That both programs do the same work was not verified; run: twinplate verify "
+        f"{request.target}",
+    ):
+        console.print(line, highlight=False, markup=False)
     tables: list[Measured] = []
     for title, case in cases.items():
         for device in devices:
@@ -183,7 +186,8 @@ def run_cases(
         found = [table for table in tables if table.size == title]
         _print_recommendation(found, request, rooms, console)
     if request.json is not None:
-        console.print(f"Wrote {request.json}")
+        pictured = [table for table in tables if table.rows]
+        _write_files(request.json, tables, pictured, write_cases, console)
 
 
 def print_terms(rooms: Mapping[str, Room], limits: Mapping[str, Limits], console: Console) -> None:
@@ -231,7 +235,7 @@ def _write_files(
     path: Path,
     tables: list[Measured],
     pictured: list[Measured],
-    flops: Mapping[str, int],
+    draw: Callable[[Path, list[Measured]], None],
     console: Console,
 ) -> None:
     write(path, tables)
@@ -241,7 +245,7 @@ def _write_files(
     picture = picture_of(path)
     try:
         with replacing(picture) as temporary:
-            write_picture(temporary, pictured, flops)
+            draw(temporary, pictured)
     except InputError as error:  # the numbers are there, only matplotlib is missing
         console.print(f"No picture: {error}")
         return
@@ -256,7 +260,8 @@ def _print_recommendation(
         return
     own = request.target is not None
     rows = [row for table in tables for row in table.rows if own or "ours" in row.name]
-    console.print(f"\nRecommendation, size {tables[0].size}:", style="bold")
+    what = f"{'' if own else 'size '}{tables[0].size}"
+    console.print(f"\nRecommendation, {what}:", style="bold")
     for line in recommend(rows, request.training.steps, missing_backends(list(rooms))):
         console.print(line, highlight=False, markup=False)
 

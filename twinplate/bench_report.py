@@ -79,7 +79,7 @@ TARGETS = (
 def show(measured: Measured, console: Console) -> None:
     """The table of one size and device, and what could not be measured."""
     floor = any(row.ratio_to_floor is not None for row in measured.rows)
-    columns = ["ms per step", "spread", *(["÷ floor"] if floor else []), "compile s", "peak MB"]
+    columns = ["ms per step", "spread", "÷ floor" if floor else "÷ fastest", "compile s", "peak MB"]
     if measured.limit_ms is not None:
         columns.append("of the limit")
     if measured.losses:
@@ -88,9 +88,9 @@ def show(measured: Measured, console: Console) -> None:
     table.add_column("way to train")
     for column in columns:
         table.add_column(column, justify="right")
-    for row in sorted(measured.rows, key=lambda row: row.median_ms):
-        cells = [f"{row.median_ms:.3g}", f"{row.spread_ms:.2g}"]
-        cells += [f"{row.ratio_to_floor:.2f}"] if row.ratio_to_floor is not None else []
+    rows = sorted(measured.rows, key=lambda row: row.median_ms)
+    for row in rows:
+        cells = [f"{row.median_ms:.3g}", f"{row.spread_ms:.2g}", _ratio(measured, row, rows[0])]
         cells += [f"{row.compile_s:.1f}", f"{row.peak_mb:,.1f}"]
         if measured.limit_ms is not None:
             cells.append(f"{measured.limit_ms / row.median_ms:.0%}")
@@ -101,6 +101,14 @@ def show(measured: Measured, console: Console) -> None:
     console.print(table)
     for name, why in measured.failed.items():
         console.print(f"not measured: {name}: {why}", highlight=False, markup=False)
+
+
+def _ratio(measured: Measured, row: Row, fastest: Row) -> str:
+    """To the floor, and where there is none to the fastest way."""
+    if row.ratio_to_floor is not None:
+        return f"{row.ratio_to_floor:.2f}"
+    found = measured.ratio(row.name, fastest.name)
+    return "" if found is None else f"{found.median:.2f}"
 
 
 def show_targets(tables: Sequence[Measured], console: Console) -> None:

@@ -101,7 +101,10 @@ def bench(
     ] = None,
     json: Annotated[
         Path | None,
-        typer.Option("--json", help="Write the rows as JSON; beside it a picture, for S to XL."),
+        typer.Option(
+            "--json",
+            help="Write the rows as JSON; beside it a picture, of S to XL or your cases.",
+        ),
     ] = None,
     items: Annotated[int | None, typer.Option(help="N of your own data.")] = None,
     features: Annotated[int | None, typer.Option(help="D of your own data.")] = None,

@@ -71,7 +71,7 @@ class Room(Protocol):
         """All ways: shipped, stock, hand-written."""
 
     def program_routes(self, program: Any, case: Any, device: str) -> dict[str, Route]:
-        """The ways to train a user's program."""
+        """The ways to train a user's program; one that is broken breaks the first of them."""
 
     def begin(self, route: Route, chunk: Chunk, device: str) -> Started:
         """Start a route and take its first chunk."""
