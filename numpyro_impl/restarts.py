@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
