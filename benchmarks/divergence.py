@@ -33,6 +33,7 @@ MARGIN = 1.0  # nat per item
 
 RECIPES = {
     "shipped": Recipe(),
+    "shipped-landing": Recipe(estimator="sticking-the-landing"),
     "stock": Recipe(stock=True),
     "stock-textbook": Recipe(encoder="textbook", stock=True),
     "shipped-textbook": Recipe(encoder="textbook"),

@@ -28,6 +28,8 @@ RECIPES = {
     "full": Recipe(),
     "diagonal": Recipe("diagonal", "diagonal"),
     "event": Recipe("event"),
+    "analytic": Recipe(estimator="analytic-kl"),
+    "landing": Recipe(estimator="sticking-the-landing"),
     "low-rank": Recipe(covariance="low-rank"),
     "hidden-experts": Recipe(encoder="experts", hidden=HIDDEN),
     "hidden-mlp": Recipe(hidden=HIDDEN),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 from unittest import mock
@@ -18,7 +18,7 @@ import numpy as np
 from problem import Problem
 
 from twinplate.backends import load_backend
-from twinplate.config import TrainingConfig
+from twinplate.config import ESTIMATORS, TrainingConfig
 from twinplate.program import Program, initial_params
 from twinplate.training import Array, Fit, TrainingState
 
@@ -29,7 +29,7 @@ NAMESPACES = {"pyro": "torch", "numpyro": "jax.numpy"}
 class Recipe:
     """A guide and its covariance, an encoder ("mlp", "experts", "textbook"), whose densities they are.
 
-    hidden: fraction of the entries hidden at random.
+    hidden: fraction of the entries hidden at random.  estimator: one of `twinplate.config.ESTIMATORS`.
     """
 
     guide: str = "auxiliary"
@@ -37,13 +37,17 @@ class Recipe:
     encoder: str = "mlp"
     hidden: float = 0.0
     stock: bool = False
+    estimator: str = ESTIMATORS[0]
 
     @property
     def title(self) -> str:
         """One line for a table."""
         data = f"{self.hidden:.0%} hidden" if self.hidden else "full data"
         densities = ["stock densities"] if self.stock else []
-        return ", ".join([data, f"{self.guide} {self.covariance}", self.encoder, *densities])
+        estimator = [] if self.estimator == ESTIMATORS[0] else [self.estimator]
+        return ", ".join(
+            [data, f"{self.guide} {self.covariance}", self.encoder, *densities, *estimator]
+        )
 
     def program(self, problem: Problem) -> Program:
         """The program to fit to `problem`; the textbook encoder is the mlp of `textbook_encoder`."""
@@ -52,7 +56,7 @@ class Recipe:
 
     def fit(self, backend: str, problem: Problem, training: TrainingConfig) -> Fit:
         """The shipped `fit`, with what the recipe swaps in."""
-        program = self.program(problem)
+        program, training = self.program(problem), replace(training, estimator=self.estimator)
         state = textbook_start(program, training.seed) if self.encoder == "textbook" else None
         with ExitStack() as stack:
             # Pyro warns at every step whose loss is not a number; here that is a result.

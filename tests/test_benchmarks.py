@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,6 +85,15 @@ def test_the_gaps_are_those_of_the_guide(tmp_path, capsys):
         assert row["missed"][0] > row["family_gap"] + gaps.BOUND
         assert row["met"] is False
     assert capsys.readouterr().out.count(" NO ") == len(rows)
+
+
+def test_a_recipe_trains_by_its_estimator(monkeypatch):
+    given = {}
+    known = SimpleNamespace(fit=lambda x, program, training, state: given.update(vars(training)))
+    monkeypatch.setattr("recipes.load_backend", lambda name: known)
+    recipe = Recipe(estimator="analytic-kl")
+    recipe.fit("numpyro", make_problem(SIZE), tiny_training())
+    assert given["estimator"] == "analytic-kl" and recipe.title.endswith("mlp, analytic-kl")
 
 
 def test_missed_is_the_difference_of_evidence_and_elbo():
