@@ -161,7 +161,8 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         panels[0, column].set_title("read and write, s" if axis == "items" else "one step, ms")
         panels[1, column].set(title="peak memory, MB", xlabel=SIZE_OF[axis])
         panels[1, column].set_ylim(100, 2 * max(row["peak_mb"] for row in every))
-        panels[0, column].legend(fontsize="small")
+        panels[0, column].set_ylim(top=30 * max(cost(row) for row in every))  # room for the legend
+        panels[0, column].legend(fontsize="small", loc="upper left")
         sizes = sorted({row[SIZE_OF[axis]] for row in every})
         for panel in panels[:, column]:
             panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
