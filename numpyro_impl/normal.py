@@ -207,7 +207,7 @@ def _kl_to_normal(q: _RemembersNoise, p: dist.Independent) -> Array:
     base = p.base_dist
     base = base.base_dist if isinstance(base, dist.ExpandedDistribution) else base
     if not isinstance(base, dist.Normal) or p.reinterpreted_batch_ndims != 1:
-        raise NotImplementedError
+        raise NotImplementedError  # which tells TraceMeanField_ELBO to sample the term
     square = (jnp.square(q.mean - p.mean) + q.variance) / p.variance
     cross = 0.5 * (square + jnp.log(2 * math.pi * p.variance)).sum(-1)
     return cross - q.entropy()

@@ -256,7 +256,7 @@ class LowRankMultivariateNormal(_RemembersNoise, dist.LowRankMultivariateNormal)
 def _kl_to_normal(q: _RemembersNoise, p: torch.distributions.Independent[Any]) -> Tensor:
     """KL(q ‖ p): minus the entropy of q, minus E_q log p. p is normal, independent in its components."""
     if not isinstance(p.base_dist, torch.distributions.Normal) or p.reinterpreted_batch_ndims != 1:
-        raise NotImplementedError
+        raise NotImplementedError  # which tells TraceMeanField_ELBO to sample the term
     square = ((q.mean - p.mean).square() + q.variance) / p.variance
     cross = 0.5 * (square + (2 * math.pi * p.variance).log()).sum(-1)
     return cross - q.entropy()
