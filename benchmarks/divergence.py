@@ -24,9 +24,9 @@ from problem import Problem, Size, add_size_arguments, make_problem, size_from
 from recipes import Recipe, constant_rate
 from reporting import compile_once, console, facts, print_facts, print_table, write_json
 
-from twinplate.config import COVARIANCES, TrainingConfig
-from twinplate.training import Array
-from twinplate.training_errors import NonFiniteLossError
+from twinplate.programs.config import COVARIANCES, TrainingConfig
+from twinplate.training.errors import NonFiniteLossError
+from twinplate.training.plan import Array
 
 WINDOW = 100  # steps
 MARGIN = 1.0  # nat per item

@@ -19,7 +19,7 @@ from problem import Problem, add_size_arguments, make_problem, size_from
 from recipes import Recipe
 from reporting import compile_once, console, facts, print_facts, print_table, write_json
 
-from twinplate.config import TrainingConfig
+from twinplate.programs.config import TrainingConfig
 
 HIDDEN = 0.3
 BOUND = 0.02  # nat per item, on the amortisation gap with full data

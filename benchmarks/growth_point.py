@@ -18,14 +18,14 @@ from unittest import mock
 import numpy as np
 
 from twinplate.backends import load_backend
-from twinplate.config import ProgramConfig, TrainingConfig
-from twinplate.data import load_matrix
-from twinplate.linear_gaussian import LinearGaussian
-from twinplate.memory import host_memory, items_at_once, peak_memory
-from twinplate.posterior_file import save_posterior
-from twinplate.program import Program, initial_params, make_program
+from twinplate.data.readers import load_matrix
+from twinplate.data.table import fingerprint
+from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.programs.posterior_file import save_posterior
+from twinplate.programs.program import Program, initial_params, make_program
 from twinplate.seeds import generator
-from twinplate.table import fingerprint
+from twinplate.training.memory import host_memory, items_at_once, peak_memory
 
 CHUNKS = 4  # the first compiles and is not timed
 
@@ -102,13 +102,13 @@ def prepare(point: Point) -> tuple[np.ndarray, Program]:
 def swapped(point: Point) -> ExitStack:
     """Chunks of as many steps as are timed together, blocks and compilation as asked for."""
     stack = ExitStack()
-    stack.enter_context(mock.patch("twinplate.training.CHUNK", point.steps))
+    stack.enter_context(mock.patch("twinplate.training.plan.CHUNK", point.steps))
     if point.backend == "pyro":
         least = 0 if point.compiled else np.inf  # steps that are worth compiling
-        stack.enter_context(mock.patch("pyro_impl.training.WORTHWHILE", least))
+        stack.enter_context(mock.patch("pyro_impl.training.trainer.WORTHWHILE", least))
     if point.block:
         stack.enter_context(
-            mock.patch("twinplate.memory.fitting", mock.Mock(return_value=point.block))
+            mock.patch("twinplate.training.memory.fitting", mock.Mock(return_value=point.block))
         )
     return stack
 

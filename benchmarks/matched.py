@@ -19,7 +19,7 @@ from problem import Problem, add_size_arguments, make_problem, size_from
 from reporting import compile_once, console, facts, print_facts, print_table, write_json
 
 from twinplate.backends import load_backend
-from twinplate.config import ENCODERS, LEARNABLE, PAIRS, TrainingConfig
+from twinplate.programs.config import ENCODERS, LEARNABLE, PAIRS, TrainingConfig
 
 HIDDEN = 0.3
 BOUND = 1e-12

@@ -1,7 +1,7 @@
 """The problem that the benchmarks share: one linear-Gaussian data set with correlated loadings.
 
 Size S: N = 4,096 items, D = 64 features, K = 8 components, batches of B = 256, hidden width 128. The
-exact posterior and log evidence are closed forms (`twinplate.linear_gaussian`).
+exact posterior and log evidence are closed forms (`twinplate.programs.linear_gaussian`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from twinplate.config import ProgramConfig
-from twinplate.linear_gaussian import Array, LinearGaussian
-from twinplate.program import Program, make_program
+from twinplate.bench.workload import SEED, Size, simulate
+from twinplate.programs.config import ProgramConfig
+from twinplate.programs.linear_gaussian import Array, LinearGaussian
+from twinplate.programs.program import Program, make_program
 from twinplate.seeds import generator
-from twinplate.workload import SEED, Size, simulate
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Problem:
 
 
 def make_problem(size: Size, hidden: float = 0.0) -> Problem:
-    """The data of `size` (`twinplate.workload.simulate`), the fraction `hidden` hidden at random."""
+    """The data of `size` (`twinplate.bench.workload.simulate`), the fraction `hidden` hidden at random."""
     generative, x = simulate(size)
     x[generator(SEED, "hidden").random(x.shape) < hidden] = np.nan
     return Problem(size, generative, x)

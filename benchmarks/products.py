@@ -3,8 +3,8 @@
     python benchmarks/products.py [--sizes M L] [--json FILE]
 
 The products of the encoder's last layer, forwards and for both gradients, and those with the packed
-triangle's 0/1 matrices. oneDNN's time includes bringing a factor into order. `pyro_impl.products` gives the
-large products of compiled steps to oneDNN.
+triangle's 0/1 matrices. oneDNN's time includes bringing a factor into order. `pyro_impl.compiled.onednn`
+gives the large products of compiled steps to oneDNN.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import torch
 from reporting import facts, print_facts, print_table, write_json
 from torch import Tensor
 
-from pyro_impl.products import by_onednn
-from twinplate.packed import packed_size
-from twinplate.timing import interleave, ratio
-from twinplate.workload import SIZES, Size
+from pyro_impl.compiled.onednn import by_onednn
+from twinplate.bench.timing import interleave, ratio
+from twinplate.bench.workload import SIZES, Size
+from twinplate.programs.triangle import packed_size
 
 ROUNDS = 25
 

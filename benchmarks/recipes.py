@@ -18,9 +18,9 @@ import numpy as np
 from problem import Problem
 
 from twinplate.backends import load_backend
-from twinplate.config import ESTIMATORS, TrainingConfig
-from twinplate.program import Program, initial_params
-from twinplate.training import Array, Fit, TrainingState
+from twinplate.programs.config import ESTIMATORS, TrainingConfig
+from twinplate.programs.program import Program, initial_params
+from twinplate.training.plan import Array, Fit, TrainingState
 
 NAMESPACES = {"pyro": "torch", "numpyro": "jax.numpy"}
 
@@ -29,7 +29,8 @@ NAMESPACES = {"pyro": "torch", "numpyro": "jax.numpy"}
 class Recipe:
     """A guide and its covariance, an encoder ("mlp", "experts", "textbook"), whose densities they are.
 
-    hidden: fraction of the entries hidden at random.  estimator: one of `twinplate.config.ESTIMATORS`.
+    hidden: fraction of the entries hidden at random.  estimator: one of
+    `twinplate.programs.config.ESTIMATORS`.
     """
 
     guide: str = "auxiliary"
@@ -81,7 +82,7 @@ class Recipe:
 @contextmanager
 def stock_normal(backend: str) -> Iterator[None]:
     """The framework's own multivariate normals: `log_prob` at their own draw, through a solve."""
-    guides = import_module(f"{load_backend(backend).__name__}.guides")
+    guides = import_module(f"{load_backend(backend).__name__}.programs.guides")
     dist = import_module(f"{backend}.distributions")
     shipped = guides.joint_normal
 
@@ -101,7 +102,7 @@ def textbook_encoder(backend: str) -> Iterator[None]:
 
     The skip stays in place and at zero, so the parameters are also those of the shipped encoder.
     """
-    encoder = import_module(f"{load_backend(backend).__name__}.encoder")
+    encoder = import_module(f"{load_backend(backend).__name__}.programs.encoder")
     namespace = import_module(NAMESPACES[backend])
 
     class Textbook(encoder.Encoder):  # type: ignore[misc, name-defined]
@@ -129,5 +130,5 @@ def constant_rate() -> Iterator[None]:
     def constant(learning_rate: float, step: Any, steps: int) -> Array:
         return np.full(np.shape(step), learning_rate)
 
-    with mock.patch("twinplate.training.cosine", constant):
+    with mock.patch("twinplate.training.plan.cosine", constant):
         yield

@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from twinplate.checkpoint import versions
 from twinplate.files import write_text
+from twinplate.training.run_directory import versions
 
 # Wide enough for every table here, also where the output is a file.
 console = Console(width=None if sys.stdout.isatty() else 132)

@@ -19,9 +19,9 @@ from problem import make_problem
 from reporting import console, facts, print_facts, print_table, write_json
 
 from numpyro_impl import fit, fit_many
-from twinplate.config import TrainingConfig
-from twinplate.timing import ratio, timed
-from twinplate.workload import Size
+from twinplate.bench.timing import ratio, timed
+from twinplate.bench.workload import Size
+from twinplate.programs.config import TrainingConfig
 
 ROUNDS = 7
 FITS = (1, 2, 4, 8, 16)

@@ -33,12 +33,12 @@ from problem import Problem, make_problem
 from reporting import console, facts, print_facts, print_table, write_json
 
 from twinplate.backends import load_backend
-from twinplate.bench import equal_terms, load_rooms
-from twinplate.config import TrainingConfig
-from twinplate.program import Params, Program, initial_params
-from twinplate.timing import timed
-from twinplate.training import Array, Chunk, TrainingState, chunks, cosine
-from twinplate.workload import Size, Workload
+from twinplate.bench.measure import equal_terms, load_rooms
+from twinplate.bench.timing import timed
+from twinplate.bench.workload import Size, Workload
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import Params, Program, initial_params
+from twinplate.training.plan import Array, Chunk, TrainingState, chunks, cosine
 
 WITHIN = 0.05  # nat per item
 FASTER = 2.0  # times
@@ -77,7 +77,7 @@ def begin(
     """A fresh run from the parameters of `training.seed`."""
     first = initial_params(program, training.seed)
     if side != "stock":
-        module = import_module(f"{load_backend(backend).__name__}.training")
+        module = import_module(f"{load_backend(backend).__name__}.training.trainer")
         how = {"compiled": side == "ours"} if backend == "pyro" else {}
         state = TrainingState.start(first)
         trainer = module.Trainer(problem.x, program, training, state=state, **how)
@@ -89,7 +89,7 @@ def begin(
 
 
 def schedule(backend: str, training: TrainingConfig) -> Callable[[Any], Any]:
-    """The learning rate of a step, as `twinplate.training.cosine` has it, for the stock optimisers."""
+    """The learning rate of a step, as `twinplate.training.plan.cosine` has it, for the stock optimisers."""
     rate, steps = training.learning_rate, training.steps
     if backend == "pyro":
         return lambda step: float(cosine(rate, step, steps))
@@ -286,7 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     print_facts(known)
     rows: list[dict[str, Any]] = []
-    often = mock.patch("twinplate.training.CHUNK", EVERY)
+    often = mock.patch("twinplate.training.plan.CHUNK", EVERY)
     with equal_terms(rooms), often, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered NaN")  # here that is a result
         run = partial(measure, problem=problem, options=options, evidence=evidence)

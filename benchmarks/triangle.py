@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from reporting import facts, print_facts, print_table, write_json
 
-import numpyro_impl.triangle
-import pyro_impl.triangle
-from twinplate.packed import packed_size
-from twinplate.timing import interleave, ratio
+import numpyro_impl.programs.triangle
+import pyro_impl.programs.triangle
+from twinplate.bench.timing import interleave, ratio
+from twinplate.programs.triangle import packed_size
 
 ROUNDS = 25
 HIDDEN = 256
@@ -44,12 +44,12 @@ def in_jax(components: int, batch_size: int, limit: int) -> Callable[[], Any]:
     given = [jnp.asarray(n) for n in numbers(components, batch_size)]
 
     def loss(hidden: jax.Array, weights: jax.Array, noise: jax.Array) -> jax.Array:
-        return (numpyro_impl.triangle.packed_product(hidden @ weights, noise) ** 2).sum()
+        return (numpyro_impl.programs.triangle.packed_product(hidden @ weights, noise) ** 2).sum()
 
     step = jax.jit(jax.value_and_grad(loss, (0, 1)))
 
     def run() -> Any:
-        numpyro_impl.triangle.PACKED_LIMIT = limit
+        numpyro_impl.programs.triangle.PACKED_LIMIT = limit
         return jax.block_until_ready(step(*given))
 
     return run
@@ -61,8 +61,8 @@ def in_torch(components: int, batch_size: int, limit: int) -> Callable[[], Any]:
     leaves = [hidden.requires_grad_(), weights.requires_grad_()]
 
     def run() -> Any:
-        pyro_impl.triangle.PACKED_LIMIT = limit
-        loss = pyro_impl.triangle.packed_product(hidden @ weights, noise).square().sum()
+        pyro_impl.programs.triangle.PACKED_LIMIT = limit
+        loss = pyro_impl.programs.triangle.packed_product(hidden @ weights, noise).square().sum()
         return loss.detach(), torch.autograd.grad(loss, leaves)
 
     return run

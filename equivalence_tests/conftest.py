@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from twinplate.backends import BACKENDS, available_backends
-from twinplate.checkpoint import versions
+from twinplate.training.run_directory import versions
 
 
 def pytest_configure(config: pytest.Config) -> None:

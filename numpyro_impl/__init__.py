@@ -1,22 +1,22 @@
 """twinplate's programs on NumPyro and JAX: the models, the guides, their training and evaluation."""
 
-from numpyro_impl.compiled_svi import CompiledSVI
-from numpyro_impl.encoder import Encoded, Encoder, ExpertsEncoder
-from numpyro_impl.evaluate import evaluate
-from numpyro_impl.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
-from numpyro_impl.models import component_model, event_model
-from numpyro_impl.noise import base_noise
-from numpyro_impl.normal import (
+from numpyro_impl.compiled.svi import CompiledSVI
+from numpyro_impl.objectives.evaluation import evaluate
+from numpyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
+from numpyro_impl.programs.assembly import Pair, build
+from numpyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
+from numpyro_impl.programs.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
+from numpyro_impl.programs.models import component_model, event_model
+from numpyro_impl.programs.noise import base_noise
+from numpyro_impl.programs.normal import (
     LowRankMultivariateNormal,
     MultivariateNormal,
     PackedMultivariateNormal,
 )
-from numpyro_impl.pairs import Pair, build
-from numpyro_impl.path_elbo import StickingTheLandingELBO
-from numpyro_impl.posterior import posterior, posterior_blocks
-from numpyro_impl.program import Program
-from numpyro_impl.restarts import fit_many
-from numpyro_impl.training import Trainer, fit
+from numpyro_impl.programs.posteriors import posterior, posterior_blocks
+from numpyro_impl.recording.program import Program
+from numpyro_impl.training.restarts import fit_many
+from numpyro_impl.training.trainer import Trainer, fit
 
 __all__ = [
     "CompiledSVI",

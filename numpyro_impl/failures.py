@@ -9,13 +9,10 @@ from types import TracebackType
 from jax import errors
 
 from twinplate.errors import InputError
-from twinplate.record import Failure
+from twinplate.records.record import Failure
 
-RECORDER = (
-    "captured", "charts", "execution", "failures", "inputs", "learned", "operations", "program",
-    "reattach", "session", "sites",
-)  # fmt: skip
-HIDDEN = {str(Path(__file__).with_name(f"{name}.py")) for name in RECORDER}
+HERE = Path(__file__).parent
+HIDDEN = {str(path) for path in (*(HERE / "recording").glob("*.py"), *HERE.glob("*.py"))}
 SCORING = {
     "compute_log_probs": "site",
     "get_importance_trace": "site",
@@ -50,8 +47,8 @@ def untraceable(error: Exception) -> InputError | None:
         what = "takes a value for a shape"
     if what is None:
         return None
-    frames, here = traceback.extract_tb(error.__traceback__), Path(__file__).parent
-    own = [f for f in frames if _is_users(f.filename) and Path(f.filename).parent != here]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if _is_users(f.filename) and HERE not in Path(f.filename).parents]
     line = f"{own[-1].filename}:{own[-1].lineno}, {own[-1].line!r}," if own else "the program"
     return InputError(
         f"{line} {what}, and values are known only when the compiled steps run; expected choices and shapes "

@@ -6,13 +6,10 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from twinplate.record import Failure
+from twinplate.records.record import Failure
 
-RECORDER = (
-    "captured", "charts", "execution", "failures", "inputs", "learned", "operations", "program",
-    "reattach", "session", "sites",
-)  # fmt: skip
-HIDDEN = {str(Path(__file__).with_name(f"{name}.py")) for name in RECORDER}
+HERE = Path(__file__).parent
+HIDDEN = {str(path) for path in (*(HERE / "recording").glob("*.py"), *HERE.glob("*.py"))}
 SAMPLING = ("sample", "deterministic", "param", "_masked_observe", "factor")
 
 

@@ -95,7 +95,7 @@ class PyroTwin(Twin):
     def loss(self, program, params, training, num_items, x, a=None, noise=None):
         with self.framework.get_param_store().scope():
             pair = self.impl.build(program, params, self.torch.float64)
-            loss = self.module("objectives").make_loss(pair, training, num_items)
+            loss = self.module("objectives.losses").make_loss(pair, training, num_items)
             noise = {name: self.array(v) for name, v in (noise or {}).items()}
             return loss(self.array(x), None if a is None else self.array(a), noise).item()
 
@@ -175,7 +175,7 @@ class NumpyroTwin(Twin):
 
     def loss(self, program, params, training, num_items, x, a=None, noise=None):
         pair = self.impl.build(program, params, self.jax.numpy.float64)
-        loss = self.module("objectives").make_loss(pair, training, num_items)
+        loss = self.module("objectives.losses").make_loss(pair, training, num_items)
         noise = {name: self.array(v) for name, v in (noise or {}).items()}
         a = None if a is None else self.array(a)
         return float(loss(pair.params, self.jax.random.key(0), self.array(x), a, noise))
@@ -283,8 +283,8 @@ def x64():
 @pytest.fixture
 def short_chunks(monkeypatch):
     """Of 4 steps, so that 10 are three chunks, the last one shorter."""
-    for module in ("compiled_svi", "svi_steps"):
-        monkeypatch.setattr(f"numpyro_impl.{module}.CHUNK", 4)
+    for module in ("svi", "steps"):
+        monkeypatch.setattr(f"numpyro_impl.compiled.{module}.CHUNK", 4)
 
 
 @pytest.fixture
@@ -299,4 +299,4 @@ def interpreted(monkeypatch):
 
         return quiet
 
-    monkeypatch.setattr("pyro_impl.compiled_svi.compile_graph", run)
+    monkeypatch.setattr("pyro_impl.compiled.svi.compile_graph", run)

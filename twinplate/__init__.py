@@ -3,18 +3,18 @@
 Nothing here imports torch or JAX; `twinplate.backends` finds an implementation when one is asked for.
 """
 
-from twinplate.case import Case, assert_same, verify
-from twinplate.compare import Report, compare
-from twinplate.config import ProgramConfig, TrainingConfig
 from twinplate.errors import InputError
-from twinplate.findings import Finding
-from twinplate.linear_gaussian import Gaussian, LinearGaussian
-from twinplate.posterior_file import unpack_scale_tril
-from twinplate.program import Program, initial_params, make_program
-from twinplate.record import Record
-from twinplate.restarts import Restarts
-from twinplate.training import Fit, TrainingState
-from twinplate.training_errors import NonFiniteLossError, OutOfMemoryError
+from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
+from twinplate.programs.posterior_file import unpack_scale_tril
+from twinplate.programs.program import Program, initial_params, make_program
+from twinplate.records.record import Record
+from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
+from twinplate.training.plan import Fit, TrainingState
+from twinplate.training.restarts import Restarts
+from twinplate.verification.case import Case, assert_same, verify
+from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.comparison.pipeline import Report, compare
 
 __all__ = [
     "Case",

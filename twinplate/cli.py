@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from twinplate.commands import FitRequest, run_fit, run_posterior
-from twinplate.config import TrainingConfig
+from twinplate.commands.fit_command import FitRequest, run_fit, run_posterior
+from twinplate.commands.verify_command import Outputs, run_compare, run_record, run_verify
+from twinplate.data.table import Missing
 from twinplate.errors import InputError
-from twinplate.table import Missing
-from twinplate.verify_commands import Outputs, run_compare, run_record, run_verify
+from twinplate.programs.config import TrainingConfig
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,7 +116,7 @@ def bench(
     steps: Annotated[int | None, typer.Option(help="That you will train for; 3,000.")] = None,
 ) -> None:
     """Time every way to train on this machine, and say which to pick for your sizes."""
-    from twinplate.bench_command import (
+    from twinplate.commands.bench_command import (
         BenchRequest,
         run_bench,
     )  # its statistics take long to import
@@ -135,7 +135,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: under a minute.")] = False,
 ) -> None:
     """Fit three guides in both frameworks on real images, beside the exact answer."""
-    from twinplate.demo import run_demo  # needs the extra `all`
+    from twinplate.demo.run import run_demo  # needs the extra `all`
 
     run_demo(out, quick)
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from twinplate.blocks import Rows
-from twinplate.training import Array
-from twinplate.training import Progress as Report
+from twinplate.data.blocks import Rows
+from twinplate.training.plan import Array
+from twinplate.training.plan import Progress as Report
 
 
 @contextmanager

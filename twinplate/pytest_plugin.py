@@ -19,7 +19,7 @@ REPORTS = pytest.StashKey[list[Any]]()
 @pytest.fixture
 def verify(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`twinplate.verify`: it returns the report, which is printed with the test if that fails."""
-    from twinplate.case import verify as run
+    from twinplate.verification.case import verify as run
 
     reports = request.node.stash.setdefault(REPORTS, [])
 

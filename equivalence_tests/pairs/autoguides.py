@@ -10,8 +10,8 @@ from jax import numpy as jnp
 from numpyro.infer import autoguide as numpyro_auto
 from pyro.infer import autoguide as pyro_auto
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 rng = np.random.default_rng(17)

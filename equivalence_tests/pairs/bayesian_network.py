@@ -12,8 +12,8 @@ from numpyro.contrib.module import random_flax_module
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import nn
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 IN, HIDDEN = 2, 4

@@ -11,8 +11,8 @@ from numpyro.infer.reparam import LocScaleReparam as NumpyroLocScaleReparam
 from pyro.infer import autoguide as pyro_autoguide
 from pyro.infer.reparam import LocScaleReparam as PyroLocScaleReparam
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])

@@ -9,8 +9,8 @@ import torch
 from jax import numpy as jnp
 from numpyro.contrib.funsor import markov
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 y = np.array([0.1, 0.3, 2.2, 1.9, 2.4, -0.2])

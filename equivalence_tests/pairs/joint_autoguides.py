@@ -13,8 +13,8 @@ from pyro.distributions.transforms import AffineAutoregressive
 from pyro.infer import autoguide as pyro_auto
 from pyro.nn import AutoRegressiveNN
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 rng = np.random.default_rng(31)

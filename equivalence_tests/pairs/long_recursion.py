@@ -9,8 +9,8 @@ import torch
 from jax import lax
 from jax import numpy as jnp
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 rng = np.random.default_rng(14)

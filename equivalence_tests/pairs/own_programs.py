@@ -6,12 +6,12 @@ from jax import numpy as jnp
 
 import numpyro_impl
 import pyro_impl
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
-from twinplate.config import ProgramConfig
-from twinplate.linear_gaussian import LinearGaussian
-from twinplate.program import initial_params, make_program
+from twinplate.programs.config import ProgramConfig
+from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.programs.program import initial_params, make_program
 
 BATCH, COMPONENTS, FEATURES = 4, 2, 3
 rng = np.random.default_rng(28)

@@ -15,8 +15,8 @@ from numpyro.contrib.control_flow import scan
 from numpyro.infer import autoguide as numpyro_auto
 from pyro.infer import autoguide as pyro_auto
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 rng = np.random.default_rng(34)

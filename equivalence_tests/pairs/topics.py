@@ -8,8 +8,8 @@ import pyro.distributions as pdist
 import torch
 from jax import numpy as jnp
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 TOPICS, WORDS = 2, 5

@@ -13,8 +13,8 @@ from jax import numpy as jnp
 from numpyro.contrib.module import flax_module, nnx_module
 from torch import nn
 
-from numpyro_impl.program import Program as NumpyroProgram
-from pyro_impl.program import Program as PyroProgram
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 
 LATENT, HIDDEN, FEATURES = 2, 5, 6

@@ -1,0 +1,1 @@
+"""Deliberate mistakes: does the verifier see them, and does its own damage show?"""

@@ -1,0 +1,100 @@
+"""A framework's own inaccuracy is a note, and hides no mistake at the site where it is."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as ndist
+import pyro
+import pyro.distributions as pdist
+import pytest
+import torch
+
+from numpyro_impl.recording.program import Program as NumpyroProgram
+from pyro_impl.recording.program import Program as PyroProgram
+from twinplate import Case, verify
+
+rng = np.random.default_rng(50)
+counts = rng.negative_binomial(9.0, 0.3, size=30).astype(float)
+angles = rng.vonmises(0.5, 3.0, size=30)
+EXACT = {"size": 1.0, "chance": 1.0, "tight": 1.0, "shift": 0.0, "count": 0.0}
+
+
+def pyro_model(counts, angles):
+    size = pyro.sample("size", pdist.LogNormal(2.2, 0.1))
+    chance = pyro.sample("chance", pdist.Beta(7.0, 3.0))
+    tight = pyro.sample("tight", pdist.LogNormal(1.0, 0.1))
+    with pyro.plate("items", len(counts)):
+        pyro.sample("counts", pdist.NegativeBinomial(size, probs=chance), obs=counts)
+        pyro.sample("angles", pdist.VonMises(torch.tensor(0.5), tight), obs=angles)
+
+
+def pyro_guide(counts, angles):
+    pyro.sample("size", pdist.LogNormal(pyro.param("a", torch.tensor(2.2)), 0.1))
+    pyro.sample("chance", pdist.Beta(7.0, 3.0))
+    pyro.sample("tight", pdist.LogNormal(pyro.param("b", torch.tensor(1.0)), 0.1))
+
+
+def numpyro_program(spoilt):
+    """The same; `spoilt` has factors and summands, 1 and 0 where they are right."""
+    by = {**EXACT, **spoilt}
+
+    def model(counts, angles):
+        size = numpyro.sample("size", ndist.LogNormal(2.2, 0.1))
+        chance = numpyro.sample("chance", ndist.Beta(7.0, 3.0))
+        tight = numpyro.sample("tight", ndist.LogNormal(1.0, 0.1))
+        counts = counts + by["count"] * (jnp.arange(len(counts)) == 3)
+        with numpyro.plate("items", len(counts)):
+            family = ndist.NegativeBinomialProbs(by["size"] * size, by["chance"] * chance)
+            numpyro.sample("counts", family, obs=counts)
+            family = ndist.VonMises(0.5 + by["shift"], by["tight"] * tight)
+            numpyro.sample("angles", family, obs=angles)
+
+    def guide(counts, angles):
+        numpyro.sample("size", ndist.LogNormal(numpyro.param("a", 2.2), 0.1))
+        numpyro.sample("chance", ndist.Beta(7.0, 3.0))
+        numpyro.sample("tight", ndist.LogNormal(numpyro.param("b", 1.0), 0.1))
+
+    return NumpyroProgram(model, guide)
+
+
+def report_of(**spoilt):
+    first = PyroProgram(pyro_model, pyro_guide)
+    return verify(first, numpyro_program(spoilt), args=(counts, angles), seeds=(0, 1))
+
+
+def test_inaccuracies_are_notes_and_say_whose_they_are() -> None:
+    report = report_of()
+    assert report.verdict == "same", report
+    notes = {f.site: f.message for f in report.findings if f.stage == "density"}
+    assert "NumPyro's NegativeBinomialProbs is inaccurate" in notes["counts"]
+    assert "Pyro's VonMises is inaccurate" in notes["angles"]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "site"),
+    [
+        ({"size": 1 + 1e-8}, "counts"),
+        ({"chance": 1 - 1e-8}, "counts"),
+        ({"count": 1.0}, "counts"),
+        ({"tight": 1 + 1e-8}, "angles"),
+        ({"shift": 1e-8}, "angles"),
+    ],
+)
+def test_a_mistake_below_the_inaccuracy_is_found_beside_it(spoilt, site) -> None:
+    """All of these move the density by less than the framework's own error, but for the count."""
+    report = report_of(**spoilt)
+    assert report.verdict == "differs"
+    assert (report.findings[0].program, report.findings[0].site) == ("model", site)
+
+
+def test_cases_need_no_stress_to_be_excused() -> None:
+    case = Case(
+        PyroProgram(pyro_model, pyro_guide),
+        numpyro_program({}),
+        args=(counts, angles),
+        seeds=(3,),
+        stress=False,
+    )
+    assert verify(case).ok

@@ -1,0 +1,1 @@
+"""The reference programs of the twins are the same, variant by variant."""

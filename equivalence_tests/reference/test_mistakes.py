@@ -1,0 +1,90 @@
+"""Every kind of check can fail: a deliberate mistake of each kind turns it red."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import optax
+import pytest
+
+from equivalence_tests.reference.agreement import differences, relative_error
+from equivalence_tests.reference.cases import TWINS, Case
+from equivalence_tests.reference.mistakes import KINDS, Patch
+from equivalence_tests.reference.test_precision import flat, perturbed
+from equivalence_tests.reference.test_training import matched
+from twinplate.programs.closed_form import closed_form_params
+from twinplate.verification.comparison.rounding import judge
+
+CASE = Case("auxiliary", "full", "missing", amplitude=True, learned=True)
+PLAIN = Case("auxiliary", "full", "subsampled", amplitude=True)
+
+
+def test_the_unspoilt_cases_agree() -> None:
+    for case in (CASE, PLAIN):
+        assert differences(case.run("pyro"), case.run("numpyro")) == []
+
+
+@pytest.mark.parametrize("mistake", KINDS, ids=lambda m: m.__name__)
+def test_mistake_is_seen(mistake: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    case = PLAIN if mistake.__name__ == "exp_for_softplus" else CASE
+    mistake(monkeypatch)
+    try:
+        found = differences(case.run("pyro"), case.run("numpyro"))
+    except (ValueError, UserWarning) as error:
+        found = [f"raised {error}"]
+    assert found, "not seen"
+    assert found[0].split()[0].rstrip(":") in KINDS[mistake], found[0]
+
+
+def test_gradient_mistake_moves_nothing_else(monkeypatch: Patch) -> None:
+    from equivalence_tests.reference.mistakes import detached_loc
+
+    detached_loc(monkeypatch)
+    found = differences(CASE.run("pyro"), CASE.run("numpyro"))
+    assert {line.split()[0] for line in found} == {"gradient"}
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-9])
+def test_two_precisions_see_a_relative_error(size: float) -> None:
+    """Of 1e-6 and of 1e-9: both hide in single precision, neither in double."""
+    runs = [flat(CASE.run(t, p)) for p in ("float64", "float32") for t in TWINS]
+    for run in runs[1], runs[3]:
+        run["model x density"] = run["model x density"] * (1 + size)
+    opinion = flat(perturbed(CASE))
+    seen = {p for p in runs[0] if judge(*(r[p] for r in runs), [opinion[p]]).verdict != "same"}
+    assert seen == {"model x density"}
+
+
+def test_training_sees_another_optimiser(monkeypatch: Patch) -> None:
+    """Adam's ε of 1e-7 instead of 1e-8 in NumPyro."""
+    adam = optax.scale_by_adam
+    monkeypatch.setattr(optax, "scale_by_adam", lambda: adam(eps=1e-7))
+    first, second = matched(Case(), steps=20)
+    assert relative_error(first.losses, second.losses) > 1e-12
+
+
+def test_training_sees_another_order_of_items(monkeypatch: Patch) -> None:
+    module = sys.modules["pyro_impl.training.trainer"]
+    chunks = module.chunks
+
+    def reversed_items(*args: object) -> object:
+        for chunk in chunks(*args):
+            chunk.indices[-1] = chunk.indices[-1] - 1
+            yield chunk
+
+    monkeypatch.setattr(module, "chunks", reversed_items)
+    first, second = matched(Case(), steps=20)
+    assert relative_error(first.losses, second.losses) > 1e-12
+
+
+def test_exactness_sees_a_thousandth_of_a_scale() -> None:
+    """An encoder off by 0.1 % in one scale no longer gives every particle the log evidence."""
+    case = Case("auxiliary", "full", "full-data", size=(5, 3, 4, 7), vectorised=True)
+    params = closed_form_params(case.program)
+    params["encoder.out.bias"][3] += 1e-3
+    evidence = case.program.generative.log_evidence(case.x).sum()
+    for twin in TWINS.values():
+        elbo = twin.evaluate(case.x, case.program, params, case.noise, case.training()).elbo
+        assert np.max(np.abs(elbo - evidence)) > 1e-10 * abs(evidence)

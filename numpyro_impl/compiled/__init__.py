@@ -1,0 +1,1 @@
+"""`CompiledSVI`: many steps of a user's SVI as one compiled loop."""

@@ -1,0 +1,90 @@
+"""Steps of an SVI as one loop that can be compiled, and what goes into it: arguments, keys, rates, guides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from numpyro.infer.autoguide import AutoGuide, AutoGuideList
+from numpyro.infer.svi import SVIState
+
+from numpyro_impl.arguments import Inputs, split_inputs
+from twinplate.errors import InputError
+from twinplate.training.plan import CHUNK
+
+Update = Callable[..., tuple[SVIState, Array]]
+
+
+def take_steps(
+    update: Update, state: SVIState, inputs: Inputs, steps: Array
+) -> tuple[SVIState, Array, Array]:
+    """The state after `steps` steps, CHUNK at most; their losses (CHUNK,); whether all stayed finite."""
+    args, kwargs = inputs.arguments()
+
+    def step(i: Array, carry: tuple[SVIState, Array]) -> tuple[SVIState, Array]:
+        state, loss = update(carry[0], *args, **kwargs)
+        return state, carry[1].at[i].set(loss)
+
+    before = _finite(state)  # some optimisers start with an infinite number
+    state, losses = lax.fori_loop(0, steps, step, (state, jnp.zeros(CHUNK)))
+    return state, losses, jnp.all(_finite(state) | ~before) & jnp.isfinite(losses).all()
+
+
+def _finite(state: SVIState) -> Array:
+    """Whether each leaf of real numbers is finite."""
+    leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves], bool)
+
+
+@jax.jit
+def copied(state: SVIState) -> SVIState:
+    """The state in buffers of its own, which can be given away."""
+    return jax.tree.map(jnp.copy, state)
+
+
+def to_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
+    """Arrays and floats as they are, traced. Raises InputError for a fixed value without a hash."""
+    inputs = split_inputs(args, kwargs, lambda leaf: leaf)
+    for value in inputs.plain:
+        try:
+            hash(value)
+        except TypeError as error:
+            raise InputError(
+                f"an argument holds a {type(value).__name__}, which has no hash and is no array; expected "
+                "trees (tuples, lists, dictionaries) of arrays, numbers, strings and functions"
+            ) from error
+    return inputs
+
+
+def keys_and_rates(
+    rng_keys: Array, optim: Any, learning_rates: Sequence[float] | None
+) -> tuple[Array, Array | None]:
+    """Every learning rate with every key, both (R,); no rates without an optimiser of one."""
+    typed = jnp.issubdtype(rng_keys.dtype, jax.dtypes.prng_key)
+    if rng_keys.ndim != (1 if typed else 2) or not len(rng_keys):
+        raise InputError(
+            f"rng_keys has shape {rng_keys.shape}; expected a row of keys, such as random.split(key, 8)"
+        )
+    if optim is None and learning_rates is None:
+        return rng_keys, None
+    if optim is None or not learning_rates:
+        raise InputError(
+            f"optim is {optim} and learning_rates is {learning_rates}; expected both or neither: an "
+            "optimiser of a rate, such as numpyro.optim.Adam, and one rate or more"
+        )
+    rates = jnp.repeat(jnp.asarray(learning_rates, float), len(rng_keys))
+    return jnp.concatenate([rng_keys] * len(learning_rates)), rates
+
+
+def unprepared(guide: Any) -> Any:
+    """The guide; an automatic one, which keeps the values that it once started from, without them."""
+    if isinstance(guide, AutoGuide):
+        guide = copy(guide)
+        guide.prototype_trace = None
+    if isinstance(guide, AutoGuideList):
+        guide._guides = [unprepared(part) for part in guide._guides]
+    return guide

@@ -1,0 +1,243 @@
+"""`numpyro.infer.SVI` whose `run` takes its steps in chunks, each one compiled loop on the device.
+
+    svi = CompiledSVI(model, guide, numpyro.optim.Adam(1e-3), Trace_ELBO())
+    params, state, losses = svi.run(random.key(0), 2000, x)
+    best = svi.run_many(random.split(random.key(0), 8), 2000, x).best_run
+
+Arrays and floats among the arguments are data, everything else is fixed in the program. Each call traces
+the program anew, so that nothing it reads is out of date, and compiles it where its text is a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jax import Array
+from numpyro.infer import SVI
+from numpyro.infer.svi import SVIRunResult, SVIState
+
+from numpyro_impl.arguments import Inputs
+from numpyro_impl.compilation_cache import kept_compilations
+from numpyro_impl.compiled.steps import copied, keys_and_rates, take_steps, to_inputs, unprepared
+from numpyro_impl.failures import untraceable
+from twinplate.errors import InputError
+from twinplate.training.errors import (
+    NonFiniteLossError,
+    OutOfMemoryError,
+    is_out_of_memory,
+    norm,
+    what_broke,
+)
+from twinplate.training.plan import CHUNK, Progress
+from twinplate.training.restarts import Ranked
+
+SMALLER = (
+    "a smaller subsample_size of the plates, fewer items in the arguments, or one particle after the other "
+    "(vectorize_particles=False)"
+)
+
+
+@dataclass(frozen=True)
+class SVIRuns(Ranked):
+    """R fits of one program; `params` and `states` have a leading dim of R.
+
+    losses (R, steps).  diverged (R,): true for a fit with a number that is not finite.
+    learning_rates (R,): None where the optimiser was one and the same.
+    """
+
+    params: dict[str, Any]
+    states: SVIState
+    learning_rates: np.ndarray | None
+
+    @property
+    def best_run(self) -> SVIRunResult:
+        """Params, state and losses of the fit `best`. Raises InputError if all diverged."""
+        best = self.best
+        all_runs = SVIRunResult(self.params, self.states, jnp.asarray(self.losses))
+        return jax.tree.map(lambda leaf: leaf[best], all_runs)
+
+
+class CompiledSVI(SVI):
+    """`numpyro.infer.SVI` for the same models, guides, optimisers and losses.
+
+    compile_seconds: spent so far on tracing and compiling, little where the compiled program was on disk.
+    """
+
+    def __init__(self, model: Any, guide: Any, optim: Any, loss: Any, **static_kwargs: Any) -> None:
+        super().__init__(model, guide, optim, loss, **static_kwargs)
+        self.compile_seconds = 0.0
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def run(
+        self,
+        rng_key: Array,
+        num_steps: int,
+        *args: Any,
+        progress_bar: bool = True,
+        stable_update: bool = False,
+        forward_mode_differentiation: bool = False,
+        init_state: SVIState | None = None,
+        init_params: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> SVIRunResult:
+        """Take `num_steps` steps, as `numpyro.infer.SVI.run` does, with the same random numbers.
+
+        progress: called after every chunk with the number of steps done and the chunk's losses.
+
+        Raises NonFiniteLossError (not with `stable_update`) and OutOfMemoryError, whose `fit` is the
+        SVIRunResult of the last good state, and InputError for a program that cannot be compiled.
+        """
+        inputs, lengths = to_inputs(args, kwargs), _chunk_lengths(num_steps)
+        state = init_state
+        if state is None or self.constrain_fn is None:
+            first = self.init(rng_key, *args, init_params=init_params, **kwargs)
+            state = first if state is None else state
+        update = self.stable_update if stable_update else self.update
+        step = partial(update, forward_mode_differentiation=forward_mode_differentiation)
+        losses: list[np.ndarray] = []
+        done = 0
+        try:
+            take = self._compile(partial(take_steps, step), state, inputs, 1)
+            for length in tqdm.tqdm(lengths, unit="chunk", disable=not progress_bar):
+                after, *results = take(copied(state), inputs, length)
+                found, finite = jax.device_get(results)
+                found = found[:length]
+                if not (finite or stable_update):
+                    raise self._non_finite(take, state, inputs, losses, found, num_steps)
+                state, done = after, done + length
+                losses.append(found)
+                if progress:
+                    progress(done, found.astype(np.float64))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"out of memory after step {done} of {num_steps}; the state of that step is kept, as "
+                f"`fit.state` of this error. Try {SMALLER}",
+                self._result(state, losses),
+            ) from error
+        return self._result(state, losses)
+
+    def run_many(
+        self,
+        rng_keys: Array,
+        num_steps: int,
+        *args: Any,
+        optim: Callable[[Any], Any] | None = None,
+        learning_rates: Sequence[float] | None = None,
+        init_params: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> SVIRuns:
+        """A fit from every key, in one compiled program; with every learning rate if they are given.
+
+        Each is the one that `run` makes of that key, with an automatic guide that has not run before.
+        One that diverges is reported, not raised.
+        optim: makes an optimiser of a learning rate, such as `numpyro.optim.Adam`; tried at each of
+            `learning_rates` with every key. Without them every fit has the optimiser of this object.
+        progress: called with the steps of all fits done so far, and the means of the chunk's losses.
+
+        Raises InputError for arguments that do not fit, and where memory has no room for all fits.
+        """
+        keys, rates = keys_and_rates(rng_keys, optim, learning_rates)
+        inputs, lengths = to_inputs(args, kwargs), _chunk_lengths(num_steps)
+        self.init(keys[0], *args, init_params=init_params, **kwargs)  # learns sites and constraints
+
+        def at(rate: Any) -> SVI:
+            chosen = self.optim if optim is None else optim(rate)
+            svi = SVI(self.model, self.guide, chosen, self.loss, **self.static_kwargs)
+            svi.constrain_fn = self.constrain_fn
+            return svi
+
+        def start(key: Array, rate: Any) -> SVIState:
+            svi = at(rate)
+            svi.guide = unprepared(self.guide)
+            return svi.init(key, *args, init_params=init_params, **kwargs)
+
+        def loop(state: SVIState, rate: Any, inputs: Inputs, steps: Array) -> Any:
+            return take_steps(at(rate).update, state, inputs, steps)
+
+        losses, diverged = [np.zeros((len(keys), 0))], np.zeros(len(keys), bool)
+        try:
+            pairs = [(key, None if rates is None else rates[r]) for r, key in enumerate(keys)]
+            states = jax.tree.map(lambda *x: jnp.stack(x), *(start(*pair) for pair in pairs))
+            mapped = jax.vmap(loop, (0, 0, None, None))
+            take = self._compile(mapped, states, rates, inputs, 1)
+            for length in lengths:
+                states, *results = take(states, rates, inputs, length)
+                found, finite = jax.device_get(results)
+                losses.append(found[:, :length].astype(np.float64))
+                diverged |= ~finite
+                if progress:
+                    progress(sum(part.size for part in losses), losses[-1].mean(axis=0))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"out of memory with {len(keys)} fits at once; expected fewer, or {SMALLER}"
+            ) from error
+        params = jax.vmap(at(None if rates is None else rates[0]).get_params)(states)
+        tried = None if rates is None else np.asarray(rates)
+        return SVIRuns(np.concatenate(losses, axis=1), diverged, params, states, tried)
+
+    def _result(self, state: SVIState, losses: list[np.ndarray]) -> SVIRunResult:
+        all_losses = jnp.asarray(np.concatenate([*losses, np.zeros(0, jnp.result_type(float))]))
+        return SVIRunResult(self.get_params(state), state, all_losses)
+
+    def _compile(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
+        """`loop`, which takes the state's buffers, traced now; compiled where its text is a new one."""
+        started = time.perf_counter()
+        try:
+            with kept_compilations():
+                lowered = jax.jit(loop, donate_argnums=0).lower(*arguments)
+                text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+                if text not in self._compiled:
+                    self._compiled[text] = lowered.compile()
+        except Exception as error:
+            if (explained := untraceable(error)) is None:
+                raise
+            raise explained from error
+        finally:
+            self.compile_seconds += time.perf_counter() - started
+        return self._compiled[text]
+
+    def _non_finite(
+        self,
+        take: Callable[..., Any],
+        state: SVIState,
+        inputs: Inputs,
+        losses: list[np.ndarray],
+        found: np.ndarray,
+        num_steps: int,
+    ) -> NonFiniteLossError:
+        """The error for the chunk with the losses `found`, taken again from `state`, step by step."""
+        steps, loss = 0, found
+        while steps < len(found):
+            after, loss, finite = take(copied(state), inputs, 1)
+            if not finite:
+                break
+            state, steps = after, steps + 1
+        reached = self._result(state, [*losses, found[:steps]])
+        return NonFiniteLossError(
+            f"{what_broke(float(loss[0]))} at step {len(reached.losses)} of {num_steps} (the first is 0); "
+            f"the norm of the parameters is {norm(jax.tree.leaves(reached.params)):.3g}; the state before "
+            "this step is kept, as `fit.state` of this error. Try a lower learning rate or jax.enable_x64, "
+            "and look at the data: a value far from all others is enough",
+            reached,
+        )
+
+
+def _chunk_lengths(num_steps: int) -> list[int]:
+    if num_steps < 1:
+        raise InputError(f"num_steps is {num_steps}; expected a positive whole number")
+    return [min(CHUNK, num_steps - first) for first in range(0, num_steps, CHUNK)]

@@ -1,0 +1,182 @@
+"""The amortisation network: from items to the parameters of q(a | x), missing entries allowed.
+
+Two networks with one interface, `encoder(x) -> Encoded`. `Encoder` is a multilayer perceptron with a
+linear skip. `ExpertsEncoder` adds up, per item, what each observed feature says about `a`: the exact
+posterior of a linear-Gaussian model has this form, whichever entries are missing.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+from jax.scipy.linalg import solve_triangular
+
+from twinplate.programs.program import UNIT_SHIFT, Program, output_parts, output_size
+from twinplate.programs.shapes import check_items
+
+
+class Encoded(NamedTuple):
+    """Parameters of q for B items. `loc` (B, K), and by covariance one of
+
+    full: `scale_tril` (B, K, K), or its diagonal `scale` (B, K) and, row by row, its strict lower
+    triangle `lower` (B, K (K - 1) / 2); diagonal: `scale` (B, K); low-rank: `scale`
+    (B, K) and `factor` (B, K, R), covariance factor factorᵀ + diag(scale²). With an
+    amplitude also the `amplitude_loc` and `amplitude_scale` (B,) of its logarithm.
+    """
+
+    loc: Array
+    scale_tril: Array | None = None
+    scale: Array | None = None
+    lower: Array | None = None
+    factor: Array | None = None
+    amplitude_loc: Array | None = None
+    amplitude_scale: Array | None = None
+
+
+class Encoder(nnx.Module):
+    """Two hidden layers, and a linear skip from the features to loc; missing entries are zeros plus a mask.
+
+    The skip leaves the scales alone: linear in a feature, they would run away on an outlier.
+    complete: a promise that no entry of `x` is missing; then nothing is spent on the mask.
+    """
+
+    def __init__(self, program: Program, complete: bool = False) -> None:
+        self.program, self.complete = program, complete
+        config = program.config
+        d, k, h = config.num_features, config.num_components, config.hidden_width
+        self.hidden1 = _linear(2 * d, h)
+        self.hidden2 = _linear(h, h)
+        self.out = _linear(h, output_size(config))
+        self.skip = _linear(self._skip_inputs(d), k, use_bias=False)
+
+    @staticmethod
+    def _skip_inputs(num_features: int) -> int:
+        return num_features
+
+    def inputs(self, x: Array) -> tuple[Array, Array | None]:
+        """Standardised features with zeros for missing entries, and the missing indicator, both (B, D).
+
+        The indicator is None where the data are complete.
+        """
+        check_items(x.shape, self.program.config.num_features)
+        center, spread = (
+            jnp.asarray(values, x.dtype) for values in (self.program.center, self.program.spread)
+        )
+        features = (x - center) / spread
+        if self.complete:
+            return features, None
+        missing = jnp.isnan(x)
+        return jnp.where(missing, 0.0, features), missing.astype(x.dtype)
+
+    def network(self, features: Array, missing: Array | None) -> Array:
+        """The perceptron alone, (B, O)."""
+        return self.out(jax.nn.silu(self.hidden2(jax.nn.silu(self._first(features, missing)))))
+
+    def _first(self, features: Array, missing: Array | None) -> Array:
+        if missing is not None:
+            return self.hidden1(jnp.concatenate([features, missing], -1))
+        weight, bias = self.hidden1.kernel[...], self.hidden1.bias
+        assert bias is not None
+        return features @ weight[: features.shape[-1]] + bias[...]
+
+    def parts(self, features: Array, missing: Array | None) -> dict[str, Array]:
+        """What the perceptron puts out: (B, size) for each of `twinplate.programs.program.output_parts`."""
+        sizes = output_parts(self.program.config)
+        ends = list(accumulate(sizes.values()))[:-1]
+        pieces = jnp.split(self.network(features, missing), ends, -1)
+        return dict(zip(sizes, pieces, strict=True))
+
+    def __call__(self, x: Array) -> Encoded:
+        features, missing = self.inputs(x)
+        part = self.parts(features, missing)
+        return Encoded(
+            part["loc"] + self.skip(features), lower=part.get("lower"), **self.rest(part)
+        )
+
+    def rest(self, part: dict[str, Array]) -> dict[str, Array]:
+        """Scale (B, K), factor (B, K, R), amplitude (B,): those that the perceptron puts out."""
+        found = {}
+        if "scale" in part:
+            found["scale"] = positive(part["scale"])
+        if "factor" in part:
+            found["factor"] = part["factor"].reshape(
+                -1, self.program.config.num_components, self.program.config.rank
+            )
+        if "amplitude_loc" in part:
+            found["amplitude_loc"] = part["amplitude_loc"][:, 0]
+            found["amplitude_scale"] = positive(part["amplitude_scale"][:, 0])
+        return found
+
+
+class ExpertsEncoder(Encoder):
+    """A product of Gaussian experts: feature d, where observed, adds v_d v_dᵀ to the precision.
+
+    precision = diag(positive(c)) + Σ_d observed_d v_d v_dᵀ and precision × mean = h, with h linear in the
+    features and the missing indicator; the perceptron corrects both h and c per item. The covariance
+    family takes what it can express: all of the inverse, or the conditional scales precision_ii^-½
+    (the optimum of the diagonal family), or a perceptron's low-rank factor.
+    """
+
+    def __init__(self, program: Program, complete: bool = False) -> None:
+        super().__init__(program, complete)
+        config = program.config
+        self.experts = nnx.Param(jnp.zeros((config.num_features, config.num_components)))
+
+    @staticmethod
+    def _skip_inputs(num_features: int) -> int:
+        return 2 * num_features
+
+    def __call__(self, x: Array) -> Encoded:
+        features, missing = self.inputs(x)
+        part = self.parts(features, missing)
+        missing = jnp.zeros_like(features) if missing is None else missing
+        k, covariance = self.program.config.num_components, self.program.config.covariance
+        natural = part["natural"] + self.skip(jnp.concatenate([features, missing], -1))
+        experts = self.experts[...]
+        outer = (experts[:, :, None] * experts[:, None, :]).reshape(-1, k * k)
+        learned = ((1 - missing) @ outer).reshape(-1, k, k)
+        precision = learned + diagonal_matrix(positive(part["precision"]))
+        scale_tril = scale_tril_of_precision(precision)
+        loc = (scale_tril @ (scale_tril.mT @ natural[:, :, None]))[..., 0]
+        rest = self.rest(part)
+        if covariance == "full":
+            rest["scale_tril"] = scale_tril
+        if covariance == "diagonal":
+            rest["scale"] = lax.rsqrt(jnp.diagonal(precision, axis1=-2, axis2=-1))
+        return Encoded(loc, **rest)
+
+
+def positive(numbers: Array) -> Array:
+    """softplus(numbers + UNIT_SHIFT), 1 at 0."""
+    return jax.nn.softplus(numbers + UNIT_SHIFT)
+
+
+def scale_tril_of_precision(precision: Array) -> Array:
+    """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J."""
+    flipped = jnp.linalg.cholesky(jnp.flip(precision, (-2, -1)))
+    identity = jnp.broadcast_to(
+        jnp.eye(precision.shape[-1], dtype=precision.dtype), precision.shape
+    )
+    inverse = solve_triangular(flipped, identity, lower=True)
+    return jnp.flip(inverse.mT, (-2, -1))
+
+
+def diagonal_matrix(values: Array) -> Array:
+    """(..., K) to (..., K, K)."""
+    return values[..., None] * jnp.eye(values.shape[-1], dtype=values.dtype)
+
+
+def _linear(inputs: int, outputs: int, use_bias: bool = True) -> nnx.Linear:
+    # Values come from the neutral layout (`params.py`); the initialiser only gives shapes.
+    zeros = nnx.initializers.zeros
+    return nnx.Linear(
+        inputs, outputs, use_bias=use_bias, kernel_init=zeros, bias_init=zeros, rngs=nnx.Rngs(0)
+    )
+
+
+ENCODERS = {"mlp": Encoder, "experts": ExpertsEncoder}

@@ -1,0 +1,58 @@
+"""NumPyro's parameters and the neutral layout of `twinplate.programs.program`.
+
+NumPyro holds the encoder's parameters as one nested dictionary, `encoder$params`, in which flax calls
+a weight `kernel` and stores it (in, out); the neutral layout is flat and (out, in). Other parameters
+have the same name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from numpyro_impl.device import to_array
+from twinplate.programs.program import Params
+
+NativeParams = dict[str, Any]
+
+
+def to_native(params: Params, dtype: jnp.dtype) -> NativeParams:
+    """NumPyro's parameters from the neutral layout."""
+    native: NativeParams = {"encoder$params": {}}
+    for name, values in sorted(params.items()):
+        module, *path = name.split(".")
+        if module != "encoder":
+            native[name] = to_array(values, dtype)
+        elif path[-1] == "weight":
+            layer = native["encoder$params"].setdefault(path[0], {})
+            layer["kernel"] = to_array(values.T, dtype)
+        elif len(path) == 2:
+            native["encoder$params"].setdefault(path[0], {})[path[1]] = to_array(values, dtype)
+        else:
+            native["encoder$params"][path[0]] = to_array(values, dtype)
+    return native
+
+
+def to_neutral(native: NativeParams) -> Params:
+    """The inverse of `to_native`, as NumPy float64 arrays."""
+    params: Params = {}
+    for name, values in native.items():
+        if name != "encoder$params":
+            params[name] = to_numpy(values)
+            continue
+        for layer, entry in values.items():
+            if not isinstance(entry, dict):
+                params[f"encoder.{layer}"] = to_numpy(entry)
+                continue
+            for kind, array in entry.items():
+                kind, array = ("weight", array.T) if kind == "kernel" else (kind, array)
+                params[f"encoder.{layer}.{kind}"] = to_numpy(array)
+    return dict(sorted(params.items()))
+
+
+def to_numpy(values: Array) -> np.ndarray:
+    """A float64 copy in C order."""
+    return np.array(values, dtype=np.float64, order="C")

@@ -1,0 +1,79 @@
+"""The fitted guide's posterior of every item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import jax
+import numpy as np
+from jax import Array
+from numpyro import handlers
+from numpyro.contrib.module import nnx_module
+
+from numpyro_impl.device import DTYPES, find_device, to_array, using
+from numpyro_impl.programs.encoder import ENCODERS
+from numpyro_impl.programs.guides import joint_normal
+from numpyro_impl.programs.parameters import NativeParams, to_native, to_numpy
+from twinplate.data.blocks import blocks, fitting
+from twinplate.programs.linear_gaussian import Gaussian
+from twinplate.programs.program import Params, Program, check_params
+
+CHUNK = 4096  # items encoded at once, fewer where their covariances are large
+CHUNK_BYTES = 2**27  # of the covariances of these items
+
+
+def posterior(
+    x: np.ndarray,
+    program: Program,
+    params: Params,
+    *,
+    precision: str = "float64",
+    device: str = "cpu",
+) -> Gaussian:
+    """q(a | x) of every item of `x` (N, D), NaN where missing: loc (N, K), scale_tril (N, K, K).
+
+    With an amplitude it is the guide's factor for `a`. Raises InputError for arrays that do not fit.
+    """
+    parts = list(posterior_blocks(x, program, params, precision=precision, device=device))
+    return Gaussian(
+        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("loc", "scale_tril"))
+    )
+
+
+def posterior_blocks(
+    x: np.ndarray,
+    program: Program,
+    params: Params,
+    *,
+    precision: str = "float64",
+    device: str = "cpu",
+) -> Iterator[Gaussian]:
+    """`posterior` of consecutive items, a few thousand at a time; for data and results beyond memory.
+
+    Arguments and errors as in `posterior`; `x` may be a memory map.
+    """
+    dtype, where = DTYPES[precision], find_device(device)
+    check_params(program, params)
+    with using(where, precision):
+        encode = _encode(program)
+        native = to_native(params, dtype)
+    length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
+    for _, block in blocks(x, length=length):
+        with using(where, precision):  # not while the caller is at work
+            found = Gaussian(*(to_numpy(v) for v in encode(native, to_array(block, dtype))))
+        yield found
+
+
+@lru_cache(maxsize=4)
+def _encode(program: Program) -> Callable[[NativeParams, Array], tuple[Array, Array]]:
+    """Loc and scale_tril of a block of items, compiled for the first one and kept for later calls."""
+    encoder = ENCODERS[program.config.encoder](program)
+
+    @jax.jit
+    def encode(params: NativeParams, x: Array) -> tuple[Array, Array]:
+        with handlers.substitute(data=params):
+            q = joint_normal(nnx_module("encoder", encoder)(x))
+        return q.loc, q.scale_tril
+
+    return encode

@@ -1,0 +1,160 @@
+"""One program at one precision: built once, compiled once, run with whatever it is given."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array, random
+
+from numpyro_impl.arguments import make_inputs, to_draws, to_leaf
+from numpyro_impl.compilation_cache import kept_compilations
+from numpyro_impl.failures import failure_of
+from numpyro_impl.recording.borrowed import in_precision
+from numpyro_impl.recording.execution import SEED, Executed, Execution, Sampled
+from numpyro_impl.recording.operations import operations
+from numpyro_impl.recording.parameters import Learned
+from numpyro_impl.recording.sites import TracedSite, partial_sites
+from twinplate.records.record import Given, Parameter, Run, Settings, Site
+
+Build = Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
+WAYS = ((True, True), (False, True), (False, False))  # (parameters, runs) found and made compiled
+
+
+class Session:
+    """A program in "float64" or "float32", as `settings` say.
+
+    build: returns (model, guide or None), afresh. Called once; again if the program turns out to keep
+        arrays between runs, or not to be traceable by JAX, and runs operation by operation.
+    operations: names of the numerical functions that the program calls, known after the first run.
+    """
+
+    def __init__(self, build: Build, precision: str, settings: Settings) -> None:
+        self.operations: set[str] = set()
+        self._build = build
+        self._precision = precision
+        self._settings = settings
+        self._ways = list(WAYS)  # the first is in use
+        self._execution: Execution | None = None
+        self._functions: dict[str, jax.stages.Wrapped] = {}
+
+    def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
+        """Run with the framework's own draws; parameters in `given` replace the first values.
+
+        What the program raises becomes the run's failure. Raises InputError for a scale that is no
+        number.
+        """
+        return self._recorded("draw", seed, given, args, kwargs)
+
+    def run(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
+        """Run with these draws (re-attached to the program's own parameters), indices and parameters.
+
+        Failures as for `sample`.
+        """
+        return self._recorded("run", SEED, given, args, kwargs)
+
+    def _recorded(
+        self, name: str, seed: int, given: Given, args: Any, kwargs: dict[str, Any]
+    ) -> Run:
+        with _set_up(self._precision):
+            while True:
+                try:
+                    flat, result = self._result(name, seed, given, args, kwargs)
+                    break
+                except Exception as error:
+                    execution, self._execution = self._execution, None
+                    if len(self._ways) == 1:
+                        return _stopped(execution, error)
+                    del self._ways[0]
+            assert self._execution is not None
+            assert self._execution.learned is not None
+            return _run(result, flat, self._execution.learned)
+
+    def _result(
+        self, name: str, seed: int, given: Given, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[dict[str, Array], Sampled | Executed]:
+        """The parameters used, and what `Execution.draw` or `Execution.run` returns."""
+        inputs = make_inputs(args, kwargs, self._precision)
+        execution = self._built()
+        with in_precision((execution.model, execution.guide), self._precision):
+            if execution.learned is None:
+                learned_compiled, _ = self._ways[0]
+                execution.learn(random.key(SEED), inputs, self._precision, learned_compiled)
+            assert execution.learned is not None
+            flat = execution.learned.flat()
+            flat |= {
+                n: to_leaf(v, self._precision) for n, v in given.parameters.items() if n in flat
+            }
+            draws = {n: to_draws(values, self._precision) for n, values in given.draws.items()}
+            indices = {n: to_leaf(values, self._precision) for n, values in given.indices.items()}
+            keys = random.split(random.key(seed), self._settings.particles)
+            return flat, self._called(execution, name, (flat, keys, draws, indices, inputs))
+
+    def _called(
+        self, execution: Execution, name: str, arguments: tuple[Any, ...]
+    ) -> Sampled | Executed:
+        function = getattr(execution, name)
+        if not execution.compiled:
+            return function(*arguments)
+        if name not in self._functions:
+            # Drawing is compiled for a handful of calls: compiling is what takes the time.
+            options = {"xla_backend_optimization_level": 0} if name == "draw" else None
+            self._functions[name] = jax.jit(function, compiler_options=options)
+        if name == "run" and not self.operations:
+            self.operations |= operations(self._functions[name].trace(*arguments).jaxpr.jaxpr)
+        return self._functions[name](*arguments)
+
+    def _built(self) -> Execution:
+        if self._execution is None:
+            self._functions = {}
+            self._execution = Execution(self._settings, compiled=self._ways[0][1])
+            self._execution.model, self._execution.guide = self._build()
+        return self._execution
+
+
+def _run(result: Sampled | Executed, flat: dict[str, Array], learned: Learned) -> Run:
+    if isinstance(result, Sampled):
+        return Run(_sites(result.guide), _sites(result.model), learned.parameters(flat))
+    parameters = learned.parameters(flat, result.gradient)
+    for name, image in result.sampled.images.items():
+        gradient = np.asarray(result.image_gradient[name])
+        parameters[name] = Parameter("unconstrained", np.asarray(image), gradient)
+    guide, model = _sites(result.sampled.guide), _sites(result.sampled.model)
+    return Run(guide, model, parameters, np.asarray(result.loss))
+
+
+def _sites(traced: tuple[TracedSite, ...]) -> dict[str, Site]:
+    return {site.name: site.site() for site in traced}
+
+
+def _stopped(execution: Execution | None, error: Exception) -> Run:
+    """What was recorded until the error."""
+    if execution is None:
+        return Run(failure=failure_of(error, "build", None))
+    guide, model = (partial_sites(execution.traces.get(which, {})) for which in ("guide", "model"))
+    reached = next(reversed(model or guide), None)
+    learned = execution.learned
+    parameters = {} if learned is None else learned.parameters(learned.flat())
+    return Run(guide, model, parameters, failure=failure_of(error, execution.stage, reached))
+
+
+@contextmanager
+def _set_up(precision: str) -> Iterator[None]:
+    """64-bit types exactly for "float64", no warnings, compilations kept; the user's flags afterwards."""
+    config: Any = jax.config  # which makes its options attributes at run time
+    before = config.jax_enable_x64
+    try:
+        with (
+            warnings.catch_warnings(),
+            jax.enable_x64(precision == "float64"),
+            kept_compilations(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if config.jax_enable_x64 != before:  # the program itself had set it
+            config.update("jax_enable_x64", before)

@@ -1,0 +1,215 @@
+"""The steps of a chunk as one compiled loop on the device: what goes in, what is carried, what comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import optax
+from jax import Array, lax, random
+
+from numpyro_impl.compilation_cache import kept_compilations
+from numpyro_impl.device import DTYPES, find_device, memory, to_array
+from numpyro_impl.objectives.item_blocks import ValueAndGradient, value_and_gradient
+from numpyro_impl.objectives.losses import make_loss
+from numpyro_impl.programs.assembly import build
+from numpyro_impl.programs.parameters import NativeParams, to_native, to_neutral
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import Program, initial_params
+from twinplate.training.memory import item_axes, items_at_once
+from twinplate.training.plan import (
+    AVERAGED,
+    Chunk,
+    TrainingState,
+    average_weight,
+    step_noise_shapes,
+)
+
+
+class Carry(NamedTuple):
+    """What the steps hand on: native parameters, Adam's moments and the average of the parameters."""
+
+    params: NativeParams
+    moments: optax.ScaleByAdamState
+    average: NativeParams
+
+
+class Inputs(NamedTuple):
+    """What a chunk brings: the run's key, then indices, learning rates and base noise of each step."""
+
+    key: Array
+    indices: Array
+    rates: Array
+    noise: dict[str, Array]
+
+
+class Span(NamedTuple):
+    """Which steps of a run a chunk takes: `length` of them from `first` on; its arrays may be longer."""
+
+    first: Array
+    length: Array
+
+
+def make_loop(
+    value_and_gradient: ValueAndGradient,
+    training: TrainingConfig,
+    shapes: dict[str, tuple[int, ...]],
+) -> Callable[..., tuple[Carry, Array, Array]]:
+    """`loop(carry, inputs, span, data, pairs)`: a chunk; the carry, losses, whether all are finite.
+
+    Noise that the chunk does not bring is drawn, with the given shapes: one key per site and step,
+    derived for all steps at once, which leaves nothing for the handlers inside the loop to derive.
+    """
+    adam = optax.scale_by_adam()
+
+    def loop(
+        carry: Carry, inputs: Inputs, span: Span, data: Array, pairs: Array | None
+    ) -> tuple[Carry, Array, Array]:
+        def step(i: Array, reached: tuple[Carry, Array]) -> tuple[Carry, Array]:
+            carry, losses = reached
+            keys, indices, rate, noise = jax.tree.map(itemgetter(i), each)
+            a = None if pairs is None else pairs[:, indices]
+            for name, key in keys.items():
+                shape = (training.particles, *shapes[name])
+                noise = {**noise, name: random.normal(key, shape, data.dtype)}
+            value, gradient = value_and_gradient(carry.params, inputs.key, data[indices], a, noise)
+            direction, moments = adam.update(gradient, carry.moments)
+            params = jax.tree.map(lambda p, d: p - rate * d, carry.params, direction)
+            return Carry(params, moments, carry.average), losses.at[i].set(value)
+
+        def stretch(reached: tuple[Array, Carry, Array]) -> tuple[Array, Carry, Array]:
+            """All steps until the average is due, or the chunk ends."""
+            i, carry, losses = reached
+            due = i + AVERAGED - (span.first + i - 1) % AVERAGED
+            stop = jnp.minimum(due, span.length)
+            carry, losses = lax.fori_loop(i, stop, step, (carry, losses))
+            weight = jnp.asarray(average_weight(span.first + stop), data.dtype)
+            average = jax.tree.map(lambda a, p: a + weight * (p - a), carry.average, carry.params)
+            return stop, carry._replace(average=average), losses
+
+        sites = [name for name in sorted(shapes) if name not in inputs.noise]
+        keys = _step_keys(inputs, span.first, sites)
+        each = keys, inputs.indices, inputs.rates, inputs.noise
+        start = jnp.zeros_like(span.length), carry, jnp.zeros_like(inputs.rates)
+        _, carry, losses = lax.while_loop(lambda reached: reached[0] < span.length, stretch, start)
+        leaves = [losses, *jax.tree.leaves(carry)]
+        return carry, losses, jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
+
+    return loop
+
+
+def _step_keys(inputs: Inputs, first: Array, sites: list[str]) -> dict[str, Array]:
+    """A key for each site and step, (steps,): derived from the run's key, the site's number and the step."""
+    steps = first + jnp.arange(len(inputs.rates))
+    of_site = {name: random.fold_in(inputs.key, number) for number, name in enumerate(sites)}
+    return {name: jax.vmap(random.fold_in, (None, 0))(key, steps) for name, key in of_site.items()}
+
+
+def to_inputs(chunk: Chunk, key: Array, dtype: jnp.dtype, length: int) -> Inputs:
+    """The chunk of the run of `key`, filled up to `length` steps with zeros.
+
+    So chunks of all lengths are one program: the last one too, and the parts that are taken again. The
+    arrays are NumPy's: a compiled function takes them to the device in less time than JAX by itself.
+    """
+
+    def filled(values: np.ndarray, dtype: Any) -> Any:
+        more = max(length - len(values), 0)
+        values = np.asarray(values, dtype)
+        return np.concatenate([values, np.zeros((more, *values.shape[1:]), dtype)])
+
+    noise = {name: filled(values, dtype) for name, values in chunk.noise.items()}
+    return Inputs(key, filled(chunk.places, np.int32), filled(chunk.rates, dtype), noise)
+
+
+def to_data(
+    x: np.ndarray | None, a: np.ndarray | None, dtype: jnp.dtype
+) -> tuple[Array, Array | None]:
+    """All data, or those that a chunk brings, on the device: items and pairs."""
+    assert x is not None  # a chunk brings its mini-batches where the data are on disk
+    return to_array(x, dtype), None if a is None else to_array(a, dtype)
+
+
+def to_span(chunk: Chunk) -> Any:
+    """Which steps `chunk` takes."""
+    return Span(*np.array([chunk.first, len(chunk.rates)], np.int32))
+
+
+def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
+    """The state in native form."""
+    count = jnp.asarray(state.step, jnp.int32)
+    params, mean, variance, average = (
+        to_native(values, dtype)
+        for values in (state.params, state.mean, state.variance, state.average)
+    )
+    return Carry(params, optax.ScaleByAdamState(count, mean, variance), average)
+
+
+def to_state(carry: Carry) -> TrainingState:
+    """The inverse of `to_carry`."""
+    moments = carry.moments
+    groups = (carry.params, moments.mu, moments.nu, carry.average)
+    params, mean, variance, average = map(to_neutral, groups)
+    return TrainingState(params, mean, variance, average, int(moments.count))
+
+
+class CompiledLoop:
+    """The loop over a chunk's steps, compiled on first use for each estimator and length of the inputs.
+
+    `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
+    loop of `make_loop` does: on the host the losses (steps,), of the chunk's steps alone, and whether all is
+    finite. fits: R, for a loop over a leading dim of R fits in `carry` and `inputs`, and in the data where
+    chunks bring them along; they share the memory.  `compile_seconds`: spent so far on tracing and
+    compiling.  `items_at_once`: of a mini-batch, that a fit takes.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        training: TrainingConfig,
+        num_items: int,
+        complete: bool,
+        fits: int | None = None,
+    ) -> None:
+        self.compile_seconds = 0.0
+        self._program, self._training, self._num_items = program, training, num_items
+        self._complete, self._fits = complete, fits
+        share = memory(find_device(training.device)) // (fits or 1)
+        self.items_at_once = items_at_once(program.config, training, share)
+        self._compiled: dict[tuple[str, Any], Callable[..., tuple[Carry, Array, Array]]] = {}
+
+    def __call__(
+        self, chunk: Chunk, carry: Carry, inputs: Inputs, data: Array, pairs: Array | None
+    ) -> tuple[Carry, np.ndarray, np.ndarray]:
+        arguments = carry, inputs, to_span(chunk), data, pairs
+        key = chunk.estimator, (inputs.indices.shape, data.shape)
+        if key not in self._compiled:
+            started = time.perf_counter()
+            shapes = step_noise_shapes(self._program.config, self._training)
+            loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
+            if self._fits is not None:
+                axis = None if chunk.x is None else 0
+                loop = jax.vmap(loop, (0, 0, None, axis, axis))
+            with kept_compilations(), numpyro.validation_enabled(False):
+                self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
+            self.compile_seconds += time.perf_counter() - started
+        carry, *found = self._compiled[key](*arguments)
+        losses, finite = jax.device_get(found)
+        return carry, losses[..., : len(chunk.rates)], finite
+
+    def _objective(self, estimator: str) -> ValueAndGradient:
+        first = initial_params(self._program, self._training.seed)
+        pair = build(self._program, first, DTYPES[self._training.precision], self._complete)
+        loss = make_loss(pair, replace(self._training, estimator=estimator), self._num_items)
+        return value_and_gradient(
+            loss,
+            self._training.batch_size,
+            self.items_at_once,
+            item_axes(self._program.config, self._training),
+        )

@@ -1,0 +1,109 @@
+"""Several fits of one program in one compiled loop: from other seeds, with other learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from numpyro_impl.device import DTYPES, find_device, using
+from numpyro_impl.programs.noise import key_of
+from numpyro_impl.programs.posteriors import posterior
+from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
+from twinplate.data.blocks import on_disk
+from twinplate.errors import InputError
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import Program, initial_params
+from twinplate.training.checks import check_data
+from twinplate.training.errors import is_out_of_memory, room_for
+from twinplate.training.plan import Fit, Progress, TrainingState, check_pairs, chunk_length, chunks
+from twinplate.training.restarts import Restarts, make_restarts, restart_configs
+from twinplate.training.streaming import with_batches_of_all
+
+
+def fit_many(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    *,
+    seeds: Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    a: np.ndarray | None = None,
+    matched: bool = False,
+    progress: Progress | None = None,
+) -> Restarts:
+    """Fit `program` from every seed, with every one of `learning_rates` if they are given.
+
+    Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
+    x: as for `fit`; of a memory map the mini-batches ahead are read, those of all fits.
+    progress: called with the steps of all fits done so far.
+
+    Raises InputError for arguments that do not fit.
+    """
+    trainings = restart_configs(training, seeds, learning_rates)
+    complete = check_data(x, program.config, training)
+    check_pairs(a, training.objective, program.config.num_components, len(x))
+    held = len(trainings) if on_disk(x) or matched else 1  # fits that bring numbers of their own
+    plans = [chunks(program.config, one, len(x), matched, fits=held) for one in trainings]
+    length = chunk_length(program.config, training, matched, held)
+    dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
+    loop = CompiledLoop(program, training, len(x), complete=complete, fits=len(trainings))
+    with using(find_device(training.device), training.precision), _enough_memory(trainings):
+        with room_for(x):
+            whole = None if on_disk(x) else to_data(x, a, dtype)
+        starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
+        carry = _stacked([to_carry(state, dtype) for state in starts])
+        keys = [key_of(one.seed) for one in trainings]
+        good, kept = np.ones(len(trainings), bool), jax.tree.map(jnp.copy, carry)
+        for parts in with_batches_of_all(plans, x, a):
+            keyed = zip(parts, keys, strict=True)
+            inputs = _stacked([to_inputs(part, key, dtype, length) for part, key in keyed])
+            data = whole or _stacked([to_data(part.x, part.a, dtype) for part in parts])
+            carry, values, finite = loop(parts[0], carry, inputs, *data)
+            good = good & finite
+            kept = _chosen(good, carry, kept)
+            losses.append(np.asarray(values, np.float64) / len(x))
+            if progress:
+                done = sum(part.size for part in losses)
+                progress(done, losses[-1].mean(axis=0))
+        states = [to_state(jax.tree.map(itemgetter(r), kept)) for r in range(len(trainings))]
+    rows = zip(states, np.concatenate(losses, axis=1), strict=True)
+    fits = [Fit(state, row[: state.step]) for state, row in rows]
+    return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    """With a leading dim of the fits; what is on the host stays there, for the compiled loop to take."""
+
+    def stacked(*leaves: Any) -> Any:
+        return (np if isinstance(leaves[0], np.ndarray) else jnp).stack(leaves)
+
+    return jax.tree.map(stacked, *trees)
+
+
+@jax.jit
+def _chosen(which: np.ndarray, these: Carry, those: Carry) -> Carry:
+    """Of every fit the carry among `these` where `which` (R,) is true, else that among `those`."""
+    return jax.vmap(lambda one, *both: jax.tree.map(partial(jnp.where, one), *both))(
+        which, these, those
+    )
+
+
+@contextmanager
+def _enough_memory(trainings: Sequence[TrainingConfig]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not is_out_of_memory(error):
+            raise
+        batch_size = trainings[0].batch_size
+        raise InputError(
+            f"out of memory with {len(trainings)} fits at once of batch_size {batch_size}; expected fewer "
+            f"fits, or batch_size {max(1, batch_size // 2)}"
+        ) from error

@@ -1,0 +1,153 @@
+"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
+
+The steps of a chunk are one compiled loop on the device. Between two chunks the losses come back; the
+state stays there, and so does the one from before the chunk, to fall back on if the chunk goes wrong.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from numpyro_impl.device import DTYPES, find_device, using
+from numpyro_impl.programs.noise import key_of
+from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
+from twinplate.data.blocks import on_disk
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import Program, initial_params
+from twinplate.training.checks import check_brought, check_data
+from twinplate.training.errors import (
+    check_state,
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+    room_for,
+)
+from twinplate.training.loop import train
+from twinplate.training.plan import (
+    Chunk,
+    Fit,
+    Progress,
+    TrainingState,
+    check_pairs,
+    chunk_length,
+    chunks,
+)
+from twinplate.training.streaming import with_batches
+
+
+def fit(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    *,
+    a: np.ndarray | None = None,
+    state: TrainingState | None = None,
+    matched: bool = False,
+    progress: Progress | None = None,
+) -> Fit:
+    """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
+
+    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`),
+        of which only the mini-batches ahead are read.
+    a: pairs (K, N) for the objective "pairs".
+    state: where to go on from; by default the initial parameters of `training.seed`.
+    matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
+        JAX's keys. Initial parameters and mini-batches are the same in any case.
+    progress: called after every chunk of steps.
+
+    On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
+    Raises InputError for arguments that do not fit, and the TrainingErrors of `Trainer.run`.
+    """
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
+    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
+    return train(trainer, with_batches(plan, x, a), progress)
+
+
+@jax.jit
+def _copy(carry: Carry) -> Carry:
+    return jax.tree.map(jnp.copy, carry)
+
+
+class Trainer:
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
+
+    matched: as in the plan, the length of whose chunks it decides.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        program: Program,
+        training: TrainingConfig,
+        *,
+        a: np.ndarray | None = None,
+        state: TrainingState | None = None,
+        matched: bool = False,
+    ) -> None:
+        complete = check_data(x, program.config, training)
+        check_pairs(a, training.objective, program.config.num_components, len(x))
+        state = state or TrainingState.start(initial_params(program, training.seed))
+        check_state(state, program)
+        self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
+        self._loop = CompiledLoop(program, training, len(x), complete=complete)
+        self._length = chunk_length(program.config, training, matched)
+        self._at_once = self._loop.items_at_once
+        self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
+        with using(self._device, training.precision):
+            with room_for(x):
+                self._data = None if on_disk(x) else to_data(x, a, self._dtype)
+            self._carry = to_carry(state, self._dtype)
+            self._key = key_of(training.seed)
+
+    @property
+    def state(self) -> TrainingState:
+        """Everything the next step depends on."""
+        with using(self._device, self.training.precision):
+            return to_state(self._carry)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on tracing and compiling."""
+        return self._loop.compile_seconds
+
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`; their losses per item (steps,).
+
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
+        raised, the trainer's own is then that before the chunk.
+        """
+        check_brought(chunk, self._streamed, self._length)
+        with using(self._device, self.training.precision):
+            before = self._carry
+
+            def take(steps: Chunk) -> tuple[np.ndarray, bool]:
+                self._carry = _copy(before)  # whose buffers the loop gives away
+                return self._advance(steps)
+
+            def replay(head: Chunk) -> TrainingState:
+                self._carry = before
+                if len(head.rates):
+                    take(head)
+                return to_state(self._carry)
+
+            try:
+                losses, finite = take(chunk)
+            except BaseException as error:  # an interrupt too: no state is left between two chunks
+                self._carry = before
+                if not is_out_of_memory(error):
+                    raise
+                raise out_of_memory(self.training, to_state(before), self._at_once) from error
+            if not finite:
+                found = non_finite_loss(self.training, chunk, losses, replay)
+                self._carry = before
+                raise found
+            return losses
+
+    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
+        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        inputs = to_inputs(chunk, self._key, self._dtype, self._length)
+        data = self._data or to_data(chunk.x, chunk.a, self._dtype)
+        self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
+        return np.asarray(losses, np.float64) / self._num_items, bool(finite)

@@ -1,0 +1,319 @@
+"""Pyro's side of `twinplate bench`: the shipped training, the stock recipes, the hand-written ones."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import infer
+from pyro.optim import PyroLRScheduler, PyroOptim
+from pyro.params.param_store import StateDict
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from pyro_impl.arguments import make_inputs
+from pyro_impl.bench import handwritten
+from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
+from pyro_impl.device import find_device, to_tensor
+from pyro_impl.programs.assembly import build
+from pyro_impl.programs.encoder import Encoder
+from pyro_impl.programs.guides import components_first
+from pyro_impl.programs.models import mini_batch
+from pyro_impl.programs.noise import base_noise
+from pyro_impl.programs.parameters import leaves, load_encoder, to_neutral
+from pyro_impl.recording.borrowed import Borrowed, tensors_of
+from pyro_impl.recording.program import Program
+from pyro_impl.training.trainer import Trainer
+from twinplate.bench.timing import CASE_RATE, Route, Run, Started, timed
+from twinplate.bench.workload import SEED, Workload
+from twinplate.errors import InputError
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import Params
+from twinplate.training.plan import Chunk, TrainingState
+from twinplate.verification.case import Case
+from twinplate.verification.recording import map_leaves
+
+MOST_COMPILED = 64
+
+
+def devices() -> tuple[str, ...]:
+    """ "cpu", and "gpu" where torch has one."""
+    return ("cpu", "gpu") if torch.cuda.is_available() else ("cpu",)
+
+
+@contextmanager
+def equal_terms(threads: int) -> Iterator[None]:
+    """Validation off, full float32 products, no compiled code from a cache, `threads` threads."""
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    config: Any = torch.compiler.config  # which gets its methods at run time
+    dynamo: Any = torch._dynamo.config
+    with ExitStack() as stack:
+        stack.callback(torch.set_float32_matmul_precision, before[1])
+        stack.callback(torch.set_num_threads, before[0])
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
+        for what in ("`torch.jit.", ".*Function'> should not be instantiated"):  # torch by itself
+            warnings.filterwarnings("ignore", what, DeprecationWarning)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision("highest")
+        stack.enter_context(config.patch(force_disable_caches=True))
+        # The hand-written step is compiled for every size and form; by default torch gives up after eight.
+        stack.enter_context(dynamo.patch(recompile_limit=MOST_COMPILED))
+        stack.enter_context(pyro.validation_enabled(False))
+        stack.enter_context(torch.random.fork_rng())
+        yield
+
+
+def limits(device: str) -> tuple[float, float]:
+    """Floating-point operations per second of a float32 matrix product; bytes per second of a copy."""
+    where = find_device(device)
+    size = 2048 if device == "cpu" else 8192
+    matrix, long = torch.ones(size, size, device=where), torch.ones(2**25, device=where)
+    out, target = torch.empty_like(matrix), torch.empty_like(long)
+
+    def seconds(work: Callable[[], Any]) -> float:
+        def synchronised() -> None:
+            work()
+            if where.type == "cuda":
+                torch.cuda.synchronize()
+
+        return min(timed(synchronised)[1] for _ in range(6))
+
+    product = seconds(lambda: torch.matmul(matrix, matrix, out=out))
+    return 2 * size**3 / product, 2 * 4 * long.numel() / seconds(lambda: target.copy_(long))
+
+
+def ours(work: Workload, device: str) -> dict[str, Route]:
+    """The shipped ways to train."""
+    eager, compiled = (partial(_ours, work, device, compiled=flag) for flag in (False, True))
+    # The compiled step is captured from the eager one; once more for a check would take a minute.
+    return {
+        "Pyro, ours, eager": Route(eager),
+        "Pyro, ours, compiled": Route(compiled, exact=False, compiler=True),
+    }
+
+
+def routes(work: Workload, device: str) -> dict[str, Route]:
+    """All ways: shipped, stock, hand-written, and the floor."""
+    hand = partial(handwritten.start, work, device=device)
+    return {
+        **ours(work, device),
+        "Pyro, stock, SVI.step": Route(lambda: Stock(work, device=device).run),
+        # Its trace holds the noise fast, so its losses are compared in expectation only.
+        "Pyro, stock, JitTrace_ELBO": Route(
+            lambda: Stock(work, infer.JitTrace_ELBO, device=device).run, exact=False
+        ),
+        "torch, hand-written, eager": Route(partial(hand, "packed")),
+        **{
+            f"torch, hand-written, compiled, {form}": Route(
+                partial(hand, form, compiled=True), compiler=True
+            )
+            for form in (("packed", "rows") if device == "cpu" else ("packed",))
+        },
+        "floor": Route(partial(hand, "floor", compiled=True), exact=False, compiler=True),
+    }
+
+
+def program_routes(program: Program, case: Case, device: str) -> dict[str, Route]:
+    """The ways to train a user's program, by steps of the stock kind first, and by `CompiledSVI`.
+
+    Raises InputError for a program without a guide.
+    """
+    if program._builder()[1] is None:
+        raise InputError("the Pyro program has no guide: there is nothing to train")
+    jit = f"Jit{case.loss}"
+    ways: dict[str, tuple[type[infer.SVI], str]] = {
+        "Pyro, stock, SVI.step": (infer.SVI, case.loss),
+        f"Pyro, stock, {jit}": (infer.SVI, jit),
+        "Pyro, ours, compiled": (CompiledSVI, case.loss),
+    }
+    if case.loss == "TraceMeanField_ELBO":  # Pyro traces that one anew at every step
+        del ways[f"Pyro, stock, {jit}"]
+    return {
+        title: Route(
+            partial(_stepped, kind, loss, program, case, device),
+            exact=False,
+            compiler=kind is CompiledSVI,
+        )
+        for title, (kind, loss) in ways.items()
+    }
+
+
+def begin(route: Route, chunk: Chunk, device: str) -> Started:
+    """Start a route and take its first chunk; memory is the peak that torch's allocator saw in a step."""
+    first = _compiler_seconds() if route.compiler else 0.0
+    started = time.perf_counter()
+    run = route.start()
+    losses = run(chunk)
+    first += time.perf_counter() - started
+    _, later = timed(lambda: run(chunk))
+    step = replace(chunk, indices=chunk.indices[:1], rates=chunk.rates[:1])
+    peak = _peak_cpu(run, step) if device == "cpu" else _peak_cuda(run, step)
+    return Started(run, losses, max(first - later, 0.0), peak / 1e6)
+
+
+@cache
+def _compiler_seconds() -> float:
+    """Of starting torch's compiler, once in a process; every way that uses it has to."""
+    return timed(lambda: torch.compile(torch.sin)(torch.zeros(8)))[1]
+
+
+def _peak_cpu(run: Run, chunk: Chunk) -> int:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        run(chunk)
+    events = found.profiler.kineto_results.events()
+    changes = [e.nbytes() for e in events if e.name() == "[memory]"]
+    return int(max(np.cumsum(changes), default=0))
+
+
+def _peak_cuda(run: Run, chunk: Chunk) -> int:
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run(chunk)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _ours(work: Workload, device: str, compiled: bool) -> Run:
+    config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
+    state = TrainingState.start(work.params)
+    with _refusing():
+        trainer = Trainer(work.x, work.program, config, state=state, compiled=compiled)
+
+    def train(chunk: Chunk) -> np.ndarray:
+        with _refusing():  # the step is compiled, or found not to be, when it is first taken
+            return trainer.run(chunk)
+
+    return train
+
+
+class _Network(Encoder):
+    """The shipped encoder up to its numbers: loc (B, K) and flat (B, K (K + 1) / 2)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        features, missing = self.inputs(x)
+        flat = self.network(features, missing)
+        k = self.config.num_components
+        return flat[:, :k] + self.skip(features), flat[:, k:]
+
+
+class Stock:
+    """The textbook recipe: Pyro's own MultivariateNormal on a scattered triangle, `SVI.step`.
+
+    elbo: `Trace_ELBO` or `JitTrace_ELBO`.  rate: a number, or a function of the step; by
+    default the workload's.
+    """
+
+    def __init__(
+        self,
+        work: Workload,
+        elbo: Any = infer.Trace_ELBO,
+        rate: float | Callable[..., Any] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        k, where = work.size.num_components, find_device(device)
+        network = _Network(work.program, complete=True)
+        load_encoder(network, work.params)
+        network.to(dtype=torch.float32, device=where)
+        pair = build(work.program, work.params, torch.float32, where, complete=True)
+
+        def guide(x: Tensor, num_items: int | None = None) -> None:
+            loc, flat = pyro.module("encoder", network)(x)
+            with mini_batch(x, num_items):
+                joint = dist.MultivariateNormal(loc, scale_tril=handwritten.scatter(flat, k))
+                a_aux = pyro.sample("a_aux", joint, infer={"is_auxiliary": True})
+                with pyro.plate("components", k, dim=-2):
+                    pyro.sample("a", dist.Delta(components_first(a_aux)))
+
+        self._optimizer = _adam(work.rate if rate is None else rate)
+        loss = elbo(max_plate_nesting=2, **_quiet(elbo.__name__))
+        self._svi = infer.SVI(pair.model, guide, self._optimizer, loss)
+        self._data, self._num_items = to_tensor(work.x, torch.float32, where), work.size.num_items
+        self._store: StateDict = {"params": {}, "constraints": {}}
+
+    @property
+    def params(self) -> Params:
+        """Now, in the neutral layout."""
+        with pyro.get_param_store().scope(self._store):
+            return to_neutral(leaves())
+
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`, at this recipe's own rate; losses per item (steps,)."""
+        torch.manual_seed(SEED + chunk.first)
+        indices = torch.from_numpy(chunk.indices).to(self._data.device)
+        noise = {n: to_tensor(v, torch.float32, indices.device) for n, v in chunk.noise.items()}
+        losses = []
+        with pyro.get_param_store().scope(self._store):
+            for i, rows in enumerate(indices):
+                with base_noise({name: values[i] for name, values in noise.items()}):
+                    losses.append(self._svi.step(self._data[rows], num_items=self._num_items))
+                if isinstance(self._optimizer, PyroLRScheduler):
+                    self._optimizer.step()
+        return np.array(losses) / self._num_items
+
+
+def _adam(rate: float | Callable[..., Any]) -> PyroOptim:
+    """What `pyro.optim.Adam` makes of a number, and `pyro.optim.LambdaLR` of a function."""
+    if not callable(rate):
+        return PyroOptim(torch.optim.Adam, {"lr": rate})
+    settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 1.0}, "lr_lambda": rate}
+    return PyroLRScheduler(torch.optim.lr_scheduler.LambdaLR, settings)
+
+
+def _quiet(loss: str) -> dict[str, bool]:
+    """Options of a loss: a traced one warns of whatever it takes for a constant."""
+    return {"ignore_jit_warnings": True} if loss.startswith("Jit") else {}
+
+
+def _stepped(kind: type[infer.SVI], loss: str, program: Program, case: Case, device: str) -> Run:
+    """A user's program, built afresh: steps of `kind` on the case's arguments.
+
+    Tensors that the program itself makes have to be made on an accelerator too. The mode that sees to
+    that costs time at every call of torch, so that steps on a CPU, which need none, go without.
+    """
+    where = find_device(device)
+    with torch.device(where):
+        model, guide = program._builder()
+    made = make_inputs(case.args, dict(case.kwargs), "float32")
+    inputs = map_leaves(
+        lambda leaf: leaf.to(where) if isinstance(leaf, Tensor) else leaf,
+        (made.args, made.kwargs),
+    )
+    borrowed = Borrowed(tensors_of(model, guide), torch.float32)
+    particles = {"num_particles": case.particles, "vectorize_particles": case.vectorize_particles}
+    options = (particles if case.particles > 1 else {}) | _quiet(loss)
+    elbo = getattr(infer, loss)(**options)
+    with _refusing():
+        svi = kind(model, guide, _adam(CASE_RATE), elbo)
+    state: StateDict = {"params": {}, "constraints": {}}
+
+    def train(chunk: Chunk) -> np.ndarray:
+        args, kwargs = inputs
+        with ExitStack() as stack:
+            if where.type != "cpu":
+                stack.enter_context(torch.device(where))
+            stack.enter_context(borrowed.swapped())
+            stack.enter_context(pyro.get_param_store().scope(state))
+            stack.enter_context(_refusing())
+            torch.manual_seed(SEED)
+            return np.array([svi.step(*args, **kwargs) for _ in chunk.rates])
+
+    return train
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Where a compiled step falls back to an eager one it is not the way that was to be timed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EagerWarning)
+        yield

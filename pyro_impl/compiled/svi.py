@@ -1,0 +1,366 @@
+"""`pyro.infer.SVI` with compiled steps.
+
+    svi = CompiledSVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+    for x in batches:
+        svi.step(x)
+
+The first step with arguments of some shape is an eager one: it creates parameters, prototypes, states
+of the optimiser. The second is captured and compiled, and compared with an eager one that starts from
+the same state and random numbers; so are the compiled steps 2, 4, 8, 16, … Whatever a graph would freeze
+is looked at before each step. Where a program cannot be compiled, or stops being what was compiled, it
+runs eagerly and an EagerWarning says why.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from pyro.infer.util import torch_item, zero_grads
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.util import warn_if_nan
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pyro_impl.compiled.adam import NUMBERS, AdamUpdate
+from pyro_impl.compiled.agreement import Comparison, Outcome, give_back, rounding, same_draws
+from pyro_impl.compiled.cache_key import describe, rebuilt, surroundings
+from pyro_impl.compiled.guards import Guards
+from pyro_impl.compiled.steps import (
+    Parameters,
+    Step,
+    TorchOptim,
+    gradient_of,
+    gradients_of,
+    leaves_of,
+)
+from pyro_impl.compiled.tracing import CannotCompileError, Graph, capture, compile_graph
+from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
+from twinplate import errors
+from twinplate.errors import InputError
+
+LOSSES = (Trace_ELBO, TraceMeanField_ELBO, StickingTheLandingELBO)
+OURS = tuple(
+    f"{folder}{os.sep}" for folder in (Path(__file__).parents[1], Path(errors.__file__).parent)
+)
+MOST_SHAPES = 16  # of arguments; a graph for each costs seconds
+MOST_CHANGES = 8  # of what a program reads besides
+
+
+class EagerWarning(UserWarning):
+    """A program, or some of its steps, runs eagerly."""
+
+
+class CompiledSVI(SVI):
+    """`pyro.infer.SVI` for the same models, guides and losses, its steps compiled.
+
+    optim: one of `pyro.optim`, or a torch optimiser that holds the parameters. With Adam and ClippedAdam
+        the whole step is one graph; with others loss and gradients are.
+    loss: Trace_ELBO, TraceMeanField_ELBO or StickingTheLandingELBO; or a function of model, guide and their
+        arguments that returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
+
+    Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
+    lacks parameters of the program, or is LBFGS.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        optim: Any,
+        loss: Any,
+        loss_and_grads: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
+        super().__init__(model, guide, wrapped, loss, loss_and_grads, **kwargs)
+        self._objective = loss.differentiable_loss if type(loss) in LOSSES else loss
+        self._roots = (model, guide, loss)
+        self._guards: Guards | None = None
+        self._seen: dict[Any, Parameters] = {}
+        self._steps: dict[Any, Step] = {}
+        self._last: Step | None = None  # that took the last step; None after an eager one
+        self._changes = 0
+        self._eager = False
+        self._told: set[str] = set()
+        self._ready: Parameters | None = None
+        self.compile_seconds = 0.0  # spent so far on tracing and compiling
+        if isinstance(loss, ELBO) and type(loss) not in LOSSES:
+            self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
+        elif loss_and_grads is not None and type(loss) not in LOSSES:
+            self._stay_eager("`loss_and_grads` computes the gradients itself; leave it out")
+
+    def prepared(self, parameters: dict[str, Tensor]) -> CompiledSVI:
+        """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
+
+        The first step is then a compiled one, and the result does not depend on where a run was resumed.
+        """
+        for leaf in parameters.values():
+            leaf.grad = torch.zeros_like(leaf)
+        self._ready = Parameters(list(parameters.values()), dict(parameters))
+        return self
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a step; its loss, or as many as `loss` returns."""
+        loss = self.advance(*args, **kwargs)
+        if isinstance(loss, tuple):  # ReweightedWakeSleep's, of model and guide
+            return loss
+        loss = torch_item(loss)
+        warn_if_nan(loss, "loss")
+        return loss
+
+    def advance(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a step; its loss, as a tensor that need not be waited for where the step is compiled."""
+        if self._eager:
+            return super().step(*args, **kwargs)
+        tensors: list[Tensor] = []
+        try:
+            if _PYRO_STACK:
+                raise CannotCompileError("they are taken inside an effect handler")
+            key = describe(args, tensors), describe(kwargs, tensors), surroundings()
+        except CannotCompileError as error:
+            self._last = None
+            self._tell(f"such steps eagerly: {error}")
+            return super().step(*args, **kwargs)
+        try:
+            step = self._step(key, args, kwargs, tensors)
+        except CannotCompileError as error:
+            self._stay_eager(str(error))
+            return super().step(*args, **kwargs)
+        if step is None:
+            return self._take_eagerly(key, args, kwargs)
+        if step.taken & (step.taken + 1):
+            loss = self._take(step, tensors)
+        else:  # the first, second, fourth, eighth, …
+            loss = self._take_twice(step, tensors, args, kwargs)
+        step.taken += 1
+        return loss
+
+    # --- which step -------------------------------------------------------------------------------
+
+    def _step(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Step | None:
+        """The compiled step for these arguments; None where an eager one comes first."""
+        change = None if self._guards is None else self._guards.change()
+        step = self._steps.get(key)
+        if change is None and step is not None:
+            change = self._outdated(step)
+        if change is not None:
+            self._forget(change)
+        elif step is not None:
+            return step
+        elif (parameters := self._seen.get(key, self._ready)) is not None:
+            if parameters is self._ready:  # what the program caches must not come from the capture
+                with same_draws():
+                    self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+                zero_grads(parameters.leaves)
+            started = time.perf_counter()
+            self._steps[key] = self._compiled(parameters, args, kwargs, tensors)
+            self.compile_seconds += time.perf_counter() - started
+            return self._steps[key]
+        return None
+
+    def _outdated(self, step: Step) -> str | None:
+        if (name := step.parameters.missing()) is not None:
+            return f"the parameter {name!r} in Pyro's store"
+        if step.is_frozen_otherwise():
+            return "which parameters are frozen"
+        if step.update is not None and not step.update.is_current(self._last is not step):
+            return "the state or the options of the optimiser"
+        return None
+
+    def _forget(self, change: str) -> None:
+        self._guards, self._last, self._ready = None, None, None
+        self._seen.clear()
+        self._steps.clear()
+        self._changes += 1
+        if self._changes == MOST_CHANGES:
+            raise CannotCompileError(
+                f"what it reads changed {MOST_CHANGES} times, last {change}; give it as an argument of the "
+                "step, a number as a tensor"
+            )
+
+    def _stay_eager(self, reason: str) -> None:
+        self._eager = True
+        self._guards, self._last = None, None
+        self._steps.clear()
+        self._tell(f"eagerly: {reason}")
+
+    def _tell(self, what: str) -> None:
+        """Once, as a warning at the user's line."""
+        if what not in self._told:
+            self._told.add(what)
+            frame, level = sys._getframe(), 1
+            while frame.f_back and frame.f_code.co_filename.startswith(OURS):
+                frame, level = frame.f_back, level + 1
+            warnings.warn(f"CompiledSVI runs {what}", EagerWarning, stacklevel=level)
+
+    def _compiled(
+        self, parameters: Parameters, args: Any, kwargs: Any, tensors: list[Tensor]
+    ) -> Step:
+        trained = [leaf for leaf in parameters.leaves if leaf.grad is not None]
+        optim = self.optim.optimizer if isinstance(self.optim, TorchOptim) else self.optim
+        update = AdamUpdate.of(optim, trained)
+        trained = trained if update is None else update.leaves
+        if not trained:
+            raise CannotCompileError("it has no parameters to train")
+        known = {id(leaf) for leaf in parameters.leaves}
+
+        def function(*inputs: Tensor) -> Any:
+            waiting = iter(inputs)
+            numbers = next(waiting) if update else None
+            a, k = rebuilt((args, kwargs), waiting.__next__)
+            with poutine.trace(param_only=True) as found:
+                loss = self._objective(self.model, self.guide, *a, **k)
+            if {id(leaf) for leaf in leaves_of(found.trace)} != known:
+                raise CannotCompileError("its parameters are others from one run to the next")
+            gradients = gradients_of(loss, trained)
+            if update is None or numbers is None:
+                return (loss.detach(), *gradients)
+            update.apply(numbers, gradients)
+            return loss.detach()
+
+        guards = self._guards or Guards(*self._roots)
+        inputs = [*self._numbers(update, trained), *tensors]
+        graph = self._captured(guards, function, inputs)
+        self._guards = guards
+        comparison = Comparison(rounding(graph.module.graph))
+        run = compile_graph(graph, inputs)
+        return Step(parameters, trained, update, graph, run, comparison)
+
+    def _captured(self, guards: Guards, function: Any, inputs: list[Tensor]) -> Graph:
+        """The graph of a program that leaves nothing behind but what the graph itself does."""
+        draws = random.getstate(), np.random.get_state()
+        try:
+            graph = capture(function, inputs)
+            change = guards.change()
+            drew = str(draws) != str((random.getstate(), np.random.get_state()))
+        finally:
+            guards.restore()
+            random.setstate(draws[0])
+            np.random.set_state(draws[1])
+        if change is not None:
+            raise CannotCompileError(f"it changes {change} as it runs")
+        if drew:
+            raise CannotCompileError(
+                "it draws from Python's or NumPy's random numbers, not torch's"
+            )
+        return graph
+
+    # --- taking it --------------------------------------------------------------------------------
+
+    def _take(self, step: Step, tensors: list[Tensor]) -> Tensor:
+        self._last = step
+        if step.update is not None:
+            numbers = self._numbers(step.update, step.trained, step.update.advance())
+            return step.run(*step.graph.tensors, *numbers, *tensors)
+        loss, *gradients = step.run(*step.graph.tensors, *tensors)
+        self._apply(step.trained, gradients)
+        return loss
+
+    def _numbers(
+        self, update: AdamUpdate | None, leaves: list[Tensor], values: list[float] | None = None
+    ) -> list[Tensor]:
+        if update is None:
+            return []
+        values = [1.0] * NUMBERS * len(update.rows) if values is None else values
+        device = leaves[0].device  # pinned, or a GPU would have to be waited for
+        numbers = torch.tensor(values, dtype=torch.float64, pin_memory=device.type == "cuda")
+        return [numbers.to(device, non_blocking=True)]
+
+    def _apply(self, leaves: list[Tensor], gradients: list[Tensor]) -> None:
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf.grad = gradient
+        self.optim(leaves)
+        zero_grads(leaves)
+
+    def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
+        self._last = None
+        with poutine.trace(param_only=True) as found:
+            loss = super().step(*args, **kwargs)
+        if key not in self._seen and len(self._seen) == MOST_SHAPES:
+            self._tell(
+                f"further steps eagerly: {MOST_SHAPES} different shapes or values of the arguments came "
+                "before; pad what differs in length to a few lengths, and give numbers that change as tensors"
+            )
+        if len(self._seen) < MOST_SHAPES:
+            self._seen[key] = self._parameters(found.trace)
+        return loss
+
+    def _parameters(self, trace: poutine.Trace) -> Parameters:
+        leaves, store = leaves_of(trace), pyro.get_param_store()
+        stored = {name: leaf for leaf in leaves if (name := store.param_name(leaf)) is not None}
+        if isinstance(self.optim, TorchOptim):
+            owned = {id(p) for g in self.optim.optimizer.param_groups for p in g["params"]}
+            lacking = [n for n, leaf in stored.items() if id(leaf) not in owned]
+            if lacking:
+                raise InputError(
+                    f"the torch optimiser does not hold the parameters {', '.join(lacking)}; expected all "
+                    "that model and guide use: run them once before it is made, or give one of pyro.optim"
+                )
+        return Parameters(leaves, stored)
+
+    # --- compared with eager ----------------------------------------------------------------------
+
+    def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Eagerly, then compiled from the same state; the eager one counts if they differ."""
+        take = self._whole_step_twice if step.update else self._gradients_twice
+        compiled, eager, differs = take(step, tensors, args, kwargs)
+        if differs is None:
+            return compiled.loss
+        since = (
+            f"they agreed {(step.taken + 1) // 2} steps before: those since may have been wrong, and "
+            "earlier ones by less than is seen"
+            if step.taken
+            else "no step was taken with it"
+        )
+        self._stay_eager(
+            f"{differs}, so the program depends on something that cannot be seen, or on rounding; {since}"
+        )
+        return torch_item(eager.loss)
+
+    def _whole_step_twice(
+        self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any
+    ) -> tuple[Outcome, Outcome, str | None]:
+        """Compared by the first moments after the step."""
+        update, written = step.update, step.graph.written
+        assert update is not None
+        before, counters = [t.clone() for t in written], update.counters()
+        with same_draws():
+            loss = super().step(*args, **kwargs)
+        eager = Outcome(loss, [m.clone() for m in update.moments()])
+        after = [t.clone() for t in written]
+        give_back(written, before)
+        update.set_counters(counters)
+        compiled = Outcome(self._take(step, tensors), update.moments())
+        differs = step.comparison.difference(compiled, eager)
+        if differs is not None:
+            give_back(written, after)
+        return compiled, eager, differs
+
+    def _gradients_twice(
+        self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any
+    ) -> tuple[Outcome, Outcome, str | None]:
+        before = [t.clone() for t in step.graph.written]
+        with same_draws():
+            loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+        eager = Outcome(loss, [gradient_of(leaf).clone() for leaf in step.trained])
+        zero_grads(step.trained)
+        give_back(step.graph.written, before)
+        loss, *gradients = step.run(*step.graph.tensors, *tensors)
+        compiled = Outcome(loss, gradients)
+        differs = step.comparison.difference(compiled, eager)
+        chosen = compiled if differs is None else eager
+        # they may be clipped in place
+        self._apply(step.trained, [gradient.clone() for gradient in chosen.gradients])
+        return compiled, eager, differs

@@ -1,0 +1,77 @@
+"""A mini-batch too large for the device's memory, taken in blocks of items within one step.
+
+The loss is a sum over items, so its value and its gradient are sums over blocks. Each block consumes
+its part of the noise that the whole mini-batch would have drawn: the step is the same but for rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions.utils import _standard_normal
+
+from pyro_impl.objectives.losses import Loss
+from pyro_impl.programs.noise import noise_shape, push_forward, unwrapped
+from twinplate.data.blocks import spans
+
+
+class block_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
+    """Draw the noise of all items of `x` (B, D) at every site and keep that of the items `rows`.
+
+    drawn: shared by the blocks of a mini-batch. What the first one draws, for every visit of a site,
+    serves the others.
+    """
+
+    def __init__(self, rows: slice, x: Tensor, drawn: dict[tuple[str, int], Tensor]) -> None:
+        super().__init__()
+        self.rows, self.x, self.drawn = rows, x, drawn
+        self._visits: dict[str, int] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["value"] is not None or site_is_subsample(msg):
+            return
+        if isinstance(unwrapped(msg["fn"]), dist.Delta):
+            return
+        name, axis = msg["name"], len(msg["fn"].batch_shape) - 1
+        visit = self._visits[name] = self._visits.get(name, 0) + 1
+        if (name, visit) not in self.drawn:
+            shape = list(noise_shape(msg["fn"]))
+            shape[axis] = len(self.x)
+            noise = _standard_normal(torch.Size(shape), self.x.dtype, self.x.device)
+            self.drawn[name, visit] = noise
+        size = self.rows.stop - self.rows.start
+        noise = self.drawn[name, visit].narrow(axis, self.rows.start, size)
+        msg["value"] = push_forward(msg["fn"], noise)
+
+
+def backward(
+    loss: Loss,
+    x: Tensor,
+    a: Tensor | None,
+    noise: dict[str, Tensor],
+    length: int,
+    axes: dict[str, int],
+) -> Tensor:
+    """The value of `loss(x, a, noise)`, its gradient added to the leaves', `length` items at a time.
+
+    axes: of the items in the base noise of each site (`twinplate.training.memory.item_axes`).
+    """
+    if length >= len(x):
+        value = loss(x, a, noise)
+        value.backward()
+        return value.detach()
+    total = x.new_zeros(())
+    drawn: dict[tuple[str, int], Tensor] = {}
+    for rows in spans(len(x), length):
+        size = rows.stop - rows.start
+        given = {name: v.narrow(axes[name], rows.start, size) for name, v in noise.items()}
+        with block_noise(rows, x, drawn):
+            value = loss(x[rows], None if a is None else a[:, rows], given) * (size / len(x))
+        value.backward()
+        total += value.detach()
+    return total

@@ -1,0 +1,87 @@
+"""A model and the guide that fits it, ready for `pyro.infer`, built from a framework-free program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_impl.device import to_tensor
+from pyro_impl.programs.encoder import ENCODERS, Encoder
+from pyro_impl.programs.guides import GUIDES
+from pyro_impl.programs.models import MODELS
+from pyro_impl.programs.parameters import load_encoder
+from twinplate.programs.program import NOISE_FLOOR, Params, Program, check_params
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """`model(x, a=None, num_items=None)` and `guide` with the same arguments.
+
+    `max_plate_nesting`: 2 with the components plate, 1 without.
+    """
+
+    model: Callable[..., Tensor]
+    guide: Callable[..., Tensor]
+    encoder: Encoder
+    max_plate_nesting: int
+
+
+def build(
+    program: Program,
+    params: Params,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    complete: bool = False,
+) -> Pair:
+    """The pair of `program` with the values of `params` (neutral layout).
+
+    complete: a promise that no entry of `x` is NaN; then neither spends anything on masks.
+
+    Raises InputError if the parameters are not those of `program`.
+    """
+    check_params(program, params)
+    config = program.config
+    encoder = ENCODERS[config.encoder](program, complete)
+    load_encoder(encoder, params)
+    where = torch.device(device)
+    encoder.to(dtype=dtype, device=where)
+    fixed = {name: to_tensor(v, dtype, where) for name, v in program.fixed.items()}
+    raw = {n: to_tensor(params[f"raw_{n}"], dtype, where) for n in config.learned}
+
+    def model(x: Tensor, a: Tensor | None = None, num_items: int | None = None) -> Tensor:
+        return MODELS[config.model](
+            x,
+            a,
+            **generative(fixed, raw),
+            loc=fixed["loc"].unsqueeze(-1),
+            scale=fixed["scale"].unsqueeze(-1),
+            amplitude_scale=config.amplitude_scale,
+            num_items=num_items,
+            complete=complete,
+        )
+
+    def guide(x: Tensor, a: Tensor | None = None, num_items: int | None = None) -> Tensor:
+        return GUIDES[config.guide](x, a, encoder=encoder, num_items=num_items)
+
+    return Pair(model, guide, encoder, 2 if config.model == "component" else 1)
+
+
+def generative(fixed: dict[str, Tensor], raw: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Loadings, intercept and noise scale: as fixed, or from learned numbers of order one.
+
+    `raw` holds the first values of those that are learned. Formulas in `twinplate.programs.program`.
+    """
+    values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
+    learned = {name: pyro.param(f"raw_{name}", first) for name, first in raw.items()}
+    center, spread = fixed["center"], fixed["spread"]
+    if "loadings" in learned:
+        values["loadings"] = spread.unsqueeze(-1) * learned["loadings"]
+    if "intercept" in learned:
+        values["intercept"] = center + spread * learned["intercept"]
+    if "noise_scale" in learned:
+        values["noise_scale"] = spread * (NOISE_FLOOR + learned["noise_scale"].exp())
+    return values

@@ -1,0 +1,59 @@
+"""The fitted guide's posterior of every item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from pyro_impl.device import DTYPES, find_device, to_tensor
+from pyro_impl.programs.assembly import build
+from pyro_impl.programs.guides import joint_normal
+from pyro_impl.programs.parameters import to_numpy
+from twinplate.data.blocks import blocks, fitting
+from twinplate.programs.linear_gaussian import Gaussian
+from twinplate.programs.program import Params, Program
+
+CHUNK = 4096  # items encoded at once, fewer where their covariances are large
+CHUNK_BYTES = 2**27  # of the covariances of these items
+
+
+def posterior(
+    x: np.ndarray,
+    program: Program,
+    params: Params,
+    *,
+    precision: str = "float64",
+    device: str = "cpu",
+) -> Gaussian:
+    """q(a | x) of every item of `x` (N, D), NaN where missing: loc (N, K), scale_tril (N, K, K).
+
+    With an amplitude it is the guide's factor for `a`. Raises InputError for arrays that do not fit.
+    """
+    parts = list(posterior_blocks(x, program, params, precision=precision, device=device))
+    return Gaussian(
+        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("loc", "scale_tril"))
+    )
+
+
+def posterior_blocks(
+    x: np.ndarray,
+    program: Program,
+    params: Params,
+    *,
+    precision: str = "float64",
+    device: str = "cpu",
+) -> Iterator[Gaussian]:
+    """`posterior` of consecutive items, a few thousand at a time; for data and results beyond memory.
+
+    Arguments and errors as in `posterior`; `x` may be a memory map.
+    """
+    dtype, where = DTYPES[precision], find_device(device)
+    encoder = build(program, params, dtype, where).encoder
+    length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
+    for _, block in blocks(x, length=length):
+        with torch.no_grad():  # not while the caller is at work
+            q = joint_normal(encoder(to_tensor(block, dtype, where)))
+            found = Gaussian(to_numpy(q.loc), to_numpy(q.scale_tril))
+        yield found

@@ -1,0 +1,166 @@
+"""Guide, model, loss and gradient of every particle."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import infer, poutine
+from pyro.infer.autoguide.initialization import init_to_value
+from pyro.infer.mcmc.util import initialize_model
+from pyro.poutine.guide import GuideMessenger
+from pyro.util import check_site_shape
+from torch import Tensor
+
+from pyro_impl.arguments import Inputs
+from pyro_impl.recording.parameters import average_gradients, gradient_of
+from pyro_impl.recording.replay import donate
+from pyro_impl.recording.sites import kind_of, plates_of, sample_nodes, score, to_array
+from twinplate.records.record import Array, Parameter, Settings
+
+Tensors = dict[str, Tensor]
+
+SEED = 0  # of everything that is random and not given
+
+
+class Execution:
+    """One run of a built program. `traces`, `stage` and `site` say how far it got.
+
+    traces: of guide and model, one for each particle.  latents: as parameters, without a guide.
+    """
+
+    def __init__(self, model: Any, guide: Any, settings: Settings) -> None:
+        self.model, self.guide = model, guide
+        self.settings = settings
+        self.traces: dict[str, list[poutine.Trace]] = {"guide": [], "model": []}
+        self.stage = "guide"
+        self.site: str | None = None
+        self.loss: Array | None = None
+        self.latents: dict[str, Parameter] = {}
+
+    @property
+    def reached(self) -> str | None:
+        """The site in hand, or the last one that the running program came to."""
+        traces = self.traces.get(self.stage)
+        return self.site or next(reversed(sample_nodes(traces[-1])), None) if traces else None
+
+    def draw(self, seed: int, draws: Tensors, indices: Tensors, inputs: Inputs) -> None:
+        """Trace every particle, with its own draws where `draws` has none, and score the sites."""
+        for particle in range(self.settings.particles):
+            pyro.set_rng_seed(seed + 1000 * particle)
+            with donate(_row(draws, particle), indices):
+                self.program(inputs)
+
+    def run(self, draws: Tensors, indices: Tensors, inputs: Inputs) -> None:
+        """All particles with given draws, and their losses; gradients of the mean stay in the leaves."""
+        self.draw(SEED, draws, indices, inputs)
+        self._check_shapes()
+        self.stage, self.site = "loss", None
+        if self.guide is None:
+            self.loss, self.latents = self._potentials(draws, inputs)
+        else:
+            self.loss = self._losses(draws, indices, inputs)
+
+    def program(self, inputs: Inputs) -> None:
+        """Run guide and model once and keep their traces."""
+        model, both = self.model, poutine.unwrap(self.guide)
+        if isinstance(both, GuideMessenger):  # a guide that runs the model itself
+            self.guide(*inputs.args, **inputs.kwargs)
+            for stage, trace in zip(("model", "guide"), both.get_traces(), strict=True):
+                self.traces[stage].append(trace)
+                self._score(trace)
+            return
+        if self.guide is not None:
+            self._trace("guide", self.guide, inputs)
+            model = poutine.replay(model, trace=self.traces["guide"][-1])
+        self._trace("model", model, inputs)
+
+    def _trace(self, stage: str, program: Any, inputs: Inputs) -> None:
+        self.stage = stage
+        with poutine.trace() as tracer:
+            self.traces[stage].append(tracer.trace)  # known even if the program stops
+            program(*inputs.args, **inputs.kwargs)
+        self._score(tracer.trace)
+
+    def _score(self, trace: poutine.Trace) -> None:
+        for self.site, node in sample_nodes(trace).items():
+            score(node)
+        self.site = None
+
+    def _check_shapes(self) -> None:
+        """As the ELBOs do that are not told how deep the plates nest; the others trust us."""
+        for stage, traces in self.traces.items():
+            self.stage = stage
+            for trace in traces:
+                for name, node in sample_nodes(trace).items():
+                    self.site = name
+                    if kind_of(node) == "deterministic":
+                        continue
+                    check_site_shape(trace.nodes[name], max_plate_nesting=sys.maxsize)
+
+    @property
+    def _nesting(self) -> int:
+        nodes = [n for ts in self.traces.values() for t in ts for n in sample_nodes(t).values()]
+        return max((-plate.dim for node in nodes for plate in plates_of(node)), default=0)
+
+    def _losses(self, draws: Tensors, indices: Tensors, inputs: Inputs) -> Array:
+        """(P,), or (1,) for vectorised particles."""
+        particles, name = self.settings.particles, self.settings.loss
+        enumerating = name == "TraceEnum_ELBO"
+        options: dict[str, Any] = {"max_plate_nesting": self._nesting} if enumerating else {}
+        if self.settings.vectorize_particles and particles > 1:
+            options = {"max_plate_nesting": self._nesting, "num_particles": particles}
+            options["vectorize_particles"] = True
+            passes = [donate(draws, indices, self._nesting)]
+        else:
+            passes = [donate(_row(draws, p), indices) for p in range(particles)]
+        elbo, losses = getattr(infer, name)(**options), []
+        for particle, handler in enumerate(passes):
+            pyro.set_rng_seed(SEED + 1000 * particle)
+            with handler:
+                losses.append(
+                    elbo.loss_and_grads(self.model, self.guide, *inputs.args, **inputs.kwargs)
+                )
+        average_gradients(len(passes))
+        return np.array(losses, dtype=np.float64)
+
+    def _potentials(self, draws: Tensors, inputs: Inputs) -> tuple[Array, dict[str, Parameter]]:
+        """Potential energies (P,), and the latents' unconstrained values and gradients (P, …)."""
+        energies, points = [], []
+        for particle in range(self.settings.particles):
+            energy, point = self._potential(_row(draws, particle), inputs)
+            energies.append(energy)
+            points.append(point)
+        average_gradients(len(points))
+        return np.array(energies), {
+            name: Parameter(
+                "unconstrained",
+                np.stack([to_array(p[name]) for p in points]),
+                np.stack([gradient_of(p[name]) for p in points]) / len(points),
+            )
+            for name in points[0]
+        }
+
+    def _potential(self, draws: Tensors, inputs: Inputs) -> tuple[float, Tensors]:
+        pyro.set_rng_seed(SEED)
+        _, potential, transforms, _ = initialize_model(
+            self.model,
+            inputs.args,
+            inputs.kwargs,
+            max_plate_nesting=self._nesting,
+            init_strategy=partial(init_to_value, values=draws),
+            initial_params={},
+        )
+        point = {name: t(draws[name]).requires_grad_() for name, t in transforms.items()}
+        energy = torch.as_tensor(potential(point))
+        if energy.requires_grad:
+            energy.backward()
+        return energy.item(), point
+
+
+def _row(draws: Tensors, particle: int) -> Tensors:
+    return {name: values[particle] for name, values in draws.items()}

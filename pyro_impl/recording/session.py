@@ -1,0 +1,137 @@
+"""One program at one precision: built once, run with whatever it is given."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.params.param_store import StateDict
+from pyro.util import get_rng_state, set_rng_state
+from torch.distributions import biject_to
+
+from pyro_impl.arguments import Inputs, make_inputs, to_leaf
+from pyro_impl.device import DTYPES
+from pyro_impl.failures import failure_of
+from pyro_impl.recording.borrowed import Borrowed, tensors_of
+from pyro_impl.recording.execution import SEED, Execution, Tensors
+from pyro_impl.recording.operations import Operations
+from pyro_impl.recording.parameters import give, learned
+from pyro_impl.recording.sites import make_sites, sample_nodes
+from twinplate.records.record import Failure, Given, Run, Settings
+
+UNCONSTRAINED = "_unconstrained"  # how AutoNormal calls what it samples
+
+Build = Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
+
+
+class Session:
+    """A program in "float64" or "float32", as `settings` say.
+
+    build: returns (model, guide or None), afresh. Called once, with that default type.
+    operations: names of the numerical functions that the program calls, known after the first run.
+
+    Outside of its runs nothing of a session shows: it has a parameter store of its own, and random
+    numbers, default type and the tensors that the program reaches are as they were.
+    """
+
+    def __init__(self, build: Build, precision: str, settings: Settings) -> None:
+        self.operations: set[str] = set()
+        self._precision = precision
+        self._settings = settings
+        self._store: StateDict = {"params": {}, "constraints": {}}
+        self._borrowed = Borrowed([], DTYPES[precision])
+        self._unbuilt: Failure | None = None
+        self._first: Execution | None = None
+        with self._set_up():
+            pyro.set_rng_seed(SEED)
+            try:
+                self._model, self._guide = build()
+            except Exception as error:
+                self._unbuilt = failure_of(error, "build", None)
+                return
+        self._borrowed = Borrowed(tensors_of(self._model, self._guide), DTYPES[precision])
+
+    def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
+        """Run with the framework's own draws; parameters in `given` replace the first values.
+
+        What the program raises becomes the run's failure. Raises InputError for a scale that is no
+        number, and for a parameter of another shape.
+        """
+        with self._set_up():
+            inputs = self._warm(args, kwargs)
+            return self._recorded(given, inputs, lambda e: e.draw(seed, {}, {}, inputs))
+
+    def run(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
+        """Run with these draws (re-attached to the program's own parameters), indices and parameters.
+
+        Failures as for `sample`.
+        """
+        with self._set_up():
+            inputs = self._warm(args, kwargs)
+            draws = {name: to_leaf(x, self._precision) for name, x in given.draws.items()}
+            draws = {**self._images(draws), **draws}
+            indices = {name: to_leaf(x, self._precision) for name, x in given.indices.items()}
+            return self._recorded(given, inputs, lambda e: e.run(draws, indices, inputs))
+
+    def _recorded(self, given: Given, inputs: Inputs, run: Callable[[Execution], None]) -> Run:
+        if self._unbuilt is not None:
+            return Run(failure=self._unbuilt)
+        give(given.parameters, self._precision)
+        execution, failure = Execution(self._model, self._guide, self._settings), None
+        try:
+            run(execution)
+        except Exception as error:
+            failure = failure_of(error, execution.stage, execution.reached)
+        particles = self._settings.particles
+        return Run(
+            make_sites(execution.traces["guide"], particles),
+            make_sites(execution.traces["model"], particles),
+            learned(execution.loss is not None) | execution.latents,
+            execution.loss,
+            failure,
+        )
+
+    def _warm(self, args: Any, kwargs: dict[str, Any]) -> Inputs:
+        """The inputs; at first, run once as it comes, so that every parameter exists before it is given."""
+        inputs = make_inputs(args, kwargs, self._precision)
+        if self._first is None and self._unbuilt is None:
+            pyro.set_rng_seed(SEED)
+            self._first = Execution(self._model, self._guide, self._settings)
+            with suppress(Exception), Operations(self.operations):
+                self._first.program(inputs)  # what it raises, the run proper will say
+        return inputs
+
+    def _images(self, draws: Tensors) -> Tensors:
+        """Draws of the sites `x_unconstrained` that AutoNormal samples and maps to `x`, a delta."""
+        traces = self._first.traces if self._first is not None else {}
+        if not all(traces.get(which) for which in ("guide", "model")):
+            return {}
+        guide, model = (sample_nodes(traces[which][-1]) for which in ("guide", "model"))
+        return {
+            f"{name}{UNCONSTRAINED}": biject_to(model[name]["fn"].support).inv(values)
+            for name, values in draws.items()
+            if f"{name}{UNCONSTRAINED}" in guide and name in model
+        }
+
+    @contextmanager
+    def _set_up(self) -> Iterator[None]:
+        """This session's precision, parameters and tensors; afterwards everything is the user's again."""
+        default, rng = torch.get_default_dtype(), get_rng_state()
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(pyro.settings.context(module_local_params=False))
+            stack.enter_context(pyro.get_param_store().scope(self._store))
+            stack.enter_context(self._borrowed.swapped())
+            if self._precision == "float32":  # rounding may move values out of their support
+                stack.enter_context(dist.validation_enabled(False))
+            stack.callback(set_rng_state, rng)
+            stack.callback(torch.set_default_dtype, default)
+            torch.set_default_dtype(DTYPES[self._precision])
+            yield

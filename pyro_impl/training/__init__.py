@@ -1,0 +1,1 @@
+"""Training of the reference programs: the trainer, its loop, and many fits at once."""

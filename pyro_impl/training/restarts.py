@@ -1,0 +1,68 @@
+"""Several fits of one program, one after the other: from other seeds, with other learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pyro_impl.programs.posteriors import posterior
+from pyro_impl.training.trainer import WORTHWHILE, Trainer
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import Program
+from twinplate.training.errors import NonFiniteLossError
+from twinplate.training.loop import train
+from twinplate.training.plan import Fit, Progress, chunks
+from twinplate.training.restarts import Restarts, make_restarts, restart_configs
+from twinplate.training.streaming import with_batches
+
+
+def fit_many(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    *,
+    seeds: Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    a: np.ndarray | None = None,
+    matched: bool = False,
+    progress: Progress | None = None,
+) -> Restarts:
+    """Fit `program` from every seed, with every one of `learning_rates` if they are given.
+
+    Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
+    x: as for `fit`; of a memory map the mini-batches ahead are read, those of one fit at a time.
+    progress: called with the steps of all fits done so far.
+
+    Raises InputError for arguments that do not fit.
+    """
+    trainings = restart_configs(training, seeds, learning_rates)
+    fits = []
+    for number, one in enumerate(trainings):
+        done = number * training.steps
+
+        def told(step: int, losses: np.ndarray, done: int = done) -> None:
+            if progress:
+                progress(done + step, losses)
+
+        fits.append(_fit(x, program, one, a, matched, told))
+    seconds = sum(done.compile_seconds for done in fits)
+    return make_restarts(x, program, trainings, fits, posterior, seconds)
+
+
+def _fit(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    a: np.ndarray | None,
+    matched: bool,
+    progress: Progress,
+) -> Fit:
+    compiled = training.steps >= WORTHWHILE
+    trainer = Trainer(x, program, training, a=a, matched=matched, compiled=compiled)
+    plan = chunks(program.config, training, len(x), matched)
+    try:
+        return train(trainer, with_batches(plan, x, a), progress)
+    except NonFiniteLossError as error:
+        state = trainer.state
+        return Fit(state, error.fit.losses[: state.step], trainer.compile_seconds)

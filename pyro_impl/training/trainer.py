@@ -1,0 +1,310 @@
+"""Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
+
+A step is one compiled graph, `pyro_impl.CompiledSVI`, or with `compiled=False` Pyro and torch as they
+are: the reference. Between two chunks of steps the losses come back from the device; the state before a
+chunk is kept, to fall back on if the chunk goes wrong.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro.params.param_store import StateDict
+from torch import Tensor
+
+from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
+from pyro_impl.device import DTYPES, find_device, memory, to_tensor
+from pyro_impl.objectives.item_blocks import backward
+from pyro_impl.objectives.losses import Loss, make_loss
+from pyro_impl.programs.assembly import build
+from pyro_impl.programs.parameters import leaves, to_neutral
+from twinplate.data.blocks import on_disk
+from twinplate.programs.config import ESTIMATORS, TrainingConfig
+from twinplate.programs.program import Program, initial_params
+from twinplate.seeds import generator
+from twinplate.training.checks import check_brought, check_data
+from twinplate.training.errors import (
+    check_state,
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+    room_for,
+)
+from twinplate.training.loop import train
+from twinplate.training.memory import item_axes, items_at_once
+from twinplate.training.plan import (
+    Chunk,
+    Fit,
+    Progress,
+    TrainingState,
+    average_weight,
+    check_pairs,
+    chunk_length,
+    chunks,
+)
+from twinplate.training.streaming import with_batches
+
+# Steps; fewer do not win back the seconds of compiling, not even where the compiler itself is warm. A first
+# compilation on a machine takes several times as long; `twinplate bench` says how many steps that is.
+WORTHWHILE = 1000
+
+# One step on the mini-batch of these items with this base noise; its loss.
+Step = Callable[[Tensor, dict[str, Tensor]], Any]
+
+
+def fit(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    *,
+    a: np.ndarray | None = None,
+    state: TrainingState | None = None,
+    matched: bool = False,
+    compiled: bool = True,
+    progress: Progress | None = None,
+) -> Fit:
+    """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
+
+    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`),
+        of which only the mini-batches ahead are read.
+    a: pairs (K, N) for the objective "pairs".
+    state: where to go on from; by default the initial parameters of `training.seed`.
+    matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
+        torch's generator. Initial parameters and mini-batches are the same in any case.
+    compiled: every step as one compiled graph, in runs of WORTHWHILE steps or more; False for Pyro and
+        torch as they are. Both draw the same random numbers and differ by rounding. What is not compiled
+        after all, such as a mini-batch that the memory holds only in blocks of items, runs eagerly with
+        an EagerWarning that says why.
+    progress: called after every chunk of steps.
+
+    On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
+    The caller's parameter store is left as it was. Raises InputError for arguments that do not fit,
+    and the TrainingErrors of `Trainer.run`.
+    """
+    compiled = compiled and training.steps >= WORTHWHILE
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
+    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
+    return train(trainer, with_batches(plan, x, a), progress)
+
+
+class Trainer:
+    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
+
+    matched: as in the plan, the length of whose chunks it decides.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        program: Program,
+        training: TrainingConfig,
+        *,
+        a: np.ndarray | None = None,
+        state: TrainingState | None = None,
+        matched: bool = False,
+        compiled: bool = True,
+    ) -> None:
+        complete = check_data(x, program.config, training)
+        check_pairs(a, training.objective, program.config.num_components, len(x))
+        state = state or TrainingState.start(initial_params(program, training.seed))
+        check_state(state, program)
+        dtype, device = DTYPES[training.precision], find_device(training.device)
+        length = items_at_once(program.config, training, memory(device))
+        self._at_once, axes = length, item_axes(program.config, training)
+        self._backward = partial(backward, length=length, axes=axes)
+        self._compiled = compiled and length == training.batch_size
+        if compiled and not self._compiled:  # there the time goes into large products anyway
+            warnings.warn(
+                f"training runs eagerly: the memory holds {length} items at once of the mini-batches of "
+                f"{training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, or "
+                "compiled=False to be told no more",
+                EagerWarning,
+                stacklevel=2,
+            )
+        self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
+        self._length = chunk_length(program.config, training, matched)
+        if on_disk(x):
+            # room for the mini-batches of a chunk, read by the steps as if it were the data
+            rows = self._length * training.batch_size
+            x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
+            a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
+        with room_for(x):
+            self._data = to_tensor(x, dtype, device)
+            self._pairs = None if a is None else to_tensor(a, dtype, device)
+        self._store: StateDict = {"params": {}, "constraints": {}}
+        self._steps: dict[str, Step] = {}
+        self._svis: list[CompiledSVI] = []
+        with self._world(validated=True):
+            self._pair = build(program, state.params, dtype, device, complete=complete)
+            self._create_parameters()
+            self._leaves = leaves()
+        self._optimizer = torch.optim.Adam(self._leaves.values())
+        self._done = state.step
+        self._average = {
+            name: to_tensor(values, dtype, device) for name, values in state.average.items()
+        }
+        for name, leaf in self._leaves.items():
+            self._optimizer.state[leaf] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": to_tensor(state.mean[name], dtype, device),
+                "exp_avg_sq": to_tensor(state.variance[name], dtype, device),
+            }
+
+    @property
+    def state(self) -> TrainingState:
+        """Everything the next step depends on."""
+        return TrainingState(
+            to_neutral(self._leaves),
+            self._moment("exp_avg"),
+            self._moment("exp_avg_sq"),
+            to_neutral(self._average),
+            self._done,
+        )
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on tracing and compiling."""
+        return sum(svi.compile_seconds for svi in self._svis)
+
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Take the steps of `chunk`; their losses per item (steps,).
+
+        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
+        raised, the trainer's own is then that before the chunk.
+        """
+        check_brought(chunk, self._streamed, self._length)
+        with self._world():
+            before, done = [t.detach().clone() for t in self._tensors()], self._done
+
+            def rewind() -> None:
+                with torch.no_grad():
+                    for tensor, content in zip(self._tensors(), before, strict=True):
+                        tensor.copy_(content)
+                self._done = done
+
+            def replay(head: Chunk) -> TrainingState:
+                rewind()
+                self._advance(head)
+                return self.state
+
+            try:
+                losses, finite = self._advance(chunk)
+            except BaseException as error:  # an interrupt too: no state is left between two chunks
+                rewind()
+                if not is_out_of_memory(error):
+                    raise
+                raise out_of_memory(self.training, self.state, self._at_once) from error
+            if not finite:
+                found = non_finite_loss(self.training, chunk, losses, replay)
+                rewind()
+                raise found
+            return losses
+
+    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
+        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        seed = generator(self.training.seed, "torch", chunk.first).integers(2**62)
+        torch.manual_seed(int(seed))
+        self._fetch(chunk)
+        step = self._step_of(chunk.estimator)
+        device, dtype = self._data.device, self._data.dtype
+        indices = torch.from_numpy(chunk.places).to(device)
+        noise = {name: to_tensor(v, dtype, device) for name, v in chunk.noise.items()}
+        losses = [torch.zeros(0, dtype=dtype, device=device)]
+        for i, rate in enumerate(chunk.rates):
+            self._optimizer.param_groups[0]["lr"] = float(rate)
+            loss = step(indices[i], {name: v[i] for name, v in noise.items()})
+            losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
+            self._done += 1
+            if weight := average_weight(self._done):
+                self._take_into_average(weight)
+        kept = [t for t in self._tensors() if t.device == device]  # on a GPU, not Adam's counters
+        ends = torch.stack([end for t in kept for end in t.detach().aminmax()])  # nan where one is
+        everything = torch.cat([*losses, ends]).double().cpu().numpy()
+        values = everything[: len(chunk.rates)] / self._num_items
+        return values, bool(np.isfinite(everything).all())
+
+    @torch.no_grad()
+    def _take_into_average(self, weight: float) -> None:
+        params = [self._leaves[name] for name in self._average]
+        torch._foreach_lerp_(list(self._average.values()), params, weight)
+
+    def _step_of(self, estimator: str) -> Step:
+        """The step by one of `twinplate.programs.config.ESTIMATORS`, made when it is asked for."""
+        if estimator not in self._steps:
+            training = replace(self.training, estimator=estimator)
+            loss = make_loss(self._pair, training, self._num_items)
+            make = self._compiled_step if self._compiled else self._eager_step
+            self._steps[estimator] = make(loss)
+        return self._steps[estimator]
+
+    def _compiled_step(self, loss: Loss) -> Step:
+        data, pairs = self._data, self._pairs
+
+        def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+            return loss(data[items], None if pairs is None else pairs[:, items], noise)
+
+        svi = CompiledSVI(self._pair.model, self._pair.guide, self._optimizer, loss_of)
+        store, known = pyro.get_param_store(), self._leaves.values()
+        names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
+        self._svis.append(svi.prepared(names))
+        return svi.advance
+
+    def _eager_step(self, loss: Loss) -> Step:
+        def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+            a = None if self._pairs is None else self._pairs[:, items]
+            self._optimizer.zero_grad()
+            value = self._backward(loss, self._data[items], a, noise)
+            for leaf in self._leaves.values():  # torch would leave out a leaf and its moments
+                leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+            self._optimizer.step()
+            return value
+
+        return step
+
+    def _fetch(self, chunk: Chunk) -> None:
+        """Put the mini-batches that a chunk brings along where the steps look for the data."""
+        if chunk.x is not None:
+            self._data[: len(chunk.x)] = to_tensor(chunk.x, self._data.dtype, self._data.device)
+        if chunk.a is not None:
+            assert self._pairs is not None
+            pairs = to_tensor(chunk.a, self._data.dtype, self._data.device)
+            self._pairs[:, : pairs.shape[1]] = pairs
+
+    def _create_parameters(self) -> None:
+        """Run once, validated, on a single item."""
+        training = replace(self.training, estimator=ESTIMATORS[0])
+        pairs = None if self._pairs is None else self._pairs[:, :1]
+        make_loss(self._pair, training, self._num_items)(self._data[:1], pairs, {})
+
+    def _tensors(self) -> list[Tensor]:
+        """Parameters, moments, numbers of steps and the average, all that a step changes."""
+        moments = [
+            v for leaf in self._leaves.values() for v in self._optimizer.state[leaf].values()
+        ]
+        return [*self._leaves.values(), *moments, *self._average.values()]
+
+    def _moment(self, key: str) -> Any:
+        state = self._optimizer.state
+        return to_neutral({name: state[leaf][key] for name, leaf in self._leaves.items()})
+
+    @contextmanager
+    def _world(self, validated: bool = False) -> Iterator[None]:
+        """This program's parameters in the store; afterwards store and random numbers are the caller's."""
+        validation = pyro.settings.get("validate_infer") if validated else False
+        with (
+            pyro.get_param_store().scope(self._store),
+            torch.random.fork_rng(),
+            pyro.validation_enabled(validation),
+            warnings.catch_warnings(),
+        ):
+            # A loss that is not finite is an error of `run`, which says more than Pyro's warnings.
+            warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
+            yield

@@ -1,0 +1,219 @@
+"""`twinplate bench FILE.py`: how a user's own programs are run, and how what they raise is told."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as ndist
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from jax import random
+
+from numpyro_impl import CompiledSVI
+from numpyro_impl import Program as NumpyroProgram
+from pyro_impl import Program
+from twinplate import Case
+from twinplate.bench import measure as bench
+from twinplate.bench.timing import CASE_RATE, Route, Started
+from twinplate.bench.workload import SEED
+from twinplate.errors import InputError
+from twinplate.training.plan import Chunk
+
+
+@pytest.fixture(scope="module")
+def rooms():
+    return {name: import_module(f"{name}_impl.bench.routes") for name in ("pyro", "numpyro")}
+
+
+def routes(rooms, model) -> dict[str, Route]:
+    """The ways to train `model` with a guide for its site "a"."""
+
+    def guide():
+        pyro.sample("a", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0))
+
+    program = Program(model, guide)
+    return rooms["pyro"].program_routes(program, Case(program, program), "cpu")
+
+
+def test_on_a_cpu_a_users_steps_pay_for_no_device_mode(rooms):
+    modes = []
+
+    def model():
+        modes.append(torch.overrides._get_current_function_mode_stack())
+        pyro.sample("a", dist.Normal(torch.zeros(()), 1.0))
+
+    run = routes(rooms, model)["Pyro, stock, SVI.step"].start()
+    run(Chunk(0, np.zeros((2, 0), int), np.ones(2), {}))
+    assert modes == [[], []]
+
+
+def broken_model():
+    raise ValueError("no such thing")
+
+
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+def test_an_error_in_a_users_program_names_its_line(rooms, backend):
+    """It is the user's to mend: nothing is timed."""
+    program = import_module(f"{backend}_impl").Program(broken_model, lambda: None)
+    with pytest.raises(InputError) as stop:
+        bench.measure_case("MINE", Case(program, program), rooms, "cpu")
+    told = str(stop.value)
+    line = broken_model.__code__.co_firstlineno + 1
+    assert "MINE cannot be run" in told
+    assert f'test_bench_cases.py", line {line}, in broken_model' in told
+    assert "\nValueError: no such thing" in told
+
+
+# --- what the ways do
+
+X = np.linspace(-1.0, 2.0, 12)
+
+
+def pyro_model(x):
+    a = pyro.sample("a", dist.Normal(torch.zeros(()), 1.0))
+    with pyro.plate("items", len(x)):
+        pyro.sample("x", dist.Normal(a, 1.0), obs=x)
+
+
+def numpyro_model(x):
+    a = numpyro.sample("a", ndist.Normal(jnp.zeros(()), 1.0))
+    with numpyro.plate("items", len(x)):
+        numpyro.sample("x", ndist.Normal(a, 1.0), obs=x)
+
+
+def pyro_point(x):
+    pyro.sample("a", dist.Delta(pyro.param("at", torch.tensor(3.0))))
+
+
+def numpyro_point(x):
+    numpyro.sample("a", ndist.Delta(numpyro.param("at", jnp.array(3.0))))
+
+
+def numpyro_guide(x):
+    numpyro.sample("a", ndist.Normal(numpyro.param("at", jnp.array(3.0)), 1.0))
+
+
+def steps(count) -> Chunk:
+    return Chunk(0, np.zeros((count, 0), int), np.ones(count), {})
+
+
+def losses(room, program, compiled=False, chunks=(3, 2, 2)) -> dict[str, np.ndarray]:
+    """By way: of the steps of a few chunks, one after the other; torch's compiler only if asked for."""
+    case = Case(program, program, args=(X,))
+    runs = {
+        name: route.start()
+        for name, route in room.program_routes(program, case, "cpu").items()
+        if compiled or not route.compiler
+    }
+    return {n: np.concatenate([run(steps(c)) for c in chunks]) for n, run in runs.items()}
+
+
+@pytest.mark.parametrize("loss", ["Trace", "TraceEnum", "TraceGraph", "TraceMeanField"])
+def test_pyros_traced_loss_is_the_cases_where_it_is_traced_once(rooms, loss):
+    program = Program(pyro_model, pyro_point)
+    case = Case(program, program, args=(X,), loss=f"{loss}_ELBO")
+    names = list(rooms["pyro"].program_routes(program, case, "cpu"))
+    traced = [] if loss == "TraceMeanField" else [f"Pyro, stock, Jit{loss}_ELBO"]
+    assert names == ["Pyro, stock, SVI.step", *traced, "Pyro, ours, compiled"]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_every_way_to_train_a_users_pair_takes_the_same_steps(rooms):
+    """Where a guide draws nothing the losses of both programs are the same numbers."""
+    found = losses(rooms["pyro"], Program(pyro_model, pyro_point))
+    assert list(found) == ["Pyro, stock, SVI.step", "Pyro, stock, JitTrace_ELBO"]
+    others = losses(rooms["numpyro"], NumpyroProgram(numpyro_model, numpyro_point))
+    assert list(others) == ["NumPyro, stock, svi.update in lax.scan", "NumPyro, ours"]
+    expected = found["Pyro, stock, SVI.step"]
+    assert np.all(np.diff(expected) < -1e-4)
+    for name, values in (found | others).items():
+        np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=name)
+
+
+def test_ours_in_numpyro_takes_the_steps_of_compiled_svi(rooms):
+    """With its draws; a chunk of any length goes on where the one before stopped."""
+    found = losses(rooms["numpyro"], NumpyroProgram(numpyro_model, numpyro_guide))
+    adam, elbo = numpyro.optim.Adam(CASE_RATE), numpyro.infer.Trace_ELBO()
+    svi = CompiledSVI(numpyro_model, numpyro_guide, adam, elbo)
+    x = jnp.array(X, "float32")
+    expected = svi.run(random.key(SEED), 7, x, progress_bar=False).losses
+    for name, values in found.items():
+        np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=name)
+
+
+def test_in_numpyro_no_way_uses_what_another_compiled(rooms):
+    """Or the first would pay for all."""
+    program = NumpyroProgram(numpyro_model, numpyro_guide)
+    compiled = jax.jit(lambda x: x + 1)
+    for route in (
+        rooms["numpyro"].program_routes(program, Case(program, program, (X,)), "cpu").values()
+    ):
+        compiled(1.0)
+        assert compiled._cache_size() == 1
+        route.start()
+        assert compiled._cache_size() == 0
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+def test_a_way_that_asks_too_much_of_a_program_is_told_and_left_out(rooms, monkeypatch):
+    """Although it is a line of the user's that raises: the program runs as it is."""
+
+    def untraceable(x):
+        if torch.jit.is_tracing():
+            raise ValueError("not while traced\nand more")
+        pyro_model(x)
+
+    room = rooms["pyro"]
+    every = room.program_routes
+    quick = {"begin": room.begin, "devices": room.devices}
+    quick["program_routes"] = lambda *given: {
+        name: route for name, route in every(*given).items() if not route.compiler
+    }
+    monkeypatch.setattr(bench, "ROUNDS", 2)
+    monkeypatch.setattr(bench, "MOST_STEPS", 5)
+    program = Program(untraceable, pyro_point)
+    case = Case(program, program, args=(X,))
+    found = bench.measure_case("MINE", case, {"pyro": SimpleNamespace(**quick)}, "cpu")
+    assert [row.name for row in found.rows] == [
+        f"{which}: Pyro, stock, SVI.step" for which in ("first", "second")
+    ]
+    assert found.failed == {
+        f"{which}: Pyro, stock, JitTrace_ELBO": "ValueError: not while traced"
+        for which in ("first", "second")
+    }
+    assert [row.ratio_to_floor for row in found.rows] == [None, None]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.0, 100), (0.03, 4)])
+def test_a_block_is_as_long_as_the_quickest_way_allows(monkeypatch, seconds, count):
+    monkeypatch.setattr(bench, "ROUNDS", 2)
+    taken = []
+
+    def start(pause):
+        def run(chunk):
+            taken.append(len(chunk.rates))
+            time.sleep(pause * len(chunk.rates))
+            return np.zeros(len(chunk.rates))
+
+        return run
+
+    room = SimpleNamespace(
+        devices=lambda: ("cpu",),
+        program_routes=lambda *given: {
+            "slow": Route(lambda: start(seconds + 1e-4)),
+            "quick": Route(lambda: start(seconds)),
+        },
+        begin=lambda route, chunk, device: Started(route.start(), np.zeros(1), 0.0, 0.0),
+    )
+    program = SimpleNamespace(framework="one")
+    bench.measure_case("MINE", Case(program, program), {"one": room}, "cpu")
+    assert set(taken[4:]) == {count}

@@ -1,0 +1,202 @@
+"""`twinplate bench` from size to file: what it measures and writes, with what it runs, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from absent import JAX_SIDE, REFUSE, TORCH_SIDE
+from rich.console import Console
+from tiny_workload import TINY
+
+from twinplate.bench import measure as bench
+from twinplate.bench.measure import Measured
+from twinplate.bench.workload import SIZES
+from twinplate.cli import main
+from twinplate.commands import bench_command
+from twinplate.commands.bench_command import BenchRequest, print_terms, run_bench, run_sizes
+from twinplate.errors import InputError
+
+KEYS = {
+    "size",
+    "device",
+    "name",
+    "median_ms",
+    "spread_ms",
+    "ratio_to_floor",
+    "compile_s",
+    "peak_mb",
+}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few rounds and steps, and a tiny size for S."""
+    monkeypatch.setattr(bench, "ROUNDS", 3)
+    monkeypatch.setattr(bench, "MOST_STEPS", 5)
+    monkeypatch.setitem(SIZES, "S", TINY)
+
+
+def test_sizes_are_measured_and_written(quick, tmp_path, capsys):
+    path = tmp_path / "rows.json"
+    request = BenchRequest(sizes="S", json=path, steps=7)
+    run_bench(request, Console(width=200))
+    rows = json.loads(path.read_text())
+    assert all(set(row) == KEYS for row in rows)
+    standard = {r["name"]: r for r in rows}
+    ours = {"NumPyro, ours", "Pyro, ours, eager", "Pyro, ours, compiled"}
+    assert len(standard) == len(rows) >= 14 and {"floor", *ours} < set(standard)
+    assert all(r["size"] == "S" and r["device"] == "cpu" and r["median_ms"] > 0 for r in rows)
+    assert all(r["peak_mb"] > 0 and r["compile_s"] >= 0 for r in rows)
+    assert standard["floor"]["ratio_to_floor"] == 1
+    assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.json", "rows.png"]
+    printed = capsys.readouterr().out
+    assert "not measured:" not in printed
+    for text in ("thread(s) for torch and for XLA", "Limits of cpu", "GPU: none", "For 7 steps"):
+        assert text in printed
+
+
+def test_a_users_file_is_measured_by_the_command(tmp_path):
+    path = tmp_path / "case.json"
+    words = ["bench", "examples/verify_port.py:RIGHT", "--steps", "50", "--json", str(path)]
+    code = "import sys; from twinplate.cli import main; sys.argv[1:] = %r; main()" % words  # noqa: UP031
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(path.read_text())
+    assert all(set(row) == KEYS for row in rows)
+    assert {r["size"] for r in rows} == {"RIGHT"}
+    names = {r["name"] for r in rows}
+    pyro_ways = {"stock, SVI.step", "stock, JitTrace_ELBO", "ours, compiled"}
+    numpyro_ways = {"stock, svi.update in lax.scan", "ours"}
+    assert names == {
+        *(f"first: Pyro, {way}" for way in pyro_ways),
+        *(f"second: NumPyro, {way}" for way in numpyro_ways),
+    }
+    assert {r["ratio_to_floor"] for r in rows} == {None}
+    assert (tmp_path / "case.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["case.json", "case.png"]
+    for text in ("For 50 steps pick", "Recommendation, RIGHT:", "Limits of cpu", "÷ fastest"):
+        assert text in done.stdout
+    printed = " ".join(done.stdout.split())
+    assert (
+        "same work was not verified; run: twinplate verify examples/verify_port.py:RIGHT" in printed
+    )
+    assert "Adam at 0.0001." in printed
+
+
+def test_a_framework_that_sees_no_gpu_is_named():
+    rooms = {
+        name: SimpleNamespace(devices=lambda found=found: found)
+        for name, found in {"pyro": ("cpu", "gpu"), "numpyro": ("cpu",)}.items()
+    }
+    console = Console(width=200, record=True)
+    print_terms(rooms, {}, console)
+    printed = console.export_text()
+    assert "numpyro was not measured on gpu: jax sees none." in printed
+    assert printed.count("was not measured on") == 1
+
+
+def test_as_many_items_are_simulated_as_a_step_can_tell(monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(bench_command, "make_workload", lambda size, guide: made.append(size))
+    table = Measured("yours", "cpu", [], {}, {})
+    monkeypatch.setattr(bench_command, "_measured", lambda *given, **options: table)
+    own = {"sizes": "", "features": 4, "components": 2}
+    room = SimpleNamespace(devices=lambda: ("cpu",), limits=lambda device: (1.0, 1.0))
+    for items, batch_size in ((10_000_000, 256), (10_000_000, 100_000), (1000, 10)):
+        request = BenchRequest(items=items, batch_size=batch_size, **own)
+        run_sizes(request, {"pyro": room}, Console(width=200))
+    assert [size.num_items for size in made] == [65_536, 100_000, 1000]
+    printed = capsys.readouterr().out
+    assert printed.count("num_items=10000000") == 2
+    assert "65,536 items are simulated" in printed and "1,000 items are" not in printed
+
+
+@pytest.mark.parametrize(
+    ("backend", "absent", "missing"),
+    [("pyro", JAX_SIDE, "numpyro"), ("numpyro", TORCH_SIDE, "pyro")],
+)
+def test_one_framework_is_enough(tmp_path, backend, absent, missing):
+    path = tmp_path / "rows.json"
+    code = (
+        REFUSE.format(absent=absent)
+        + f"""
+from rich.console import Console
+from twinplate.bench import measure as bench
+from twinplate.commands.bench_command import BenchRequest, run_bench
+from pathlib import Path
+bench.ROUNDS, bench.MOST_STEPS = 2, 2
+room = bench.load_rooms()[{backend!r}]
+ours = room.ours  # without torch's compiler, which has tests of its own and takes its time
+room.ours = lambda *given: {{n: r for n, r in ours(*given).items() if not r.compiler}}
+own = dict(items=30, features=4, components=2, guide="event")
+run_bench(BenchRequest(sizes="", json=Path({str(path)!r}), **own), Console())
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(path.read_text())
+    assert row["name"] == {"pyro": "Pyro, ours, eager", "numpyro": "NumPyro, ours"}[backend]
+    assert (row["size"], row["ratio_to_floor"]) == ("yours", None)
+    assert f"pip install 'twinplate[{missing}]'" in done.stdout
+
+
+NO_CASE = "x = 1\n"
+NO_GUIDE = """
+import pyro
+import pyro.distributions as dist
+from pyro_impl import Program
+from twinplate import Case
+
+def model():
+    pyro.sample("a", dist.Normal(0.0, 1.0))
+
+CASE = Case(Program(model), Program(model))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sizes", "S,Q"], "--sizes names 'Q'; expected some of S, M, L, XL"),
+        (["--items", "0"], "--items is 0; expected 1 or more"),
+        (["--components", "-1"], "--components is -1"),
+        (["--items", "10", "--batch-size", "11"], "batch_size is 11 but there are 10 items"),
+        (["--guide", "mean-field"], "guide is 'mean-field'; expected 'diagonal' or"),
+        (["--steps", "0"], "steps is 0"),
+        (["--json", "speed.png"], "--json is speed.png; expected another name, such as speed.json"),
+        (["--json", "absent/rows.json"], "expected a file in a directory that exists"),
+        (["none.py"], "none.py does not exist"),
+        (["no_case.py"], "no_case.py has no Case"),
+        (["no_case.py", "--sizes", "S"], "a file brings its own sizes"),
+        (["no_guide.py"], "has no guide: there is nothing to train"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no_case.py").write_text(NO_CASE)
+    (tmp_path / "no_guide.py").write_text(NO_GUIDE)
+    monkeypatch.setattr(sys, "argv", ["twinplate", "bench", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("twinplate: ") and message in error
+
+
+def test_without_frameworks_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(bench, "available_backends", list)
+    monkeypatch.setattr("twinplate.backends._found", lambda module: False)
+    with pytest.raises(InputError, match="pip install"):
+        bench.load_rooms()
+
+
+def test_threads_are_the_environments(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert bench.threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "nonsense")
+    assert bench.threads() >= 1

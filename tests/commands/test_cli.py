@@ -1,0 +1,205 @@
+"""The commands from the outside: what they write, and one clear sentence for whatever they cannot use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from twinplate.cli import main
+from twinplate.programs.linear_gaussian import LinearGaussian
+
+TINY = ["--components", "2", "--steps", "5", "--batch-size", "8", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with data of every kind."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 5)) @ rng.normal(size=(5, 5)) + 2
+    np.savetxt("x.csv", x, delimiter=",", header="p,q,r,s,t", comments="")
+    np.save("x.npy", x)
+    np.savez("x.npz", x=x)
+    holes = x.copy()
+    holes[rng.uniform(size=x.shape) < 0.2] = np.nan
+    holes[:, 0] = x[:, 0]
+    np.save("holes.npy", holes)
+    np.save("wide.npy", np.hstack([x, x]))
+    np.savez("parts.npz", loadings=rng.normal(size=(5, 2)), noise_scale=np.full(5, 0.7))
+    return tmp_path
+
+
+def run(*words: str) -> int:
+    """The exit code of `twinplate words`."""
+    sys.argv = ["twinplate", *words]
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+@pytest.mark.parametrize(
+    ("guide", "covariance"),
+    [("diagonal", "diagonal"), ("event", "low-rank"), ("auxiliary", "full")],
+)
+def test_fit_writes_a_run_and_either_backend_reads_it(
+    folder: Path, backend: str, guide: str, covariance: str
+) -> None:
+    words = ["--backend", backend, "--guide", guide, "--covariance", covariance]
+    assert run("fit", "x.csv", *words, *TINY, "--out", "run") == 0
+    for reader in ("pyro", "numpyro"):
+        out = f"{reader}.npz"
+        assert run("posterior", "run", "x.npy", "--backend", reader, "--out", out) == 0
+    first, second = np.load("pyro.npz"), np.load("numpyro.npz")
+    assert first["loc"].shape == (30, 2)
+    assert first["scale_tril"].shape == (30, 2, 2)
+    for name in ("loc", "scale_tril"):
+        np.testing.assert_allclose(first[name], second[name], rtol=0, atol=1e-12)
+    header = json.loads(Path("run/run.json").read_text())
+    assert header["step"] == 5
+    assert header["config"]["backend"] == backend
+    assert header["data"]["columns"] == list("pqrst")
+    assert {"raw_loadings", "raw_intercept", "raw_noise_scale"} < set(
+        load_file("run/params.safetensors")
+    )
+
+
+def test_given_loadings_stay_and_the_rest_is_learned(folder: Path) -> None:
+    assert run("fit", "x.npy", "--loadings", "parts.npz", *TINY, "--out", "run") == 0
+    assert {n for n in load_file("run/params.safetensors") if n.startswith("raw")} == {
+        "raw_intercept"
+    }
+    fixed = load_file("run/fixed.safetensors")
+    np.testing.assert_array_equal(fixed["loadings"], np.load("parts.npz")["loadings"])
+
+
+def test_missing_entries_are_masked(folder: Path) -> None:
+    assert run("fit", "holes.npy", "--missing", "mask", *TINY, "--out", "run") == 0
+    assert run("posterior", "run", "holes.npy", "--out", "p.npz") == 0
+    assert np.isfinite(np.load("p.npz")["loc"]).all()
+
+
+def test_simulated_objective_leaves_the_model_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--objective", "simulated", *TINY, "--steps", "20"]
+    assert run("fit", "x.npy", *words, "--out", "run") == 0
+    assert "trains the guide alone" in capsys.readouterr().out
+    other = ["--objective", "simulated", *TINY, "--steps", "1"]
+    assert run("fit", "x.npy", *other, "--out", "run1") == 0
+    first, second = (load_file(f"{r}/params.safetensors") for r in ("run", "run1"))
+    np.testing.assert_array_equal(first["raw_loadings"], second["raw_loadings"])
+
+
+def test_the_printed_numbers_are_those_of_the_closed_form(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--loadings", "parts.npz", "--guide", "diagonal", *TINY, "--steps", "1"]
+    assert run("fit", "x.npy", *words, "--learning-rate", "1e-9", "--out", "run") == 0
+    fixed = load_file("run/fixed.safetensors")
+    model = LinearGaussian(fixed["loadings"], np.load("x.npy").mean(axis=0), fixed["noise_scale"])
+    evidence = model.log_evidence(np.load("x.npy")).mean()
+    assert f"{evidence:.4f}" in capsys.readouterr().out
+
+
+BAD = [
+    ("fit nothing.csv --out run", "nothing.csv"),
+    ("fit empty.csv --out run", "empty"),
+    ("fit words.csv --out run", "column 2"),
+    ("fit ragged.csv --out run", "line 3"),
+    ("fit infinite.npy --out run", "infinit"),
+    ("fit holes.npy --out run", "--missing mask"),
+    ("fit blank-column.npy --missing mask --out run", "without any entry"),
+    ("fit blank-row.npy --missing mask --out run", "no observed entry"),
+    ("fit constant.npy --out run", "Constant"),
+    ("fit x.npy --out run --components 6", "expected 1 to min(items, features) = 5"),
+    ("fit x.npy --out run --components 0", "num_components is 0"),
+    ("fit x.npy --out run --batch-size 31", "there are 30 items"),
+    ("fit x.npy --out run --batch-size 0", "batch_size is 0"),
+    ("fit x.npy --out run --rank 3 --covariance low-rank", "rank is 3"),
+    ("fit x.npy --out run --guide diagonal --covariance full", "diagonal guide cannot"),
+    ("fit x.npy --out run --guide round", "'event' or 'auxiliary'"),
+    ("fit x.npy --out run --backend stan", "'pyro' or 'numpyro'"),
+    ("fit x.npy --out run --objective map", "--objective"),
+    ("fit x.npy --out run --missing drop", "--missing"),
+    ("fit x.npy --out run --precision float16", "precision"),
+    ("fit x.npy --out run --device tpu", "device"),
+    ("fit x.npy --out run --learning-rate 0", "learning_rate"),
+    ("fit wide.npy --out run --loadings parts.npz", "one for each column"),
+    ("fit x.npy --out x.csv", "exists"),
+    ("posterior nowhere x.npy --out p.npz", "does not exist"),
+    ("posterior good wide.npy --out p.npz", "have 10 columns"),
+    ("posterior good holes.npy --out p.npz", "never seen one"),
+    ("posterior good x.npy --out x.csv", "exists"),
+    ("posterior cut x.npy --out p.npz", "cut"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), BAD, ids=[w for w, _ in BAD])
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: str, told: str
+) -> None:
+    x = np.load("x.npy")
+    Path("empty.csv").write_text("")
+    Path("words.csv").write_text("a,b\n1,2\n3,four\n")
+    Path("ragged.csv").write_text("1,2\n3,4\n5\n")
+    np.save("infinite.npy", np.where(x == x.max(), np.inf, x))
+    np.save("blank-column.npy", np.where(np.arange(5) == 1, np.nan, x))
+    np.save("blank-row.npy", np.where(np.arange(30)[:, None] == 1, np.nan, x))
+    np.save("constant.npy", np.where(np.arange(5) == 1, 3.0, x))
+    if words.startswith("posterior"):
+        assert run("fit", "x.npy", *TINY, "--out", "good") == 0
+        assert run("fit", "x.npy", *TINY, "--out", "cut") == 0
+        params = Path("cut/params.safetensors")
+        params.write_bytes(params.read_bytes()[:-10])
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    capsys.readouterr()
+    words_given = words.split()
+    defaults = TINY if words_given[0] == "fit" else []
+    if "--loadings" in words_given:
+        defaults = TINY[2:]
+    assert run(words_given[0], *defaults, *words_given[1:]) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert "Traceback" not in printed.err
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+def test_a_fit_that_diverges_saves_what_it_had_reached(
+    folder: Path, capsys: pytest.CaptureFixture[str], backend: str
+) -> None:
+    words = [*TINY, "--steps", "150", "--learning-rate", "1e30", "--backend", backend]
+    assert run("fit", "x.npy", *words, "--out", "run") == 2
+    told = capsys.readouterr().err
+    step = json.loads(Path("run/run.json").read_text())["step"]
+    assert f"at step {step} of 150" in told and "saved in run" in told
+    assert "learning rate below 1e+30" in told and "Traceback" not in told
+    assert 1 <= step < 150 and np.load("run/losses.npy").shape == (step,)
+    assert all(np.isfinite(values).all() for values in load_file("run/params.safetensors").values())
+
+
+def test_missing_framework_names_the_extra(folder: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = 'twinplate fit x.npy --components 2 "
+        "--backend pyro --out run'.split()\nfrom twinplate.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'twinplate[pyro]'" in done.stderr
+    assert not Path("run").exists()
+
+
+def test_the_installed_command_says_what_it_can_do() -> None:
+    command = Path(sys.executable).with_name("twinplate")
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
+    assert all(word in done.stdout for word in ("demo", "fit", "posterior"))

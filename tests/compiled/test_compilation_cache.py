@@ -1,0 +1,142 @@
+"""XLA's compilations are kept in the user's own cache directory, and only while programs are run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from verify_files import BOTH, twinplate
+
+from twinplate import TrainingConfig
+
+
+@pytest.fixture(name="cache")
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The module, with no cache chosen by whoever runs the tests, and an empty directory for the user's."""
+    import jax
+
+    from numpyro_impl import compilation_cache as compilations
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    chosen = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilations.reset_cache()
+    yield compilations
+    jax.config.update("jax_compilation_cache_dir", chosen)
+    compilations.reset_cache()
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*-cache")}
+
+
+def test_a_verification_leaves_its_compilations_and_finds_them_again(
+    cache, tmp_path, monkeypatch
+) -> None:
+    import jax
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("port.py").write_text(BOTH)
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    # All is kept, however long it took on a busy machine, and nothing is compiled already.
+    monkeypatch.setattr(cache, "MIN_SECONDS", 0.0)
+    jax.clear_caches()
+    assert twinplate("verify", "port.py") == 0
+    left = files(tmp_path / "cache" / "twinplate" / "jax")
+    assert left
+    hits: list[str] = []
+
+    def heard(event, **facts):
+        hits.extend([event] if event.endswith("cache_hits") else [])
+
+    jax.monitoring.register_event_listener(heard)
+    try:
+        jax.clear_caches()
+        assert twinplate("verify", "port.py") == 0
+    finally:
+        jax.monitoring.unregister_event_listener(heard)
+    assert files(tmp_path / "cache") == left
+    assert len(hits) >= len(left)
+    assert jax.config.jax_compilation_cache_dir is None
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == least
+    jax.jit(lambda x: x + 1)(1.0)
+    assert files(tmp_path / "cache") == left
+
+
+def test_a_fit_finds_the_compilations_of_the_one_before(cache, tmp_path, monkeypatch, problem):
+    import jax
+
+    from numpyro_impl import fit
+
+    monkeypatch.setattr(cache, "MIN_SECONDS", 0.0)
+    x, program, _ = problem(12)
+    training = TrainingConfig(steps=3, batch_size=5, device="cpu")
+    hits: list[str] = []
+
+    def heard(event, **facts):
+        hits.extend([event] if event.endswith("cache_hits") else [])
+
+    jax.monitoring.register_event_listener(heard)
+    try:
+        found = []
+        for _ in range(2):
+            jax.clear_caches()
+            fit(x, program, training)
+            found.append((len(files(tmp_path / "cache" / "twinplate" / "jax")), len(hits)))
+    finally:
+        jax.monitoring.unregister_event_listener(heard)
+    # One program, the loop: made by the first, read by the second.
+    assert found == [(1, 0), (1, 1)]
+
+
+def test_the_users_own_cache_is_used_as_it_is(cache, tmp_path) -> None:
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    with cache.kept_compilations():
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "no home"])
+def test_where_nothing_can_be_written_nothing_is_kept(place, cache, tmp_path, monkeypatch) -> None:
+    import jax
+
+    if place == "file":
+        (tmp_path / "cache").write_text("in the way")
+    else:
+        monkeypatch.delenv("XDG_CACHE_HOME")
+
+        def homeless():
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(cache.Path, "home", homeless)
+    with cache.kept_compilations():
+        assert jax.config.jax_compilation_cache_dir is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "expected"),
+    [
+        ("linux", "XDG_CACHE_HOME", "{set}/twinplate/jax"),
+        ("linux", None, "{home}/.cache/twinplate/jax"),
+        ("darwin", None, "{home}/Library/Caches/twinplate/jax"),
+        ("win32", "LOCALAPPDATA", "{set}/twinplate/jax"),
+        ("win32", None, "{home}/AppData/Local/twinplate/jax"),
+    ],
+)
+def test_the_directory_follows_the_platform(
+    platform, variable, expected, cache, monkeypatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, "/set")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(cache.Path, "home", lambda: Path("/home/user"))
+    path = expected.format(set="/set", home="/home/user")
+    assert cache.cache_directory() == Path(path)

@@ -1,0 +1,180 @@
+"""What Python keeps, and a compiled graph would freeze: captured again, or run eagerly with a reason."""
+
+from __future__ import annotations
+
+import functools
+import random
+
+import numpy as np
+import pytest
+import torch
+from compiled_cases import ITEMS, regression
+from compiled_runs import assert_compiled_equals, assert_eager_equals, losses, model_with
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.autoguide import AutoNormal
+from torch import nn
+
+from pyro_impl import CompiledSVI, EagerWarning
+from pyro_impl.compiled.guards import Guards
+
+pytestmark = pytest.mark.usefixtures("own_world")
+
+WEIGHT = 1.0  # a global that `weighted` reads
+
+
+def test_a_counter_in_the_program_runs_eagerly(interpreted):
+    count = {"runs": 0}
+
+    def density(slope, x):
+        count["runs"] += 1
+        return 1.0 + 0.1 * count["runs"]
+
+    assert_eager_equals(
+        model_with(density), "changes .* as it runs", restart=lambda: count.update(runs=0), steps=4
+    )
+
+
+def test_an_attribute_that_the_program_changes_runs_eagerly(interpreted):
+    class Annealed:
+        def __init__(self):
+            self.temperature = 2.0
+
+        def __call__(self, slope, x):
+            self.temperature *= 0.9
+            return self.temperature
+
+    density = Annealed()
+    assert_eager_equals(
+        model_with(density),
+        "changes `Annealed.temperature` as it runs",
+        restart=lambda: setattr(density, "temperature", 2.0),
+    )
+
+
+def test_a_list_that_the_program_appends_to_runs_eagerly_and_holds_no_phantoms(interpreted):
+    seen = []
+
+    def density(slope, x):
+        seen.append(slope)
+        return 1.0
+
+    assert_eager_equals(model_with(density), "changes a list .* as it runs", restart=seen.clear)
+    assert all(type(s) is torch.Tensor for s in seen)
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["python", "numpy"])
+def test_random_numbers_of_others_run_eagerly(interpreted, draw):
+    def restart():
+        random.seed(0)
+        np.random.seed(0)
+
+    assert_eager_equals(
+        model_with(lambda *_: 1.0 + draw()), "Python's or NumPy's random numbers", restart, steps=2
+    )
+
+
+def weighted(slope, x):
+    return 1.0 + WEIGHT
+
+
+def change_global(step):
+    global WEIGHT
+    WEIGHT = 1.0 if step < 3 else 2.0
+
+
+class Holder:
+    scale = 1.0
+
+
+def changing_places():
+    """(density, change(i)): from step 3 on the density is another one."""
+    held = [1.0]
+    cell = 1.0
+    tensor = torch.tensor(1.0)
+    owner = Holder()
+    layer = nn.Dropout(0.1)
+
+    def in_list(i):
+        held[0] = 1.0 if i < 3 else 2.0
+
+    def in_cell(i):
+        nonlocal cell
+        cell = 1.0 if i < 3 else 2.0
+
+    def rebound(i):
+        nonlocal tensor
+        if i in (0, 3):
+            tensor = torch.tensor(1.0 if i < 3 else 2.0)
+
+    def in_object(i):
+        owner.scale = 1.0 if i < 3 else 2.0
+
+    def in_class(i):
+        Holder.scale = 1.0 if i < 3 else 2.0
+
+    def in_layer(i):
+        layer.p = 0.1 if i < 3 else 0.6
+
+    def mode(i):
+        layer.train(i < 3)
+
+    return {
+        "global": (weighted, change_global),
+        "list": (lambda *_: held[0], in_list),
+        "closure": (lambda *_: cell, in_cell),
+        "rebound tensor": (lambda *_: tensor, rebound),
+        "attribute": (lambda *_: owner.scale, in_object),
+        "class attribute": (lambda *_: Holder.scale, in_class),
+        "partial": (functools.partial(lambda held, *_: held[0], held), in_list),
+        "dropout rate": (lambda slope, x: 1.0 + layer(x[:, 0]).abs(), in_layer),
+        "training mode": (lambda slope, x: 1.0 + layer(x[:, 0]).abs(), mode),
+    }
+
+
+@pytest.mark.parametrize("name", changing_places())
+def test_what_changes_between_steps_is_captured_again(interpreted, name):
+    density, change = changing_places()[name]
+    assert_compiled_equals(model_with(density), 1, each=change, steps=8)
+
+
+def test_what_is_written_into_a_tensor_in_place_is_seen_without_another_graph(interpreted):
+    for small_or_large in (torch.ones(()), torch.ones(ITEMS)):
+
+        def each(i, held=small_or_large):
+            held.fill_(1.0 + 0.1 * i)
+
+        density = lambda *_, held=small_or_large: held
+        assert_compiled_equals(model_with(density), 1, each=each)
+
+
+def test_what_changes_at_every_step_runs_eagerly(interpreted):
+    held = [1.0]
+
+    def each(i):
+        held[0] = 1.0 + 0.1 * i
+
+    assert_eager_equals(
+        model_with(lambda *_: held[0]), r"changed 8 times, last .*as a tensor", each=each, steps=30
+    )
+
+
+def test_what_cannot_be_seen_is_found_by_comparison(interpreted):
+    """A number in an array that is changed in place: no guard sees it, the loss of an eager step does."""
+    held = np.ones(1)
+
+    def each(i):
+        held[0] = 1.0 if i < 6 else 3.0
+
+    model = model_with(lambda *_: float(held[0]))
+    expected, _ = losses(SVI, model, each=each, steps=20)
+    with pytest.warns(
+        EagerWarning, match=r"agreed 4 steps before: those since may have been wrong"
+    ):
+        found, svi = losses(CompiledSVI, model, each=each, steps=20)
+    assert found[:6] == pytest.approx(expected[:6]) and svi._eager
+
+
+def test_guards_see_nothing_where_nothing_changes():
+    guards = Guards(regression, AutoNormal(regression), Trace_ELBO())
+    assert guards.change() is None
+    assert isinstance(TraceMeanField_ELBO(), Trace_ELBO)

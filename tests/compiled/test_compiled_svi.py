@@ -1,0 +1,252 @@
+"""Compiled steps are the eager ones: the same losses, parameters and random numbers, case by case."""
+
+from __future__ import annotations
+
+import pyro
+import pytest
+import torch
+from compiled_cases import CASES
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.optim.clipped_adam import ClippedAdam
+
+from pyro_impl import CompiledSVI
+from pyro_impl.compiled.steps import TorchOptim
+from pyro_impl.recording.borrowed import tensors_of
+
+pytestmark = pytest.mark.usefixtures("own_world")
+
+FAST = {"subsampling", "AutoMultivariateNormal"}  # the others are compiled by `make test-all`
+
+
+def adam(lr=0.02):
+    return pyro.optim.Adam({"lr": lr})
+
+
+def run(kind, make, optim=adam, loss=Trace_ELBO, steps=12, hook=None):
+    """(losses, parameters and buffers, svi) of a run from one seed."""
+    pyro.clear_param_store()
+    pyro.set_rng_seed(7)
+    model, guide, batches = make()
+    svi = kind(model, guide, optim(), loss())
+    losses = []
+    for i in range(steps):
+        losses.append(svi.step(*batches[i % len(batches)]))
+        if hook:
+            hook(svi, i)
+    state = {n: v.detach().clone() for n, v in pyro.get_param_store().named_parameters()}
+    buffers = (b for p in (model, guide) for t in tensors_of(p) for b in [t] if not t.requires_grad)
+    state |= {f"tensor {i}": b.clone() for i, b in enumerate(buffers)}
+    return losses, state, svi
+
+
+def assert_same(make, rtol=1e-9, compiled_steps=1, **settings):
+    expected, state, _ = run(SVI, make, **settings)
+    losses, found, svi = run(CompiledSVI, make, **settings)
+    assert sum(step.taken for step in svi._steps.values()) >= compiled_steps
+    assert losses == pytest.approx(expected, rel=rtol)
+    assert state.keys() == found.keys()
+    for name in state:
+        torch.testing.assert_close(found[name], state[name], rtol=rtol, atol=rtol, msg=name)
+    return svi
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in CASES]
+)
+def test_each_case_is_what_it_is_eagerly(name):
+    assert_same(CASES[name], compiled_steps=10 if name != "partial batches" else 4)
+
+
+# --- losses and particles -------------------------------------------------------------------------
+
+
+def particles(vectorised, loss=Trace_ELBO):
+    return lambda: loss(num_particles=3, vectorize_particles=vectorised, max_plate_nesting=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("AutoNormal", TraceMeanField_ELBO),
+        ("Gamma, Beta, Dirichlet", TraceMeanField_ELBO),
+        ("constrained", particles(True)),
+        ("constrained", particles(False)),
+        ("subsampling", particles(False)),
+        ("AutoNormal", particles(True, TraceMeanField_ELBO)),
+        ("mask and scale", lambda: lambda m, g, *a: Trace_ELBO().differentiable_loss(m, g, *a)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Failed to verify mean field restriction")
+@pytest.mark.slow
+def test_losses_and_particles(name, loss):
+    assert_same(CASES[name], loss=loss, compiled_steps=10)
+
+
+# --- optimisers -----------------------------------------------------------------------------------
+
+
+def scheduled():
+    settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.05}, "gamma": 0.8}
+    return pyro.optim.ExponentialLR(settings)
+
+
+def one_cycle():
+    """It cycles the decay rate of the first moment as well."""
+    settings = {"optimizer": torch.optim.Adam, "optim_args": {}, "max_lr": 0.05, "total_steps": 12}
+    return pyro.optim.OneCycleLR(settings)
+
+
+def by_name():
+    """The rate depends on the parameter."""
+    return pyro.optim.Adam(lambda name: {"lr": 0.05 if "loc" in name else 0.01})
+
+
+OPTIMISERS = {
+    "Adam": (adam, True),
+    "decay": (
+        lambda: pyro.optim.Adam({"lr": 0.02, "weight_decay": 0.3, "betas": (0.8, 0.9)}),
+        True,
+    ),
+    "by name": (by_name, True),
+    "scheduled": (scheduled, True),
+    "one cycle": (one_cycle, True),
+    "ClippedAdam": (
+        lambda: pyro.optim.ClippedAdam({"lr": 0.05, "lrd": 0.9, "clip_norm": 2.0, "eps": 1e-3}),
+        True,
+    ),
+    "centred": (
+        lambda: pyro.optim.ClippedAdam({"centered_variance": True, "weight_decay": 0.1}),
+        True,
+    ),
+    "SGD": (lambda: pyro.optim.SGD({"lr": 1e-3, "momentum": 0.5}), False),
+    "AdamW": (lambda: pyro.optim.AdamW({"lr": 0.02}), False),
+    "amsgrad": (lambda: pyro.optim.Adam({"lr": 0.02, "amsgrad": True}), False),
+    "clipped gradients": (lambda: pyro.optim.Adam({"lr": 0.02}, {"clip_norm": 0.5}), False),
+    "Adagrad": (lambda: pyro.optim.AdagradRMSProp({}), False),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_optimisers(name, interpreted):
+    optim, whole = OPTIMISERS[name]
+    svi = assert_same(
+        CASES["constrained"],
+        optim=optim,
+        compiled_steps=10,
+        hook=lambda svi, i: svi.optim.step() if hasattr(svi.optim, "step") and i % 2 else None,
+    )
+    assert all((step.update is not None) == whole for step in svi._steps.values())
+    assert len(svi._steps) == 1 and svi._changes == 0  # a schedule needs no other graph
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD, torch.optim.NAdam])
+def test_torch_optimisers(kind, interpreted):
+    """Beside a loop of torch's own: loss, backward, step."""
+
+    def program():
+        pyro.clear_param_store()
+        pyro.set_rng_seed(7)
+        model, guide, (batch, *_) = CASES["constrained"]()
+        Trace_ELBO().loss(model, guide, *batch)
+        optimiser = kind([p for _, p in pyro.get_param_store().named_parameters()], lr=0.01)
+        return model, guide, batch, optimiser
+
+    model, guide, batch, optimiser = program()
+    expected = []
+    for _ in range(10):
+        optimiser.zero_grad()
+        loss = Trace_ELBO().differentiable_loss(model, guide, *batch)
+        loss.backward()
+        optimiser.step()
+        expected.append(loss.item())
+    model, guide, batch, optimiser = program()
+    svi = CompiledSVI(model, guide, optimiser, Trace_ELBO())
+    assert [svi.step(*batch) for _ in range(10)] == pytest.approx(expected, rel=1e-9)
+    assert len(svi._steps) == 1
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, ClippedAdam])
+def test_leaves_of_one_group_that_were_trained_for_different_times(kind, interpreted):
+    """A torch optimiser with one group; its rate decays once in a step, not once for each such leaf."""
+
+    def run(make):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(7)
+        model, guide, (batch, *_) = CASES["constrained"]()
+        Trace_ELBO().loss(model, guide, *batch)
+        leaves = [p for _, p in pyro.get_param_store().named_parameters()]
+        optimiser = kind(leaves, lr=0.05, **({"lrd": 0.9} if kind is ClippedAdam else {}))
+        leaves[0].grad = torch.ones_like(leaves[0])  # of this one alone
+        optimiser.step()
+        svi = make(model, guide, optimiser)
+        losses = [svi.step(*batch) for _ in range(8)]
+        return losses, optimiser.param_groups[0]["lr"]
+
+    expected, rate = run(lambda *program: SVI(*program[:2], TorchOptim(program[2]), Trace_ELBO()))
+    losses, found = run(lambda *program: CompiledSVI(*program, Trace_ELBO()))
+    assert losses == pytest.approx(expected, rel=1e-9) and found == pytest.approx(rate)
+
+
+def test_the_state_of_the_optimiser_is_pyros_own(interpreted):
+    """Saved by a compiled run and loaded by an eager one, it goes on as if nothing had happened."""
+    whole, _, _ = run(SVI, CASES["constrained"], steps=12)
+    first, _, svi = run(CompiledSVI, CASES["constrained"], steps=6)
+    optim = adam()
+    optim.set_state(svi.optim.get_state())
+    rest = SVI(svi.model, svi.guide, optim, Trace_ELBO())
+    batch = CASES["constrained"]()[2][0]
+    losses = first + [rest.step(*batch) for _ in range(6)]
+    assert losses == pytest.approx(whole, rel=1e-9)
+
+
+def test_eager_steps_in_between_are_counted(interpreted):
+    """Batches of a shape of their own take eager steps first; the bias corrections know of them."""
+    assert_same(CASES["partial batches"], steps=25, compiled_steps=15)
+
+
+def test_a_graph_holds_no_parameters(interpreted):
+    """They are its arguments; held as well, they would be passed twice and compared in every step."""
+    _, _, svi = run(CompiledSVI, CASES["pyro.module"], steps=3)
+    (step,) = svi._steps.values()
+    assert not [*step.graph.module.parameters()]
+
+
+def test_evaluate_loss_is_pyros(interpreted):
+    _, _, svi = run(CompiledSVI, CASES["constrained"], steps=4)
+    batch = CASES["constrained"]()[2][0]
+    torch.manual_seed(0)
+    found = svi.evaluate_loss(*batch)
+    torch.manual_seed(0)
+    assert found == Trace_ELBO().loss(svi.model, svi.guide, *batch)
+
+
+# --- over and over --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "drift"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_drift_over_500_steps(dtype, drift):
+    torch.set_default_dtype(dtype)
+    expected, state, _ = run(SVI, CASES["pyro.module"], steps=500)
+    losses, found, _ = run(CompiledSVI, CASES["pyro.module"], steps=500)
+    assert losses == pytest.approx(expected, rel=drift)
+    for name in state:
+        torch.testing.assert_close(found[name], state[name], rtol=drift, atol=drift, msg=name)
+
+
+def test_the_same_to_the_bit_when_run_again(interpreted):
+    runs = [run(CompiledSVI, CASES["subsampling"]) for _ in range(2)]
+    assert runs[0][0] == runs[1][0]
+
+
+@pytest.mark.slow
+def test_the_second_time_the_machine_code_comes_from_disk(monkeypatch, tmp_path):
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    hits = []
+    for _ in range(2):
+        counters.clear()
+        run(CompiledSVI, CASES["constrained"], steps=3)
+        hits.append(counters["inductor"]["fxgraph_cache_hit"])
+    assert hits == [0, 1]

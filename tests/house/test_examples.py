@@ -1,0 +1,133 @@
+"""Every example is listed here, runs on its own, and prints what it promises.
+
+Where the documentation quotes an example's output, between fences under a line
+`<!-- output: examples/NAME -->`, the quotations of a page make up the whole output, in order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
+QUOTED = re.compile(
+    r"^<!-- output: examples/(\S+) -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", text)]
+
+
+def answers_the_question(printed):
+    """200 steps take the ELBO close to the exact log evidence, never above it beyond noise."""
+    first, last, exact = numbers(printed)[:3]
+    assert first < exact - 5
+    assert exact - 0.3 < last < exact + 0.05
+    assert re.search(r"a_aux dist +100 +\| 3", printed)
+    assert re.search(r" a dist +3 100 +\|", printed)
+
+
+def right_losses_are_the_log_evidence(printed):
+    for expected, *losses in map(
+        numbers, re.findall(r"a right loss is.*?(?:\n\n|\Z)", printed, re.S)
+    ):
+        assert losses[0] == expected
+        assert losses[-1] == expected or losses[-1] > expected + 1
+    assert "x dist 5 1 4 | 3" in printed
+
+
+def only_the_plate_keeps_the_bound(printed):
+    exact, *losses = numbers(printed)[:4]
+    assert losses == [exact] * 3
+    rows = {name: numbers(row) for name, row in re.findall(r"^(.*?): +([\d. ]+)$", printed, re.M)}
+    inside = rows.pop("a inside mini_batch")
+    assert inside[0] == inside[2] == exact < inside[1]
+    outside = [v for name, v in rows.items() if "steps outside" in name or "model and" in name]
+    assert len(outside) == 2
+    for at_exact, narrower, full in outside:
+        assert narrower < at_exact != full == exact
+
+
+def gap_is_what_the_diagonal_guide_misses(printed):
+    table = np.array([numbers(line) for line in printed.splitlines()[1:]])
+    _, _, evidence, full, diagonal, gap = table.T
+    np.testing.assert_array_equal(full, evidence)
+    np.testing.assert_allclose(evidence - diagonal, gap, atol=1.1e-3)  # printed to three digits
+    assert np.all(np.diff(gap.reshape(3, 2), axis=0) > 0)
+
+
+def the_mistake_is_named(printed):
+    """The right port is the same; of the wrong one, the page shows what is printed."""
+    reports = re.split(r"^(?=SAME|DIFFERS)", printed, flags=re.MULTILINE)[1:]
+    page = (ROOT / "docs" / "verify.md").read_text()
+    shown = re.findall(r"^```console\n\$ twinplate verify .*?\n(.*?)^```$", page, re.S | re.M)
+    assert list(map(rounded, shown)) == list(map(rounded, reports))
+    assert reports[0].startswith("SAME at the tested inputs, parameters and draws\n")
+    assert reports[1].startswith("DIFFERS: log density of model site y: differs (40 of 40 numbers")
+    assert "a variance is given where a standard deviation is expected" in reports[1]
+
+
+def rounded(report):
+    """A report without versions, and with six digits of every number."""
+    text = re.sub(r"^(first|second|both) .*\n", "", report, flags=re.MULTILINE)
+    return trimmed(re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.6g}", text))
+
+
+EXAMPLES = {
+    "linear_gaussian_exact.py": gap_is_what_the_diagonal_guide_misses,
+    "plates_numpyro.py": only_the_plate_keeps_the_bound,
+    "plates_pyro.py": only_the_plate_keeps_the_bound,
+    "question_numpyro.py": answers_the_question,
+    "question_pyro.py": answers_the_question,
+    "shapes_numpyro.py": right_losses_are_the_log_evidence,
+    "shapes_pyro.py": right_losses_are_the_log_evidence,
+    "verify_port.py": the_mistake_is_named,
+}
+
+
+def test_every_example_is_listed():
+    found = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+    assert found == sorted(EXAMPLES), "list every file of examples/ with a check of its output"
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_example_prints_what_it_promises_and_what_the_docs_quote(name, tmp_path):
+    ran = subprocess.run(
+        [sys.executable, ROOT / "examples" / name],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    EXAMPLES[name](ran.stdout)
+    for page, quoted in quotations(name).items():
+        assert "\n\n".join(quoted) == trimmed(ran.stdout), f"{page} quotes another output"
+
+
+def quotations(name):
+    """The quoted pieces of an example's output, by page."""
+    found = {page.name: QUOTED.findall(page.read_text()) for page in PAGES}
+    pieces = {
+        page: [trimmed(text) for n, text in all_ if n == name] for page, all_ in found.items()
+    }
+    return {page: texts for page, texts in pieces.items() if texts}
+
+
+def trimmed(text):
+    """`text` without the blanks that the frameworks' tables leave at the ends of lines."""
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+
+
+def test_the_shape_guide_quotes_its_four_examples():
+    quoted = {name for name in EXAMPLES if "shapes.md" in quotations(name)}
+    assert quoted == {name for name in EXAMPLES if name.startswith(("shapes_", "plates_"))}

@@ -1,0 +1,85 @@
+"""The built package, away from this checkout: what it holds, and that it certifies an install."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("twinplate", "pyro_impl", "numpyro_impl", "equivalence_tests")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of the sources, as an installer would build it."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
+        subprocess.run(["cp", "-r", ROOT / name, copy / name], check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, copy]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that holds the unpacked wheel."""
+    target = tmp_path_factory.mktemp("installed")
+    zipfile.ZipFile(wheel).extractall(target)
+    return target
+
+
+def run_suite(installed: Path, *options: str, absent: str = "") -> subprocess.CompletedProcess[str]:
+    """`pytest --pyargs equivalence_tests` of the installed package, in a directory of its own."""
+    code = (
+        "import sys, pytest\n"
+        f"sys.path.insert(0, {str(installed)!r})\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if {absent!r} and name.split('.')[0] == {absent!r}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"sys.exit(pytest.main(['--pyargs', 'equivalence_tests', *{list(options)!r}]))\n"
+    )
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=installed,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_wheel_holds_every_module(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".py", ".typed"))}
+    wanted = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for pattern in ("*.py", "*.typed")
+        for path in (ROOT / package).rglob(pattern)
+    }
+    assert wanted - held == set()
+
+
+def test_the_installed_suite_runs_and_prints_its_header(installed: Path) -> None:
+    done = run_suite(installed, "-k", "test_exact", "-p", "no:cacheprovider", "-W", "ignore")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"rootdir: {installed}" in done.stdout
+    for word in ("twinplate equivalence: python", "torch", "numpyro", "devices:", "float64"):
+        assert word in done.stdout, word
+
+
+@pytest.mark.parametrize(("absent", "extra"), [("torch", "torch"), ("jax", "jax")])
+def test_the_installed_suite_says_what_is_missing(installed: Path, absent: str, extra: str) -> None:
+    done = run_suite(installed, absent=absent)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "needs both frameworks" in done.stderr and extra in done.stderr
+    assert "pip install 'twinplate[all]'" in done.stderr

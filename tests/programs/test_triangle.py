@@ -1,0 +1,130 @@
+"""The packed triangle: filling a matrix, the product with a vector, every transformation of both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from triangles import filled
+
+pyro_only = pytest.mark.parametrize("twin", ["pyro"], indirect=True)
+jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
+TRIANGLES = [(), (3,), (2, 3)]
+BATCHES = [((), ()), ((3,), (3,)), ((3,), (2, 3)), ((1,), (5,))]
+limits = pytest.mark.parametrize("limit", [0, 64])  # filled, or never
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize("batch", TRIANGLES)
+def test_fill_tril_is_row_by_row(twin, k, batch):
+    rng = np.random.default_rng(0)
+    diagonal, lower = rng.normal(size=(*batch, k)), rng.normal(size=(*batch, k * (k - 1) // 2))
+    triangle = twin.module("programs.triangle")
+    for below in (lower, lower[..., :0]):
+        got = twin.numpy(triangle.fill_tril(twin.array(diagonal), twin.array(below)))
+        np.testing.assert_array_equal(got, filled(diagonal, below))
+
+
+def test_fill_tril_spelt_out(twin):
+    triangle = twin.module("programs.triangle")
+    got = triangle.fill_tril(twin.array([1.0, 1.0, 1.0]), twin.array([2.0, 3.0, 4.0]))
+    np.testing.assert_array_equal(twin.numpy(got), [[1, 0, 0], [2, 1, 0], [3, 4, 1]])
+
+
+@limits
+@pytest.mark.parametrize("batches", BATCHES)
+def test_the_packed_product_is_the_triangle_times_the_vector(twin, monkeypatch, limit, batches):
+    """Value and both gradients, by either way of computing it."""
+    monkeypatch.setattr(twin.module("programs.triangle"), "PACKED_LIMIT", limit)
+    rng = np.random.default_rng(0)
+    lower, vector = rng.normal(size=(*batches[0], 6)), rng.normal(size=(*batches[1], 4))
+    product = twin.module("programs.triangle").packed_product
+    tril = filled(np.zeros((*batches[0], 4)), lower)
+    expected = (tril @ vector[..., None])[..., 0]
+    got = twin.numpy(product(twin.array(lower), twin.array(vector)))
+    np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-14)
+    weights = rng.normal(size=expected.shape)
+    total = lambda *given: (product(*given) * twin.array(weights)).sum()
+    by_lower, by_vector = twin.gradients(total, twin.array(lower), twin.array(vector))
+    outer = (weights[..., None] * vector[..., None, :])[..., *np.tril_indices(4, -1)]
+    leading = outer.reshape(-1, *outer.shape[-1 - len(batches[0]) :])
+    summed = leading.sum(0).reshape(-1, *lower.shape).sum(0) if batches[0] != (1,) else outer.sum(0)
+    np.testing.assert_allclose(by_lower, summed.reshape(lower.shape), rtol=1e-12, atol=1e-13)
+    back = (tril.mT @ weights[..., None])[..., 0]
+    np.testing.assert_allclose(by_vector, back, rtol=1e-12, atol=1e-13)
+
+
+@jax_only
+def test_filling_goes_through_every_transformation(twin):
+    jax, fill = twin.jax, twin.module("programs.triangle").fill
+    lower = twin.array(np.random.default_rng(0).normal(size=(3, 6)))
+    plain = fill(lower, 4)
+    for mapped in (
+        jax.vmap(lambda row: fill(row, 4))(lower),
+        jax.jit(fill, static_argnums=1)(lower, 4),
+    ):
+        np.testing.assert_array_equal(mapped, plain)
+    across = jax.vmap(lambda row: fill(row, 4), in_axes=1)(lower.T)
+    np.testing.assert_array_equal(across, plain)
+    _, tangent = jax.jvp(lambda v: fill(v, 4), (lower,), (2 * lower,))
+    np.testing.assert_array_equal(tangent, 2 * plain)
+    curvature = jax.hessian(lambda row: (fill(row, 4) ** 3).sum())(lower[0])
+    np.testing.assert_allclose(curvature, 6 * np.diag(lower[0]), rtol=1e-12)
+
+
+@pyro_only
+def test_filling_is_differentiable_twice_and_maps(twin):
+    torch, fill = twin.torch, twin.module("programs.triangle").fill
+    lower = twin.array(np.random.default_rng(0).normal(size=(3, 6)))
+    assert torch.autograd.gradcheck(lambda v: fill(v, 4), lower.clone().requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda v: fill(v, 4) ** 2, lower.clone().requires_grad_())
+    mapped = torch.vmap(lambda row: fill(row, 4))(lower)
+    np.testing.assert_array_equal(mapped, fill(lower, 4))
+
+
+@pyro_only
+@pytest.mark.parametrize("k", [2, 5])
+@pytest.mark.parametrize("batches", BATCHES)
+def test_a_captured_product_goes_row_by_row(twin, batches, k):
+    """Value and gradients in a captured graph are those of the eager product, without its 0/1 matrices."""
+    torch, product = twin.torch, twin.module("programs.triangle").packed_product
+    rng = np.random.default_rng(0)
+    lower = twin.array(rng.normal(size=(*batches[0], k * (k - 1) // 2))).requires_grad_()
+    vector = twin.array(rng.normal(size=(*batches[1], k)))
+
+    def work(vector):
+        result = product(lower, vector)
+        return result.detach(), *torch.autograd.grad(result.square().sum(), [lower])
+
+    graph = twin.module("compiled.tracing").capture(work, [vector])
+    assert not any(node.target is torch.ops.aten.mm.default for node in graph.module.graph.nodes)
+    for got, expected in zip(graph.module(*graph.tensors, vector), work(vector), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-14)
+
+
+@pyro_only
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch
+@pytest.mark.parametrize(("rows", "limit"), [(64, 128), (0, 128), (0, 0)])
+def test_torch_compile_takes_the_product_without_a_break(twin, monkeypatch, rows, limit):
+    """Row by row, with 0/1 matrices, and filled."""
+    monkeypatch.setattr(twin.module("programs.triangle"), "ROWS_LIMIT", rows)
+    monkeypatch.setattr(twin.module("programs.triangle"), "PACKED_LIMIT", limit)
+    twin.torch.compiler.reset()  # what was compiled by another test
+    torch, product = twin.torch, twin.module("programs.triangle").packed_product
+    rng = np.random.default_rng(0)
+    lower, vector = (twin.array(rng.normal(size=(3, n))).requires_grad_() for n in (6, 4))
+    compiled = torch.compile(product, fullgraph=True, backend="aot_eager")
+    results = [f(lower, vector) for f in (product, compiled)]
+    torch.testing.assert_close(*results, rtol=1e-13, atol=1e-14)
+    gradients = [torch.autograd.grad(r.square().sum(), [lower, vector]) for r in results]
+    torch.testing.assert_close(*gradients, rtol=1e-13, atol=1e-14)
+
+
+@pyro_only
+def test_the_product_row_by_row_is_differentiable_twice_and_maps(twin):
+    torch, row_by_row = twin.torch, twin.module("programs.triangle")._RowByRow.apply
+    rng = np.random.default_rng(0)
+    lower, vector = (twin.array(rng.normal(size=(3, n))).requires_grad_() for n in (6, 4))
+    assert torch.autograd.gradcheck(row_by_row, (lower, vector))
+    assert torch.autograd.gradgradcheck(row_by_row, (lower, vector))
+    mapped = torch.vmap(row_by_row)(lower, vector)
+    torch.testing.assert_close(mapped, row_by_row(lower, vector), rtol=1e-14, atol=0)

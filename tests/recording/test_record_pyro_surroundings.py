@@ -1,0 +1,57 @@
+"""Around a Pyro program: arguments and constants in its precision, and the user's state, which stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from record_numbers import X
+
+torch = pytest.importorskip("torch")
+pyro = pytest.importorskip("pyro")
+
+import pyro.distributions as dist  # noqa: E402
+from record_pyro_programs import local_guide, local_model, ran, session  # noqa: E402
+
+from pyro_impl.recording.program import Program  # noqa: E402
+from twinplate.records.record import Given  # noqa: E402
+
+
+def test_arguments_become_tensors_of_the_precision_and_plain_values_stay():
+    seen = {}
+
+    def model(x, tree, *, n, flag=None):
+        seen.update(x=x, tree=tree, n=n, flag=flag)
+
+    one = session(model, precision="float64")
+    tree = {"i": np.array([1], dtype=np.uint8), "b": [np.array(True), 2.5], "t": torch.ones(2)}
+    one.sample(0, Given(), (X.astype(np.float32), tree), {"n": 3, "flag": "text"})
+    assert (seen["x"].dtype, seen["tree"]["t"].dtype) == (torch.float64, torch.float64)
+    assert (seen["tree"]["i"].dtype, seen["tree"]["b"][0].dtype) == (torch.int64, torch.bool)
+    assert (seen["tree"]["b"][1], seen["n"], seen["flag"]) == (2.5, 3, "text")
+
+
+OFFSET = torch.tensor([1.0, 2.0, 3.0])
+
+
+def shifted(x):
+    return [pyro.sample(f"x{i}", dist.Normal(OFFSET[i], 1.0), obs=v) for i, v in enumerate(x)]
+
+
+def test_a_constant_among_the_globals_is_raised_to_double_precision():
+    run = ran(lambda x: shifted(x), Given(), X, guide=lambda x: None)
+    assert run.model["x2"].arguments["loc"].dtype == np.float64
+    assert OFFSET.dtype == torch.float32
+
+
+def test_the_users_store_randomness_and_default_type_stay():
+    pyro.clear_param_store()
+    pyro.param("loc", torch.tensor([9.0]))
+    pyro.set_rng_seed(3)
+    expected = torch.rand(2)
+    pyro.set_rng_seed(3)
+    Program(local_model, local_guide).record((X,), seeds=(0,), stress=False)
+    assert torch.equal(torch.rand(2), expected)
+    assert torch.get_default_dtype() == torch.float32
+    assert list(pyro.get_param_store()) == ["loc"]
+    assert pyro.param("loc").item() == 9
+    pyro.clear_param_store()

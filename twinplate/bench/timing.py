@@ -1,0 +1,135 @@
+"""Fair timing of several ways to do the same work: in one process, taking turns, in random order.
+
+Blocks of steps are timed round after round. What two ways have in common in a round (a busy
+neighbour, a warm processor) cancels in their ratio.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom
+
+from twinplate.training.plan import Array, Chunk
+
+ROUNDS = 25
+LEVEL = 0.95
+CASE_RATE = 1e-4  # learning rate of a user's programs
+
+Run = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to train: `start()` begins a training run.
+
+    exact: the run takes a chunk's noise where it has some, so that its losses can be compared.
+    compiler: it needs torch's compiler, whose own start is then part of compiling.
+    """
+
+    start: Callable[[], Run]
+    exact: bool = True
+    compiler: bool = False
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that is under way, with the losses of its first chunk.
+
+    compile_s: seconds to the end of the first chunk, beyond those of a later one.
+    working_mb: peak of what a step allocates beyond data, parameters and moments, in 10⁶ bytes.
+    """
+
+    run: Run
+    losses: Array
+    compile_s: float
+    working_mb: float
+
+
+class Room(Protocol):
+    """What a twin's `bench` module offers."""
+
+    def devices(self) -> tuple[str, ...]:
+        """ "cpu", and "gpu" where there is one."""
+
+    def equal_terms(self, threads: int) -> Any:
+        """A context: validation off, full float32 products, no compiled code from a cache."""
+
+    def limits(self, device: str) -> tuple[float, float]:
+        """Floating-point operations and copied bytes per second."""
+
+    def ours(self, work: Any, device: str) -> dict[str, Route]:
+        """The shipped ways to train."""
+
+    def routes(self, work: Any, device: str) -> dict[str, Route]:
+        """All ways: shipped, stock, hand-written."""
+
+    def program_routes(self, program: Any, case: Any, device: str) -> dict[str, Route]:
+        """The ways to train a user's program; one that is broken breaks the first of them."""
+
+    def begin(self, route: Route, chunk: Chunk, device: str) -> Started:
+        """Start a route and take its first chunk."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median with its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def timed(function: Callable[[], T]) -> tuple[T, float]:
+    """The value, and the seconds it took."""
+    started = time.perf_counter()
+    value = function()
+    return value, time.perf_counter() - started
+
+
+def interleave(
+    blocks: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    rng: np.random.Generator,
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, Array]:
+    """Seconds of every block in every round, (rounds,); the order within a round is random."""
+    seconds: dict[str, list[float]] = {name: [] for name in blocks}
+    for _ in range(rounds):
+        for name in rng.permutation(list(blocks)):
+            seconds[name].append(timed(blocks[name])[1])
+        progress()
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def median_interval(values: npt.ArrayLike) -> Interval:
+    """The median and its distribution-free interval, from order statistics.
+
+    Between the k-th smallest and the k-th largest of n values the true median lies with probability
+    P(k ≤ X ≤ n - k), X ~ Binomial(n, ½). The largest k that gives 95 % is taken; below n = 6 there is
+    none, and the interval is all values.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    k = max(int(binom.ppf((1 - LEVEL) / 2, n, 0.5)), 1)
+    return Interval(float(np.median(ordered)), float(ordered[k - 1]), float(ordered[n - k]))
+
+
+def ratio(numerator: Sequence[float] | Array, denominator: Sequence[float] | Array) -> Interval:
+    """Of two blocks, round by round."""
+    return median_interval(np.asarray(numerator) / np.asarray(denominator))
+
+
+def spread(values: npt.ArrayLike) -> float:
+    """Interquartile range."""
+    low, high = np.percentile(np.asarray(values), [25, 75])
+    return float(high - low)

@@ -1,0 +1,1 @@
+"""What the commands of `twinplate` do, apart from reading the command line."""

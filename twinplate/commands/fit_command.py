@@ -1,0 +1,264 @@
+"""What the commands `fit` and `posterior` do, apart from reading the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from twinplate.backends import available_backends, load_backend
+from twinplate.data.blocks import Rows, release
+from twinplate.data.readers import load_generative, load_matrix
+from twinplate.data.statistics import Survey
+from twinplate.data.table import Missing, Table, check_matrix, fingerprint
+from twinplate.errors import InputError
+from twinplate.files import require_new
+from twinplate.programs.config import LEARNABLE, ProgramConfig, TrainingConfig
+from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
+from twinplate.programs.posterior_file import check_output, save_posterior
+from twinplate.programs.program import Program, generative_of, make_program
+from twinplate.progress import rows_progress, training_progress
+from twinplate.training.errors import TrainingError
+from twinplate.training.plan import Fit
+from twinplate.training.run_directory import Run, load_run, save_run, versions
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """The options of `twinplate fit` that are neither in ProgramConfig nor in TrainingConfig."""
+
+    data: Path
+    out: Path
+    backend: str
+    guide: str
+    covariance: str
+    rank: int
+    components: int | None
+    loadings: Path | None
+    missing: Missing
+
+
+def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> None:
+    """Load, check, train, save the run directory and print what came out.
+
+    Everything is checked before training starts. Where training stops early, what it had reached is
+    saved all the same, and the error says so. Raises InputError for whatever cannot be used.
+    """
+    require_new(request.out)
+    implementation = load_backend(request.backend)
+    table, program = prepare(request)
+    training.check_items(len(table.x))
+    title = f"{program.config.guide} guide, {request.backend}"
+    try:
+        with training_progress(title, training.steps, training.batch_size) as progress:
+            fit: Fit = implementation.fit(table.x, program, training, progress=progress)
+    except TrainingError as error:
+        save_run(request.out, _run(request, training, table, program, error.fit))
+        raise InputError(f"{error}. What was reached is saved in {request.out}") from error
+    save_run(request.out, _run(request, training, table, program, fit))
+    guide = implementation.posterior_blocks(table.x, program, fit.params)
+    print_summary(console, table.x, program, fit, guide, training.objective)
+    if fit.compile_seconds:
+        console.print(f"Compiling took {fit.compile_seconds:.1f} s")
+    console.print(f"Saved the run in {request.out}")
+
+
+def prepare(request: FitRequest) -> tuple[Table, Program]:
+    """The data and the program for them, checked."""
+    with rows_progress(f"Checking {request.data.name}") as progress:
+        table = load_matrix(request.data, progress)
+    given = {} if request.loadings is None else load_generative(request.loadings)
+    learned = tuple(name for name in LEARNABLE if name not in given)
+    check_matrix(table, missing=request.missing, learn_noise="noise_scale" in learned)
+    num_features = table.x.shape[1]
+    config = ProgramConfig(
+        num_features,
+        _num_components(request, given),
+        guide=request.guide,
+        covariance=request.covariance,
+        rank=request.rank,
+        learned=learned,
+        encoder="experts" if table.survey.missing.count else "mlp",
+    )
+    if given and given["loadings"].shape[0] != num_features:
+        raise InputError(
+            f"loadings in {request.loadings} has shape {given['loadings'].shape}; expected "
+            f"(D, K) with D = {num_features} rows, one for each column of {request.data}"
+        )
+    generative = None
+    if given:
+        generative = LinearGaussian(**{**_first_values(table.survey, learned), **given})
+    with rows_progress("Centre, spread and principal components") as progress:
+        return table, make_program(table.x, config, generative, progress=progress)
+
+
+def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
+    if not given:
+        if request.components is None:
+            raise InputError(
+                "--components is missing; give the number of components K, or --loadings"
+            )
+        return request.components
+    found = int(given["loadings"].shape[1])
+    if request.components not in (None, found):
+        raise InputError(
+            f"--components is {request.components} but the loadings in {request.loadings} have "
+            f"{found} columns; expected the same number, or leave --components out"
+        )
+    return found
+
+
+def _first_values(survey: Survey, learned: tuple[str, ...]) -> dict[str, Array]:
+    """Where intercept and noise start when only the loadings are given: mean and spread."""
+    first = {"intercept": survey.mean, "noise_scale": np.sqrt(survey.variance)}
+    return {name: first[name] for name in first if name in learned}
+
+
+def _run(
+    request: FitRequest, training: TrainingConfig, table: Table, program: Program, fit: Fit
+) -> Run:
+    config = {
+        "backend": request.backend,
+        "program": program.config.as_dict(),
+        "training": training.as_dict(),
+    }
+    with rows_progress("Fingerprint") as progress:
+        digest = fingerprint(table.x, progress)
+    data = {
+        "fingerprint": digest,
+        "num_items": table.x.shape[0],
+        "num_features": table.x.shape[1],
+        "columns": list(table.columns),
+    }
+    state = fit.state
+    return Run(
+        config=config,
+        data=data,
+        versions=versions(),
+        params=fit.params,
+        last=state.params,
+        mean=state.mean,
+        variance=state.variance,
+        fixed=program.fixed,
+        losses=fit.losses,
+        step=state.step,
+    )
+
+
+def print_summary(
+    console: Console,
+    x: np.ndarray,
+    program: Program,
+    fit: Fit,
+    guide: Iterator[Gaussian],
+    objective: str,
+) -> None:
+    """Print the fit beside the exact answer, in nats per item; `guide` holds consecutive items."""
+    evidence, missed, family = _exact(x, generative_of(program, fit.params), guide, program)
+    table = RichTable(title=f"{len(x):,} items, nats per item", title_justify="left")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    if objective == "simulated":
+        table.add_row("loss, mean of the last steps", f"{fit.losses[-100:].mean():.4f}")
+        if program.config.learned:
+            names = ", ".join(program.config.learned)
+            console.print(
+                f"The objective 'simulated' trains the guide alone: {names} keep their start."
+            )
+    table.add_row("exact log evidence of the fitted model", f"{evidence:.4f}")
+    table.add_row("expected ELBO of the guide, exact", f"{evidence - missed:.4f}")
+    if program.config.covariance == "low-rank":
+        table.add_row("gap, family and amortisation", f"{missed:.4f}")
+    else:
+        table.add_row(f"family gap of covariance {program.config.covariance!r}", f"{family:.4f}")
+        table.add_row("amortisation gap", f"{missed - family:.4f}")
+    console.print(table)
+
+
+def _exact(
+    x: np.ndarray, generative: LinearGaussian, guide: Iterator[Gaussian], program: Program
+) -> Array:
+    """Log evidence, what the guide misses, and the family gap (0 for a low rank): means, in nats."""
+    sums, done, covariance = np.zeros(3), 0, program.config.covariance
+    with rows_progress("Exact answer") as progress:
+        for part in guide:
+            items = np.array(x[done : done + len(part.loc)], dtype=np.float64)
+            release(x)
+            sums[0] += generative.log_evidence(items).sum()
+            sums[1] += generative.kl_to_posterior(items, part).sum()
+            if covariance != "low-rank":
+                sums[2] += generative.family_gap(items, covariance).sum()
+            done += len(items)
+            progress(done, len(x))
+    return sums / len(x)
+
+
+def run_posterior(run_path: Path, data: Path, out: Path, backend: str | None) -> tuple[int, str]:
+    """Write the posterior of every item of `data` to `out`; the number of items and the backend.
+
+    The suffix of `out` decides the form (`twinplate.programs.posterior_file`). Without `backend`, the one
+    that wrote the run, or else the one that is installed. Raises InputError for whatever cannot be used.
+    """
+    check_output(out)
+    run = load_run(run_path)
+    with rows_progress(f"Checking {data.name}") as progress:
+        table = load_matrix(data, progress)
+    program = _program_of(run_path, run)
+    _check_new_items(table, program, run_path)
+    backend = backend or _backend_for(run)
+    parts = load_backend(backend).posterior_blocks(table.x, program, run.params)
+    num_items = len(table.x)
+    with rows_progress("Posterior") as progress:
+        parts = _reported(parts, num_items, progress)
+        save_posterior(out, parts, num_items, program.config.num_components)
+    return num_items, backend
+
+
+def _reported(parts: Iterator[Gaussian], num_items: int, progress: Rows) -> Iterator[Gaussian]:
+    done = 0
+    for part in parts:
+        yield part
+        done += len(part.loc)
+        progress(done, num_items)
+
+
+def _program_of(path: Path, run: Run) -> Program:
+    try:
+        config = ProgramConfig.from_dict(run.config["program"])
+        return Program.from_fixed(config, run.fixed)
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"{path} is not a run that this version can read ({error}); fit it again"
+        ) from error
+
+
+def _check_new_items(table: Table, program: Program, run_path: Path) -> None:
+    num_features = program.config.num_features
+    if table.x.shape[1] != num_features:
+        raise InputError(
+            f"the data have {table.x.shape[1]} columns; the run {run_path} was fitted on {num_features}"
+        )
+    missing, empty = table.survey.missing, table.survey.empty_items
+    if missing.count and program.config.encoder == "mlp":
+        raise InputError(
+            f"the data have {missing.count} missing entries, but the run {run_path} was fitted on "
+            "complete data and its encoder has never seen one; fit with --missing mask on data with "
+            "missing entries"
+        )
+    if empty.count:
+        raise InputError(
+            f"{empty.count} items have no observed entry, the first is row {empty.first[0] + 1}; remove "
+            "them: nothing is known of them beyond the prior"
+        )
+
+
+def _backend_for(run: Run) -> str:
+    wrote = str(run.config.get("backend"))
+    available = available_backends()
+    if wrote in available or not available:
+        return wrote
+    return available[0]

@@ -1,0 +1,1 @@
+"""The six fits on images of digits, their report and their pictures."""

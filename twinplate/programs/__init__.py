@@ -1,0 +1,1 @@
+"""Configuration, parameters and closed forms of the reference programs."""

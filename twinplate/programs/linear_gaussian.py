@@ -1,0 +1,241 @@
+"""The linear-Gaussian model in closed form: exact posteriors, exact log evidence, exact gaps.
+
+Without an `amplitude` the reference model is, for each item,
+
+    a ~ Normal(loc, scale)                                   K components
+    x | a ~ Normal(loadings @ a + intercept, noise_scale)    D features, missing entries left out
+
+so what a guide approximates is known exactly (Bishop, *Pattern Recognition and Machine Learning*,
+2006, section 2.3.3). All arithmetic is NumPy float64; a missing entry of `x` is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.data.blocks import fitting, spans
+from twinplate.errors import InputError
+
+Array = npt.NDArray[np.float64]
+LOG_2PI = float(np.log(2 * np.pi))
+MATRIX_BYTES = 2**27  # of the K × K matrices of the items whose numbers are computed at once
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """One Gaussian per item: `loc` (N, K) and lower-triangular `scale_tril` (N, K, K)."""
+
+    loc: Array
+    scale_tril: Array
+
+    @property
+    def covariance(self) -> Array:
+        """`scale_tril @ scale_trilᵀ`, shape (N, K, K)."""
+        return self.scale_tril @ self.scale_tril.mT
+
+    @property
+    def correlation(self) -> Array:
+        """Correlation matrices, shape (N, K, K), ones on the diagonal."""
+        sd = np.sqrt(np.sum(self.scale_tril**2, axis=-1))
+        return self.covariance / (sd[:, :, None] * sd[:, None, :])
+
+
+@dataclass(frozen=True)
+class LinearGaussian:
+    """Parameters of the generative model; the closed forms are its methods.
+
+    `loadings` (D, K), `intercept` (D,), `noise_scale` (D,) > 0, prior `loc` (K,) and `scale` (K,) > 0.
+    Scalars broadcast. Raises InputError for shapes that do not fit and for scales that are not positive.
+    """
+
+    loadings: Array
+    intercept: Array
+    noise_scale: Array
+    loc: Array
+    scale: Array
+
+    def __init__(
+        self,
+        loadings: npt.ArrayLike,
+        intercept: npt.ArrayLike = 0.0,
+        noise_scale: npt.ArrayLike = 1.0,
+        loc: npt.ArrayLike = 0.0,
+        scale: npt.ArrayLike = 1.0,
+    ) -> None:
+        loadings = np.array(loadings, dtype=np.float64)
+        if loadings.ndim != 2:
+            raise InputError(
+                f"loadings has shape {loadings.shape}; expected (D, K), features by components"
+            )
+        num_features, num_components = loadings.shape
+        values = {
+            "loadings": loadings,
+            "intercept": _filled("intercept", intercept, num_features),
+            "noise_scale": _filled("noise_scale", noise_scale, num_features),
+            "loc": _filled("loc", loc, num_components),
+            "scale": _filled("scale", scale, num_components),
+        }
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise InputError(f"{name} holds values that are not finite; expected real numbers")
+            object.__setattr__(self, name, value)
+        for name in ("noise_scale", "scale"):
+            if not (values[name] > 0).all():
+                raise InputError(
+                    f"{name} has minimum {values[name].min():g}; expected positive numbers"
+                )
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return self.loadings.shape[0]
+
+    @property
+    def num_components(self) -> int:
+        """K."""
+        return self.loadings.shape[1]
+
+    def as_dict(self) -> dict[str, Array]:
+        """The five parameters by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def precision(self, x: npt.ArrayLike) -> Array:
+        """Posterior precision of every item, (N, K, K): diag(scale⁻²) + Wᵀ diag(observed / noise²) W."""
+        observed = ~np.isnan(self._items(x))
+        weights, (d, k) = observed.astype(np.float64), self.loadings.shape
+        whitened = self.loadings / self.noise_scale[:, None]
+        precision = np.empty((len(observed), k, k))
+        for rows in spans(k, fitting(8 * d * k, k)):  # all of them at once would be (D, K²)
+            outer = whitened[:, rows, None] * whitened[:, None, :]
+            precision[:, rows] = (weights @ outer.reshape(d, -1)).reshape(len(observed), -1, k)
+        precision[:, range(k), range(k)] += self.scale**-2
+        return precision
+
+    def posterior(self, x: npt.ArrayLike) -> Gaussian:
+        """Exact posterior p(a | x) of every item of `x` (N, D)."""
+        x = self._items(x)
+        precision = self.precision(x)
+        residual = np.nan_to_num(
+            (x - self.intercept - self.loadings @ self.loc) / self.noise_scale**2
+        )
+        loc = self.loc + np.linalg.solve(precision, (residual @ self.loadings)[:, :, None])[:, :, 0]
+        return Gaussian(loc, _scale_tril_of_precision(precision))
+
+    def log_evidence(self, x: npt.ArrayLike) -> Array:
+        """Exact log p(x) over the observed entries, shape (N,).
+
+        Determinant by the matrix determinant lemma; the quadratic form as the least-squares minimum
+        ‖(x - W m - b) / noise‖² + ‖(m - loc) / scale‖² at the posterior mean m, a sum of squares
+        without cancellation.
+        """
+        return self._by_items(self._log_evidence, self._items(x))
+
+    def _log_evidence(self, x: Array) -> Array:
+        observed = ~np.isnan(x)
+        m = self.posterior(x).loc
+        misfit = np.nan_to_num((x - m @ self.loadings.T - self.intercept) / self.noise_scale)
+        shift = (m - self.loc) / self.scale
+        quadratic = np.sum(misfit**2, axis=1) + np.sum(shift**2, axis=1)
+        log_det = (
+            2 * observed @ np.log(self.noise_scale)
+            + np.linalg.slogdet(self.precision(x))[1]
+            + 2 * np.sum(np.log(self.scale))
+        )
+        return -0.5 * (quadratic + log_det + observed.sum(axis=1) * LOG_2PI)
+
+    def kl_to_posterior(self, x: npt.ArrayLike, guide: Gaussian) -> Array:
+        """KL(guide ‖ exact posterior) of every item in nats, shape (N,): what its ELBO misses."""
+        x = self._items(x)
+        if len(guide.loc) != len(x):
+            raise InputError(
+                f"the guide holds {len(guide.loc)} items; expected {len(x)}, those of x"
+            )
+        return self._by_items(self._kl_to_posterior, x, guide.loc, guide.scale_tril)
+
+    def _kl_to_posterior(self, x: Array, loc: Array, scale_tril: Array) -> Array:
+        guide = Gaussian(loc, scale_tril)
+        exact, precision = self.posterior(x), self.precision(x)
+        delta = guide.loc - exact.loc
+        trace = np.einsum("nij,nji->n", precision, guide.covariance)
+        quadratic = np.einsum("ni,nij,nj->n", delta, precision, delta)
+        log_det = np.linalg.slogdet(precision)[1] + 2 * _log_diagonal(guide.scale_tril)
+        return 0.5 * (trace + quadratic - self.num_components - log_det)
+
+    def expected_elbo(self, x: npt.ArrayLike, guide: Gaussian) -> Array:
+        """Exact expected ELBO of a Gaussian guide in nats, shape (N,): log evidence - KL."""
+        return self.log_evidence(x) - self.kl_to_posterior(x, guide)
+
+    def best_diagonal(self, x: npt.ArrayLike) -> Gaussian:
+        """The diagonal Gaussian closest to the posterior in KL(q ‖ p): exact mean, scales Λᵢᵢ^-½."""
+        precision = self.precision(x)
+        sd = np.diagonal(precision, axis1=-2, axis2=-1) ** -0.5
+        return Gaussian(self.posterior(x).loc, sd[:, :, None] * np.eye(self.num_components))
+
+    def family_gap(self, x: npt.ArrayLike, covariance: str) -> Array:
+        """What the best member of a family misses, in nats, shape (N,).
+
+        `covariance` is "full" (zero) or "diagonal": ½ (Σ log Λᵢᵢ - log det Λ), Λ the posterior precision
+        (Bishop, 2006, section 10.1.2: the optimal factor keeps the conditional precision Λᵢᵢ).
+        Raises InputError for "low-rank", whose optimum has no closed form.
+        """
+        if covariance == "full":
+            return np.zeros(len(self._items(x)))
+        if covariance == "diagonal":
+            return self._by_items(self._diagonal_gap, self._items(x))
+        raise InputError(
+            f"covariance {covariance!r} has no family gap in closed form; expected 'full' or 'diagonal'"
+        )
+
+    def _diagonal_gap(self, x: Array) -> Array:
+        precision = self.precision(x)
+        diagonal = np.diagonal(precision, axis1=-2, axis2=-1)
+        return 0.5 * (np.sum(np.log(diagonal), axis=1) - np.linalg.slogdet(precision)[1])
+
+    def reconstruct(self, guide: Gaussian) -> tuple[Array, Array]:
+        """Predictive mean and standard deviation of every feature given a posterior, both (N, D)."""
+        mean = guide.loc @ self.loadings.T + self.intercept
+        spread = np.sum((self.loadings @ guide.scale_tril) ** 2, axis=-1)
+        return mean, np.sqrt(spread + self.noise_scale**2)
+
+    def simulate(self, num_items: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Draw `x` (N, D) and `a` (N, K) from the model."""
+        a = self.loc + self.scale * rng.standard_normal((num_items, self.num_components))
+        noise = self.noise_scale * rng.standard_normal((num_items, self.num_features))
+        return a @ self.loadings.T + self.intercept + noise, a
+
+    def _by_items(self, number: Callable[..., Array], *values: Array) -> Array:
+        """`number(*values)`, (N,), of as many items at once as have MATRIX_BYTES of K × K matrices."""
+        num_items = len(values[0])
+        length = fitting(8 * self.num_components**2, num_items, MATRIX_BYTES)
+        parts = (number(*(v[rows] for v in values)) for rows in spans(num_items, length))
+        return np.concatenate([np.zeros(0), *parts])
+
+    def _items(self, x: npt.ArrayLike) -> Array:
+        x = np.asarray(x, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != self.num_features:
+            raise InputError(
+                f"x has shape {x.shape}; expected (N, D) with D = {self.num_features} as in loadings (D, K)"
+            )
+        return x
+
+
+def _filled(name: str, value: npt.ArrayLike, size: int) -> Array:
+    value = np.asarray(value, dtype=np.float64)
+    if value.shape not in ((), (1,), (size,)):
+        raise InputError(f"{name} has shape {value.shape}; expected ({size},) or a scalar")
+    return np.array(np.broadcast_to(value, (size,)))
+
+
+def _scale_tril_of_precision(precision: Array) -> Array:
+    """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J."""
+    flipped = np.linalg.cholesky(precision[..., ::-1, ::-1])
+    return np.tril(np.linalg.inv(flipped).mT[..., ::-1, ::-1])
+
+
+def _log_diagonal(tril: Array) -> Any:
+    return np.sum(np.log(np.abs(np.diagonal(tril, axis1=-2, axis2=-1))), axis=-1)

@@ -1,0 +1,107 @@
+"""Posteriors of any number of items on disk, written as they are computed: never held as a whole.
+
+FILE.npz   loc (N, K) and scale_tril (N, K, K), as `numpy.savez` writes them
+DIRECTORY  loc.npy (N, K) and scale_tril_packed.npy (N, K (K + 1) / 2): the lower triangles row by
+           row, half the size; `np.load(path, mmap_mode="r")` maps both, `unpack_scale_tril`
+           makes triangles of them
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+from zipfile import ZipFile
+
+import numpy as np
+
+from twinplate.errors import InputError
+from twinplate.files import require_new, written_whole
+from twinplate.programs.linear_gaussian import Gaussian
+
+
+def check_output(path: Path) -> None:
+    """Raise InputError unless `path` is new and its suffix names one of the two forms."""
+    require_new(path)
+    if Path(path).suffix.lower() not in ("", ".npz"):
+        raise InputError(
+            f"{path} has suffix {Path(path).suffix!r}; expected .npz, for one file with loc and "
+            "scale_tril, or none, for a directory with loc.npy and scale_tril_packed.npy"
+        )
+
+
+def save_posterior(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:
+    """Write the Gaussians of consecutive items, N = `num_items` in all, K = `size`, to `path`.
+
+    The suffix .npz means a file, no suffix a directory (see above). Whole or not at all. Raises
+    InputError for another suffix, and where `path` exists or cannot be written.
+    """
+    check_output(path)
+    write = _write_npz if Path(path).suffix else _write_directory
+    with written_whole(path) as temporary:
+        write(temporary, parts, num_items, size)
+
+
+def _write_npz(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:
+    # A zip file is written one member after the other: meanwhile loc, the smaller, waits on disk.
+    with TemporaryFile(dir=path.parent) as waiting, ZipFile(path, "x") as archive:
+        with archive.open("scale_tril.npy", "w", force_zip64=True) as member:
+            _write_header(member, num_items, size, size)
+            for part in parts:
+                member.write(_bytes(part.scale_tril))
+                waiting.write(_bytes(part.loc))
+        waiting.seek(0)
+        with archive.open("loc.npy", "w", force_zip64=True) as member:
+            _write_header(member, num_items, size)
+            shutil.copyfileobj(waiting, member)
+
+
+def _write_directory(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:
+    path.mkdir()
+    with (path / "loc.npy").open("xb") as locs, _packed_file(path).open("xb") as trils:
+        _write_header(locs, num_items, size)
+        _write_header(trils, num_items, size * (size + 1) // 2)
+        for part in parts:
+            locs.write(_bytes(part.loc))
+            trils.write(_bytes(pack_scale_tril(part.scale_tril)))
+
+
+def _packed_file(path: Path) -> Path:
+    return path / "scale_tril_packed.npy"
+
+
+def _write_header(file: IO[bytes], *shape: int) -> None:
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _bytes(values: np.ndarray) -> bytes:
+    return np.asarray(values, dtype="<f8").tobytes()
+
+
+def pack_scale_tril(scale_tril: np.ndarray) -> np.ndarray:
+    """Lower triangles (..., K, K) as (..., K (K + 1) / 2), row by row."""
+    rows, columns = np.tril_indices(scale_tril.shape[-1])
+    return scale_tril[..., rows, columns]
+
+
+def unpack_scale_tril(packed: np.ndarray) -> np.ndarray:
+    """The lower triangles (..., K, K) of `packed` (..., K (K + 1) / 2), in memory.
+
+    Slice a memory-mapped array first: `unpack_scale_tril(packed[:1000])`. Raises InputError if the
+    last axis has no length K (K + 1) / 2.
+    """
+    packed = np.asarray(packed)
+    length = packed.shape[-1] if packed.ndim else 0
+    size = (math.isqrt(8 * length + 1) - 1) // 2
+    if not size or size * (size + 1) // 2 != length:
+        raise InputError(
+            f"packed has shape {packed.shape}; expected a last axis of K (K + 1) / 2 numbers: 1, 3, 6, ..."
+        )
+    scale_tril = np.zeros((*packed.shape[:-1], size, size), packed.dtype)
+    rows, columns = np.tril_indices(size)
+    scale_tril[..., rows, columns] = packed
+    return scale_tril

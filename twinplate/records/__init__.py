@@ -1,0 +1,1 @@
+"""What a run of a program showed, and the file it is kept in."""

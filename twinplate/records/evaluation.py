@@ -1,0 +1,70 @@
+"""What one run of a model and its guide was: sites, densities, ELBO and gradients, in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.programs.program import Params
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A plate around a site: its dim (negative), full size and the size of the subsample in use."""
+
+    name: str
+    dim: int
+    size: int
+    subsample_size: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """One sample site of one program, for all P particles.
+
+    kind: "latent", "observed" or "auxiliary".
+    plates: around the site, sorted by dim; without the plate of particles.
+    batch_shape, event_shape: of one particle.
+    value: (P, *batch_shape, *event_shape).
+    log_prob: (P, *batch_shape), elementwise, masked entries zero, not yet scaled.
+    scale: factor of the site's log densities, N / B under a subsampled plate.
+    """
+
+    kind: str
+    plates: tuple[Plate, ...]
+    batch_shape: tuple[int, ...]
+    event_shape: tuple[int, ...]
+    value: npt.NDArray[np.float64]
+    log_prob: npt.NDArray[np.float64]
+    scale: float
+
+    @property
+    def total(self) -> npt.NDArray[np.float64]:
+        """Scaled log density of every particle, (P,)."""
+        return self.scale * self.log_prob.reshape(len(self.log_prob), -1).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Sites by name in execution order; ELBO of every particle, the loss and its gradient.
+
+    returned: what the model returned, (P, K, B).
+    elbo: (P,), Σ model - Σ guide.  loss: what the framework's own Trace_ELBO gives, -mean(elbo).
+    gradient: of the loss, neutral layout.
+    """
+
+    guide: dict[str, Site]
+    model: dict[str, Site]
+    returned: npt.NDArray[np.float64]
+    elbo: npt.NDArray[np.float64]
+    loss: float
+    gradient: Params
+
+
+def sum_of_sites(guide: dict[str, Site], model: dict[str, Site]) -> npt.NDArray[np.float64]:
+    """ELBO of every particle from the sites, (P,), summed in execution order."""
+    return sum((s.total for s in model.values()), np.zeros(())) - sum(
+        (s.total for s in guide.values()), np.zeros(())
+    )

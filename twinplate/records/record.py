@@ -1,0 +1,178 @@
+"""A record: what two programs are compared by, in NumPy arrays and plain data.
+
+A record belongs to no framework. It holds every run of one program: for each draw of the latent
+values, in double precision, in single precision, and in double precision with inputs changed by a
+tiny amount (`PRECISIONS`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.records.evaluation import Plate
+
+Array = npt.NDArray[Any]
+
+PERTURBATIONS = 3
+PERTURBED = tuple(f"perturbed{i}" for i in range(PERTURBATIONS))
+PRECISIONS = ("float64", "float32", *PERTURBED)
+LOSSES = ("Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO", "TraceGraph_ELBO")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of the model or the guide, for all P particles.
+
+    kind: "latent", "observed", "auxiliary", "deterministic" or "factor".
+    plates: around the site, sorted by dim; without the plate of particles.
+    batch_shape, event_shape: of one particle, the plates' sizes broadcast in.
+    support: name of the set of possible values ("real", "positive", …).  family: of the distribution.
+    dtype: of the value, as the program made it.
+    scale: factor of the log densities.
+    value: (P, *batch_shape, *event_shape).
+    log_prob: (P, *batch_shape), element by element, zero where masked, not scaled.
+    mask: True where the element counts, broadcasts to (P, *batch_shape); None where nothing is masked.
+    arguments: the distribution's parameters that have a name in both frameworks, broadcasting to
+        (P, *batch_shape, …).
+    Value, log_prob and arguments are missing (None, empty) where the run stopped early.
+    """
+
+    kind: str
+    plates: tuple[Plate, ...]
+    batch_shape: tuple[int, ...]
+    event_shape: tuple[int, ...]
+    support: str
+    family: str
+    dtype: str
+    scale: float
+    value: Array | None = None
+    log_prob: Array | None = None
+    mask: Array | None = None
+    arguments: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A learned parameter: its constraint's name, its constrained value, and the loss's gradient.
+
+    The gradient is taken in the unconstrained coordinates of the map that the name stands for
+    ("positive": exp, "softplus_positive": softplus, "simplex": softmax, "lower_cholesky": exp on the
+    diagonal of a matrix, …), and has the shape of the value; None where the run stopped early.
+    """
+
+    constraint: str
+    value: Array
+    gradient: Array | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where and why a run stopped: stage "build", "guide", "model" or "loss"; the site it had reached.
+
+    error: the exception's class and text.  traceback: its frames in the user's own files.
+    """
+
+    stage: str
+    site: str | None
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of guide, model, loss and gradient with given draws.
+
+    guide, model: sites by name, in execution order.  parameters: by name.
+    loss: (P,) one for each particle, (1,) for vectorised particles; of a program without a guide its
+        potential energy.  With no guide the gradient of the potential in every latent's unconstrained
+        value appears among the parameters, under the site's name and constraint "unconstrained".
+    """
+
+    guide: dict[str, Site] = field(default_factory=dict)
+    model: dict[str, Site] = field(default_factory=dict)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    loss: Array | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is given: values of latent sites, subsample indices, constrained parameters.
+
+    draws: (P, *batch_shape, *event_shape) by site.  indices: (subsample_size,) by plate.
+    """
+
+    draws: dict[str, Array] = field(default_factory=dict)
+    indices: dict[str, Array] = field(default_factory=dict)
+    parameters: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a program is recorded. The names of the draws are the seeds', and "stress"."""
+
+    loss: str = "Trace_ELBO"
+    particles: int = 1
+    vectorize_particles: bool = False
+    seeds: tuple[int, ...] = (0, 1, 2)
+    stress: bool = True
+
+    @property
+    def draws(self) -> dict[str, int]:
+        """Seed of every draw by its name; the stress draw starts from the first seed."""
+        named = {str(seed): seed for seed in self.seeds}
+        return {**named, "stress": self.seeds[0]} if self.stress else named
+
+
+@dataclass(frozen=True)
+class Record:
+    """All runs of one program.
+
+    framework: "pyro" or "numpyro".  versions: of everything that made it.
+    inputs: the arrays among the arguments, by path.  runs: by (draw, precision).
+    given: values, indices and parameters by draw, in the *first* program's names.
+    names: this program's own names of what it calls otherwise than the program it was recorded like.
+    operations: names of the numerical functions it calls, for explanations.
+    """
+
+    framework: str
+    versions: dict[str, str]
+    settings: Settings
+    inputs: dict[str, Array]
+    runs: dict[tuple[str, str], Run]
+    given: dict[str, Given]
+    names: dict[str, str] = field(default_factory=dict)
+    operations: tuple[str, ...] = ()
+
+    @property
+    def has_guide(self) -> bool:
+        """Whether the program has a guide."""
+        return any(run.guide for run in self.runs.values())
+
+    @property
+    def failure(self) -> Failure | None:
+        """The first failure, in the order of runs."""
+        return next((run.failure for run in self.runs.values() if run.failure), None)
+
+    def save(self, path: Path | str) -> None:
+        """Write to the new file `path`; docs/records.md has the format. Raises InputError."""
+        from twinplate.records.tensor_file import save
+
+        save(path, self)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Record:
+        """Read a file that `save` wrote, whatever framework it is of. Raises InputError."""
+        from twinplate.records.tensor_file import load
+
+        return load(path)
+
+
+def as_float(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Double precision copy of numbers or truth values."""
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,53 @@
+"""The data of a training run: looked at once, before anything goes to a device."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twinplate.data.blocks import blocks
+from twinplate.data.statistics import Places
+from twinplate.errors import InputError
+from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.programs.shapes import check_items
+from twinplate.training.plan import Chunk
+
+
+def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) -> bool:
+    """Whether no entry of `x` (N, D) is missing. A memory map is read once, in blocks.
+
+    Raises InputError unless `x` is an array of numbers, NaN where missing and otherwise finite in the
+    precision of `training`, with at least a mini-batch of items.
+    """
+    if not isinstance(x, np.ndarray):
+        raise InputError(f"x is a {type(x).__name__}; expected a NumPy array: pass np.asarray(x)")
+    training.check_items(check_items(x.shape, program.num_features))
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"x holds {x.dtype} values; expected real numbers")
+    missing, infinite, largest = False, Places(), np.finfo(training.precision).max
+    for start, block in blocks(x):
+        missing = missing or bool(np.isnan(block).any())
+        infinite.add(np.abs(block) > largest, start)
+    if infinite.count:
+        row, column = infinite.first
+        raise InputError(
+            f"x holds {infinite.count} entries that are infinite in {training.precision}, the first in "
+            f"row {row + 1}, column {column + 1}; expected finite numbers, or NaN where they are missing"
+        )
+    return not missing
+
+
+def check_brought(chunk: Chunk, streamed: bool, length: int) -> None:
+    """Raise InputError where the data stay on disk and `chunk` does not bring its mini-batches along.
+
+    Also where it brings those of more than `length` steps: there is no room for them.
+    """
+    if streamed and chunk.x is None:
+        raise InputError(
+            "x is a memory map and the chunk brings no mini-batches; expected chunks of "
+            "twinplate.training.streaming.with_batches(plan, x, a)"
+        )
+    if streamed and len(chunk.rates) > length:
+        raise InputError(
+            f"the chunk has {len(chunk.rates)} steps; expected {length} at most: give `chunks` the program, "
+            "the training and the `matched` of the trainer"
+        )

@@ -1,0 +1,181 @@
+"""Training that cannot go on: what happened where, what to do, and everything reached until then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from twinplate.errors import InputError
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import Params, Program, check_params
+from twinplate.training.plan import Array, Chunk, Fit, TrainingState
+
+SHOWN = 8  # items of a mini-batch that a message names
+
+# How the allocators of torch (CPU, CUDA) and of XLA say that there is no more.
+EXHAUSTED = ("out of memory", "can't allocate memory", "resource_exhausted")
+
+
+class TrainingError(InputError):
+    """Training stopped early. `fit` is what it had reached: the last good state, the losses up to it.
+
+    `fit.state` can be given to `fit` again, with another configuration. Of `CompiledSVI` in NumPyro it is
+    an SVIRunResult, which has the same fields, and `fit.state` is for its `run`.
+    """
+
+    def __init__(self, message: str, fit: Fit) -> None:
+        super().__init__(message)
+        self.fit = fit
+
+
+class NonFiniteLossError(TrainingError):
+    """A loss, or the gradient of one, was infinite or not a number."""
+
+
+class OutOfMemoryError(TrainingError):
+    """The device has no memory for a mini-batch of this size."""
+
+
+def _dictionaries(state: TrainingState) -> dict[str, Params]:
+    """What a state holds by parameter, each of the names and shapes of the parameters."""
+    return {
+        "params": state.params,
+        "mean": state.mean,
+        "variance": state.variance,
+        "average": state.average,
+    }
+
+
+def is_finite(state: TrainingState) -> bool:
+    """Whether every parameter, moment and average is a finite number."""
+    groups = _dictionaries(state).values()
+    return all(bool(np.isfinite(v).all()) for group in groups for v in group.values())
+
+
+def check_state(state: TrainingState, program: Program) -> None:
+    """Raise InputError for a state that no training of `program` can start from."""
+    for which, values in _dictionaries(state).items():
+        try:
+            check_params(program, values)
+        except InputError as error:
+            raise InputError(f"the {which} of the state given: {error}") from error
+    if not is_finite(state):
+        raise InputError(
+            f"the state given, of step {state.step}, holds numbers that are not finite; expected that of a "
+            "run that went well, such as the `fit.state` of a TrainingError"
+        )
+
+
+def non_finite_loss(
+    training: TrainingConfig,
+    chunk: Chunk,
+    losses: Array,
+    replay: Callable[[Chunk], TrainingState],
+) -> NonFiniteLossError:
+    """The error for a chunk with a loss, or a state after its last step, that is not finite.
+
+    losses (steps,): per item, of all steps of the chunk.
+    replay: the state after the steps of `chunk.head(n)`, taken once more from the chunk's first state.
+
+    The step that is named is the one that the last finite state cannot take: its loss is not finite,
+    or its loss is and the gradient is not, so that only the next loss shows it.
+    """
+    bad = np.flatnonzero(~np.isfinite(losses))
+    step, state = _last_finite(int(bad[0]) if len(bad) else len(losses), chunk, replay)
+    last = min(step, len(losses) - 1)
+    message = (
+        f"{what_broke(losses[last])} at step {state.step} of {training.steps} (the first is 0), on the "
+        f"mini-batch of {_shortened(chunk.indices[last])}; the norm of the parameters is "
+        f"{norm(state.params.values()):.3g}; the state before this step is kept. Try a learning rate below "
+        f"{training.learning_rate:g}"
+    )
+    if training.precision == "float32":
+        message += ", or precision float64"
+    message += ", and look at these items: a value far from all others is enough"
+    return NonFiniteLossError(message, Fit(state, losses[:step]))
+
+
+def _last_finite(
+    most: int, chunk: Chunk, replay: Callable[[Chunk], TrainingState]
+) -> tuple[int, TrainingState]:
+    """The most steps of `chunk`, `most` at most, that leave a finite state, and that state.
+
+    What is not finite stays so, so that halving the steps in question finds them.
+    """
+    state = replay(chunk.head(most))
+    if most == 0 or is_finite(state):
+        return most, state
+    good, state = 0, replay(chunk.head(0))
+    while most - good > 1:
+        middle = (good + most) // 2
+        reached = replay(chunk.head(middle))
+        if is_finite(reached):
+            good, state = middle, reached
+        else:
+            most = middle
+    return good, state
+
+
+def what_broke(loss: float) -> str:
+    """What was not finite in a step with this loss."""
+    if not np.isfinite(loss):
+        return f"the loss is {loss:g}"
+    return "the loss is finite but its gradient is not, or is too large to be squared,"
+
+
+def norm(arrays: Iterable[np.ndarray]) -> float:
+    """Euclidean, of all numbers together; nothing that is finite overflows."""
+    arrays = [np.asarray(values, np.float64) for values in arrays]
+    largest = max((float(np.abs(v).max(initial=0)) for v in arrays), default=0.0) or 1.0
+    return largest * float(np.sqrt(sum(np.square(v / largest).sum() for v in arrays)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, XLA or Python raised `error` for want of memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in EXHAUSTED)
+
+
+@contextmanager
+def room_for(x: np.ndarray) -> Iterator[None]:
+    """While the data go to the device as a whole: InputError where there is no memory for them."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"out of memory with all of x, of shape {x.shape}, on the device; expected data that fit, or a "
+            "memory map, of which only mini-batches go there: np.save(path, x), np.load(path, mmap_mode='r')"
+        ) from error
+
+
+def out_of_memory(
+    training: TrainingConfig, state: TrainingState, items: int | None = None
+) -> OutOfMemoryError:
+    """The error for a mini-batch that does not fit; `state` is that before the chunk it was in.
+
+    items: of a mini-batch that were taken at once; by default all of them.
+    """
+    items = items or training.batch_size
+    at_once = training.particles if training.vectorize_particles else 1
+    message = (
+        f"out of memory with batch_size {training.batch_size}"
+        + (f", {items} items at once," if items < training.batch_size else "")
+        + (f" and {at_once} particles at once" if at_once > 1 else "")
+        + f" after step {state.step} of {training.steps}; the state of that step is kept. "
+    )
+    ways = [f"batch_size {items // 2}"] if items > 1 else []
+    if at_once > 1:
+        ways.append("one particle after the other (vectorize_particles=False)")
+    message += f"Try {' or '.join(ways) or 'a smaller model, or a device with more memory'}"
+    return OutOfMemoryError(message, Fit(state, np.zeros(0)))
+
+
+def _shortened(items: np.ndarray) -> str:
+    listed = ", ".join(str(i) for i in items[:SHOWN])
+    if len(items) > SHOWN:
+        listed += f", … ({len(items)} in all)"
+    return f"item{'s' if len(items) > 1 else ''} {listed}"

@@ -1,0 +1,48 @@
+"""The loop over the chunks of a training run, around whichever twin's trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from twinplate.training.errors import TrainingError
+from twinplate.training.plan import Array, Chunk, Fit, Progress, TrainingState
+
+
+class Trainer(Protocol):
+    """What both twins' `Trainer` offer."""
+
+    @property
+    def state(self) -> TrainingState:
+        """Everything the next step depends on."""
+        ...
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on compiling so far."""
+        ...
+
+    def run(self, chunk: Chunk) -> Array:
+        """Take the steps of `chunk`; their losses per item (steps,)."""
+        ...
+
+
+def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = None) -> Fit:
+    """Run all chunks of `plan`.
+
+    A `TrainingError` of the trainer passes through, with the losses of the chunks before put into its `fit`.
+    """
+    losses = [np.zeros(0)]
+    for chunk in plan:
+        try:
+            losses.append(trainer.run(chunk))
+        except TrainingError as error:
+            reached = error.fit
+            error.fit = replace(reached, losses=np.concatenate([*losses, reached.losses]))
+            raise
+        if progress:
+            progress(chunk.first + len(chunk.rates), losses[-1])
+    return Fit(trainer.state, np.concatenate(losses), trainer.compile_seconds)

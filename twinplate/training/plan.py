@@ -1,0 +1,199 @@
+"""What training leaves behind, and what both twins are told to do at each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.data.blocks import fitting
+from twinplate.errors import InputError
+from twinplate.programs.config import ESTIMATORS, ProgramConfig, TrainingConfig
+from twinplate.programs.program import Params, noise_shapes, prior_noise_shapes
+from twinplate.seeds import base_noise_chunk, batch_indices
+
+Array = npt.NDArray[np.float64]
+
+# Called after every chunk of steps with the number of steps done and the chunk's losses per item.
+Progress = Callable[[int, Array], None]
+
+CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
+CHUNK_BYTES = 2**27  # of what the steps of a chunk bring; large mini-batches make for fewer
+# "sticking-the-landing" begins after this fraction of all steps, and never before so many: far from the
+# exact posterior, where a fit starts, its gradients vary more than those of "base-noise".
+LANDING = 0.8
+WARM = 200
+
+# The parameters of a fit are a running average of those of its steps: after the first step and every
+# AVERAGED-th from there the average takes them in, so that about the last fifth of a run counts.
+AVERAGED = 5
+DECAY = 4
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything the next step depends on: parameters, Adam's two moments, the number of steps done.
+
+    average: of the parameters so far, weighted by `average_weight`: what a fit gives.
+    The four dictionaries are in the neutral layout of `twinplate.programs.program`.
+    """
+
+    params: Params
+    mean: Params
+    variance: Params
+    average: Params
+    step: int = 0
+
+    @classmethod
+    def start(cls, params: Params) -> TrainingState:
+        """Moments of zero at step 0, and nothing to average yet but the parameters themselves."""
+        mean, variance = ({n: np.zeros_like(v) for n, v in params.items()} for _ in range(2))
+        return cls(params, mean, variance, {n: v.copy() for n, v in params.items()})
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted program: the state after the last step and the loss per item (nats) of every step.
+
+    compile_seconds: what compiling took of the time, little where the compiled program was on disk.
+    """
+
+    state: TrainingState
+    losses: Array
+    compile_seconds: float = 0.0
+
+    @property
+    def params(self) -> Params:
+        """The fitted parameters, neutral layout: the average over the steps."""
+        return self.state.average
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Instructions for `len(rates)` consecutive steps.
+
+    indices (steps, B): items of each mini-batch.  rates (steps,): learning rates.
+    noise: base noise by site, (steps, P, ...); empty when a framework draws its own.
+    estimator: of these steps; one of `twinplate.programs.config.ESTIMATORS`.
+    x (steps · B, D), a (K, steps · B): the mini-batches one after the other, for data on disk.
+    """
+
+    first: int
+    indices: npt.NDArray[np.int64]
+    rates: Array
+    noise: dict[str, Array]
+    estimator: str = ESTIMATORS[0]
+    x: np.ndarray | None = None
+    a: np.ndarray | None = None
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Where each mini-batch is on the device, (steps, B): in all the data, or in `x`."""
+        if self.x is None:
+            return self.indices
+        return np.arange(self.indices.size).reshape(self.indices.shape)
+
+    def head(self, length: int) -> Chunk:
+        """The first `length` of these steps."""
+        noise = {name: values[:length] for name, values in self.noise.items()}
+        return replace(self, indices=self.indices[:length], rates=self.rates[:length], noise=noise)
+
+
+def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
+    """Learning rate at `step` (0-based): ½ (1 + cos(π step / steps)) of the first."""
+    return 0.5 * learning_rate * (1 + np.cos(np.pi * np.asarray(step) / steps))
+
+
+def average_weight(step: Any) -> Any:
+    """What the parameters after `step` steps (1, 2, …) weigh as the average takes them in; 0: not at all.
+
+    (η + 1) / (n + η) at the n-th time, which gives the i-th parameters a weight that grows as i^η:
+    polynomial-decay averaging (Shamir and Zhang 2013), with η = DECAY. Constant rates leave parameters
+    moving about an optimum, whose average comes closer than any of them (Polyak and Juditsky 1992; for
+    variational inference Dhaka and others 2020).
+    """
+    taken = (step - 1) // AVERAGED
+    return ((step - 1) % AVERAGED == 0) * ((DECAY + 1.0) / (taken + 1 + DECAY))
+
+
+def chunks(
+    program: ProgramConfig,
+    training: TrainingConfig,
+    num_items: int,
+    matched: bool,
+    first: int = 0,
+    fits: int = 1,
+) -> Iterator[Chunk]:
+    """The instructions of a whole training run, from step `first` on.
+
+    fits: runs whose chunks are held at the same time; many make for shorter ones.
+    """
+    shapes = step_noise_shapes(program, training) if matched else {}
+    most = chunk_length(program, training, matched, fits)
+    for start, length, estimator in _spans(training, first, most):
+        yield Chunk(
+            start,
+            batch_indices(training.seed, start, length, num_items, training.batch_size),
+            cosine(training.learning_rate, np.arange(start, start + length), training.steps),
+            base_noise_chunk(training.seed, start, length, shapes, training.particles),
+            estimator,
+        )
+
+
+def step_noise_shapes(
+    program: ProgramConfig, training: TrainingConfig
+) -> dict[str, tuple[int, ...]]:
+    """Base noise that one particle of a step consumes, by site: the guide's, the simulation's or none."""
+    if training.objective == "elbo":
+        return noise_shapes(program, training.batch_size)
+    if training.objective == "simulated":
+        return prior_noise_shapes(program, training.batch_size)
+    return {}
+
+
+def chunk_length(
+    program: ProgramConfig, training: TrainingConfig, matched: bool, fits: int = 1
+) -> int:
+    """Steps of a chunk: CHUNK, or fewer where what they bring would take more than CHUNK_BYTES.
+
+    That is mini-batches and `matched` noise, at 8 bytes a number: noise is made in double precision, and
+    data on disk may be. Data in memory are cut alike, or torch would draw other numbers for them.
+    """
+    numbers = training.batch_size * program.num_features
+    if matched:
+        sizes = map(math.prod, step_noise_shapes(program, training).values())
+        numbers += training.particles * sum(sizes)
+    return fitting(8 * numbers * fits, CHUNK, CHUNK_BYTES)
+
+
+def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[int, int, str]]:
+    """First step, number of steps and estimator of every chunk; no chunk has two estimators."""
+    landing = training.steps
+    early, late = training.estimator, training.estimator
+    if training.estimator == "sticking-the-landing":
+        early = ESTIMATORS[0]
+        landing = min(max(math.ceil(LANDING * training.steps), WARM), training.steps)
+    while first < training.steps:
+        stop = min(first + most, landing if first < landing else training.steps)
+        yield first, stop - first, early if first < landing else late
+        first = stop
+
+
+def check_pairs(
+    a: npt.ArrayLike | None, objective: str, num_components: int, num_items: int
+) -> None:
+    """Raise InputError unless `a` is (K, N) for the objective "pairs" and absent for the others."""
+    if objective != "pairs":
+        if a is not None:
+            raise InputError(f"a is given with objective {objective!r}; expected objective 'pairs'")
+        return
+    expected = (num_components, num_items)
+    if a is None or np.shape(a) != expected:
+        given = "nothing" if a is None else f"shape {np.shape(a)}"
+        raise InputError(
+            f"objective 'pairs' got {given} for a; expected (num_components, num_items) = {expected}"
+        )

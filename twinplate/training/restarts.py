@@ -1,0 +1,135 @@
+"""Several fits of one program, by seed and learning rate: which is best, which diverged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.data.blocks import fitting, gather
+from twinplate.errors import InputError
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.linear_gaussian import MATRIX_BYTES, Gaussian
+from twinplate.programs.program import Params, Program, generative_of
+from twinplate.training.errors import is_finite
+from twinplate.training.plan import Array, Fit
+
+WINDOW = 100  # the last steps, whose mean loss ranks the fits
+MARGIN = 1.0  # nats per item above the exact log evidence: nothing valid is
+JUDGED = 4096  # items at most on which a fit is held against the exact answer, fewer for a large K
+
+Posterior = Callable[[Array, Program, Params], Gaussian]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """R fits by their losses (R, steps), NaN from where one could not go on; diverged (R,)."""
+
+    losses: Array
+    diverged: npt.NDArray[np.bool_]
+
+    @property
+    def divergence_rate(self) -> float:
+        """The fraction of the fits that diverged."""
+        return float(self.diverged.mean())
+
+    @property
+    def last_losses(self) -> Array:
+        """Mean loss of the last steps of every fit, (R,); infinite where it diverged."""
+        return np.where(self.diverged, np.inf, self.losses[:, -WINDOW:].mean(axis=1))
+
+    @property
+    def best(self) -> int:
+        """The fit with the lowest mean loss over the last steps. Raises InputError if all diverged."""
+        if self.diverged.all():
+            raise InputError(
+                f"all {len(self.losses)} fits diverged; expected one that did not: try lower learning rates, "
+                "or precision 'float64'"
+            )
+        return int(np.argmin(self.last_losses))
+
+
+@dataclass(frozen=True)
+class Restarts(Ranked):
+    """R fits. `trainings[r]` is the configuration of `fits[r]`, with its seed and learning rate.
+
+    A fit that meets a number that is not finite ends before the chunk of steps it is met in: so do its
+    state and its losses. losses (R, steps): per item, NaN from there on. diverged (R,): true for such a
+    fit, and for one with more evidence for the data than there is (`diverges`).
+    compile_seconds: of all fits together.
+    """
+
+    trainings: tuple[TrainingConfig, ...]
+    fits: tuple[Fit, ...]
+    compile_seconds: float = 0.0
+
+    @property
+    def best_fit(self) -> Fit:
+        """`fits[best]`."""
+        return self.fits[self.best]
+
+
+def restart_configs(
+    training: TrainingConfig, seeds: Sequence[int], learning_rates: Sequence[float] | None
+) -> tuple[TrainingConfig, ...]:
+    """Every learning rate with every seed; without rates that of `training`. Raises InputError if empty."""
+    rates = [training.learning_rate] if learning_rates is None else list(learning_rates)
+    if not len(seeds) or not rates:
+        raise InputError(
+            f"{len(seeds)} seeds and {len(rates)} learning rates are given; expected one of each or more"
+        )
+    return tuple(
+        replace(training, learning_rate=float(rate), seed=seed)
+        for rate, seed in product(rates, seeds)
+    )
+
+
+def make_restarts(
+    x: Array,
+    program: Program,
+    trainings: tuple[TrainingConfig, ...],
+    fits: Sequence[Fit],
+    posterior: Posterior,
+    compile_seconds: float,
+) -> Restarts:
+    """The fits with what became of each; `posterior` is the implementation's own."""
+    steps = max(training.steps for training in trainings)
+    losses = np.full((len(fits), steps), np.nan)
+    for row, fit in zip(losses, fits, strict=True):
+        row[: len(fit.losses)] = fit.losses
+    most = fitting(8 * program.config.num_components**2, JUDGED, MATRIX_BYTES)
+    judged = gather(x, np.arange(0, len(x), -(-len(x) // most)))
+    diverged = [
+        bool(~np.isfinite(row).all()) or diverges(judged, program, training, fit, posterior)
+        for training, fit, row in zip(trainings, fits, losses, strict=True)
+    ]
+    return Restarts(losses, np.array(diverged), trainings, tuple(fits), compile_seconds)
+
+
+def diverges(
+    x: Array, program: Program, training: TrainingConfig, fit: Fit, posterior: Posterior
+) -> bool:
+    """Whether a parameter is not finite, or the ELBO exceeds the exact log evidence of the fitted model.
+
+    By more than 1 nat per item: the guide's exact expected ELBO, or for that objective the one that the
+    last losses report. Closed forms exist without an amplitude; with one only the first sign counts.
+    """
+    if not is_finite(fit.state):
+        return True
+    if program.config.amplitude_scale is not None:
+        return False
+    try:  # finite numbers, but perhaps none that a distribution can be made of
+        with np.errstate(all="ignore"):
+            generative = generative_of(program, fit.params)
+            guide = posterior(x, program, fit.params)
+            missed = float(generative.kl_to_posterior(x, guide).mean())
+            evidence = float(generative.log_evidence(x).mean())
+    except (InputError, np.linalg.LinAlgError):
+        return True
+    if not missed > -MARGIN:
+        return True
+    reported = -float(fit.losses[-WINDOW:].mean()) if training.objective == "elbo" else -np.inf
+    return not reported - evidence <= MARGIN

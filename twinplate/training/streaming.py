@@ -1,0 +1,50 @@
+"""Training on data that stay on disk: the mini-batches of the steps ahead are fetched meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from twinplate.data.blocks import gather, on_disk
+from twinplate.training.plan import Chunk
+
+T = TypeVar("T")
+
+
+def with_batches(plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None) -> Iterator[Chunk]:
+    """The chunks of `plan`, with their mini-batches of `x` (N, D) and pairs `a` (K, N) if `x` is on disk.
+
+    Data in memory go to the device as a whole, and the chunks stay as they are.
+    """
+    if not on_disk(x):
+        return iter(plan)
+    return ahead(_fetched(chunk, x, a) for chunk in plan)
+
+
+def with_batches_of_all(
+    plans: Iterable[Iterable[Chunk]], x: np.ndarray, a: np.ndarray | None
+) -> Iterator[tuple[Chunk, ...]]:
+    """`with_batches` for several `plans` of equal length: their first chunks, their second ones, ..."""
+    rows = zip(*plans, strict=True)
+    if not on_disk(x):
+        return rows
+    return ahead(tuple(_fetched(chunk, x, a) for chunk in row) for row in rows)
+
+
+def _fetched(chunk: Chunk, x: np.ndarray, a: np.ndarray | None) -> Chunk:
+    items = chunk.indices.reshape(-1)
+    return replace(chunk, x=gather(x, items), a=None if a is None else gather(a.T, items).T)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by a second thread while the one before it is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]  # not the end

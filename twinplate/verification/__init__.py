@@ -1,0 +1,1 @@
+"""Are two programs the same? A case, its records, and the report on them."""

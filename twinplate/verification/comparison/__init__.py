@@ -1,0 +1,1 @@
+"""What differs between two records, what excuses it, and what explains it."""

@@ -1,0 +1,213 @@
+"""Comparison of numbers: values, log densities, losses and gradients, by the rule of `verdict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.records.record import PERTURBED, Array, Record, Run, Site
+from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.comparison.rounding import Judgement, judge
+from twinplate.verification.comparison.structure import Moved, moved
+
+Pick = Callable[[Run], Array | None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both programs' runs of one draw."""
+
+    first: Record
+    second: Record
+    draw: str
+
+    def run(self, which: str, precision: str = "float64") -> Run:
+        """The run of the "first" or "second" program, empty where it had stopped before."""
+        record: Record = getattr(self, which)
+        return record.runs.get((self.draw, precision), Run())
+
+    def judged(self, pick: Pick, pick_second: Pick | None = None) -> tuple[Judgement, Array, Array]:
+        """Judgement of the array that `pick` finds in a run, and both programs' double precision."""
+        picks = {"first": pick, "second": pick_second or pick}
+        exact = [_numbers(picks[w](self.run(w))) for w in picks]
+        single = [
+            _like(_picked(picks[w], self.run(w, "float32")), numbers)
+            for w, numbers in zip(picks, exact, strict=True)
+        ]
+        # A change of the inputs may leave a support; the other changes still tell. Where all of them
+        # do, single precision alone tells.
+        ran = [
+            name
+            for name in PERTURBED
+            if all(self.run(w, name).failure is None for w in ("first", "second"))
+        ]
+        moved_inputs = [
+            [_like(_picked(picks[w], self.run(w, name)), numbers) for name in ran] or [numbers]
+            for w, numbers in zip(picks, exact, strict=True)
+        ]
+        judgement = judge(
+            exact[0], exact[1], single[0], single[1], moved_inputs[0], moved_inputs[1]
+        )
+        return judgement, exact[0], exact[1]
+
+
+def _picked(pick: Pick, run: Run) -> Array | None:
+    """What `pick` finds, None in a run that stopped before it."""
+    try:
+        return pick(run)
+    except (KeyError, AttributeError, TypeError, ValueError):
+        return None
+
+
+def _numbers(values: Array | None) -> npt.NDArray[np.float64]:
+    if values is None:
+        raise ValueError("nothing was recorded here")
+    return np.asarray(values, dtype=np.float64)
+
+
+def _like(values: Array | None, shape_of: Array) -> npt.NDArray[np.float64]:
+    """Numbers, or NaN (which says nothing) where a run has none of that shape."""
+    if values is None or np.shape(values) != shape_of.shape:
+        return np.full(shape_of.shape, np.nan)
+    return np.asarray(values, dtype=np.float64)
+
+
+def finding(
+    judgement: Judgement,
+    first: Array,
+    second: Array,
+    stage: str,
+    program: str,
+    site: str,
+    draw: str,
+) -> Finding | None:
+    """What a judgement says, None where all numbers are the same."""
+    if judgement.verdict == "same":
+        return None
+    worst_code = judgement.codes.max()
+    candidates = np.where(judgement.codes == worst_code, judgement.ratio, -1.0)
+    candidates = np.where(np.isnan(candidates), np.inf, candidates)
+    place = np.unravel_index(int(np.argmax(candidates)), candidates.shape)
+    where = f" at {list(map(int, place))}" if place else ""
+    count = int((judgement.codes == worst_code).sum())
+    share = f"{count} of {judgement.codes.size} numbers"
+    level = "difference" if worst_code == 2 else "undecided"
+    if judgement.cast[place]:
+        message = f"cannot be raised to double precision in either program ({share}{where})"
+    elif level == "undecided":
+        message = f"is too ill-conditioned to judge ({share}{where})"
+    else:
+        message = f"differs ({share}{where})"
+    a, b = f"{first[place]:.17g}", f"{second[place]:.17g}"
+    return Finding(level, stage, program, site, message, a, b, draw)
+
+
+def compare_values(pair: Pair, program: str, name: str) -> Finding | None:
+    """Values that the programs computed themselves: observed and deterministic ones, and Deltas."""
+    site = getattr(pair.run("first"), program)[name]
+    other = getattr(pair.run("second"), program)[name]
+    if site.value is None or other.value is None or site.value.shape != other.value.shape:
+        return None
+    judgement, a, b = pair.judged(lambda run: getattr(run, program)[name].value)
+    return finding(judgement, a, b, "value", program, name, pair.draw)
+
+
+def densities(pair: Pair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
+    """Judged log densities, summed over dims that only one program has as batch dims."""
+    sites = [getattr(pair.run(w), program)[name] for w in ("first", "second")]
+    if any(site.log_prob is None for site in sites):
+        return None
+    correspondence = moved(*sites)
+    if correspondence is None:
+        return None
+    first, second = _reducers(correspondence)
+
+    def pick(reduce: Callable[[Site], Array]) -> Pick:
+        return lambda run: reduce(getattr(run, program)[name])
+
+    return pair.judged(pick(first), pick(second))
+
+
+def _reducers(correspondence: Moved) -> tuple[Callable[[Site], Array], Callable[[Site], Array]]:
+    """For each program: log densities with only the batch dims that both have, in the first's order."""
+    pairs, axes = correspondence.pairs, correspondence.axes
+    first_batch = [i for i, (a, _) in enumerate(pairs) if a.is_batch]
+    common = [i for i, (a, b) in enumerate(pairs) if a.is_batch and b.is_batch]
+    second_batch = [i for i in np.argsort(axes) if pairs[i][1].is_batch]
+
+    def reducer(batch: list[int], sizes: dict[int, int]) -> Callable[[Site], Array]:
+        def reduce(site: Site) -> Array:
+            if site.log_prob is None:
+                raise ValueError("nothing was recorded here")
+            count = len(site.log_prob)
+            numbers = site.log_prob.reshape(count, *(sizes[i] for i in batch))
+            gone = tuple(k + 1 for k, i in enumerate(batch) if i not in common)
+            numbers = numbers.sum(axis=gone)
+            left = [i for i in batch if i in common]
+            return site.scale * numbers.transpose(0, *(left.index(i) + 1 for i in common))
+
+        return reduce
+
+    mine = {i: a.size for i, (a, _) in enumerate(pairs)}
+    theirs = {i: b.size for i, (_, b) in enumerate(pairs)}
+    return reducer(first_batch, mine), reducer([int(i) for i in second_batch], theirs)
+
+
+def compare_densities(pair: Pair, program: str, name: str) -> Iterator[Finding]:
+    """Scale and log densities of a site that both programs have."""
+    sites = [getattr(pair.run(w), program)[name] for w in ("first", "second")]
+    scales = [site.scale for site in sites]
+    relative = abs(scales[0] - scales[1]) / max(abs(s) for s in scales) if any(scales) else 0.0
+    if relative > 2.0**-20 and sites[0].log_prob is not None:
+        message = "has its log density scaled by another factor"
+        a, b = (f"{s:.6g}" for s in scales)
+        yield Finding("difference", "density", program, name, message, a, b, pair.draw)
+        return
+    judged = densities(pair, program, name)
+    if judged is None:
+        return
+    yield from _not_numbers(*judged[1:], program, name, pair.draw)
+    found = finding(*judged, "density", program, name, pair.draw)
+    if found is not None:
+        yield found
+
+
+def _not_numbers(
+    first: Array, second: Array, program: str, name: str, draw: str
+) -> Iterator[Finding]:
+    """Where both programs agree on NaN there is nothing to compare; a note for the stress draw."""
+    both = np.isnan(first) & np.isnan(second)
+    if both.any():
+        share = f"{int(both.sum())} of {both.size} numbers"
+        message = f"is not a number (NaN) in both programs ({share}), so it cannot be compared"
+        level = "note" if draw == "stress" else "difference"
+        yield Finding(level, "execution", program, name, message, "nan", "nan", draw)
+
+
+def _gradient(name: str) -> Pick:
+    return lambda run: run.parameters[name].gradient
+
+
+def compare_losses(pair: Pair) -> Iterator[Finding]:
+    """Loss of every particle, and the gradient in every parameter."""
+    runs = [pair.run(w) for w in ("first", "second")]
+    if runs[0].loss is not None and runs[1].loss is not None:
+        judged = pair.judged(lambda run: run.loss)
+        yield from _not_numbers(*judged[1:], "loss", "", pair.draw)
+        found = finding(*judged, "loss", "loss", "", pair.draw)
+        if found is not None:
+            yield found
+    for name, p in runs[0].parameters.items():
+        other = runs[1].parameters.get(name)
+        if other is None or p.gradient is None or other.gradient is None:
+            continue
+        if p.gradient.shape != other.gradient.shape:
+            continue
+        judged = pair.judged(_gradient(name))
+        yield from _not_numbers(*judged[1:], "loss", name, pair.draw)
+        found = finding(*judged, "gradient", "loss", name, pair.draw)
+        if found is not None:
+            yield found

@@ -1,0 +1,197 @@
+"""Known traps of whole programs: networks, indices, precision, objectives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twinplate.verification.comparison.context import CLOSE, Scene
+from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
+
+SLIGHT = 0.02  # relative difference that another epsilon or approximation may make
+
+# -- networks and numerical functions -----------------------------------------------------------------
+
+
+def slight(scene: Scene) -> bool:
+    """Whether numbers differ by little, as two versions of one function do."""
+    return scene.is_numeric and scene.relative < SLIGHT
+
+
+def gelu(scene: Scene) -> str | None:
+    """The tanh approximation."""
+    torch, jax = scene.operations("pyro"), scene.operations("numpyro")
+    exact = any(op.startswith("gelu") and "tanh" not in op for op in torch)
+    if slight(scene) and exact and "tanh" in jax and not jax & {"erf", "erfc"}:
+        return "Perhaps jax.nn.gelu's default, the tanh approximation: pass approximate=False"
+    return None
+
+
+def layer_norm(scene: Scene) -> str | None:
+    """The epsilon of a LayerNorm."""
+    torch, jax = scene.operations("pyro"), scene.operations("numpyro")
+    if slight(scene) and any(op.startswith("layer_norm") for op in torch) and "rsqrt" in jax:
+        return "Perhaps the LayerNorm's epsilon: torch adds 1e-5, flax 1e-6; pass epsilon=1e-5"
+    return None
+
+
+def index(scene: Scene) -> str | None:
+    """An index out of bounds."""
+    if scene.finding.stage == "execution" and "out of" in scene.finding.message and "index" in (
+        scene.finding.message.lower()
+    ):  # fmt: skip
+        return "JAX clamps an index that is out of bounds where torch raises: correct the index in both"
+    if scene.finding.stage != "value" or scene.first is None or scene.second is None:
+        return None
+    a, b = scene.first.value, scene.second.value
+    if a is None or b is None or a.shape != b.shape:
+        return None
+    agree = np.isclose(a, b, rtol=CLOSE, atol=0.0)
+    for name, index in scene.pair.first.inputs.items():
+        whole = np.issubdtype(index.dtype, np.integer) and index.ndim > 0
+        if whole and index.shape == a.shape[1:] and (agree == (index == index.max())).all():
+            return (
+                f"It agrees only where {name} is largest: perhaps an index is one too large, out of bounds "
+                "there, which JAX clamps and torch raises; correct the index"
+            )
+    return None
+
+
+def downcast(scene: Scene) -> str | None:
+    """A cast to single precision."""
+    if not scene.is_numeric or scene.first is None or scene.second is None:
+        return None
+    types = scene.first.dtype, scene.second.dtype
+    narrow = {"float32", "float16", "bfloat16"}
+    for which, dtype, other in (("first", *types), ("second", *types[::-1])):
+        if dtype in narrow and other not in narrow:
+            return (
+                f"The {which} program's value is {dtype} although the run is in double precision: it "
+                "is cast on the way"
+            )
+    for framework in ("pyro", "numpyro"):
+        if any("float32" in op for op in scene.operations(framework)):
+            return (
+                f"Perhaps a cast to single precision in the {framework} program: leave the dtype to the "
+                "inputs"
+            )
+    return None
+
+
+def square_weight(scene: Scene) -> str | None:
+    """A square weight that is not transposed."""
+    if not scene.is_numeric or scene.finding.stage == "gradient":
+        return None
+    record = scene.pair.first
+    run = scene.pair.run("first")
+    weights = {name: p.value for name, p in run.parameters.items() if p.constraint == "real"}
+    arrays = {**record.inputs, **weights}
+    square = [n for n, v in arrays.items() if v.ndim == 2 and v.shape[0] == v.shape[1] > 1]
+    if square:
+        return (
+            f"Perhaps {square[0]}, a square matrix, is used untransposed: torch's Linear.weight is "
+            "(out, in), flax's kernel (in, out)"
+        )
+    return None
+
+
+def layers_by_order(scene: Scene) -> str | None:
+    """Layers of equal shape matched by their order."""
+    parameters = scene.pair.run("first").parameters
+    weights: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for a, b in scene.pair.second.names.items():
+        if "$" in a and "$" in b and a in parameters and parameters[a].value.ndim > 1:
+            key = (a.partition("$")[0], parameters[a].value.shape)
+            weights.setdefault(key, []).append(f"{a} ⇄ {b}")
+    alike = next((pairs for pairs in weights.values() if len(pairs) > 1), None)
+    if scene.is_numeric and alike:
+        return (
+            "Perhaps layers of equal shape are exchanged: they were matched in the order of their numbers "
+            f"({'; '.join(alike)}), and flax numbers them in the order of construction; say otherwise with "
+            "rename"
+        )
+    return None
+
+
+# -- objectives ---------------------------------------------------------------------------------------
+
+
+def score_function(scene: Scene) -> str | None:
+    """A discrete guide under `Trace_ELBO`."""
+    if scene.finding.stage != "gradient" or scene.pair.first.settings.loss != "Trace_ELBO":
+        return None
+    guide = scene.pair.run("first").guide.values()
+    discrete = ("boolean", "nonnegative_integer", "integer_interval", "one_hot", "multinomial")
+    if any(site.support in discrete and site.kind == "latent" for site in guide):
+        return (
+            "NumPyro's Trace_ELBO has no score-function term for discrete sites of the guide: its "
+            "gradient is not that of the ELBO; use TraceGraph_ELBO in both"
+        )
+    return None
+
+
+def gradient_alone(scene: Scene) -> str | None:
+    """A gradient that differs although the loss does not."""
+    losses = [scene.pair.run(which).loss for which in ("first", "second")]
+    if scene.finding.stage != "gradient" or losses[0] is None or losses[1] is None:
+        return None
+    if not np.allclose(losses[0], losses[1], rtol=CLOSE, atol=0.0):
+        return None
+    return (
+        "The losses agree: perhaps one program detaches (stop_gradient) what the other does not, or "
+        "stands at an edge of abs, norm, maximum or clip, where the frameworks choose other subgradients"
+    )
+
+
+def enumerated_scan(scene: Scene) -> str | None:
+    """NumPyro's enumerated `scan`."""
+    if scene.finding.stage not in ("loss", "gradient"):
+        return None
+    if scene.pair.first.settings.loss == "TraceEnum_ELBO" and "scan" in scene.operations("numpyro"):
+        return (
+            "NumPyro's TraceEnum_ELBO is known to return a wrong loss for an enumerated scan, silently: "
+            "the sites agree, the loss does not; unroll the loop or marginalise by hand"
+        )
+    return None
+
+
+def mean_field(scene: Scene) -> str | None:
+    """Other analytic KLs."""
+    if scene.finding.stage in ("loss", "gradient") and (
+        scene.pair.first.settings.loss == "TraceMeanField_ELBO"
+    ):
+        return (
+            "TraceMeanField_ELBO uses an analytic KL wherever the framework has one, and they have "
+            "different ones (NumPyro for AutoNormal, torch for many more families): compare Trace_ELBO"
+        )
+    return None
+
+
+def packed_flow(scene: Scene) -> str | None:
+    """Sites in another order under a flow."""
+    site, finding = scene.first, scene.finding
+    if site is None or finding.stage != "density" or not AUTOGUIDE_LATENT.match(finding.site):
+        return None
+    if not site.family.startswith("Transformed"):
+        return None
+    return (
+        "Perhaps the flows pack the latent sites in another order, Pyro as they are executed, NumPyro by "
+        "name: name the sites so that both orders are the same"
+    )
+
+
+def plate_in_scan(scene: Scene) -> str | None:
+    """A plate inside of a `scan`, which NumPyro's autoguides do not find."""
+    finding, pair = scene.finding, scene.pair
+    if finding.stage != "execution" or finding.program != "guide":
+        return None
+    for which, other in (("first", "second"), ("second", "first")):
+        record, failure = getattr(pair, which), pair.run(which).failure
+        if record.framework != "numpyro" or failure is None or failure.traceback:
+            continue
+        named = {plate.name for site in pair.run(other).model.values() for plate in site.plates}
+        if failure.error in {f"KeyError: {name!r}" for name in named}:
+            return (
+                "NumPyro's autoguides do not know a plate inside of a scan: declare its dim as an event "
+                "there, with .to_event(1), which is compared with the other program's plate"
+            )
+    return None

@@ -1,0 +1,197 @@
+"""Known traps of single sites: arguments of distributions, scales, masks, plates, event dims."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from twinplate.verification.comparison.context import Scene, alike
+
+# -- arguments of a distribution ----------------------------------------------------------------------
+
+
+def reparametrised(scene: Scene) -> str | None:
+    """Scale, variance, precision and rate taken for each other."""
+    if scene.finding.stage != "density":
+        return None
+    for name, a, b in scene.differing():
+        texts = {
+            "scale": [
+                (a**2, "The second program's scale is the first's square: a variance is given where "
+                 "a standard deviation is expected; take its square root"),
+                (np.sqrt(a), "The second program's scale is the first's square root: the first gives a "
+                 "variance where a standard deviation is expected"),
+                (1 / a, "The second program's scale is the first's reciprocal: a precision or rate is "
+                 "given for a scale; take 1 / it"),
+                (a**-2.0, "The second program's scale is the first's to the power -2: a precision is "
+                 "given for a standard deviation; take 1 / sqrt of it"),
+                (a**-0.5, "The second program's scale is the first's to the power -1/2: the first gives a "
+                 "precision where a standard deviation is expected"),
+            ],
+            "rate": [
+                (1 / a, "The second program's rate is the first's reciprocal: a scale is given for a "
+                 "rate; take 1 / it"),
+            ],
+        }  # fmt: skip
+        for expected, text in texts.get(name, []):
+            if alike(expected, b):
+                return text
+    return None
+
+
+def swapped(scene: Scene) -> str | None:
+    """Two arguments exchanged."""
+    differing = scene.differing() if scene.finding.stage == "density" else []
+    for i, (name, a, b) in enumerate(differing):
+        for other, c, d in differing[i + 1 :]:
+            if alike(a, d) and alike(b, c):
+                return f"{name} and {other} are swapped"
+    return None
+
+
+def probs_and_logits(scene: Scene) -> str | None:
+    """One given as the other."""
+    if scene.first is None or scene.second is None or scene.finding.stage != "density":
+        return None
+    a, b = scene.first.arguments, scene.second.arguments
+    for mine, theirs in (("probs", "logits"), ("logits", "probs")):
+        if mine in a and theirs in b and alike(a[mine], b[theirs]):
+            return f"The second program gives as {theirs} what the first gives as {mine}"
+    for which, right, wrong in (("second", a, b), ("first", b, a)):
+        if "logits" in right and "logits" in wrong:
+            logits = right["logits"]
+            if any(alike(p, wrong["logits"]) for p in (expit(logits), softmax(logits, axis=-1))):
+                return f"The {which} program gives probs as logits: name them probs="
+    return None
+
+
+def unnormalised(scene: Scene) -> str | None:
+    """Probs that do not sum to 1."""
+    for site in (scene.first, scene.second):
+        probs = None if site is None else site.arguments.get("probs")
+        if (
+            site is None
+            or probs is None
+            or not site.family.startswith(("Categ", "Multinom", "OneHot"))
+        ):
+            continue
+        if scene.finding.stage in ("density", "execution") and not alike(
+            probs.sum(-1), np.ones(probs.shape[:-1])
+        ):
+            return "The probs do not sum to 1: Pyro normalises them, NumPyro does not; divide by their sum"
+    return None
+
+
+def biased_deviation(scene: Scene) -> str | None:
+    """A standard deviation over n instead of n - 1."""
+    candidates = [(a, b) for _, a, b in scene.differing()]
+    if scene.first is not None and scene.second is not None:
+        a, b = scene.first.value, scene.second.value
+        if scene.finding.stage == "value" and a is not None and b is not None:
+            candidates.append((a, b))
+    sizes = {n for values in scene.pair.first.inputs.values() for n in values.shape if n > 1}
+    for a, b in candidates:
+        ratio = np.asarray(b, dtype=np.float64) / a
+        ratio = ratio[np.isfinite(ratio)]
+        for n in sizes:
+            factor = np.sqrt((n - 1) / n)
+            if ratio.size and any(
+                alike(ratio, np.full_like(ratio, f)) for f in (factor, 1 / factor)
+            ):
+                return (
+                    f"The factor is sqrt({n - 1}/{n}): torch.std divides by n - 1, jnp.std and np.std by "
+                    "n; pass ddof=1 (jnp) or correction=0 (torch)"
+                )
+    return None
+
+
+def differing_arguments(scene: Scene) -> str | None:
+    """Which arguments differ."""
+    if scene.finding.stage != "density":
+        return None
+    names = [name for name, _, _ in scene.differing()]
+    return f"Its {' and '.join(names)} differ{'s' if len(names) == 1 else ''}" if names else None
+
+
+# -- scales, masks, plates ----------------------------------------------------------------------------
+
+
+def scaling(scene: Scene) -> str | None:
+    """The factor N/B of a subsample."""
+    if scene.first is None or scene.second is None or "scaled" not in scene.finding.message:
+        return None
+    plates = [p for site in (scene.first, scene.second) for p in site.plates]
+    for p in plates:
+        ratio = p.size / p.subsample_size
+        found = scene.first.scale / scene.second.scale if scene.second.scale else np.inf
+        if ratio != 1 and (alike(ratio, found) or alike(1 / ratio, found)):
+            return (
+                f"The factor is N/B = {p.size}/{p.subsample_size} of plate {p.name}: one program lacks "
+                "the subsample scaling; give its plate the full size and the subsample size"
+            )
+    return None
+
+
+def subsampled(scene: Scene) -> str | None:
+    """A plate of the size of its subsample."""
+    if scene.first is None or scene.second is None or scene.finding.stage != "plates":
+        return None
+    pairs = [(p, q) for p in scene.first.plates for q in scene.second.plates if p.dim == q.dim]
+    for p, q in pairs:
+        short, full = sorted((p, q), key=lambda plate: plate.size)
+        if short.size == short.subsample_size == full.subsample_size < full.size:
+            which = "first" if short is p else "second"
+            return (
+                f"Plate {short.name} has the size of the subsample in the {which} program, which lacks "
+                f"the factor N/B = {full.size}/{full.subsample_size}; give it the full size and "
+                "the subsample size"
+            )
+    return None
+
+
+def masked(scene: Scene) -> str | None:
+    """Another mask."""
+    if scene.first is None or scene.second is None or scene.finding.stage != "density":
+        return None
+    masks = [
+        np.broadcast_to(True if s.mask is None else s.mask, np.shape(s.log_prob))
+        for s in (scene.first, scene.second)
+        if s.log_prob is not None
+    ]
+    if len(masks) != 2 or masks[0].shape != masks[1].shape or (masks[0] == masks[1]).all():
+        return None
+    if (masks[0] == ~masks[1]).all():
+        return "The masks are each other's complement"
+    return "The masks differ"
+
+
+def event_dims(scene: Scene) -> str | None:
+    """A forgotten `to_event`."""
+    if (
+        scene.finding.stage != "shape"
+        or scene.finding.level == "note"
+        or not scene.first
+        or not scene.second
+    ):
+        return None
+    a, b = scene.first, scene.second
+    if a.batch_shape + a.event_shape == b.batch_shape + b.event_shape:
+        side = "second" if len(b.event_shape) < len(a.event_shape) else "first"
+        return f"A .to_event({abs(len(a.event_shape) - len(b.event_shape))}) is missing in the {side} program"
+    return None
+
+
+def prebuilt_plates(scene: Scene) -> str | None:
+    """Plates built before they are entered."""
+    if scene.finding.stage not in ("plates", "execution"):
+        return None
+    runs = scene.pair.run("first"), scene.pair.run("second")
+    for site in (site for run in runs for site in (*run.guide.values(), *run.model.values())):
+        used = {p.dim for p in site.plates}
+        if len(used) < len(site.plates):
+            names = " and ".join(p.name for p in site.plates)
+            return (
+                f"Plates {names} share a dim: NumPyro gives a plate its dim when it is built, Pyro when it "
+                "is entered; build plates where they are entered, or give them dim="
+            )
+    return None

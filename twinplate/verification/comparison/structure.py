@@ -1,0 +1,181 @@
+"""Comparison of what does not depend on numbers: sites, plates, supports, shapes, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from twinplate.records.evaluation import Plate
+from twinplate.records.record import Parameter, Site
+from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.matching.autoguides import JOINED
+from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, Dim, align, dims
+
+
+def format_shapes(site: Site) -> str:
+    """Batch and event shape as in Pyro's `Trace.format_shapes`: "3 5 | 2"."""
+    batch, event = (" ".join(map(str, s)) for s in (site.batch_shape, site.event_shape))
+    return f"{batch} | {event}".strip()
+
+
+def compare_sites(
+    program: str, first: Mapping[str, Site], second: Mapping[str, Site]
+) -> Iterator[Finding]:
+    """Sites that only one program has, and sites of different kinds."""
+    for name, site in {**second, **first}.items():
+        if name in first and name in second:
+            a, b = first[name].kind, second[name].kind
+            if a != b:
+                message = f"is {_a(a)} site in the first program and {_a(b)} site in the second"
+                yield Finding("difference", "sites", program, name, message, a, b)
+            continue
+        only, other = ("first", "second") if name in first else ("second", "first")
+        level = "note" if site.kind == "deterministic" else "difference"
+        message = f"{_a(site.kind)} site of the {only} program that the {other} does not have"
+        shown = f"{site.kind} {format_shapes(site)}"
+        pair = (shown, "absent") if name in first else ("absent", shown)
+        yield Finding(level, "sites", program, name, message, *pair)
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How the dims of a site correspond: for each dim of the first, the second's; and what moved.
+
+    sums: dims (of the first's list) that are batch in one program and event in the other.
+    """
+
+    pairs: list[tuple[Dim, Dim]]
+    axes: tuple[int, ...]
+
+    @property
+    def restructured(self) -> list[str]:
+        """Names of plates of one program that are event dims of the other."""
+        return [a.plate or b.plate for a, b in self.pairs if a.is_batch != b.is_batch]
+
+    @property
+    def undeclared(self) -> bool:
+        """Whether a batch dim outside every plate became an event dim."""
+        return any(a.is_batch != b.is_batch and not (a.plate or b.plate) for a, b in self.pairs)
+
+
+def moved(first: Site, second: Site) -> Moved | None:
+    """Correspondence of dims, None where there is none."""
+    layout = align(first, second)
+    if layout is None:
+        return None
+    mine, theirs = dims(first), dims(second)
+    pairs = [(d, theirs[i]) for d, i in zip(mine, layout.axes, strict=True)]
+    return Moved(pairs, layout.axes)
+
+
+def compare_site(program: str, name: str, first: Site, second: Site) -> Iterator[Finding]:
+    """Plates, support and shape of a site that both programs have."""
+    correspondence = moved(first, second)
+    restructured = correspondence.restructured if correspondence else []
+    # A Delta has no plates of its own to declare, and no support but its point.
+    delta = any(
+        site.family == "Delta" or site.family.startswith(JOINED) for site in (first, second)
+    )
+    for found in _plates(program, name, first, second, restructured):
+        yield replace(found, level="note") if delta and program == "guide" else found
+    if first.support != second.support:
+        shown = (first.support, second.support)
+        close = set(shown) == {"positive", "nonnegative"}
+        innocuous = first.kind != "latent" or close or delta
+        level = "note" if innocuous else "difference"
+        yield Finding(level, "support", program, name, "has another support", *shown)
+    shapes = format_shapes(first), format_shapes(second)
+    if correspondence is None:
+        message = "has another shape, and its dims do not correspond"
+        yield Finding("difference", "shape", program, name, message, *shapes)
+    elif correspondence.undeclared and program == "guide" and AUTOGUIDE_LATENT.match(name):
+        message = "the libraries' autoguides declare its dim differently"
+        yield Finding("note", "shape", program, name, message, *shapes)
+    elif correspondence.undeclared:
+        message = "has a batch dim outside every plate that is an event dim of the other program"
+        yield Finding("difference", "shape", program, name, message, *shapes)
+    elif restructured:
+        message = f"restructured: plate {', '.join(restructured)} of one program is an event dim of the other"
+        yield Finding("note", "shape", program, name, message, *shapes)
+    elif _trailing(first) != _trailing(second):
+        message = "has another batch shape"
+        yield Finding("difference", "shape", program, name, message, *shapes)
+
+
+def _trailing(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Batch shape without leading ones, and event shape."""
+    batch = site.batch_shape
+    while batch and batch[0] == 1 and -len(batch) not in {p.dim for p in site.plates}:
+        batch = batch[1:]
+    return batch, site.event_shape
+
+
+def _plates(
+    program: str, name: str, first: Site, second: Site, restructured: list[str]
+) -> Iterator[Finding]:
+    mine = [p for p in first.plates if p.name not in restructured]
+    theirs = [p for p in second.plates if p.name not in restructured]
+
+    def layout(plates: list[Plate]) -> list[tuple[int, int, int]]:
+        return sorted((0 if restructured else p.dim, p.size, p.subsample_size) for p in plates)
+
+    shown = _shown(first.plates), _shown(second.plates)
+    if layout(mine) != layout(theirs):
+        yield Finding("difference", "plates", program, name, "is in other plates", *shown)
+    elif {p.name for p in mine} != {p.name for p in theirs}:
+        yield Finding("note", "plates", program, name, "is in plates of other names", *shown)
+
+
+def _shown(plates: tuple[Plate, ...]) -> str:
+    def one(p: Plate) -> str:
+        subsample = f" of {p.size}" if p.size != p.subsample_size else ""
+        return f"{p.name} dim={p.dim} size {p.subsample_size}{subsample}"
+
+    return "; ".join(one(p) for p in plates) or "none"
+
+
+# Constraints under which equal values mean equal training, and those where the maps differ.
+SAME_SUPPORT = ({"positive", "softplus_positive"}, {"lower_cholesky", "softplus_lower_cholesky"})
+
+
+def compare_parameters(
+    first: Mapping[str, Parameter],
+    second: Mapping[str, Parameter],
+    across: bool,
+) -> Iterator[Finding]:
+    """Parameters that only one program has; constraints; shapes. `across`: two frameworks."""
+    for name in {**first, **second}:
+        a, b = first.get(name), second.get(name)
+        if a is None or b is None:
+            only, other = ("first", "second") if b is None else ("second", "first")
+            message = (
+                f"is a parameter of the {only} program that matches none of the {other}; if it has "
+                "another name there, say so with rename"
+            )
+            shapes = ["absent" if p is None else str(p.value.shape) for p in (a, b)]
+            yield Finding("difference", "parameter", "loss", name, message, *shapes)
+        elif a.value.shape != b.value.shape:
+            shapes = [str(p.value.shape) for p in (a, b)]
+            yield Finding("difference", "parameter", "loss", name, "has another shape", *shapes)
+        elif a.constraint != b.constraint:
+            yield _constraint(name, a.constraint, b.constraint)
+        elif a.constraint == "simplex" and across:
+            message = (
+                "is trained in other coordinates: Pyro's simplex parameters are a softmax, NumPyro's "
+                "a stick-breaking map; gradients are compared in those of the softmax"
+            )
+            yield Finding("note", "parameter", "loss", name, message)
+
+
+def _constraint(name: str, first: str, second: str) -> Finding:
+    message = "has another constraint"
+    if {first, second} in SAME_SUPPORT:
+        message = (
+            "has another map to the same support (softplus for exp): no density moves, but training "
+            "does; use the same constraint in both"
+        )
+    return Finding("difference", "parameter", "loss", name, message, first, second)

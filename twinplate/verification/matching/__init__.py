@@ -1,0 +1,1 @@
+"""Whose is whose: sites, parameters and draws of one program in terms of the other."""

@@ -1,0 +1,222 @@
+"""Which parameter of one program is which of the other: by name, by the libraries' habits, by the user.
+
+Frameworks name the same thing differently, and lay it out differently: torch's `Linear.weight` is
+(out, in), flax's `Dense.kernel` is (in, out); NumPyro's autoguides call `x_auto_loc` what Pyro's call
+`AutoNormal.locs.x`. What cannot be matched without help is named by the user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from twinplate.errors import InputError
+from twinplate.records.record import Array, Parameter
+
+Convert = Callable[[Array], Array]
+Rename = Mapping[str, str | tuple[str, Convert, Convert]]
+
+
+def same(values: Array) -> Array:
+    """The layout is the same."""
+    return values
+
+
+def transposed(values: Array) -> Array:
+    """A matrix kept the other way round."""
+    return np.swapaxes(values, -1, -2)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The first program's parameter, the second's, and how layouts convert; `how` they were found."""
+
+    first: str
+    second: str
+    to_second: Convert = same
+    to_first: Convert = same
+    how: str = "equal names"
+
+
+def match_parameters(
+    first: Mapping[str, Parameter], second: Mapping[str, Parameter], rename: Rename
+) -> list[Match]:
+    """Pair parameters; those left over are in no match.
+
+    Order of precedence: the user's `rename`, equal names, the autoguides' habits, the layers of a
+    module. Raises InputError for entries of `rename` that name no parameter.
+    """
+    matches = [
+        _renamed(name, entry, first, second) for name, entry in rename.items() if name in first
+    ]
+    sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
+    for pair in (_equal, partial(_autoguides, sites), _modules):
+        left = {m.first for m in matches}, {m.second for m in matches}
+        rest = (
+            {name: p for name, p in program.items() if name not in taken}
+            for program, taken in zip((first, second), left, strict=True)
+        )
+        matches += pair(*rest)
+    return matches
+
+
+def _renamed(
+    name: str,
+    entry: str | tuple[str, Convert, Convert],
+    first: Mapping[str, Parameter],
+    second: Mapping[str, Parameter],
+) -> Match:
+    other = entry if isinstance(entry, str) else entry[0]
+    if other not in second:
+        raise InputError(
+            f"rename says that parameter {name!r} is {other!r} in the second program, which has no "
+            f"such parameter; it has {', '.join(second) or 'none'}"
+        )
+    if not isinstance(entry, str):
+        return Match(name, *entry, how="rename")
+    mine, theirs = _leaf(name, first[name]), _leaf(other, second[other])
+    turned = mine is not None and theirs is not None and mine.transposed != theirs.transposed
+    turn = transposed if turned else same
+    return Match(name, other, turn, turn, how="rename")
+
+
+def _equal(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> list[Match]:
+    return [Match(name, name) for name in first if name in second]
+
+
+# -- autoguides ---------------------------------------------------------------------------------------
+
+# What an autoguide's parameter is, whichever library named it: (role, latent site or "").
+AUTOGUIDE_NAMES = (
+    (re.compile(r"^Auto\w+\.locs\.(?P<site>.+)$"), "loc"),
+    (re.compile(r"^Auto\w+\.scales\.(?P<site>.+)$"), "scale"),
+    (re.compile(r"^AutoDelta\.(?P<site>.+)$"), "loc"),
+    (re.compile(r"^Auto\w+\.(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
+    (re.compile(r"^(?P<site>.+)_auto_(?P<role>loc|scale)$"), ""),
+    (re.compile(r"^auto_(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
+)
+
+
+def autoguide_role(name: str) -> tuple[str, str] | None:
+    """(role, site) of an autoguide's parameter, None for any other name."""
+    for pattern, role in AUTOGUIDE_NAMES:
+        found = pattern.match(name)
+        if found:
+            groups = found.groupdict()
+            return groups.get("role", role) or role, groups.get("site", "")
+    return None
+
+
+def of_another_site(name: str, site: str) -> str:
+    """The name that an autoguide's parameter of one site would have for another."""
+    for pattern, _ in AUTOGUIDE_NAMES:
+        found = pattern.match(name)
+        if found and "site" in pattern.groupindex:
+            return name[: found.start("site")] + site + name[found.end("site") :]
+    return name
+
+
+def _autoguides(
+    sites: Mapping[str, str], first: Mapping[str, Parameter], second: Mapping[str, Parameter]
+) -> list[Match]:
+    """`sites`: the second program's names of renamed sites."""
+    roles = {autoguide_role(name): name for name in second}
+    matches = []
+    for name in first:
+        role, site = autoguide_role(name) or ("", "")
+        other = roles.get((role, sites.get(site, site))) if role else None
+        if other is not None:
+            matches.append(Match(name, other, how="autoguide"))
+    return matches
+
+
+# -- layers of a module -------------------------------------------------------------------------------
+
+MODULE = re.compile(r"^(?P<module>.+?)\$(?:\$\$|params/|params$)(?P<path>.*)$")
+NUMBER = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    name: str
+    module: str
+    layer: str
+    kind: str  # "matrix", "bias", "gain" or the last word of the name
+    shape: tuple[int, ...]
+    transposed: bool  # stored (in, out)
+
+
+KINDS = {"weight": "weight", "kernel": "weight", "scale": "weight", "embedding": "weight"}
+
+
+def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
+    found = MODULE.match(name)
+    if found is None:
+        return None
+    path = re.split(r"[./]", found["path"])
+    shape = tuple(parameter.value.shape)
+    flax_kernel = path[-1] == "kernel"
+    if flax_kernel:
+        shape = (*shape[:-2], shape[-1], shape[-2])
+    return _Leaf(
+        name,
+        found["module"],
+        "/".join(path[:-1]),
+        KINDS.get(path[-1], path[-1]),
+        shape,
+        flax_kernel,
+    )
+
+
+def _modules(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> list[Match]:
+    """Within modules of one name: by kind and shape, and in the order of the layers' numbers."""
+    mine = [leaf for name, p in first.items() if (leaf := _leaf(name, p))]
+    theirs = [leaf for name, p in second.items() if (leaf := _leaf(name, p))]
+    layers = _layers(mine, theirs)
+    matches = []
+    for leaf in mine:
+        other = next(
+            (
+                t
+                for t in theirs
+                if (t.module, t.kind, t.shape) == (leaf.module, leaf.kind, leaf.shape)
+                and t.layer == layers.get((leaf.module, leaf.layer))
+            ),
+            None,
+        )
+        if other is not None:
+            turn = transposed if leaf.transposed != other.transposed else same
+            how = "layers of a module, in order"
+            matches.append(Match(leaf.name, other.name, turn, turn, how))
+    return matches
+
+
+def _layers(mine: list[_Leaf], theirs: list[_Leaf]) -> dict[tuple[str, str], str]:
+    """Layer of the second program for each (module, layer) of the first: equal contents, in order."""
+    wanted, offered = _contents(mine), _contents(theirs)
+    pairs: dict[tuple[str, str], str] = {}
+    for key, contents in wanted.items():
+        for other in list(offered):
+            if other[0] == key[0] and offered[other] == contents:
+                pairs[key] = other[1]
+                del offered[other]
+                break
+    return pairs
+
+
+def _contents(leaves: list[_Leaf]) -> dict[tuple[str, str], set[tuple[str, tuple[int, ...]]]]:
+    layers: dict[tuple[str, str], set[tuple[str, tuple[int, ...]]]] = {}
+    for leaf in sorted(leaves, key=lambda leaf: _natural(leaf.layer)):
+        layers.setdefault((leaf.module, leaf.layer), set()).add((leaf.kind, leaf.shape))
+    return layers
+
+
+def _natural(text: str) -> list[tuple[bool, int, str]]:
+    """Key that sorts layer10 after layer2."""
+    return [
+        (part.isdigit(), int(part) if part.isdigit() else 0, part) for part in NUMBER.split(text)
+    ]

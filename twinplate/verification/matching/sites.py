@@ -1,0 +1,182 @@
+"""Which site of one program is which of the other, and how their dims correspond.
+
+A dim is known by its plate; what is no plate's keeps its order. So `a` of shape (K, B) in plates
+`components` and `mini_batch` is the `a` of batch shape (B,) and event shape (K,) in `mini_batch`
+alone: one transposed. A loop's `z_0 … z_T` is the stacked `z` of a scan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from twinplate.records.record import Array, Site
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a value of the second program is laid out as one of the first: `axes[i]` is where dim i comes from.
+
+    Shapes are of one particle; dims of size 1 without a plate are dropped from `kept`.
+    """
+
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    kept: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing moves."""
+        return self.first == self.second and self.axes == tuple(range(len(self.axes)))
+
+    def to_first(self, values: Array) -> Array:
+        """(P, *second) to (P, *first)."""
+        kept = values.reshape(len(values), *self.kept)
+        return kept.transpose(0, *(i + 1 for i in self.axes)).reshape(len(values), *self.first)
+
+    def to_second(self, values: Array) -> Array:
+        """(P, *first) to (P, *second)."""
+        moved = values.reshape(len(values), *(self.kept[i] for i in self.axes))
+        inverse = np.argsort(np.asarray(self.axes, dtype=int))
+        return moved.transpose(0, *(i + 1 for i in inverse)).reshape(len(values), *self.second)
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One dim of a site's value: the plate it belongs to ("" if none), its size, batch or event."""
+
+    plate: str
+    size: int
+    is_batch: bool
+
+
+def dims(site: Site) -> list[Dim]:
+    """Dims of a value from the left, without batch dims of size 1 that no plate claims."""
+    plates = {plate.dim: plate.name for plate in site.plates}
+    depth = len(site.batch_shape)
+    batch = [Dim(plates.get(i - depth, ""), size, True) for i, size in enumerate(site.batch_shape)]
+    events = [Dim("", size, False) for size in site.event_shape]
+    return [d for d in batch if d.plate or d.size != 1] + events
+
+
+def align(first: Site, second: Site) -> Layout | None:
+    """Layout between the sites' values, None where their dims do not correspond."""
+    mine, theirs = dims(first), dims(second)
+    shared = {d.plate for d in mine} & {d.plate for d in theirs} - {""}
+    rest = iter([i for i, d in enumerate(theirs) if d.plate not in shared])
+    axes = []
+    for d in mine:
+        if d.plate in shared:
+            axes.append(next(i for i, other in enumerate(theirs) if other.plate == d.plate))
+        else:
+            axes.append(next(rest, -1))
+    if len(mine) != len(theirs) or any(
+        i < 0 or theirs[i].size != d.size for i, d in zip(axes, mine, strict=True)
+    ):
+        return None
+    return Layout(
+        first.batch_shape + first.event_shape,
+        second.batch_shape + second.event_shape,
+        tuple(d.size for d in theirs),
+        tuple(axes),
+    )
+
+
+# -- time series --------------------------------------------------------------------------------------
+
+STEP = re.compile(r"^(?P<base>.*?)_?(?P<step>\d+)$")
+
+
+def series(names: Iterable[str], base: str) -> list[str]:
+    """The names among `names` that are `base` with a number, in the order of the numbers."""
+    found = [
+        (int(m["step"]), name) for name in names if (m := STEP.match(name)) and m["base"] == base
+    ]
+    return [name for _, name in sorted(found)]
+
+
+def split(site: Site, count: int) -> list[Site] | None:
+    """The steps of a stacked site, None unless its first batch dim is `count` steps."""
+    if not site.batch_shape or site.batch_shape[0] != count:
+        return None
+
+    def step(values: Array, t: int) -> Array:
+        return values if values.ndim < 2 or values.shape[1] != count else values[:, t]
+
+    return [
+        dataclasses.replace(
+            site,
+            batch_shape=site.batch_shape[1:],
+            value=None if site.value is None else step(site.value, t),
+            log_prob=None if site.log_prob is None else step(site.log_prob, t),
+            mask=None if site.mask is None else step(site.mask, t),
+            arguments={name: step(v, t) for name, v in site.arguments.items()},
+        )
+        for t in range(count)
+    ]
+
+
+def stack(sites: list[Site]) -> Site:
+    """The inverse of `split`."""
+    first = sites[0]
+
+    def stacked(values: list[Array | None]) -> Array | None:
+        known = [v for v in values if v is not None]
+        return np.stack(known, axis=1) if len(known) == len(values) else None
+
+    shared = set.intersection(*(set(site.arguments) for site in sites))
+    alike = [
+        name for name in sorted(shared) if len({site.arguments[name].shape for site in sites}) == 1
+    ]
+    return dataclasses.replace(
+        first,
+        batch_shape=(len(sites), *first.batch_shape),
+        value=stacked([site.value for site in sites]),
+        log_prob=stacked([site.log_prob for site in sites]),
+        mask=stacked([site.mask for site in sites]),
+        arguments={name: np.stack([s.arguments[name] for s in sites], axis=1) for name in alike},
+    )
+
+
+# -- names --------------------------------------------------------------------------------------------
+
+AUTOGUIDE_LATENT = re.compile(r"^_?auto\w*_latent$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SiteMatch:
+    """Sites that are the same: one name each, or several steps on one side and their stack on the other."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+
+def match_sites(
+    first: Mapping[str, Site], second: Mapping[str, Site], rename: Mapping[str, str]
+) -> list[SiteMatch]:
+    """Pair the sites of two models (or guides); those left over are in no match."""
+    pairs = {name: rename.get(name, name) for name in first if rename.get(name, name) in second}
+    rest = [name for name in first if name not in pairs]
+    others = [name for name in second if name not in pairs.values()]
+    for name in rest:
+        if AUTOGUIDE_LATENT.match(name):
+            twin = next((other for other in others if AUTOGUIDE_LATENT.match(other)), None)
+            if twin is not None:
+                pairs[name] = twin
+    matches = [SiteMatch((name,), (other,)) for name, other in pairs.items()]
+    rest = [name for name in first if name not in pairs]
+    others = [name for name in second if name not in pairs.values()]
+    for base in others:
+        steps = series(rest, base)
+        if len(steps) > 1 and split(second[base], len(steps)):
+            matches.append(SiteMatch(tuple(steps), (base,)))
+    for base in rest:
+        steps = series(others, base)
+        if len(steps) > 1 and split(first[base], len(steps)):
+            matches.append(SiteMatch((base,), tuple(steps)))
+    return matches

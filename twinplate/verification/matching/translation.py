@@ -1,0 +1,276 @@
+"""How one program is recorded like another: its names and layouts for what the other calls otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twinplate.errors import InputError
+from twinplate.records.evaluation import Plate
+from twinplate.records.record import Array, Given, Parameter, Record, Run, Site
+from twinplate.verification.matching.autoguides import (
+    merge_parameters,
+    merge_sites,
+    split_draws,
+    split_values,
+)
+from twinplate.verification.matching.joint_latent import Packing, find_packing, image_of, in_plates
+from twinplate.verification.matching.parameters import (
+    Match,
+    Rename,
+    autoguide_role,
+    match_parameters,
+)
+from twinplate.verification.matching.sites import SiteMatch, align, match_sites, split, stack
+from twinplate.verification.matching.time_series import Stacks, find_stacks
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Translates what is given to a program from the first one's names, and what it showed back.
+
+    reference, found: a run of the first program and one of this program.
+    """
+
+    reference: Run | None = None
+    found: Run = field(default_factory=Run)
+    parameters: tuple[Match, ...] = ()
+    guide: tuple[SiteMatch, ...] = ()
+    model: tuple[SiteMatch, ...] = ()
+    packing: Packing | None = None
+    stacks: Stacks = field(default_factory=Stacks)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The first program's name → this program's, where the two differ."""
+        names = {m.first: self.stacks.own_name(m.second) for m in self.parameters}
+        for match in (*self.guide, *self.model):
+            names |= dict.fromkeys(match.first, match.second[0])
+        return {first: second for first, second in names.items() if first != second}
+
+    def own(self, given: Given) -> Given:
+        """What is given, in this program's names and layouts."""
+        found = self.found
+        if self.reference is None:
+            return dataclasses.replace(
+                given, parameters=split_values(given.parameters, found.parameters)
+            )
+        matched = {
+            m.second: m.to_second(given.parameters[m.first])
+            for m in self.parameters
+            if m.first in given.parameters
+        }
+        matched = self.stacks.values_to_second(matched)
+        if self.packing is not None:
+            matched = self.packing.values_to_second(matched)
+        parameters = split_values(matched, found.parameters)
+        for name, p in found.parameters.items():
+            if p.constraint != "unconstrained" and (
+                name not in parameters or parameters[name].shape != p.value.shape
+            ):
+                parameters[name] = p.value  # of another shape: left to the comparison
+        alike = {name: given.draws[name] for name in found.guide if name in given.draws}
+        drawn = alike | self._draws(given.draws)
+        if self.packing is not None:
+            drawn = self.packing.draws_to_second(drawn)
+        draws = split_draws(drawn, found.guide, found.model)
+        return Given(draws, self._indices(given.indices), parameters)
+
+    def _draws(self, draws: Mapping[str, Array]) -> dict[str, Array]:
+        own: dict[str, Array] = {}
+        for which in ("model", "guide"):
+            mine, theirs = getattr(self.reference, which), getattr(self.found, which)
+            for match in getattr(self, which):
+                own |= _drawn(match, mine, theirs, draws)
+        return own
+
+    def _indices(self, indices: Mapping[str, Array]) -> dict[str, Array]:
+        """By name, or else for the only plate of the same sizes."""
+        mine, theirs = plates_of(self.reference), plates_of(self.found)
+        own = {}
+        for name, plate in theirs.items():
+            sizes = (plate.size, plate.subsample_size)
+            alike = [n for n, p in mine.items() if (p.size, p.subsample_size) == sizes]
+            source = name if name in indices or len(alike) != 1 else alike[0]
+            if source in indices:
+                own[name] = indices[source]
+        return own
+
+    def translated(self, run: Run) -> Run:
+        """What this program showed, in the first one's names and layouts."""
+        guide = in_plates(merge_sites(run.guide), run.model)
+        run = dataclasses.replace(run, guide=guide, parameters=merge_parameters(run.parameters))
+        if self.reference is None:
+            return run
+        run = dataclasses.replace(
+            run,
+            guide=_renamed_sites(self.guide, self.reference.guide, run.guide),
+            model=_renamed_sites(self.model, self.reference.model, run.model),
+            parameters=self._parameters(self.stacks.to_first(run.parameters)),
+        )
+        return run if self.packing is None else self.packing.run_to_first(run)
+
+    def _parameters(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+        by_second = {m.second: m for m in self.parameters}
+        images = {n: p for n, p in parameters.items() if p.constraint == "unconstrained"}
+        renamed = self._images(images)
+        for name, p in parameters.items():
+            if name in images:
+                continue
+            match = by_second.get(name, Match(name, name))
+            gradient = None if p.gradient is None else match.to_first(p.gradient)
+            renamed[match.first] = Parameter(p.constraint, match.to_first(p.value), gradient)
+        return renamed
+
+    def _images(self, images: Mapping[str, Parameter]) -> dict[str, Parameter]:
+        """Unconstrained values of latent sites, which are named and laid out as the sites are."""
+        if self.reference is None or not images:
+            return dict(images)
+        mine = _image_sites(self.reference.model, self.reference.parameters, "value")
+        values, gradients = (
+            _renamed_sites(self.model, mine, _image_sites(self.found.model, images, which))
+            for which in ("value", "gradient")
+        )
+        return {
+            name: Parameter("unconstrained", site.value, gradients[name].value)
+            for name, site in values.items()
+            if site.value is not None
+        }
+
+
+def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
+    """The plan for a program that showed `found`; without `like`, nothing is translated.
+
+    Raises InputError for an entry of `rename` that names nothing.
+    """
+    if like is None:
+        return Plan(found=found)
+    reference = next(iter(like.runs.values()))
+    guide_sites = in_plates(merge_sites(found.guide), found.model)
+    found = dataclasses.replace(found, guide=found.guide | guide_sites)
+    rename = dict(rename or {})
+    sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
+    learned = {n: p for n, p in reference.parameters.items() if p.constraint != "unconstrained"}
+    known = {*learned, *reference.guide, *reference.model, *plates_of(reference)}
+    for name in rename:
+        if name not in known and reference.failure is None:
+            raise InputError(
+                f"rename has {name!r}, which is no site and no parameter of the first program; it has "
+                f"{', '.join(sorted(known))}"
+            )
+    has = {*found.parameters, *found.guide, *found.model, *plates_of(found)}
+    for name, second in sites.items():
+        if second not in has and found.failure is None:
+            raise InputError(
+                f"rename says that {name!r} is {second!r} in the second program, which has no such site, "
+                f"plate or parameter; it has {', '.join(sorted(has))}"
+            )
+    if found.failure is not None and not found.parameters:
+        rename = {}
+    guide = tuple(match_sites(reference.guide, guide_sites, sites))
+    model = tuple(match_sites(reference.model, found.model, sites))
+    stacks = find_stacks(model, found.parameters)
+    own = stacks.to_first(merge_parameters(found.parameters))
+    parameters = match_parameters(learned, own, rename)
+    packing = find_packing(reference, found, guide, model)
+    laid_out = tuple(_of_a_site(m, reference.model, found.model) for m in parameters)
+    return Plan(reference, found, laid_out, guide, model, packing, stacks)
+
+
+def _of_a_site(match: Match, mine: Mapping[str, Site], theirs: Mapping[str, Site]) -> Match:
+    """An autoguide's parameter of one site is laid out as the site is."""
+    roles = autoguide_role(match.first), autoguide_role(match.second)
+    if match.how == "rename" or None in roles:
+        return match
+    first, second = (role[1] if role else "" for role in roles)
+    if first not in mine or second not in theirs:
+        return match
+    layout = align(image_of(mine[first]), image_of(theirs[second]))
+    if layout is None or layout.is_identity:
+        return match
+    return dataclasses.replace(
+        match,
+        to_second=lambda values: layout.to_second(values[None])[0],
+        to_first=lambda values: layout.to_first(values[None])[0],
+    )
+
+
+def plates_of(run: Run | None) -> dict[str, Plate]:
+    """All plates of a run by name."""
+    if run is None:
+        return {}
+    sites = (*run.guide.values(), *run.model.values())
+    return {plate.name: plate for site in sites for plate in site.plates}
+
+
+def _image_sites(
+    sites: Mapping[str, Site], images: Mapping[str, Parameter], which: str
+) -> dict[str, Site]:
+    """The sites with the "value" or "gradient" of their unconstrained images in place of their values."""
+    found = {}
+    for name, p in images.items():
+        if name in sites and p.constraint == "unconstrained":
+            site = sites[name]
+            event_shape = p.value.shape[1 + len(site.batch_shape) :]
+            found[name] = dataclasses.replace(
+                site,
+                value=getattr(p, which),
+                event_shape=event_shape,
+                log_prob=None,
+                mask=None,
+                arguments={},
+            )
+    return found
+
+
+def _drawn(
+    match: SiteMatch,
+    mine: Mapping[str, Site],
+    theirs: Mapping[str, Site],
+    draws: Mapping[str, Array],
+) -> dict[str, Array]:
+    """Values of the sites of one match, in the second program's layout."""
+    if not all(name in draws for name in match.first):
+        return {}
+    parts = [dataclasses.replace(mine[name], value=draws[name]) for name in match.first]
+    targets = [theirs[name] for name in match.second]
+    if len(targets) > len(parts):
+        parts = split(parts[0], len(targets)) or []
+    elif len(targets) < len(parts):
+        parts = [stack(parts)]
+    own = {}
+    for name, part, target in zip(match.second, parts, targets, strict=False):
+        layout = align(part, target)
+        if layout is not None and part.value is not None:
+            own[name] = layout.to_second(part.value)
+    return own
+
+
+def _renamed_sites(
+    matches: tuple[SiteMatch, ...], mine: Mapping[str, Site], theirs: Mapping[str, Site]
+) -> dict[str, Site]:
+    """Sites under the first program's names, values in its layouts; unmatched ones keep their names."""
+    renamed: dict[str, Site] = {}
+    by_second = {name: match for match in matches for name in match.second}
+    for name, site in theirs.items():
+        match = by_second.get(name)
+        if match is None:
+            renamed[name] = site
+            continue
+        if any(other not in theirs for other in match.second):
+            continue
+        if len(match.second) > 1:
+            sites = [stack([theirs[other] for other in match.second])]
+        else:
+            sites = [site] if len(match.first) == 1 else split(site, len(match.first)) or []
+        for target, part in zip(match.first, sites, strict=False):
+            renamed[target] = _laid_out(mine[target], part) if target in mine else part
+    return renamed
+
+
+def _laid_out(first: Site, second: Site) -> Site:
+    layout = align(first, second)
+    if layout is None or layout.is_identity or second.value is None:
+        return second
+    return dataclasses.replace(second, value=layout.to_first(second.value))

@@ -1,0 +1,254 @@
+"""Record a program: choose what its runs are given, run them, keep what they showed.
+
+A program's own framework does two things, behind `Session`: sample once, and run with given values.
+Everything else is the same for both frameworks and lives here and in `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from twinplate.errors import InputError
+from twinplate.records.record import (
+    LOSSES,
+    PERTURBED,
+    PRECISIONS,
+    Array,
+    Given,
+    Record,
+    Run,
+    Settings,
+    Site,
+)
+from twinplate.seeds import generator
+from twinplate.verification.comparison.rounding import PERTURBATION
+from twinplate.verification.matching.autoguides import merge_values
+from twinplate.verification.matching.parameters import Rename
+from twinplate.verification.matching.translation import Plan, make_plan
+from twinplate.verification.matching.unconstrained import is_corr_cholesky, jitter, stressed
+
+Tree = Any  # nested tuples, lists and dictionaries of NumPy arrays and plain values
+Progress = Callable[[str], None]
+
+
+class Session(Protocol):
+    """One program at one precision: built once, compiled once where the framework compiles."""
+
+    operations: set[str]
+
+    def sample(self, seed: int, given: Given, args: Tree, kwargs: Tree) -> Run:
+        """Run with the framework's own draws; parameters in `given` replace the first values."""
+
+    def run(self, given: Given, args: Tree, kwargs: Tree) -> Run:
+        """Run with these draws (re-attached to the program's own parameters), indices and parameters."""
+
+
+class Recordable(Protocol):
+    """What a twin's `Program` offers."""
+
+    framework: str
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what the record depends on, and the device."""
+
+    def session(self, precision: str, settings: Settings) -> Session:
+        """A fresh build of the program in "float64" or "float32"."""
+
+
+def record(
+    program: Recordable,
+    args: Tree = (),
+    kwargs: Tree | None = None,
+    *,
+    params: dict[str, Any] | None = None,
+    settings: Settings | None = None,
+    like: Record | None = None,
+    rename: Rename | None = None,
+    progress: Progress | None = None,
+) -> Record:
+    """Record every run of `program` on `args` and `kwargs`.
+
+    params: constrained values, by this program's names (by the other's, with `like`); without them
+        the program's first values, moved a little and differently for each seed.
+    like: the record of the program to be compared with; its draws, indices and parameters are used.
+    rename: this program's names for what `like` calls otherwise, {first: second} or
+        {first: (second, to_second, to_first)} where the layouts differ too.
+
+    Raises InputError for an unknown loss, arguments that changed, or names that match nothing.
+    """
+    kwargs = {} if kwargs is None else kwargs
+    settings = like.settings if like is not None else settings or Settings()
+    if settings.loss not in LOSSES:
+        raise InputError(f"loss is {settings.loss!r}; expected one of {', '.join(LOSSES)}")
+    if not settings.seeds:
+        raise InputError("seeds is empty; expected at least one whole number")
+    tell = progress or (lambda text: None)
+    exact = program.session("float64", settings)
+    tell("sampling")
+    found = exact.sample(settings.seeds[0], Given(), args, kwargs)
+    _check_params({} if like is not None else params, found)
+    if not found.model and found.failure is None:
+        raise InputError(f"the {program.framework} model has no sites: there is nothing to compare")
+    plan = make_plan(like, found, rename)
+    single = program.session("float32", settings)
+    given: dict[str, Given] = {}
+    runs: dict[tuple[str, str], Run] = {}
+    for draw, seed in settings.draws.items():
+        if like is not None and draw not in like.given:
+            break  # the other program stopped before
+        given[draw] = (
+            _choose(exact, found, seed, draw, params, args, kwargs)
+            if like is None
+            else like.given[draw]
+        )
+        for precision in PRECISIONS:
+            tell(f"draw {draw}, {precision}")
+            session = single if precision == "float32" else exact
+            run = _run(session, plan, given[draw], draw, precision, args, kwargs)
+            runs[draw, precision] = plan.translated(run)
+            if like is None and precision == "float64":
+                given[draw] = _with_computed(given[draw], run)
+            if _stopped(draw, runs, {} if like is None else like.runs):
+                break
+        if _stopped(draw, runs, {} if like is None else like.runs):
+            break
+    operations = tuple(sorted(exact.operations))
+    inputs = leaves({"args": args, "kwargs": kwargs})
+    return Record(
+        program.framework,
+        program.versions(),
+        settings,
+        inputs,
+        runs,
+        given,
+        plan.names,
+        operations,
+    )
+
+
+def _run(
+    session: Session,
+    plan: Plan,
+    given: Given,
+    draw: str,
+    precision: str,
+    args: Tree,
+    kwargs: Tree,
+) -> Run:
+    own = plan.own(given)
+    values = (own.draws, own.parameters, args, kwargs)
+    if precision in PERTURBED:
+        values = perturbed(values, generator(PERTURBED.index(precision), draw))
+    return session.run(Given(values[0], own.indices, values[1]), *values[2:])
+
+
+def _stopped(draw: str, *records: dict[tuple[str, str], Run]) -> bool:
+    """Whether a program stops in this draw: then no numbers are compared from here on."""
+    return any(r[draw, "float64"].failure is not None for r in records if (draw, "float64") in r)
+
+
+def _choose(
+    session: Session,
+    found: Run,
+    seed: int,
+    draw: str,
+    params: dict[str, Any] | None,
+    args: Tree,
+    kwargs: Tree,
+) -> Given:
+    """Parameters, indices and values of latent sites for one draw."""
+    parameters = {
+        name: jitter(p.value, p.constraint, generator(seed, "parameter", name))
+        for name, p in found.parameters.items()
+        if p.constraint != "unconstrained"
+    }
+    parameters |= {name: np.asarray(value) for name, value in (params or {}).items()}
+    sampled = session.sample(seed, Given(parameters=parameters), args, kwargs)
+    sites = {**sampled.model, **sampled.guide}
+    draws = {
+        name: site.value
+        for name, site in sites.items()
+        if site.kind in ("latent", "auxiliary") and site.value is not None
+    }
+    if draw == "stress":
+        draws = {name: stressed(value, sites[name].support) for name, value in draws.items()}
+    return Given(draws, indices(seed, sites), merge_values(parameters, found.parameters))
+
+
+def _with_computed(given: Given, run: Run) -> Given:
+    """The draws, with the values that the program computed at its Delta sites."""
+    computed = {
+        name: site.value
+        for name, site in run.guide.items()
+        if site.family == "Delta" and site.kind == "latent" and site.value is not None
+    }
+    return replace(given, draws={**given.draws, **computed})
+
+
+def _check_params(params: dict[str, Any] | None, found: Run) -> None:
+    unknown = sorted(set(params or {}) - set(found.parameters))
+    if unknown and found.failure is None:
+        raise InputError(
+            f"params names {', '.join(unknown)}, which the program does not have; its parameters are "
+            f"{', '.join(found.parameters) or 'none'}"
+        )
+
+
+def indices(seed: int, sites: dict[str, Site]) -> dict[str, Array]:
+    """Shared subsample indices (subsample_size,) of every plate that takes a subsample."""
+    plates = {p.name: p for site in sites.values() for p in site.plates}
+    return {
+        name: np.sort(
+            generator(seed, "indices", name).choice(p.size, p.subsample_size, replace=False)
+        )
+        for name, p in plates.items()
+        if p.subsample_size < p.size
+    }
+
+
+def perturbed(tree: Tree, rng: np.random.Generator) -> Tree:
+    """The tree with every floating-point number multiplied by 1 ± 2⁻⁴⁰, but for arrays of whole numbers."""
+
+    def change(leaf: Any) -> Any:
+        if not np.issubdtype(np.asarray(leaf).dtype, np.floating):
+            return leaf
+        values = np.asarray(leaf, dtype=np.float64)
+        if (values == np.round(values)).all():  # counts and labels kept as real numbers
+            return leaf
+        changed = values * (1 + PERTURBATION * rng.choice([-1.0, 1.0], size=values.shape))
+        if is_corr_cholesky(values):  # the frameworks check its rows' norms to the last digits
+            changed = changed / np.linalg.norm(changed, axis=-1, keepdims=True)
+        return float(changed) if isinstance(leaf, float) else changed
+
+    return map_leaves(change, tree)
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Tree) -> Tree:
+    """Apply to every leaf of nested tuples, lists and dictionaries."""
+    if isinstance(tree, dict):
+        return {key: map_leaves(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(map_leaves(function, value) for value in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(map_leaves(function, value) for value in tree)
+    return function(tree)
+
+
+def leaves(tree: Tree, path: str = "") -> dict[str, Array]:
+    """The arrays and numbers of a tree by path, such as "args/0"."""
+    if isinstance(tree, dict):
+        pairs = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, tuple | list):
+        pairs = [(str(i), value) for i, value in enumerate(tree)]
+    elif isinstance(tree, np.ndarray | np.generic | int | float | bool):
+        return {path: np.asarray(tree)}
+    else:
+        return {}
+    found: dict[str, Array] = {}
+    for key, value in pairs:
+        found |= leaves(value, f"{path}/{key}" if path else key)
+    return found

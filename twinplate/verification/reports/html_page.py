@@ -1,0 +1,282 @@
+"""A report as one HTML file: two programs side by side, green to red, the numbers on demand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from html import escape
+
+import numpy as np
+
+from twinplate.records.record import Array, Parameter, Site
+from twinplate.verification.comparison.context import alike
+from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.comparison.numbers import Pair, densities
+from twinplate.verification.comparison.pipeline import Report
+from twinplate.verification.reports.style import CSS
+from twinplate.verification.reports.terminal import (
+    HEADLINES,
+    MARKS,
+    Cell,
+    Row,
+    place,
+    rows,
+    tested,
+    versions,
+)
+
+SHOWN = 5  # numbers of an array
+TONES = {"same": "same", "undecided": "undecided"}  # of a verdict; a difference otherwise
+PROGRAMS = {"model": "Model", "guide": "Guide", "loss": "Parameters and loss"}
+
+
+def page(reports: Mapping[str, Report]) -> str:
+    """One self-contained page with a report of each case, by the case's name."""
+    articles = "\n".join(
+        _article(f"case{i}", name, report) for i, (name, report) in enumerate(reports.items())
+    )
+    title = escape(", ".join(f"{name}: {r.verdict}".lstrip(": ") for name, r in reports.items()))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n{articles}\n</body>\n</html>\n"
+    )
+
+
+def _article(key: str, name: str, report: Report) -> str:
+    parts = [_headline(name, report), *_findings(key, report), *_table(key, report)]
+    return f"<article>\n{''.join(parts)}{_tested(report)}</article>"
+
+
+def _headline(name: str, report: Report) -> str:
+    verdict, _, _ = HEADLINES[report.verdict].partition(" at ")
+    tone = TONES.get(report.verdict, "difference")
+    text, why, more = "The programs agree at the tested inputs, parameters and draws", "", 0
+    if report.findings and not report.ok:
+        first, more = report.findings[0], len(report.findings) - 1
+        text, *others = re.split(r"\n|(?<=[^.])\. ", f"{place(first)}: {first.message}", maxsplit=1)
+        why = "".join(others)
+    word = "note" if report.ok else "more finding"
+    count = more or len(report.findings) * report.ok
+    rest = f"{count} {word}{'s' * (count > 1)} below" if count else ""
+    compared = " against ".join(r.framework for r in (report.first, report.second))
+    because = f"<p>{escape(why)}</p>" if why else ""
+    about = " · ".join(escape(part) for part in (name, compared, rest) if part)
+    return (
+        f'<header class="card headline {tone}"><span class="verdict">{verdict}</span>'
+        f'<h1>{escape(text[:1].upper() + text[1:])}</h1>{because}<p class="soft">{about}</p></header>\n'
+    )
+
+
+# -- findings -----------------------------------------------------------------------------------------
+
+
+def _findings(key: str, report: Report) -> Iterator[str]:
+    if report.findings:
+        yield "<h2>Findings</h2>\n"
+    anchors = {(row.program, row.name): f"{key}-{i}" for i, row in enumerate(rows(report))}
+    for finding in report.findings:
+        yield _finding(finding, anchors.get((finding.program, finding.site)), report)
+
+
+def _finding(finding: Finding, anchor: str | None, report: Report) -> str:
+    where = escape(place(finding))
+    if anchor:
+        where = f'<a href="#{anchor}">{where}</a>'
+    draw = f" <small>draw {escape(finding.draw)}</small>" if finding.draw else ""
+    shown = "".join(
+        f"<div><small>{which} ({escape(record.framework)})</small><pre>{escape(text)}</pre></div>"
+        for which, record, text in (
+            ("first", report.first, finding.first),
+            ("second", report.second, finding.second),
+        )
+        if text
+    )
+    pair = f'<div class="pair">{shown}</div>' if shown else ""
+    return (
+        f'<section class="card finding {finding.level}"><p><span class="mark">{finding.level}</span> '
+        f"{where}: {escape(finding.message)}{draw}</p>{pair}</section>\n"
+    )
+
+
+# -- the table ----------------------------------------------------------------------------------------
+
+
+def _table(key: str, report: Report) -> Iterator[str]:
+    titles = "".join(
+        f'<span class="{which}">{which} · {escape(getattr(report, which).framework)}</span>'
+        for which in ("first", "second")
+    )
+    yield '<h2>Site by site</h2>\n<div class="card rows">'
+    yield f'<div class="grid titles soft"><span>batch | event</span>{titles}</div>\n'
+    program = None
+    opened = False
+    for i, row in enumerate(rows(report)):
+        if row.program != program:
+            program = row.program
+            yield f'<h3 class="group">{PROGRAMS[program]}</h3>\n'
+        is_first = row.level not in ("same", "note", "unknown") and not opened
+        opened = opened or is_first
+        yield _details(f"{key}-{i}", row, report, is_first)
+    yield "</div>\n"
+
+
+def _details(anchor: str, row: Row, report: Report, is_open: bool) -> str:
+    own = f" → {row.own}" if row.own else ""
+    label = row.name + own if row.name else "loss"
+    return (
+        f'<details id="{anchor}" class="{row.level}"{" open" * is_open}><summary class="grid">'
+        f'<span class="name">{escape(label)}<small>{escape(row.kind)}</small></span>'
+        f"{_cell('first', row.first)}{_cell('second', row.second)}"
+        f'<span class="mark">{MARKS[row.level]}</span></summary>\n'
+        f'<div class="numbers">{_on_demand(row, report)}</div></details>\n'
+    )
+
+
+def _cell(which: str, cell: Cell) -> str:
+    detail = f" <small>{escape(cell.detail)}</small>" if cell.detail else ""
+    return f'<span class="{which} shape">{escape(cell.shape)}{detail}</span>'
+
+
+# -- numbers on demand --------------------------------------------------------------------------------
+
+
+def _on_demand(row: Row, report: Report) -> str:
+    """Tables for one place, of the draw that showed its finding, or else of the first."""
+    here = [f for f in report.findings if (f.program, f.site) == (row.program, row.name)]
+    draw = next((f.draw for f in here if f.draw), next(iter(report.first.settings.draws)))
+    pair = Pair(report.first, report.second, draw)
+    runs = pair.run("first"), pair.run("second")
+    stopped = any(run.failure for run in runs)
+    if row.program in ("model", "guide"):
+        sites = [getattr(run, row.program).get(row.name) for run in runs]
+        tables = _site(sites, pair, row, stopped)
+    elif row.name:
+        tables = _parameter([run.parameters.get(row.name) for run in runs], stopped)
+    else:
+        tables = _numbers("loss", runs[0].loss, runs[1].loss, stopped=stopped)
+    apart = "; a program stopped, perhaps on draws of its own: nothing is compared" * stopped
+    return f"<h3>draw {escape(draw)}, double precision{apart}</h3>{tables}"
+
+
+def _site(sites: list[Site | None], pair: Pair, row: Row, stopped: bool) -> str:
+    facts: dict[str, Callable[[Site], str]] = {
+        "distribution": lambda s: s.family,
+        "support": lambda s: s.support,
+        "plates": lambda s: (
+            ", ".join(_plate(p.name, p.size, p.subsample_size) for p in s.plates) or "none"
+        ),
+        "dtype": lambda s: s.dtype,
+        "scaled by": lambda s: f"{s.scale:.6g}",
+    }
+    lines = ""
+    for name, fact in facts.items():
+        shown = "".join(f"<td>{escape(fact(s)) if s else '–'}</td>" for s in sites)
+        lines += f"<tr><td>{name}</td>{shown}</tr>"
+    head = "<tr><th></th><th>first</th><th>second</th></tr>"
+    found = f'<table class="facts">{head}{lines}</table>'
+    judged = None if None in sites else densities(pair, row.program, row.name)
+    of_each = [None if s is None or s.log_prob is None else s.scale * s.log_prob for s in sites]
+    logs = judged[1:] if judged else of_each
+    values = [None if s is None else s.value for s in sites]
+    arguments = "" if stopped else _arguments(sites)
+    numbers = [
+        _numbers("log density", *logs, stopped=stopped),
+        arguments,
+        _numbers("value", *values, stopped=stopped),
+    ]
+    return found + "".join(numbers)
+
+
+def _arguments(sites: list[Site | None]) -> str:
+    """Of the distributions, those that differ."""
+    first, second = ({} if site is None else site.arguments for site in sites)
+    tables = ""
+    for name in (n for n in first if n in second):
+        try:
+            a, b = np.broadcast_arrays(first[name], second[name])
+        except ValueError:
+            a, b = first[name], second[name]
+        tables += "" if alike(a, b) else _numbers(name, a, b)
+    return tables
+
+
+def _plate(name: str, size: int, subsample_size: int) -> str:
+    return f"{name} {size}" if size == subsample_size else f"{name} {subsample_size} of {size}"
+
+
+def _parameter(found: list[Parameter | None], stopped: bool) -> str:
+    gradients, values = ([getattr(p, n, None) for p in found] for n in ("gradient", "value"))
+    both = (
+        _numbers("gradient of the loss", *gradients, stopped=stopped),
+        _numbers("value", *values, stopped=stopped),
+    )
+    return "".join(both)
+
+
+def _numbers(
+    title: str, first: Array | None, second: Array | None, *, stopped: bool = False
+) -> str:
+    """The first numbers of both programs beside each other, and those that lie furthest apart.
+
+    stopped: a program stopped, and nothing is compared.
+    """
+    arrays = [None if a is None else np.asarray(a, np.float64) for a in (first, second)]
+    known = [a for a in arrays if a is not None and a.size]
+    if not known:
+        return ""
+    comparable = not stopped and len(known) == 2 and known[0].shape == known[1].shape
+    places = [tuple(map(int, i)) for i in np.ndindex(max(known, key=np.size).shape)][:SHOWN]
+    worst = None
+    if comparable:
+        worst = _furthest(known[0], known[1])
+        places += [worst] if worst is not None and worst not in places else []
+    apart = "<th>second − first</th>" * comparable
+    head = f"<tr><th>[particle, …]</th><th>first</th><th>second</th>{apart}</tr>"
+    lines = [_line(i, arrays, comparable, i == worst) for i in places]
+    count = f"{len(places)} of {known[0].size} numbers" if known[0].size > len(places) else ""
+    return f"<h3>{title} <small>{count}</small></h3><table>{head}{''.join(lines)}</table>"
+
+
+def _furthest(a: Array, b: Array) -> tuple[int, ...] | None:
+    """Index of the largest difference, a number that only one has before any; None if all are equal."""
+    with np.errstate(invalid="ignore"):
+        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    apart = np.where(np.isnan(apart), np.inf, apart)
+    if not apart.any():
+        return None
+    return tuple(map(int, np.unravel_index(int(np.argmax(apart)), apart.shape)))
+
+
+def _line(index: tuple[int, ...], arrays: list[Array | None], both: bool, is_worst: bool) -> str:
+    numbers = [_at(a, index) for a in arrays]
+    cells = "".join(f"<td>{'–' if v is None else f'{v:.12g}'}</td>" for v in numbers)
+    apart = ""
+    if both and None not in numbers:
+        apart = "0" if numbers[0] == numbers[1] else f"{numbers[1] - numbers[0]:.2e}"  # type: ignore[operator]
+    label = f"{list(index)}{' worst' * is_worst}"
+    return f"<tr{' class=worst' * is_worst}><td>{label}</td>{cells}<td>{apart}</td></tr>"
+
+
+def _at(array: Array | None, index: tuple[int, ...]) -> float | None:
+    try:
+        return None if array is None else float(array[index])
+    except (IndexError, TypeError):
+        return None
+
+
+def _tested(report: Report) -> str:
+    lines = tested(report)
+    inputs = ", ".join(
+        f"{name} {'×'.join(map(str, a.shape)) or 'number'}"
+        for name, a in report.first.inputs.items()
+    )
+    sides = "".join(
+        f"<div><small>{which}</small><br>{escape(versions(getattr(report, which).versions, {}))}</div>"
+        for which in ("first", "second")
+    )
+    shown = f'<p class="soft">Inputs: {escape(inputs)}</p>' if inputs else ""
+    return (
+        f'<h2>What was tested</h2>\n<section class="card tested"><p>{escape(lines[0])}.</p>{shown}'
+        f'<div class="pair">{sides}</div></section>\n'
+    )
