@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from equivalence_tests.mutation.mutations import all_pairs, mutations
+from equivalence_tests.mutation.mutations import mutations
 from equivalence_tests.mutation.port_mistakes import MISTAKES
 from equivalence_tests.mutation.survivors import SURVIVORS
+from equivalence_tests.pairs import all_pairs
 
 
 @dataclass

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from equivalence_tests.mutation import operators
-from equivalence_tests.mutation.mutants import PAIRS, case_with, source, spoilt_records
+from equivalence_tests.mutation.mutants import case_with, source, spoilt_records
 from equivalence_tests.mutation.operators import Operator, called
 from twinplate.errors import InputError
 from twinplate.verification.comparison.pipeline import compare
@@ -62,11 +62,6 @@ class Mutation:
         except InputError as error:
             return str(error).startswith("rename says")
         return compare(*records).verdict in ("differs", "could not run")
-
-
-def all_pairs() -> list[str]:
-    """Names of the pairs."""
-    return sorted(path.stem for path in PAIRS.glob("[a-z]*.py"))
 
 
 @functools.cache

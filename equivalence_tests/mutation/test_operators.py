@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from equivalence_tests.mutation.mutations import all_pairs, mutations
+from equivalence_tests.mutation.mutations import mutations
 from equivalence_tests.mutation.survivors import SURVIVORS
+from equivalence_tests.pairs import all_pairs
 
 EVERY = {str(mutation): mutation for pair in all_pairs() for mutation in mutations(pair)}
 SAMPLED_PAIRS = all_pairs()[1::4]  # records of the right programs are made once for each

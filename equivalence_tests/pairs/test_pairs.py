@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
-from pkgutil import iter_modules
 
 import pytest
 
 from equivalence_tests import pairs
+from equivalence_tests.pairs import all_pairs
 from twinplate import Case, verify
 
 # Name of a case -> why it cannot be decided. At most two, and written down beforehand.
@@ -20,12 +20,10 @@ UNDECIDED = {
 
 def _collected() -> dict[str, Case]:
     found = {}
-    for module in iter_modules(pairs.__path__):
-        if module.name.startswith("test_"):
-            continue
-        for name, value in vars(import_module(f"{pairs.__name__}.{module.name}")).items():
+    for pair in all_pairs():
+        for name, value in vars(import_module(f"{pairs.__name__}.{pair}")).items():
             if isinstance(value, Case):
-                found[f"{module.name}:{name}"] = value
+                found[f"{pair}:{name}"] = value
     return found
 
 
