@@ -1,20 +1,24 @@
-"""Who may import whom: read from the syntax trees, and seen in fresh interpreters.
+"""Who may import whom: the linter's contracts, the syntax trees, and fresh interpreters.
 
 equivalence_tests ──► pyro_impl ──► twinplate
                  └──► numpyro_impl ──► twinplate
+
+The contracts, in pyproject.toml, order the wings of each package.
 """
 
 from __future__ import annotations
 
 import ast
-import importlib
-import pkgutil
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 TORCH_SIDE = {"torch", "pyro", "functorch"}
 JAX_SIDE = {"jax", "jaxlib", "numpyro", "flax", "optax", "chex", "orbax"}
 OURS = {"twinplate", "pyro_impl", "numpyro_impl", "equivalence_tests"}
@@ -66,7 +70,7 @@ def violations(package: str, source: str) -> set[str]:
 
 
 def sources(package: str) -> dict[str, str]:
-    root = Path(importlib.import_module(package).__file__).parent
+    root = ROOT / package
     return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*.py"))}
 
 
@@ -122,12 +126,9 @@ LOADED = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules}
 
 
 def modules(package: str) -> list[str]:
-    found = importlib.import_module(package)
-    return [package] + [
-        info.name
-        for info in pkgutil.walk_packages(found.__path__, f"{package}.")
-        if not info.name.endswith("__main__")
-    ]
+    paths = [(ROOT / package / path).relative_to(ROOT) for path in sources(package)]
+    dotted = [".".join(path.with_suffix("").parts) for path in paths]
+    return [name.removesuffix(".__init__") for name in dotted]
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
@@ -159,3 +160,48 @@ def test_importing_pyro_impl_changes_no_setting_of_torch():
         "print(settings() == before, torch.cuda.is_initialized())",
     )
     assert printed == ["True", "False"]
+
+
+def kept(root: Path) -> dict[str, bool]:
+    """Contract -> whether the packages below `root` keep it."""
+    lint = "from importlinter.cli import lint_imports; lint_imports(no_cache=True, no_logo=True)"
+    done = subprocess.run(
+        [sys.executable, "-c", lint], cwd=root, capture_output=True, text=True, check=False
+    )
+    found = re.findall(r"^(.+) (KEPT|BROKEN)\b", done.stdout, re.MULTILINE)
+    assert found, done.stdout + done.stderr
+    return {name: verdict == "KEPT" for name, verdict in found}
+
+
+def contracts() -> list[str]:
+    """Names of all contracts."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    return [contract["name"] for contract in linter["contracts"]]
+
+
+def test_every_contract_is_kept():
+    assert kept(ROOT) == dict.fromkeys(contracts(), True)
+
+
+# file -> an import that must not be there; together they break every contract
+PLANTED = {
+    "twinplate/data/blocks.py": "import twinplate.training.plan",
+    "twinplate/errors.py": "import numpyro_impl.device",
+    "pyro_impl/programs/models.py": "import pyro_impl.training.trainer",
+    "pyro_impl/device.py": "import jax, numpyro_impl",
+    "numpyro_impl/device.py": "import torch",
+    "equivalence_tests/pairs/mixture.py": "import equivalence_tests.mutation.mistake_report",
+    "twinplate/programs/config.py": "import torch",
+}
+
+
+def test_every_contract_can_be_broken(tmp_path):
+    for package in sorted(OURS):
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for path, line in PLANTED.items():
+        with (tmp_path / path).open("a") as file:
+            file.write(f"\n{line}\n")
+    assert kept(tmp_path) == dict.fromkeys(contracts(), False)
