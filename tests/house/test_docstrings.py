@@ -1,0 +1,141 @@
+"""Public names have an example in their docstring, and every example prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("twinplate", "pyro_impl", "numpyro_impl")
+# Public names that have no example yet.
+WITHOUT = {
+    "twinplate.Case",
+    "twinplate.Finding",
+    "twinplate.Fit",
+    "twinplate.Gaussian",
+    "twinplate.InputError",
+    "twinplate.LinearGaussian",
+    "twinplate.NonFiniteLossError",
+    "twinplate.OutOfMemoryError",
+    "twinplate.Program",
+    "twinplate.ProgramConfig",
+    "twinplate.Record",
+    "twinplate.Report",
+    "twinplate.Restarts",
+    "twinplate.TrainingConfig",
+    "twinplate.TrainingState",
+    "twinplate.assert_same",
+    "twinplate.compare",
+    "twinplate.initial_params",
+    "twinplate.make_program",
+    "twinplate.unpack_scale_tril",
+    "twinplate.verify",
+    "pyro_impl.CompiledSVI",
+    "pyro_impl.EagerWarning",
+    "pyro_impl.Encoded",
+    "pyro_impl.Encoder",
+    "pyro_impl.ExpertsEncoder",
+    "pyro_impl.LowRankMultivariateNormal",
+    "pyro_impl.MultivariateNormal",
+    "pyro_impl.PackedMultivariateNormal",
+    "pyro_impl.Pair",
+    "pyro_impl.Program",
+    "pyro_impl.StickingTheLandingELBO",
+    "pyro_impl.Trainer",
+    "pyro_impl.auxiliary_guide",
+    "pyro_impl.base_noise",
+    "pyro_impl.build",
+    "pyro_impl.component_model",
+    "pyro_impl.diagonal_guide",
+    "pyro_impl.evaluate",
+    "pyro_impl.event_guide",
+    "pyro_impl.event_model",
+    "pyro_impl.fit",
+    "pyro_impl.fit_many",
+    "pyro_impl.joint_normal",
+    "pyro_impl.posterior",
+    "pyro_impl.posterior_blocks",
+    "numpyro_impl.CompiledSVI",
+    "numpyro_impl.Encoded",
+    "numpyro_impl.Encoder",
+    "numpyro_impl.ExpertsEncoder",
+    "numpyro_impl.LowRankMultivariateNormal",
+    "numpyro_impl.MultivariateNormal",
+    "numpyro_impl.PackedMultivariateNormal",
+    "numpyro_impl.Pair",
+    "numpyro_impl.Program",
+    "numpyro_impl.StickingTheLandingELBO",
+    "numpyro_impl.Trainer",
+    "numpyro_impl.auxiliary_guide",
+    "numpyro_impl.base_noise",
+    "numpyro_impl.build",
+    "numpyro_impl.component_model",
+    "numpyro_impl.diagonal_guide",
+    "numpyro_impl.evaluate",
+    "numpyro_impl.event_guide",
+    "numpyro_impl.event_model",
+    "numpyro_impl.fit",
+    "numpyro_impl.fit_many",
+    "numpyro_impl.joint_normal",
+    "numpyro_impl.posterior",
+    "numpyro_impl.posterior_blocks",
+}
+
+
+def modules_with_examples() -> list[str]:
+    """Dotted names, found in the text: collecting imports nothing."""
+    paths = [
+        path.relative_to(ROOT)
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if ">>> " in path.read_text()
+    ]
+    return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
+
+
+def in_one_process(names: Sequence[str]) -> list[object]:
+    """Parameters whose tests share a worker with those of their package, and so the imported framework."""
+    groups = [pytest.mark.xdist_group(f"docstrings of {name.split('.')[0]}") for name in names]
+    return [pytest.param(name, marks=group) for name, group in zip(names, groups, strict=True)]
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """A parameter store and random numbers that no example shares with another module's."""
+    import pyro
+    import torch
+
+    with pyro.get_param_store().scope(), torch.random.fork_rng():
+        yield
+
+
+@pytest.mark.parametrize("name", in_one_process(modules_with_examples()))
+def test_examples_print_what_they_say(name, own_folder):
+    module = importlib.import_module(name)
+    with nullcontext() if name.startswith("numpyro_impl") else own_state():
+        done = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert done.attempted and not done.failed
+
+
+@pytest.mark.parametrize("package", in_one_process(PACKAGES))
+def test_every_public_name_has_an_example(package):
+    module = importlib.import_module(package)
+    assert len(module.__all__) > 10
+    without = {
+        f"{package}.{name}"
+        for name in module.__all__
+        if not doctest.DocTestParser().get_examples(getattr(module, name).__doc__ or "")
+    }
+    assert without - WITHOUT == set()
+
+
+@pytest.mark.parametrize(("printed", "failures"), [("3", 0), ("4", 1)])
+def test_an_example_can_fail(printed, failures, capsys):
+    example = doctest.DocTestParser().get_doctest(f">>> 1 + 2\n{printed}\n", {}, "sum", None, None)
+    assert doctest.DocTestRunner().run(example).failed == failures
+    assert ("Failed example" in capsys.readouterr().out) == bool(failures)
