@@ -35,7 +35,7 @@ SIZES = [(5, 3, 4, 2), (1, 3, 4, 2), (5, 1, 4, 2), (5, 3, 1, 2), (5, 3, 4, 1)]
 
 
 @dataclass(frozen=True)
-class Case:
+class ReferenceCase:
     """One program under one condition, at one size; the same numbers for both twins."""
 
     guide: str = "auxiliary"
@@ -146,27 +146,27 @@ class Case:
         )
 
 
-def all_programs() -> list[Case]:
+def all_programs() -> list[ReferenceCase]:
     """Every valid pair × covariance, with and without amplitude, fixed and learned."""
     return [
-        Case(guide, covariance, amplitude=amplitude, learned=learned)
+        ReferenceCase(guide, covariance, amplitude=amplitude, learned=learned)
         for guide, covariance in PAIRS
         for amplitude in (False, True)
         for learned in (False, True)
     ]
 
 
-def all_cases() -> list[Case]:
+def all_cases() -> list[ReferenceCase]:
     """Every program under every condition."""
     return [
         replace(case, condition=condition) for case in all_programs() for condition in CONDITIONS
     ]
 
 
-def all_sizes() -> list[Case]:
+def all_sizes() -> list[ReferenceCase]:
     """Every pair at every size, in both particle modes, with everything switched on."""
     return [
-        Case(guide, covariance, "subsampled", True, True, size, vectorised)
+        ReferenceCase(guide, covariance, "subsampled", True, True, size, vectorised)
         for guide, covariance in PAIRS
         for size in SIZES
         for vectorised in (True, False)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from equivalence_tests.reference.agreement import relative_error
-from equivalence_tests.reference.cases import CONDITIONS, PAIRS, TWINS, Case
+from equivalence_tests.reference.cases import CONDITIONS, PAIRS, TWINS, ReferenceCase
 from equivalence_tests.reference.test_training import check, data, matched
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.program import Params
@@ -26,7 +26,7 @@ from twinplate.training.plan import Chunk, TrainingState
 Found = list[tuple[float, Params]]
 
 
-def evaluated(twin: str, case: Case, estimator: str, fits: int = 1) -> Found:
+def evaluated(twin: str, case: ReferenceCase, estimator: str, fits: int = 1) -> Found:
     """By `evaluate`, which runs Pyro as it is and compiles NumPyro's loss."""
     found = []
     for seed in range(fits):
@@ -45,13 +45,13 @@ def evaluated(twin: str, case: Case, estimator: str, fits: int = 1) -> Found:
 
 
 @cache
-def interpreted(twin: str, case: Case, estimator: str, fits: int = 1) -> Found:
+def interpreted(twin: str, case: ReferenceCase, estimator: str, fits: int = 1) -> Found:
     """The same without compiling anything: what every variant is held against."""
     with jax.disable_jit():
         return evaluated(twin, case, estimator, fits)
 
 
-def first_step(case: Case, estimator: str) -> dict[str, Any]:
+def first_step(case: ReferenceCase, estimator: str) -> dict[str, Any]:
     """Arguments of a training run of one step, on the first items of the case."""
     pairs = None if case.a is None else np.zeros((len(case.a), len(case.x)))
     if pairs is not None:
@@ -60,18 +60,18 @@ def first_step(case: Case, estimator: str) -> dict[str, Any]:
     return {"x": case.x, "program": case.program, "training": training, "a": pairs}
 
 
-def chunk(case: Case, estimator: str, seed: int = 0) -> Chunk:
+def chunk(case: ReferenceCase, estimator: str, seed: int = 0) -> Chunk:
     """Its only step."""
     noise = {name: values[None] for name, values in replace(case, seed=seed).noise.items()}
     return Chunk(0, np.arange(case.size[0])[None], np.array([1e-3]), noise, estimator)
 
 
-def of_step(case: Case, losses: np.ndarray, state: TrainingState) -> tuple[float, Params]:
+def of_step(case: ReferenceCase, losses: np.ndarray, state: TrainingState) -> tuple[float, Params]:
     """The loss is per item, and a tenth of the gradient is Adam's first moment."""
     return losses[0] * len(case.x), {name: m / (1 - 0.9) for name, m in state.mean.items()}
 
 
-def trained(twin: str, case: Case, estimator: str) -> Found:
+def trained(twin: str, case: ReferenceCase, estimator: str) -> Found:
     """By the compiled step of `Trainer`."""
     module, start = import_module(f"{twin}_impl.training.trainer"), TrainingState.start(case.params)
     with pytest.MonkeyPatch.context() as patch:
@@ -81,7 +81,7 @@ def trained(twin: str, case: Case, estimator: str) -> Found:
     return [of_step(case, losses, trainer.state)]
 
 
-def captured(case: Case, estimator: str) -> Found:
+def captured(case: ReferenceCase, estimator: str) -> Found:
     """By the graph of Pyro's step, operation by operation."""
     with pytest.MonkeyPatch.context() as patch:
         as_it_is = lambda graph, _: torch.no_grad()(graph.module.forward)
@@ -89,7 +89,7 @@ def captured(case: Case, estimator: str) -> Found:
         return trained("pyro", case, estimator)
 
 
-def restarted(case: Case, estimator: str) -> Found:
+def restarted(case: ReferenceCase, estimator: str) -> Found:
     """By two fits in one vmap."""
     module = import_module("numpyro_impl.training.restarts")
     with pytest.MonkeyPatch.context() as patch:
@@ -106,7 +106,7 @@ def anything(*_: Any) -> None:
 
 
 # name -> the twin that is run, and how; the other one runs without compiling anything
-VARIANTS: dict[str, tuple[str, Callable[[Case, str], Found]]] = {
+VARIANTS: dict[str, tuple[str, Callable[[ReferenceCase, str], Found]]] = {
     "eager": ("numpyro", partial(interpreted, "numpyro")),
     "jit": ("numpyro", partial(evaluated, "numpyro")),
     "vmap": ("numpyro", restarted),
@@ -127,13 +127,13 @@ def ways() -> Iterator[Any]:
         estimator = ESTIMATORS[-(p + c + v) % len(ESTIMATORS)]
         half = (p + c + v + ESTIMATORS.index(estimator)) % len(CONDITIONS) == 0
         marks = () if half and variant != "machine-code" else pytest.mark.slow
-        case = Case(*pair, condition, amplitude=True, learned=True)
+        case = ReferenceCase(*pair, condition, amplitude=True, learned=True)
         name = f"{'-'.join(pair)}-{estimator}-{condition}-{variant}"
         yield pytest.param(case, estimator, variant, marks=marks, id=name)
 
 
 @pytest.mark.parametrize(("case", "estimator", "variant"), list(ways()))
-def test_loss_and_gradient_agree(case: Case, estimator: str, variant: str) -> None:
+def test_loss_and_gradient_agree(case: ReferenceCase, estimator: str, variant: str) -> None:
     twin, run = VARIANTS[variant]
     (other,) = TWINS.keys() - {twin}
     found = run(case, estimator)
@@ -152,12 +152,12 @@ def test_loss_and_gradient_agree(case: Case, estimator: str, variant: str) -> No
     [("diagonal", "diagonal"), ("auxiliary", "low-rank"), ("event", "full")],
 )
 def test_matched_training(guide: str, covariance: str, estimator: str) -> None:
-    check(matched(Case(guide, covariance, "missing", amplitude=True), estimator=estimator))
+    check(matched(ReferenceCase(guide, covariance, "missing", amplitude=True), estimator=estimator))
 
 
 def test_matched_restarts() -> None:
     """All of them in one vmap in one twin, one after the other in the other."""
-    case = Case("auxiliary", "full", "missing")
+    case = ReferenceCase("auxiliary", "full", "missing")
     training = TrainingConfig(steps=50, batch_size=16, precision="float64", device="cpu")
     first, second = (
         twin.fit_many(

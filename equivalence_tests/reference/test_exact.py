@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from equivalence_tests.reference.agreement import relative_error
-from equivalence_tests.reference.cases import TWINS, Case
+from equivalence_tests.reference.cases import TWINS, ReferenceCase
 from twinplate.programs.closed_form import closed_form_params
 from twinplate.programs.program import Program, make_program
 
@@ -20,7 +20,7 @@ ROUTES = [
 ]
 
 
-def _program(case: Case) -> Program:
+def _program(case: ReferenceCase) -> Program:
     """Rank K, with which a low-rank covariance can be any."""
     config = replace(case.program.config, rank=case.size[1])
     return make_program(case.x, config, case.program.generative)
@@ -38,10 +38,10 @@ def _routes(condition: str) -> list[tuple[str, str, str]]:
 def test_every_particle_has_the_log_evidence(
     twin: str, guide: str, covariance: str, condition: str, vectorised: bool
 ) -> None:
-    case = Case(guide, covariance, condition, size=(5, 3, 4, 7), vectorised=vectorised)
+    case = ReferenceCase(guide, covariance, condition, size=(5, 3, 4, 7), vectorised=vectorised)
     program = _program(case)
     x = case.x[:5]
-    noise = Case(guide, covariance, condition, size=(5, 3, 4, 7), vectorised=True).noise
+    noise = ReferenceCase(guide, covariance, condition, size=(5, 3, 4, 7), vectorised=True).noise
     if covariance == "low-rank":
         noise = {n: np.concatenate([v, v[..., :1] ** 2], -1) for n, v in noise.items()}
     params = closed_form_params(program)
@@ -53,7 +53,7 @@ def test_every_particle_has_the_log_evidence(
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_diagonal_guide_is_exact_where_the_posterior_is_diagonal(twin: str) -> None:
-    case = Case("diagonal", "diagonal", "full-data")
+    case = ReferenceCase("diagonal", "diagonal", "full-data")
     generative = case.program.generative
     orthogonal = np.linalg.qr(generative.loadings / generative.noise_scale[:, None])[0]
     loadings = orthogonal * generative.noise_scale[:, None]
@@ -69,7 +69,7 @@ def replace_loadings(program: Program, loadings: np.ndarray):  # type: ignore[no
     return type(program.generative)(**{**program.generative.as_dict(), "loadings": loadings})
 
 
-def case_run(twin: str, case: Case, program: Program) -> np.ndarray:
+def case_run(twin: str, case: ReferenceCase, program: Program) -> np.ndarray:
     params = closed_form_params(program)
     return TWINS[twin].evaluate(case.x, program, params, case.noise, case.training()).elbo
 
@@ -82,7 +82,7 @@ def case_run(twin: str, case: Case, program: Program) -> np.ndarray:
 def test_posterior_moments_against_the_closed_form(
     twin: str, guide: str, covariance: str, condition: str
 ) -> None:
-    case = Case(guide, covariance, condition)
+    case = ReferenceCase(guide, covariance, condition)
     generative = case.program.generative
     found = TWINS[twin].posterior(case.x, case.program, closed_form_params(case.program))
     exact = generative.posterior(case.x)
@@ -97,7 +97,7 @@ def test_posterior_moments_against_the_closed_form(
 @pytest.mark.parametrize(("guide", "covariance"), [("diagonal", "diagonal"), *ROUTES])
 def test_posteriors_of_both_twins_are_one(guide: str, covariance: str) -> None:
     for condition in ("full-data", "missing"):
-        case = Case(guide, covariance, condition, amplitude=True, learned=True)
+        case = ReferenceCase(guide, covariance, condition, amplitude=True, learned=True)
         first, second = (t.posterior(case.x, case.program, case.params) for t in TWINS.values())
         assert relative_error(first.loc, second.loc) <= 1e-12
         assert relative_error(first.scale_tril, second.scale_tril) <= 1e-12
@@ -110,7 +110,9 @@ def test_no_elbo_exceeds_the_log_evidence(twin: str, covariance: str) -> None:
 
     And it is the exact expected ELBO, to 4 standard errors (6e-5).
     """
-    case = Case("auxiliary", covariance, "full-data", size=(5, 3, 4, 2000), vectorised=True)
+    case = ReferenceCase(
+        "auxiliary", covariance, "full-data", size=(5, 3, 4, 2000), vectorised=True
+    )
     elbo = case.run(twin).elbo
     generative = case.program.generative
     error = elbo.std() / np.sqrt(len(elbo))

@@ -10,15 +10,15 @@ import optax
 import pytest
 
 from equivalence_tests.reference.agreement import differences, relative_error
-from equivalence_tests.reference.cases import TWINS, Case
+from equivalence_tests.reference.cases import TWINS, ReferenceCase
 from equivalence_tests.reference.mistakes import KINDS, Patch
 from equivalence_tests.reference.test_precision import flat, perturbed
 from equivalence_tests.reference.test_training import matched
 from twinplate.programs.closed_form import closed_form_params
 from twinplate.verification.comparison.rounding import judge
 
-CASE = Case("auxiliary", "full", "missing", amplitude=True, learned=True)
-PLAIN = Case("auxiliary", "full", "subsampled", amplitude=True)
+CASE = ReferenceCase("auxiliary", "full", "missing", amplitude=True, learned=True)
+PLAIN = ReferenceCase("auxiliary", "full", "subsampled", amplitude=True)
 
 
 def test_the_unspoilt_cases_agree() -> None:
@@ -61,7 +61,7 @@ def test_training_sees_another_optimiser(monkeypatch: Patch) -> None:
     """Adam's ε of 1e-7 instead of 1e-8 in NumPyro."""
     adam = optax.scale_by_adam
     monkeypatch.setattr(optax, "scale_by_adam", lambda: adam(eps=1e-7))
-    first, second = matched(Case(), steps=20)
+    first, second = matched(ReferenceCase(), steps=20)
     assert relative_error(first.losses, second.losses) > 1e-12
 
 
@@ -75,13 +75,13 @@ def test_training_sees_another_order_of_items(monkeypatch: Patch) -> None:
             yield chunk
 
     monkeypatch.setattr(module, "chunks", reversed_items)
-    first, second = matched(Case(), steps=20)
+    first, second = matched(ReferenceCase(), steps=20)
     assert relative_error(first.losses, second.losses) > 1e-12
 
 
 def test_exactness_sees_a_thousandth_of_a_scale() -> None:
     """An encoder off by 0.1 % in one scale no longer gives every particle the log evidence."""
-    case = Case("auxiliary", "full", "full-data", size=(5, 3, 4, 7), vectorised=True)
+    case = ReferenceCase("auxiliary", "full", "full-data", size=(5, 3, 4, 7), vectorised=True)
     params = closed_form_params(case.program)
     params["encoder.out.bias"][3] += 1e-3
     evidence = case.program.generative.log_evidence(case.x).sum()

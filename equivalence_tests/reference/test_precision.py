@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from equivalence_tests.reference.cases import Case, all_programs
+from equivalence_tests.reference.cases import ReferenceCase, all_programs
 from twinplate.records.evaluation import Evaluation
 from twinplate.verification.comparison.rounding import PERTURBATION, judge
 
 CONDITIONS = ("missing", "particles-vectorised")
 
 
-def _cases() -> list[Case]:
+def _cases() -> list[ReferenceCase]:
     return [replace(case, condition=c) for case in all_programs() for c in CONDITIONS]
 
 
@@ -28,7 +28,7 @@ def flat(run: Evaluation) -> dict[str, np.ndarray]:
     return {**numbers, **{f"gradient {name}": v for name, v in run.gradient.items()}}
 
 
-def perturbed(case: Case) -> Evaluation:
+def perturbed(case: ReferenceCase) -> Evaluation:
     """Every input of the first program changed by a relative 2⁻⁴⁰, up or down."""
     rng = np.random.default_rng(1)
 
@@ -44,7 +44,7 @@ def perturbed(case: Case) -> Evaluation:
 
 
 @pytest.mark.parametrize("case", _cases(), ids=str)
-def test_twins_agree_at_two_precisions(case: Case) -> None:
+def test_twins_agree_at_two_precisions(case: ReferenceCase) -> None:
     runs = [
         flat(case.run(twin, precision))
         for precision in ("float64", "float32")
@@ -59,7 +59,7 @@ def test_twins_agree_at_two_precisions(case: Case) -> None:
 
 @pytest.mark.parametrize("twin", ["pyro", "numpyro"])
 def test_single_precision_really_is_single(twin: str) -> None:
-    case = Case()
+    case = ReferenceCase()
     single, double = (case.run(twin, precision).elbo for precision in ("float32", "float64"))
     error = np.max(np.abs(single - double) / np.abs(double))
     assert 1e-9 < error < 1e-4

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from equivalence_tests.reference.agreement import differences, relative_error
-from equivalence_tests.reference.cases import PAIRS, TWINS, Case, all_cases, all_sizes
+from equivalence_tests.reference.cases import PAIRS, TWINS, ReferenceCase, all_cases, all_sizes
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=str)
-def test_twins_agree(case: Case) -> None:
+def test_twins_agree(case: ReferenceCase) -> None:
     assert differences(case.run("pyro"), case.run("numpyro")) == []
 
 
 @pytest.mark.parametrize("case", all_sizes(), ids=str)
-def test_twins_agree_at_every_size(case: Case) -> None:
+def test_twins_agree_at_every_size(case: ReferenceCase) -> None:
     batch_size, num_components, _, particles = case.size
     first, second = case.run("pyro"), case.run("numpyro")
     assert differences(first, second) == []
@@ -26,7 +26,7 @@ def test_twins_agree_at_every_size(case: Case) -> None:
 @pytest.mark.parametrize(("guide", "covariance"), PAIRS)
 def test_sites_are_those_of_the_design(guide: str, covariance: str) -> None:
     """Shapes and plates spelt out by hand, so that both twins cannot be wrong together."""
-    run = Case(guide, covariance, "particles-vectorised", amplitude=True).run("pyro")
+    run = ReferenceCase(guide, covariance, "particles-vectorised", amplitude=True).run("pyro")
     items, features, components = 5, 4, 3
     mini_batch, plated = ("mini_batch", -1, 9, 5), ("components", -2, 3, 3)
     batch = {"amplitude": (items,), "x": (items,), "a": (components, items)}
@@ -54,8 +54,8 @@ def test_event_and_auxiliary_routes_give_the_same_elbo(
     twin: str, covariance: str, amplitude: bool
 ) -> None:
     condition = "particles-vectorised"
-    event = Case("event", covariance, condition, amplitude, learned=True)
-    auxiliary = Case("auxiliary", covariance, condition, amplitude, learned=True)
+    event = ReferenceCase("event", covariance, condition, amplitude, learned=True)
+    auxiliary = ReferenceCase("auxiliary", covariance, condition, amplitude, learned=True)
     assert all(np.array_equal(event.params[n], auxiliary.params[n]) for n in event.params)
     noise = {**event.noise, "a_aux": event.noise["a"]}
     noise.pop("a")
@@ -69,7 +69,9 @@ def test_event_and_auxiliary_routes_give_the_same_elbo(
 @pytest.mark.parametrize("twin", TWINS)
 def test_subsampled_elbos_average_to_the_full_elbo(twin: str, guide: str, covariance: str) -> None:
     """Over a partition of the items, each with its own noise, scaled by N / B."""
-    full = Case(guide, covariance, "full-data", amplitude=True, learned=True, size=(6, 3, 4, 1))
+    full = ReferenceCase(
+        guide, covariance, "full-data", amplitude=True, learned=True, size=(6, 3, 4, 1)
+    )
     impl, x, training = TWINS[twin], full.x, full.training()
     whole = impl.evaluate(x, full.program, full.params, full.noise, training).elbo
     parts = []

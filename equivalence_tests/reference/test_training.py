@@ -9,7 +9,7 @@ import pytest
 
 import pyro_impl
 from equivalence_tests.reference.agreement import relative_error
-from equivalence_tests.reference.cases import PAIRS, TWINS, Case
+from equivalence_tests.reference.cases import PAIRS, TWINS, ReferenceCase
 from twinplate.programs.config import TrainingConfig
 from twinplate.seeds import generator
 from twinplate.training.loop import train
@@ -24,7 +24,7 @@ def matched_config(**training: object) -> TrainingConfig:
     )
 
 
-def matched(case: Case, **training: object) -> list[Fit]:
+def matched(case: ReferenceCase, **training: object) -> list[Fit]:
     config = matched_config(**training)
     x, a = data(case), None
     if config.objective == "pairs":
@@ -32,7 +32,7 @@ def matched(case: Case, **training: object) -> list[Fit]:
     return [t.fit(x, case.program, config, a=a, matched=True) for t in TWINS.values()]
 
 
-def compiled(case: Case, **training: object) -> list[Fit]:
+def compiled(case: ReferenceCase, **training: object) -> list[Fit]:
     """The same, Pyro's steps compiled although the run is short."""
     config = matched_config(**training)
     x = data(case)
@@ -44,7 +44,7 @@ def compiled(case: Case, **training: object) -> list[Fit]:
     ]
 
 
-def data(case: Case) -> np.ndarray:
+def data(case: ReferenceCase) -> np.ndarray:
     """40 items of the case's own model, hidden where its condition hides."""
     x, _ = case.program.generative.simulate(40, generator(2, "items"))
     pattern = np.resize(case.x, x.shape)
@@ -68,37 +68,39 @@ def check(fits: list[Fit]) -> None:
 @pytest.mark.parametrize("condition", ["full-data", "missing"])
 @pytest.mark.parametrize(("guide", "covariance"), PAIRS)
 def test_matched_training(guide: str, covariance: str, condition: str) -> None:
-    check(matched(Case(guide, covariance, condition)))
+    check(matched(ReferenceCase(guide, covariance, condition)))
 
 
 @pytest.mark.parametrize("vectorised", [True, False])
 @pytest.mark.parametrize(("guide", "covariance"), [("diagonal", "diagonal"), ("auxiliary", "full")])
 def test_matched_training_with_everything_on(guide: str, covariance: str, vectorised: bool) -> None:
-    case = Case(guide, covariance, "missing", amplitude=True, learned=True)
+    case = ReferenceCase(guide, covariance, "missing", amplitude=True, learned=True)
     check(matched(case, particles=3, vectorize_particles=vectorised))
 
 
 @pytest.mark.parametrize("objective", ["simulated", "pairs"])
 @pytest.mark.parametrize("guide", ["event", "auxiliary"])
 def test_matched_training_of_the_second_objective(guide: str, objective: str) -> None:
-    case = replace(Case(guide, "full", "missing"), amplitude=objective == "simulated")
+    case = replace(ReferenceCase(guide, "full", "missing"), amplitude=objective == "simulated")
     check(matched(case, objective=objective))
 
 
 COMPILED = [
-    (Case("auxiliary", "full", "missing"), {}),
-    pytest.param(Case("diagonal", "diagonal", "full-data"), {}, marks=pytest.mark.slow),
-    pytest.param(Case("event", "low-rank", "missing"), {}, marks=pytest.mark.slow),
+    (ReferenceCase("auxiliary", "full", "missing"), {}),
+    pytest.param(ReferenceCase("diagonal", "diagonal", "full-data"), {}, marks=pytest.mark.slow),
+    pytest.param(ReferenceCase("event", "low-rank", "missing"), {}, marks=pytest.mark.slow),
     pytest.param(
-        Case("auxiliary", "full", "missing", amplitude=True, learned=True),
+        ReferenceCase("auxiliary", "full", "missing", amplitude=True, learned=True),
         {"particles": 3},
         marks=pytest.mark.slow,
     ),
     pytest.param(
-        Case("event", "full", "missing"), {"objective": "simulated"}, marks=pytest.mark.slow
+        ReferenceCase("event", "full", "missing"),
+        {"objective": "simulated"},
+        marks=pytest.mark.slow,
     ),
     pytest.param(
-        Case("auxiliary", "full", "full-data"),
+        ReferenceCase("auxiliary", "full", "full-data"),
         {"estimator": "sticking-the-landing"},
         marks=pytest.mark.slow,
     ),
@@ -107,7 +109,7 @@ COMPILED = [
 
 @pytest.mark.parametrize(("case", "training"), COMPILED)
 def test_matched_training_of_compiled_steps(
-    case: Case, training: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    case: ReferenceCase, training: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twinplate.training.plan.WARM", 0)
     check(compiled(case, **training))
