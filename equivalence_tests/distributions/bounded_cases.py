@@ -7,7 +7,7 @@ from equivalence_tests.distributions import matrix_log_densities as matrix_exact
 from equivalence_tests.distributions.case import (
     BATCHES,
     SIZE,
-    Case,
+    DistributionCase,
     Draw,
     angle,
     between,
@@ -29,8 +29,10 @@ def beta_draw(rng, p):
 HUGE_BETA: dict[str, Draw] = {"concentration1": HUGE, "concentration0": HUGE, "value": beta_draw}
 
 INTERVALS = [
-    Case("Beta", CONCENTRATIONS, between(), exact.beta, HUGE_BETA, "concentrations 1e4 to 1e7"),
-    Case(
+    DistributionCase(
+        "Beta", CONCENTRATIONS, between(), exact.beta, HUGE_BETA, "concentrations 1e4 to 1e7"
+    ),
+    DistributionCase(
         "Beta",
         {"mean": between(), "concentration": positive()},
         between(),
@@ -47,7 +49,7 @@ INTERVALS = [
         ),
         second=lambda d, p: d.BetaProportion(**p),
     ),
-    Case(
+    DistributionCase(
         "AffineBeta",
         {**CONCENTRATIONS, "loc": real(), "scale": positive()},
         lambda rng, p: p["loc"] + p["scale"] * rng.uniform(0.02, 0.98, SIZE),
@@ -62,7 +64,7 @@ INTERVALS = [
             d.transforms.AffineTransform(p["loc"], p["scale"], domain=d.constraints.unit_interval),
         ),
     ),
-    Case(
+    DistributionCase(
         "Kumaraswamy",
         CONCENTRATIONS,
         between(),
@@ -70,7 +72,7 @@ INTERVALS = [
         {"concentration1": positive(1e-18, 1e-3)},
         "concentration1 1e-18 to 1e-3",
     ),
-    Case(
+    DistributionCase(
         "TransformedDistribution",
         {"low": positive(0.1, 1.0), "high": positive(2.0, 50.0)},
         positive(1.01, 1.99),
@@ -83,7 +85,7 @@ INTERVALS = [
         second=lambda d, p: d.LogUniform(**p),
         note=" (log-uniform)",
     ),
-    Case(
+    DistributionCase(
         "RelaxedBernoulli",
         {"temperature": positive(0.2, 2.0), "logits": real()},
         between(),
@@ -91,7 +93,7 @@ INTERVALS = [
         {"logits": real(10), "value": near_zero_or_one(1e-30)},
         "logits ±20, x 1e-30 to 1 - 1e-15",
     ),
-    Case(
+    DistributionCase(
         "RelaxedBernoulli",
         {"temperature": positive(0.2, 2.0), "probs": between()},
         between(),
@@ -99,7 +101,7 @@ INTERVALS = [
         {"probs": near_zero_or_one(1e-20), "value": near_zero_or_one(1e-30)},
         "probs 1e-20 and x 1e-30 to 1 - 1e-15",
     ),
-    Case(
+    DistributionCase(
         "TruncatedPolyaGamma",
         {},
         between(0.05, 2.4),
@@ -109,7 +111,7 @@ INTERVALS = [
         second=lambda d, p: d.TruncatedPolyaGamma((BATCHES * SIZE,)),
         build=lambda d, p: d.TruncatedPolyaGamma(d.Normal(0.0, 1.0).mean.new_zeros(())),
     ),
-    Case(
+    DistributionCase(
         "Dirichlet",
         {"concentration": positive(0.2, 8.0, 3)},
         simplex(2.0),
@@ -146,7 +148,7 @@ def correlation(largest: float) -> Draw:
 
 
 ANGLES = [
-    Case(
+    DistributionCase(
         "VonMises",
         {"loc": angle(), "concentration": positive(0.05, 30.0)},
         angle(),
@@ -154,7 +156,7 @@ ANGLES = [
         {"concentration": positive(1e2, 1e4)},
         "concentration 1e2 to 1e4",
     ),
-    Case(
+    DistributionCase(
         "SineSkewed",
         {
             "loc": angle(2),
@@ -170,7 +172,7 @@ ANGLES = [
         ),
         note=" (Von Mises)",
     ),
-    Case(
+    DistributionCase(
         "SineBivariateVonMises",
         {**TORUS, "correlation": correlation(0.9)},
         angle(2),
@@ -178,7 +180,7 @@ ANGLES = [
         {**SHARP, "correlation": correlation(0.999)},
         "concentrations 50 to 500, weighted correlations to ±0.999",
     ),
-    Case(
+    DistributionCase(
         "SineBivariateVonMises",
         {**TORUS, "weighted_correlation": between(-0.9, 0.9)},
         angle(2),
@@ -187,7 +189,7 @@ ANGLES = [
         "concentrations 50 to 500, weighted correlations to ±0.999",
     ),
     *(
-        Case(
+        DistributionCase(
             "ProjectedNormal",
             {"concentration": real(0.7, dim)},
             direction(dim),

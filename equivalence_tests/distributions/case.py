@@ -23,7 +23,7 @@ DIM = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class DistributionCase:
     """A family under one parametrisation.
 
     family: Pyro's name.  params: how every parameter is drawn, by Pyro's keyword, in this order.

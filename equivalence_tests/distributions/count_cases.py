@@ -11,7 +11,7 @@ from equivalence_tests.distributions import log_probabilities as exact
 from equivalence_tests.distributions.case import (
     DIM,
     SIZE,
-    Case,
+    DistributionCase,
     Draw,
     between,
     counts,
@@ -41,21 +41,21 @@ def one_hot(rng, p):
 
 def both(
     family: str, others: dict[str, Draw], value: Draw, density: Callable[..., Any], **options: Any
-) -> list[Case]:
+) -> list[DistributionCase]:
     """A family of one probability under `probs` and under `logits`."""
     probs: dict[str, Draw] = {**others, "probs": between()}
     logits: dict[str, Draw] = {**others, "logits": real()}
     small, far = {"probs": near_zero_or_one(1e-20)}, {"logits": real(30)}
     link = by_logits(density, sigmoid)
     return [
-        Case(family, probs, value, density, small, SMALL, **options),
-        Case(family, logits, value, link, far, FAR, **options),
+        DistributionCase(family, probs, value, density, small, SMALL, **options),
+        DistributionCase(family, logits, value, link, far, FAR, **options),
     ]
 
 
 def both_vectors(
     family: str, others: dict[str, Draw], value: Draw, density: Callable[..., Any], **options: Any
-) -> list[Case]:
+) -> list[DistributionCase]:
     """A family of a probability vector under `probs` and under `logits`."""
     probs: dict[str, Draw] = {**others, "probs": simplex(2.0)}
     logits: dict[str, Draw] = {**others, "logits": real(2, DIM)}
@@ -63,8 +63,10 @@ def both_vectors(
     link = by_logits(density, softmax)
     words = "one of the probs down to 1e-20"
     return [
-        Case(family, probs, value, density, small, words, simplex=("probs",), **options),
-        Case(family, logits, value, link, far, FAR, **options),
+        DistributionCase(
+            family, probs, value, density, small, words, simplex=("probs",), **options
+        ),
+        DistributionCase(family, logits, value, link, far, FAR, **options),
     ]
 
 
@@ -85,7 +87,7 @@ CATEGORIES = [
         exact.multinomial,
         build=lambda d, p: d.Multinomial(20, **p),
     ),
-    Case(
+    DistributionCase(
         "OrderedLogistic",
         {"predictor": real(), "cutpoints": lambda rng, p: np.sort(real(2, 3)(rng, p))},
         integers(0, 3),
@@ -93,7 +95,7 @@ CATEGORIES = [
         {"predictor": real(30)},
         "predictors ±60",
     ),
-    Case(
+    DistributionCase(
         "DirichletMultinomial",
         {"concentration": positive(0.2, 8.0, DIM)},
         counts(20),
@@ -123,7 +125,7 @@ COUNTS = [
         fixed=("total_count",),
     ),
     *both("Geometric", {}, integers(0, 20), exact.geometric),
-    Case(
+    DistributionCase(
         "Poisson",
         RATE,
         integers(0, 30),
@@ -132,7 +134,7 @@ COUNTS = [
         "rates 1e4 to 1e7",
     ),
     *both("NegativeBinomial", TOTAL, integers(0, 30), exact.negative_binomial),
-    Case(
+    DistributionCase(
         "NegativeBinomial",
         MEAN,
         integers(0, 30),
@@ -142,7 +144,7 @@ COUNTS = [
         build=nb2,
         second=lambda d, p: d.NegativeBinomial2(**p),
     ),
-    Case(
+    DistributionCase(
         "GammaPoisson",
         {"concentration": positive(), "rate": positive(0.1, 5.0)},
         integers(0, 30),
@@ -150,7 +152,7 @@ COUNTS = [
         {"concentration": positive(1e4, 1e7)},
         "concentration 1e4 to 1e7",
     ),
-    Case(
+    DistributionCase(
         "BetaBinomial",
         {
             "concentration1": positive(),
@@ -173,7 +175,7 @@ def zero_inflated(
     density: Callable[..., Any],
     build: Any,
     second: Any,
-) -> list[Case]:
+) -> list[DistributionCase]:
     """A family under `gate` and under `gate_logits`; the builders take the base's parameters, and these."""
 
     def split(make: Any) -> Any:
@@ -191,8 +193,12 @@ def zero_inflated(
     gate, logits = {"gate": between(), **params}, {"gate_logits": real(), **params}
     small, far = {"gate": near_zero_or_one(1e-20)}, {"gate_logits": either_sign(20.1, 21.5)}
     return [
-        Case(family, gate, value, density, small, "gates 1e-20 to 1 - 1e-15", **options),
-        Case(family, logits, value, by_gate_logits, far, "gate logits ±20 to ±22", **options),
+        DistributionCase(
+            family, gate, value, density, small, "gates 1e-20 to 1 - 1e-15", **options
+        ),
+        DistributionCase(
+            family, logits, value, by_gate_logits, far, "gate logits ±20 to ±22", **options
+        ),
     ]
 
 

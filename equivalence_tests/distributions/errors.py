@@ -22,7 +22,7 @@ import torch
 from mpmath import mp, mpf
 
 from equivalence_tests.distributions.bounded_cases import ANGLES, INTERVALS
-from equivalence_tests.distributions.case import Array, Case, Points
+from equivalence_tests.distributions.case import Array, DistributionCase, Points
 from equivalence_tests.distributions.count_cases import CATEGORIES, COUNTS, ZERO_INFLATED
 from equivalence_tests.distributions.matrix_cases import MATRICES, VECTORS
 from equivalence_tests.distributions.univariate_cases import POSITIVE, REAL_LINE
@@ -75,14 +75,14 @@ class Errors:
 class Measured:
     """One case in one setting; `gradient` is None where nothing is differentiated."""
 
-    case: Case
+    case: DistributionCase
     extreme: bool
     families: tuple[str, str]
     density: Errors
     gradient: Errors | None
 
 
-def measure(case: Case, extreme: bool) -> Measured:
+def measure(case: DistributionCase, extreme: bool) -> Measured:
     """Evaluate the case in both libraries and judge them."""
     points = case.points(extreme)
     first, second = in_pyro(case, points), in_numpyro(case, points)
@@ -137,7 +137,7 @@ def along_simplex(gradient: Array, probs: Array) -> Array:
         return probs * (gradient - (probs * gradient).sum(-1, keepdims=True))
 
 
-def in_pyro(case: Case, points: Points) -> Answer:
+def in_pyro(case: DistributionCase, points: Points) -> Answer:
     """Pyro's answer."""
 
     def tensor(values: Array) -> torch.Tensor:
@@ -161,7 +161,7 @@ def in_pyro(case: Case, points: Points) -> Answer:
     return answer(case, points, family(fn), log_prob.detach().numpy(), gradient)
 
 
-def in_numpyro(case: Case, points: Points) -> Answer:
+def in_numpyro(case: DistributionCase, points: Points) -> Answer:
     """NumPyro's answer, compiled, as inference compiles it."""
     with jax.enable_x64(True):
         params = {n: jnp.asarray(v) for n, v in points.params.items()}
@@ -171,7 +171,7 @@ def in_numpyro(case: Case, points: Points) -> Answer:
 
 
 @functools.cache
-def compiled(case: Case) -> Callable[..., tuple[str, Any, Any]]:
+def compiled(case: DistributionCase) -> Callable[..., tuple[str, Any, Any]]:
     """The case's function of (free, fixed, value), compiled once for both settings."""
     families = []
 
@@ -191,7 +191,7 @@ def compiled(case: Case) -> Callable[..., tuple[str, Any, Any]]:
 
 
 def answer(
-    case: Case, points: Points, name: str, log_prob: Array, gradient: dict[str, Array]
+    case: DistributionCase, points: Points, name: str, log_prob: Array, gradient: dict[str, Array]
 ) -> Answer:
     """With gradients only where parameters can go: along the simplex, in the lower triangle."""
     for n in gradient:
@@ -219,7 +219,7 @@ class Truth:
 
 
 @mp.workdps(100)
-def exact(case: Case, points: Points, judged: list[int]) -> Truth:
+def exact(case: DistributionCase, points: Points, judged: list[int]) -> Truth:
     """Log density and its derivatives at some points by mpmath."""
     free = [n for n in points.params if n not in case.fixed]
     truth = Truth({}, {n: {} for n in free})
@@ -232,7 +232,7 @@ def exact(case: Case, points: Points, judged: list[int]) -> Truth:
     return truth
 
 
-def slopes(case: Case, value: Any, params: dict[str, Any], name: str) -> list[Any]:
+def slopes(case: DistributionCase, value: Any, params: dict[str, Any], name: str) -> list[Any]:
     """Derivatives in one parameter, along the simplex where it lies on one."""
     found = derivatives(lambda p: case.density(value, **{**params, name: p}), params[name])
     if name in case.simplex:

@@ -7,7 +7,7 @@ import numpy as np
 from equivalence_tests.distributions import matrix_log_densities as exact
 from equivalence_tests.distributions.case import (
     DIM,
-    Case,
+    DistributionCase,
     correlation,
     covariance,
     positive,
@@ -24,7 +24,7 @@ def correlation_cholesky(rng, p):
 
 
 VECTORS = [
-    Case(
+    DistributionCase(
         "MultivariateNormal",
         {"loc": LOC, "covariance_matrix": covariance()},
         LOC,
@@ -32,7 +32,7 @@ VECTORS = [
         {"covariance_matrix": covariance(1e8)},
         ILL,
     ),
-    Case(
+    DistributionCase(
         "MultivariateNormal",
         {"loc": LOC, "precision_matrix": covariance()},
         LOC,
@@ -40,7 +40,7 @@ VECTORS = [
         {"precision_matrix": covariance(1e8)},
         ILL,
     ),
-    Case(
+    DistributionCase(
         "MultivariateNormal",
         {"loc": LOC, "scale_tril": tril()},
         LOC,
@@ -48,7 +48,7 @@ VECTORS = [
         {"scale_tril": tril(1e8)},
         ILL + " of the covariance",
     ),
-    Case(
+    DistributionCase(
         "LowRankMultivariateNormal",
         {"loc": LOC, "cov_factor": real(1, DIM, 2), "cov_diag": positive(0.2, 2.0, DIM)},
         LOC,
@@ -56,7 +56,7 @@ VECTORS = [
         {"cov_diag": positive(1e-6, 1e-2, DIM)},
         "cov_diag 1e-6 to 1e-2",
     ),
-    Case(
+    DistributionCase(
         "MultivariateStudentT",
         {"df": positive(0.5, 30.0), "loc": LOC, "scale_tril": tril()},
         LOC,
@@ -67,7 +67,7 @@ VECTORS = [
 ]
 
 MATRICES = [
-    Case(
+    DistributionCase(
         "LKJ",
         {"concentration": positive(0.5, 8.0)},
         correlation,
@@ -76,7 +76,7 @@ MATRICES = [
         "concentration 1e3 to 1e6",
         build=lambda d, p: d.LKJ(DIM, p["concentration"]),
     ),
-    Case(
+    DistributionCase(
         "LKJCholesky",
         {"concentration": positive(0.5, 8.0)},
         correlation_cholesky,
@@ -85,7 +85,7 @@ MATRICES = [
         "concentration 1e3 to 1e6",
         build=lambda d, p: d.LKJCholesky(DIM, p["concentration"]),
     ),
-    Case(
+    DistributionCase(
         "Wishart",
         {"df": positive(3.0, 30.0), "covariance_matrix": covariance()},
         covariance(),
@@ -94,7 +94,7 @@ MATRICES = [
         ILL,
         second=lambda d, p: d.Wishart(p["df"], scale_matrix=p["covariance_matrix"]),
     ),
-    Case(
+    DistributionCase(
         "Wishart",
         {"df": positive(3.0, 30.0), "precision_matrix": covariance()},
         covariance(),
@@ -103,7 +103,7 @@ MATRICES = [
         ILL,
         second=lambda d, p: d.Wishart(p["df"], rate_matrix=p["precision_matrix"]),
     ),
-    Case(
+    DistributionCase(
         "Wishart",
         {"df": positive(3.0, 30.0), "scale_tril": tril()},
         covariance(),

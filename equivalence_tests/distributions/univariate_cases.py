@@ -8,7 +8,7 @@ from equivalence_tests.distributions import log_densities as exact
 from equivalence_tests.distributions.case import (
     BATCHES,
     SIZE,
-    Case,
+    DistributionCase,
     Draw,
     about,
     between,
@@ -24,12 +24,12 @@ WIDE = "scales 1e-6 to 1e6"
 HUGE = positive(1e4, 1e7)
 
 REAL_LINE = [
-    Case("Normal", LOC_SCALE, real(3), exact.normal, SCALES, WIDE),
-    Case("Laplace", LOC_SCALE, real(3), exact.laplace, SCALES, WIDE),
-    Case("SoftLaplace", LOC_SCALE, real(3), exact.soft_laplace, SCALES, WIDE),
-    Case("Cauchy", LOC_SCALE, real(3), exact.cauchy, SCALES, WIDE),
-    Case("Logistic", LOC_SCALE, real(3), exact.logistic, SCALES, WIDE),
-    Case(
+    DistributionCase("Normal", LOC_SCALE, real(3), exact.normal, SCALES, WIDE),
+    DistributionCase("Laplace", LOC_SCALE, real(3), exact.laplace, SCALES, WIDE),
+    DistributionCase("SoftLaplace", LOC_SCALE, real(3), exact.soft_laplace, SCALES, WIDE),
+    DistributionCase("Cauchy", LOC_SCALE, real(3), exact.cauchy, SCALES, WIDE),
+    DistributionCase("Logistic", LOC_SCALE, real(3), exact.logistic, SCALES, WIDE),
+    DistributionCase(
         "Gumbel",
         LOC_SCALE,
         real(3),
@@ -37,7 +37,7 @@ REAL_LINE = [
         {"scale": positive(0.05, 1e6)},
         "scales 0.05 to 1e6",
     ),
-    Case(
+    DistributionCase(
         "AsymmetricLaplace",
         {**LOC_SCALE, "asymmetry": positive(0.2, 5.0)},
         real(3),
@@ -45,7 +45,7 @@ REAL_LINE = [
         {"asymmetry": positive(1e-4, 1e4)},
         "asymmetry 1e-4 to 1e4",
     ),
-    Case(
+    DistributionCase(
         "AsymmetricLaplace",
         {**LOC_SCALE, "quantile": between(0.05, 0.95)},
         real(3),
@@ -59,7 +59,7 @@ REAL_LINE = [
         ),
         second=lambda d, p: d.AsymmetricLaplaceQuantile(**p),
     ),
-    Case(
+    DistributionCase(
         "StudentT",
         {"df": positive(0.5, 30.0), **LOC_SCALE},
         real(3),
@@ -67,7 +67,7 @@ REAL_LINE = [
         {"df": HUGE},
         "df 1e4 to 1e7",
     ),
-    Case(
+    DistributionCase(
         "Uniform",
         {"low": real(), "high": lambda rng, p: p["low"] + positive()(rng, p)},
         lambda rng, p: p["low"] + rng.uniform(0.1, 0.9, SIZE) * (p["high"] - p["low"]),
@@ -75,7 +75,7 @@ REAL_LINE = [
         {"high": lambda rng, p: p["low"] + positive(1e-9, 1e9)(rng, p)},
         "widths 1e-9 to 1e9",
     ),
-    Case(
+    DistributionCase(
         "MixtureSameFamily",
         {"logits": real(1, 3), "loc": real(2, 3), "scale": positive(0.2, 5.0, 3)},
         real(3),
@@ -87,7 +87,7 @@ REAL_LINE = [
         ),
         note=" (of normals)",
     ),
-    Case(
+    DistributionCase(
         "TransformedDistribution",
         LOC_SCALE,
         between(),
@@ -99,7 +99,7 @@ REAL_LINE = [
         ),
         note=" (logit-normal)",
     ),
-    Case(
+    DistributionCase(
         "ExpandedDistribution",
         LOC_SCALE,
         real(3, 3),
@@ -111,7 +111,7 @@ REAL_LINE = [
         ).to_event(1),
         note=" (normal)",
     ),
-    Case(
+    DistributionCase(
         "Independent",
         {"loc": real(2, 3), "scale": positive(0.2, 5.0, 3)},
         real(3, 3),
@@ -121,7 +121,7 @@ REAL_LINE = [
         build=lambda d, p: d.Independent(d.Normal(p["loc"], p["scale"]), 1),
         note=" (normal)",
     ),
-    Case(
+    DistributionCase(
         "MaskedDistribution",
         {**LOC_SCALE, "mask": lambda rng, p: integers(0, 1)(rng, p).astype(bool)},
         real(3),
@@ -132,7 +132,7 @@ REAL_LINE = [
         build=lambda d, p: d.MaskedDistribution(d.Normal(p["loc"], p["scale"]), p["mask"]),
         note=" (normal)",
     ),
-    Case(
+    DistributionCase(
         "Delta",
         {"log_density": real()},
         lambda rng, p: np.zeros(SIZE),
@@ -141,7 +141,7 @@ REAL_LINE = [
         "log densities ±1e8",
         build=lambda d, p: d.Delta(0.0 * p["log_density"], p["log_density"]),
     ),
-    Case(
+    DistributionCase(
         "Unit",
         {"log_factor": real()},
         lambda rng, p: np.zeros((SIZE, 0)),
@@ -149,7 +149,7 @@ REAL_LINE = [
         {"log_factor": real(1e8)},
         "factors ±1e8",
     ),
-    Case(
+    DistributionCase(
         "ImproperUniform",
         {},
         real(3),
@@ -161,7 +161,7 @@ REAL_LINE = [
 ]
 
 POSITIVE = [
-    Case(
+    DistributionCase(
         "LogNormal",
         LOC_SCALE,
         positive(),
@@ -169,9 +169,13 @@ POSITIVE = [
         {**SCALES, "value": positive(1e-30, 1e30)},
         WIDE + ", x 1e-30 to 1e30",
     ),
-    Case("HalfNormal", {"scale": positive()}, positive(), exact.half_normal, SCALES, WIDE),
-    Case("HalfCauchy", {"scale": positive()}, positive(), exact.half_cauchy, SCALES, WIDE),
-    Case(
+    DistributionCase(
+        "HalfNormal", {"scale": positive()}, positive(), exact.half_normal, SCALES, WIDE
+    ),
+    DistributionCase(
+        "HalfCauchy", {"scale": positive()}, positive(), exact.half_cauchy, SCALES, WIDE
+    ),
+    DistributionCase(
         "FoldedDistribution",
         LOC_SCALE,
         positive(),
@@ -181,7 +185,7 @@ POSITIVE = [
         build=lambda d, p: d.FoldedDistribution(d.Normal(p["loc"], p["scale"])),
         note=" (normal)",
     ),
-    Case(
+    DistributionCase(
         "Exponential",
         {"rate": positive()},
         positive(),
@@ -189,7 +193,7 @@ POSITIVE = [
         {"rate": positive(1e-6, 1e6)},
         "rates 1e-6 to 1e6",
     ),
-    Case(
+    DistributionCase(
         "Gamma",
         {"concentration": positive(), "rate": positive()},
         positive(),
@@ -203,7 +207,7 @@ POSITIVE = [
         },
         "concentration 1e4 to 1e7",
     ),
-    Case(
+    DistributionCase(
         "InverseGamma",
         {"concentration": positive(), "rate": positive()},
         positive(),
@@ -217,7 +221,7 @@ POSITIVE = [
         },
         "concentration 1e4 to 1e7",
     ),
-    Case(
+    DistributionCase(
         "Chi2",
         {"df": positive(0.5, 30.0)},
         positive(),
@@ -225,7 +229,7 @@ POSITIVE = [
         {"df": HUGE, "value": about(lambda p: p["df"], lambda p: (2 * p["df"]) ** 0.5)},
         "df 1e4 to 1e7",
     ),
-    Case(
+    DistributionCase(
         "Pareto",
         {"scale": positive(0.1, 3.0), "alpha": positive()},
         lambda rng, p: p["scale"] * positive(1.01, 50.0)(rng, p),
@@ -233,7 +237,7 @@ POSITIVE = [
         {"alpha": positive(1e-4, 1e4)},
         "alpha 1e-4 to 1e4",
     ),
-    Case(
+    DistributionCase(
         "Weibull",
         {"scale": positive(0.5, 2.0), "concentration": positive(0.3, 5.0)},
         positive(0.5, 2.0),
