@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
 from types import TracebackType
 
 from twinplate.records.record import Failure
+from twinplate.user_code import is_users_file
 
-HERE = Path(__file__).parent
-HIDDEN = {str(path) for path in (*(HERE / "recording").glob("*.py"), *HERE.glob("*.py"))}
 SAMPLING = ("sample", "deterministic", "param", "_masked_observe", "factor")
 
 
 def failure_of(error: Exception, stage: str, reached: str | None) -> Failure:
     """The failure; `reached` is the last site seen, if the error did not arise inside one."""
-    own = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)
-    ]
-    text = "".join(traceback.format_list(own)).rstrip()
-    return Failure(
-        stage, _site(error.__traceback__) or reached, f"{type(error).__name__}: {error}", text
-    )
+    text = "".join(traceback.format_list(_users_frames(error))).rstrip()
+    site = _site(error.__traceback__) or reached
+    return Failure(stage, site, f"{type(error).__name__}: {error}", text)
 
 
-def _is_users(filename: str) -> bool:
-    outside = "site-packages" not in filename and not filename.startswith("<")
-    return outside and filename not in HIDDEN and "/lib/python" not in filename
+def _users_frames(error: Exception) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if is_users_file(frame.filename)]
 
 
 def _site(tb: TracebackType | None) -> str | None:

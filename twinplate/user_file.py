@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,14 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from twinplate.errors import InputError
-
-OWN = Path(__file__).parents[1]
-# Frames that are not the user's: installed packages, the standard library, this project.
-NOT_THE_USERS = (
-    *(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")),
-    *(str(OWN / name) for name in ("twinplate", "pyro_impl", "numpyro_impl")),
-    "<frozen",
-)
+from twinplate.user_code import is_users_file
 
 
 def parse(target: str) -> tuple[Path, str]:
@@ -81,7 +73,7 @@ def told_in_user_terms(what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        users = [frame for frame in frames if not frame.filename.startswith(NOT_THE_USERS)]
+        users = [frame for frame in frames if is_users_file(frame.filename)]
         last = "".join(traceback.format_exception_only(error)).rstrip()
         if not users and not isinstance(error, SyntaxError | ImportError):
             raise

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from numpyro.distributions import Distribution
 from numpyro.primitives import Messenger
 
-LIBRARIES = ("jax", "jaxlib", "numpyro", "flax", "funsor", "numpy", "scipy")
+from twinplate.user_code import FRAMEWORKS, top_level
+
 Place = tuple[Any, Callable[[Any], None]]  # what is there, and how to put something else there
 
 
@@ -91,7 +92,7 @@ def _nowhere(value: Any) -> None:
 
 def _in_library(item: Any) -> bool:
     module = item.__module__ if isinstance(item, types.FunctionType) else type(item).__module__
-    return (module or "").split(".")[0] in LIBRARIES
+    return top_level(module) in FRAMEWORKS
 
 
 def _reached(function: types.FunctionType) -> Iterator[Place]:

@@ -22,11 +22,11 @@ from torch import nn
 from torch.distributions import Distribution
 
 from pyro_impl.compiled.guarded_places import Place, Whole
-from pyro_impl.recording.borrowed import LIBRARIES, names_of
+from pyro_impl.recording.borrowed import names_of
+from twinplate.user_code import FRAMEWORKS, PROJECT, owner_of_module, top_level
 
 CALLED = (types.MethodType, functools.partial, property, staticmethod, classmethod)
 CONTAINERS = (dict, list, deque, set, tuple, frozenset)
-OURS = ("twinplate", "pyro_impl")
 # Modules of the standard library whose objects are there to hold the user's own.
 HOLDERS = ("argparse", "collections", "configparser", "functools", "types")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -37,7 +37,8 @@ class Reads:
     """Looks into objects. `roots` are the program: the packages that they are defined in are the user's."""
 
     def __init__(self, *roots: Any) -> None:
-        self._own = {package for root in roots for package in _packages(root)}
+        packages = {package for root in roots for package in _packages(root)}
+        self._own = packages - FRAMEWORKS - PROJECT
 
     def inside(self, item: Any) -> Iterator[Any]:
         """Places of `item`, containers as a whole, and other objects to look into."""
@@ -150,14 +151,7 @@ class Reads:
     def _is_library(self, item: Any) -> bool:
         """Whether the code of a function, class or module is not the user's own."""
         name = item.__name__ if isinstance(item, types.ModuleType) else item.__module__
-        top = (name or "builtins").split(".")[0]
-        if top in LIBRARIES or top in OURS:
-            return True
-        if top in self._own or top == "__main__":
-            return False
-        file = getattr(sys.modules.get(name or ""), "__file__", None) or ""
-        installed = "site-packages" in file or "dist-packages" in file
-        return installed or top in sys.stdlib_module_names
+        return top_level(name) not in self._own and owner_of_module(name) != "user"
 
 
 def _packages(root: Any) -> set[str]:
@@ -165,7 +159,7 @@ def _packages(root: Any) -> set[str]:
     if isinstance(root, functools.partial):
         return set().union(*map(_packages, (root.func, *root.args)))
     named = root if isinstance(root, types.FunctionType | types.MethodType) else type(root)
-    return {(named.__module__ or "").split(".")[0]} - {"builtins", "functools"}
+    return {top_level(named.__module__)} - {"builtins", "functools"}
 
 
 def _of_container(item: Any) -> Iterator[Any]:

@@ -13,12 +13,10 @@ runs eagerly and an EagerWarning says why.
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,13 +45,10 @@ from pyro_impl.compiled.steps import (
 )
 from pyro_impl.compiled.tracing import CannotCompileError, Graph, capture, compile_graph
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
-from twinplate import errors
 from twinplate.errors import InputError
+from twinplate.user_code import is_users_file
 
 LOSSES = (Trace_ELBO, TraceMeanField_ELBO, StickingTheLandingELBO)
-OURS = tuple(
-    f"{folder}{os.sep}" for folder in (Path(__file__).parents[1], Path(errors.__file__).parent)
-)
 MOST_SHAPES = 16  # of arguments; a graph for each costs seconds
 MOST_CHANGES = 8  # of what a program reads besides
 
@@ -201,7 +196,7 @@ class CompiledSVI(SVI):
         if what not in self._told:
             self._told.add(what)
             frame, level = sys._getframe(), 1
-            while frame.f_back and frame.f_code.co_filename.startswith(OURS):
+            while frame.f_back and not is_users_file(frame.f_code.co_filename):
                 frame, level = frame.f_back, level + 1
             warnings.warn(f"CompiledSVI runs {what}", EagerWarning, stacklevel=level)
 

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import pyro
@@ -34,6 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from pyro_impl.compiled.agreement import give_back, same_draws
 from pyro_impl.compiled.onednn import PRODUCTS
+from twinplate.user_code import is_users_file
 
 aten = torch.ops.aten
 
@@ -61,8 +61,6 @@ OPERATIONS = (
 # What gives Python the content of a tensor; these functions without an operation of torch.
 VALUES = (aten._local_scalar_dense.default, aten.equal.default)
 COPIES = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)
-
-FOLDERS = [Path(torch.__file__).parent, Path(pyro.__file__).parent, Path(__file__).parents[1]]
 
 
 class CannotCompileError(Exception):
@@ -347,7 +345,7 @@ def _arguments(node: fx.Node) -> list[tuple[Any, Any]]:
 
 def _reason(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    mine = [f for f in frames if not any(Path(f.filename).is_relative_to(p) for p in FOLDERS)]
+    mine = [f for f in frames if is_users_file(f.filename)]
     place = f" ({mine[-1].filename}, line {mine[-1].lineno})" if mine else ""
     kind = type(error).__name__
     if any(f.name in ("_validate_sample", "validate_args") for f in frames) or any(

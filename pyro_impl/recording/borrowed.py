@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-LIBRARIES = ("torch", "pyro", "numpy", "scipy")
+from twinplate.user_code import FRAMEWORKS, top_level
 
 
 class Borrowed:
@@ -93,7 +93,7 @@ def _reached(function: types.FunctionType) -> list[Any]:
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # an empty cell
             reached.append(cell.cell_contents)
-    if (function.__module__ or "").split(".")[0] in LIBRARIES:
+    if top_level(function.__module__) in FRAMEWORKS:
         return reached
     scope = function.__globals__
     return reached + [scope[n] for n in names_of(function) if n in scope]

@@ -7,6 +7,7 @@ import functools
 import importlib
 import itertools
 import logging
+import os
 import pathlib
 import random
 import re
@@ -186,6 +187,7 @@ def installed(tmp_path, monkeypatch):
         return modules[1:]
 
     monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr("twinplate.user_code.OF_PACKAGES", (f"{folder}{os.sep}",))
     yield make
     for name in [n for n in sys.modules if n.split(".")[0] == "installed_program"]:
         del sys.modules[name]

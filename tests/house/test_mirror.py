@@ -38,7 +38,6 @@ FAMILIES = "the frameworks implement these families by other classes"
 # (module, name) -> why it is not the same in both; a class that only one twin has, with all its members
 DIFFERENCES = {
     ("recording.borrowed", "Borrowed"): CAPTURED,
-    ("recording.borrowed", "LIBRARIES"): "whose own arrays are no part of the user's program",
     ("recording.borrowed", "Place"): CAPTURED,
     ("recording.borrowed", "in_precision"): CAPTURED,
     ("recording.borrowed", "names_of"): "Pyro's guards look at the names a function reads, too",
@@ -57,7 +56,6 @@ DIFFERENCES = {
     ("compiled.svi", "LOSSES"): STEPS,
     ("compiled.svi", "MOST_CHANGES"): STEPS,
     ("compiled.svi", "MOST_SHAPES"): STEPS,
-    ("compiled.svi", "OURS"): "a warning of Pyro's names the first line that is not this package's",
     ("compiled.svi", "SMALLER"): STEPS,
     ("compiled.svi", "SVIRuns"): STEPS,
     ("device", "to_tensor"): DEVICE,
