@@ -26,7 +26,7 @@ from reporting import compile_once, console, facts, print_facts, print_table, wr
 
 from twinplate.programs.config import COVARIANCES, TrainingConfig
 from twinplate.training.errors import NonFiniteLossError
-from twinplate.training.plan import Array
+from twinplate.training.state import Array
 
 WINDOW = 100  # steps
 MARGIN = 1.0  # nat per item

@@ -22,8 +22,9 @@ from twinplate.data.readers import load_matrix
 from twinplate.data.table import fingerprint
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.programs.parameters import initial_params
 from twinplate.programs.posterior_file import save_posterior
-from twinplate.programs.program import Program, initial_params, make_program
+from twinplate.programs.program import Program, make_program
 from twinplate.seeds import generator
 from twinplate.training.memory import host_memory, items_at_once, peak_memory
 

@@ -19,8 +19,9 @@ from problem import Problem
 
 from twinplate.backends import load_backend
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
-from twinplate.programs.program import Program, initial_params
-from twinplate.training.plan import Array, Fit, TrainingState
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Program
+from twinplate.training.state import Array, Fit, TrainingState
 
 NAMESPACES = {"pyro": "torch", "numpyro": "jax.numpy"}
 

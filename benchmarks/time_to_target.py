@@ -37,8 +37,10 @@ from twinplate.bench.measure import equal_terms, load_rooms
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import Size, Workload
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Params, Program, initial_params
-from twinplate.training.plan import Array, Chunk, TrainingState, chunks, cosine
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Params, Program
+from twinplate.training.plan import Chunk, chunks, cosine
+from twinplate.training.state import Array, TrainingState
 
 WITHIN = 0.05  # nat per item
 FASTER = 2.0  # times

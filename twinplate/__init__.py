@@ -6,12 +6,13 @@ Nothing here imports torch or JAX; `twinplate.backends` finds an implementation 
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
+from twinplate.programs.parameters import initial_params
 from twinplate.programs.posterior_file import unpack_scale_tril
-from twinplate.programs.program import Program, initial_params, make_program
+from twinplate.programs.program import Program, make_program
 from twinplate.records.record import Record
 from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
-from twinplate.training.plan import Fit, TrainingState
 from twinplate.training.restarts import Restarts
+from twinplate.training.state import Fit, TrainingState
 from twinplate.verification.case import Case, assert_same, verify
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.pipeline import Report, compare

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from twinplate.data.blocks import Rows
-from twinplate.training.plan import Array
-from twinplate.training.plan import Progress as Report
+from twinplate.training.state import Array
+from twinplate.training.state import Progress as Report
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from pyro_impl.recording.program import Program as PyroProgram
 from twinplate import Case
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.program import initial_params, make_program
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import make_program
 
 BATCH, COMPONENTS, FEATURES = 4, 2, 3
 rng = np.random.default_rng(28)

@@ -12,7 +12,8 @@ import numpyro_impl
 import pyro_impl
 from twinplate.programs.config import COVARIANCES, LEARNABLE, ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.program import Params, Program, initial_params, make_program, noise_shapes
+from twinplate.programs.parameters import initial_params, noise_shapes
+from twinplate.programs.program import Params, Program, make_program
 from twinplate.records.evaluation import Evaluation
 from twinplate.seeds import base_noise, generator
 

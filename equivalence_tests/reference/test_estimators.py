@@ -19,7 +19,8 @@ from equivalence_tests.reference.cases import CONDITIONS, PAIRS, TWINS, Referenc
 from equivalence_tests.reference.test_training import check, data, matched
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.program import Params
-from twinplate.training.plan import Chunk, TrainingState
+from twinplate.training.plan import Chunk
+from twinplate.training.state import TrainingState
 
 # Loss and gradient of one mini-batch, of as many fits as a variant runs at once: fit r of a case has the
 # parameters and the noise of seed r.

@@ -13,7 +13,8 @@ from equivalence_tests.reference.cases import PAIRS, TWINS, ReferenceCase
 from twinplate.programs.config import TrainingConfig
 from twinplate.seeds import generator
 from twinplate.training.loop import train
-from twinplate.training.plan import Fit, chunks
+from twinplate.training.plan import chunks
+from twinplate.training.state import Fit
 
 STEPS = 200
 

@@ -38,7 +38,8 @@ from twinplate.bench.workload import SEED, Workload
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import Params
-from twinplate.training.plan import Chunk, TrainingState
+from twinplate.training.plan import Chunk
+from twinplate.training.state import TrainingState
 from twinplate.verification.case import Case
 
 

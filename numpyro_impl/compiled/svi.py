@@ -37,8 +37,9 @@ from twinplate.training.errors import (
     norm,
     what_broke,
 )
-from twinplate.training.plan import CHUNK, Progress
+from twinplate.training.plan import CHUNK
 from twinplate.training.restarts import Ranked
+from twinplate.training.state import Progress
 
 SMALLER = (
     "a smaller subsample_size of the plates, fewer items in the arguments, or one particle after the other "

@@ -14,7 +14,8 @@ from numpyro_impl.programs.encoder import ENCODERS, Encoder
 from numpyro_impl.programs.guides import GUIDES
 from numpyro_impl.programs.models import MODELS
 from numpyro_impl.programs.parameters import NativeParams, to_native
-from twinplate.programs.program import NOISE_FLOOR, Params, Program, check_params
+from twinplate.programs.parameters import check_params
+from twinplate.programs.program import NOISE_FLOOR, Params, Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def build(
 def generative(fixed: dict[str, Array], raw: dict[str, Array]) -> dict[str, Array]:
     """Loadings, intercept and noise scale: as fixed, or from learned numbers of order one.
 
-    `raw` holds the first values of those that are learned. Formulas in `twinplate.programs.program`.
+    `raw` holds the first values of those that are learned. Formulas in `twinplate.programs.parameters`.
     """
     values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
     learned = {name: numpyro.param(f"raw_{name}", first) for name, first in raw.items()}

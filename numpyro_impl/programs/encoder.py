@@ -16,7 +16,8 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from twinplate.programs.program import UNIT_SHIFT, Program, output_parts, output_size
+from twinplate.programs.parameters import UNIT_SHIFT, output_parts, output_size
+from twinplate.programs.program import Program
 from twinplate.programs.shapes import check_items
 
 
@@ -85,7 +86,7 @@ class Encoder(nnx.Module):
         return features @ weight[: features.shape[-1]] + bias[...]
 
     def parts(self, features: Array, missing: Array | None) -> dict[str, Array]:
-        """What the perceptron puts out: (B, size) for each of `twinplate.programs.program.output_parts`."""
+        """The perceptron's (B, size) for each of `twinplate.programs.parameters.output_parts`."""
         sizes = output_parts(self.program.config)
         ends = list(accumulate(sizes.values()))[:-1]
         pieces = jnp.split(self.network(features, missing), ends, -1)

@@ -1,4 +1,4 @@
-"""NumPyro's parameters and the neutral layout of `twinplate.programs.program`.
+"""NumPyro's parameters and the neutral layout of `twinplate.programs.parameters`.
 
 NumPyro holds the encoder's parameters as one nested dictionary, `encoder$params`, in which flax calls
 a weight `kernel` and stores it (in, out); the neutral layout is flat and (out, in). Other parameters

@@ -17,7 +17,8 @@ from numpyro_impl.programs.guides import joint_normal
 from numpyro_impl.programs.parameters import NativeParams, to_native, to_numpy
 from twinplate.data.blocks import blocks, fitting
 from twinplate.programs.linear_gaussian import Gaussian
-from twinplate.programs.program import Params, Program, check_params
+from twinplate.programs.parameters import check_params
+from twinplate.programs.program import Params, Program
 
 CHUNK = 4096  # items encoded at once, fewer where their covariances are large
 CHUNK_BYTES = 2**27  # of the covariances of these items

@@ -22,15 +22,11 @@ from numpyro_impl.objectives.losses import make_loss
 from numpyro_impl.programs.assembly import build
 from numpyro_impl.programs.parameters import NativeParams, to_native, to_neutral
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Program, initial_params
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Program
 from twinplate.training.memory import item_axes, items_at_once
-from twinplate.training.plan import (
-    AVERAGED,
-    Chunk,
-    TrainingState,
-    average_weight,
-    step_noise_shapes,
-)
+from twinplate.training.plan import AVERAGED, Chunk, average_weight, step_noise_shapes
+from twinplate.training.state import TrainingState
 
 
 class Carry(NamedTuple):

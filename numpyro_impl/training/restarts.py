@@ -19,11 +19,13 @@ from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, t
 from twinplate.data.blocks import on_disk
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Program, initial_params
-from twinplate.training.checks import check_data
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Program
+from twinplate.training.checks import check_data, check_pairs
 from twinplate.training.errors import is_out_of_memory, room_for
-from twinplate.training.plan import Fit, Progress, TrainingState, check_pairs, chunk_length, chunks
+from twinplate.training.plan import chunk_length, chunks
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
+from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.training.streaming import with_batches_of_all
 
 

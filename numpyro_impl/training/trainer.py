@@ -15,8 +15,9 @@ from numpyro_impl.programs.noise import key_of
 from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
 from twinplate.data.blocks import on_disk
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Program, initial_params
-from twinplate.training.checks import check_brought, check_data
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Program
+from twinplate.training.checks import check_brought, check_data, check_pairs
 from twinplate.training.errors import (
     check_state,
     is_out_of_memory,
@@ -25,15 +26,8 @@ from twinplate.training.errors import (
     room_for,
 )
 from twinplate.training.loop import train
-from twinplate.training.plan import (
-    Chunk,
-    Fit,
-    Progress,
-    TrainingState,
-    check_pairs,
-    chunk_length,
-    chunks,
-)
+from twinplate.training.plan import Chunk, chunk_length, chunks
+from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.training.streaming import with_batches
 
 

@@ -14,7 +14,8 @@ from pyro_impl.programs.encoder import ENCODERS, Encoder
 from pyro_impl.programs.guides import GUIDES
 from pyro_impl.programs.models import MODELS
 from pyro_impl.programs.parameters import load_encoder
-from twinplate.programs.program import NOISE_FLOOR, Params, Program, check_params
+from twinplate.programs.parameters import check_params
+from twinplate.programs.program import NOISE_FLOOR, Params, Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def build(
 def generative(fixed: dict[str, Tensor], raw: dict[str, Tensor]) -> dict[str, Tensor]:
     """Loadings, intercept and noise scale: as fixed, or from learned numbers of order one.
 
-    `raw` holds the first values of those that are learned. Formulas in `twinplate.programs.program`.
+    `raw` holds the first values of those that are learned. Formulas in `twinplate.programs.parameters`.
     """
     values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
     learned = {name: pyro.param(f"raw_{name}", first) for name, first in raw.items()}

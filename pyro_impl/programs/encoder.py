@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from twinplate.programs.program import UNIT_SHIFT, Program, output_parts, output_size
+from twinplate.programs.parameters import UNIT_SHIFT, output_parts, output_size
+from twinplate.programs.program import Program
 from twinplate.programs.shapes import check_items
 
 
@@ -85,7 +86,7 @@ class Encoder(nn.Module):
         return nn.functional.linear(features, weight, self.hidden1.bias)
 
     def parts(self, features: Tensor, missing: Tensor | None) -> dict[str, Tensor]:
-        """What the perceptron puts out: (B, size) for each of `twinplate.programs.program.output_parts`."""
+        """The perceptron's (B, size) for each of `twinplate.programs.parameters.output_parts`."""
         sizes = output_parts(self.config)
         # A slice each would cost a matrix of zeros each on the way back.
         pieces = self.network(features, missing).split(list(sizes.values()), -1)

@@ -1,4 +1,4 @@
-"""Pyro's parameters and the neutral layout of `twinplate.programs.program`.
+"""Pyro's parameters and the neutral layout of `twinplate.programs.parameters`.
 
 Pyro registers the encoder's parameters as `encoder$$$hidden1.weight`; the neutral name is
 `encoder.hidden1.weight`. Weights are (out, in) in both, other parameters have the same name.

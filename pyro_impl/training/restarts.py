@@ -12,8 +12,9 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import Program
 from twinplate.training.errors import NonFiniteLossError
 from twinplate.training.loop import train
-from twinplate.training.plan import Fit, Progress, chunks
+from twinplate.training.plan import chunks
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
+from twinplate.training.state import Fit, Progress
 from twinplate.training.streaming import with_batches
 
 

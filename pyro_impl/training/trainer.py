@@ -28,9 +28,10 @@ from pyro_impl.programs.assembly import build
 from pyro_impl.programs.parameters import leaves, to_neutral
 from twinplate.data.blocks import on_disk
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
-from twinplate.programs.program import Program, initial_params
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Program
 from twinplate.seeds import generator
-from twinplate.training.checks import check_brought, check_data
+from twinplate.training.checks import check_brought, check_data, check_pairs
 from twinplate.training.errors import (
     check_state,
     is_out_of_memory,
@@ -40,16 +41,8 @@ from twinplate.training.errors import (
 )
 from twinplate.training.loop import train
 from twinplate.training.memory import item_axes, items_at_once
-from twinplate.training.plan import (
-    Chunk,
-    Fit,
-    Progress,
-    TrainingState,
-    average_weight,
-    check_pairs,
-    chunk_length,
-    chunks,
-)
+from twinplate.training.plan import Chunk, average_weight, chunk_length, chunks
+from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.training.streaming import with_batches
 
 # Steps; fewer do not win back the seconds of compiling, not even where the compiler itself is warm. A first

@@ -14,7 +14,7 @@ from twinplate.bench.timing import Route, Started
 from twinplate.bench.workload import make_workload
 from twinplate.errors import InputError
 from twinplate.training.errors import OutOfMemoryError
-from twinplate.training.plan import Fit, TrainingState
+from twinplate.training.state import Fit, TrainingState
 
 ONE = np.ones(1)
 

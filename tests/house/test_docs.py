@@ -21,7 +21,7 @@ import pytest
 
 from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, initial_params, make_program
 from twinplate.programs.config import PAIRS
-from twinplate.programs.program import noise_shapes, output_size
+from twinplate.programs.parameters import noise_shapes, output_size
 
 ROOT = Path(__file__).parents[2]
 PAGES = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]

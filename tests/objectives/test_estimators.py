@@ -11,7 +11,7 @@ import scipy.stats
 from twinplate import InputError, LinearGaussian, ProgramConfig, TrainingConfig, make_program
 from twinplate.programs.closed_form import closed_form_params
 from twinplate.programs.config import ESTIMATORS
-from twinplate.programs.program import noise_shapes
+from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise
 
 ALL = ("loadings", "intercept", "noise_scale")

@@ -18,7 +18,7 @@ from twinplate import (
     make_program,
 )
 from twinplate.programs.config import COVARIANCES
-from twinplate.programs.program import noise_shapes
+from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise
 
 ENCODERS = ("mlp", "experts")

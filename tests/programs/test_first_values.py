@@ -7,15 +7,8 @@ from program_cases import GUIDES, LEARNED, SUBSETS, make, make_data
 
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.program import (
-    NOISE_FLOOR,
-    Program,
-    check_params,
-    generative_of,
-    initial_params,
-    make_program,
-    number_of,
-)
+from twinplate.programs.parameters import check_params, generative_of, initial_params, number_of
+from twinplate.programs.program import NOISE_FLOOR, Program, make_program
 
 # Counted by hand for K = 3 and R = 2. Perceptron: loc 3, then 6, 3 or 3 + 6 numbers for the scale.
 # Experts: precision x mean 3 and log precision 3, and for a low rank 3 + 6.
@@ -33,7 +26,7 @@ OUTPUTS = {
 @pytest.mark.parametrize("encoder", ["mlp", "experts"])
 @pytest.mark.parametrize("amplitude_scale", [None, 0.5])
 def test_names_and_shapes(guide, covariance, encoder, amplitude_scale):
-    """The table at the head of `twinplate.programs.program` with D = 5, K = 3, R = 2, H = 4."""
+    """The table at the head of `twinplate.programs.parameters` with D = 5, K = 3, R = 2, H = 4."""
     out = OUTPUTS[encoder, covariance] + (0 if amplitude_scale is None else 2)
     experts = encoder == "experts"
     expected = {

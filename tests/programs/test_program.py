@@ -5,15 +5,14 @@ import pytest
 from program_cases import GUIDES, LEARNED, make, make_data, refusal
 
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.program import (
-    Program,
+from twinplate.programs.parameters import (
     check_params,
     generative_of,
     initial_params,
-    make_program,
     noise_shapes,
     prior_noise_shapes,
 )
+from twinplate.programs.program import Program, make_program
 
 
 def test_generative_parameters_are_in_the_units_of_the_data():

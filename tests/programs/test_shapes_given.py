@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from twinplate import InputError, TrainingConfig
-from twinplate.programs.program import noise_shapes
+from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise
 
 B, D, K = 5, 4, 3

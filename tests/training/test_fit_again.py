@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fit_cases import PROGRAMS, N, assert_same_fit, config
 
-from twinplate.programs.program import noise_shapes
+from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise, batch_indices
-from twinplate.training.plan import TrainingState
+from twinplate.training.state import TrainingState
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from fit_cases import ALL, N, config, linear_gaussian
 
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
-from twinplate.programs.program import NOISE_FLOOR, generative_of
+from twinplate.programs.parameters import generative_of
+from twinplate.programs.program import NOISE_FLOOR
 from twinplate.training.plan import chunks
 
 

@@ -8,7 +8,7 @@ import scipy.stats
 from fit_cases import ALL, PROGRAMS, N, config, linear_gaussian
 
 from twinplate import initial_params
-from twinplate.programs.program import generative_of, prior_noise_shapes
+from twinplate.programs.parameters import generative_of, prior_noise_shapes
 from twinplate.seeds import base_noise, batch_indices
 
 

@@ -7,7 +7,7 @@ import pytest
 from fit_cases import PROGRAMS, N, config
 
 from twinplate import initial_params
-from twinplate.programs.program import noise_shapes
+from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise, batch_indices
 
 pyro_only = pytest.mark.parametrize("twin", ["pyro"], indirect=True)

@@ -11,7 +11,8 @@ from twinplate import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
 from twinplate.training.loop import train
-from twinplate.training.plan import TrainingState, chunks
+from twinplate.training.plan import chunks
+from twinplate.training.state import TrainingState
 
 N = 12
 

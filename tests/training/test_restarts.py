@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from twinplate import InputError, TrainingConfig
-from twinplate.programs.program import initial_params
+from twinplate.programs.parameters import initial_params
 from twinplate.training.memory import items_at_once
-from twinplate.training.plan import Fit, TrainingState
 from twinplate.training.restarts import make_restarts, restart_configs
+from twinplate.training.state import Fit, TrainingState
 
 N = 12
 PROGRAMS = {

@@ -7,10 +7,11 @@ import pytest
 
 from twinplate import InputError, TrainingConfig
 from twinplate.programs.config import COVARIANCES
-from twinplate.programs.program import initial_params
+from twinplate.programs.parameters import initial_params
 from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
 from twinplate.training.loop import train
-from twinplate.training.plan import TrainingState, chunks
+from twinplate.training.plan import chunks
+from twinplate.training.state import TrainingState
 
 N = 12
 ALL = ("loadings", "intercept", "noise_scale")

@@ -19,7 +19,8 @@ from twinplate.training.errors import (
     room_for,
 )
 from twinplate.training.loop import train
-from twinplate.training.plan import Chunk, TrainingState
+from twinplate.training.plan import Chunk
+from twinplate.training.state import TrainingState
 
 TRAINING = TrainingConfig(steps=40, batch_size=3, learning_rate=0.5)
 

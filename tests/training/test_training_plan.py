@@ -5,18 +5,11 @@ import pytest
 
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig, TrainingConfig
-from twinplate.programs.program import noise_shapes, prior_noise_shapes
+from twinplate.programs.parameters import noise_shapes, prior_noise_shapes
 from twinplate.seeds import base_noise
-from twinplate.training.plan import (
-    CHUNK,
-    Chunk,
-    Fit,
-    TrainingState,
-    average_weight,
-    check_pairs,
-    chunks,
-    cosine,
-)
+from twinplate.training.checks import check_pairs
+from twinplate.training.plan import CHUNK, Chunk, average_weight, chunks, cosine
+from twinplate.training.state import Fit, TrainingState
 
 PROGRAM = ProgramConfig(5, 3, "event", covariance="low-rank", rank=2, amplitude_scale=0.5)
 

@@ -13,7 +13,8 @@ from twinplate.bench.workload import SEED, Workload, reference_loss
 from twinplate.errors import InputError
 from twinplate.seeds import base_noise
 from twinplate.training.errors import TrainingError
-from twinplate.training.plan import Array, Chunk
+from twinplate.training.plan import Chunk
+from twinplate.training.state import Array
 
 CHECKED_STEPS, CHECKED_RATE = 3, 1e-3
 SAME = 1e-4  # relative difference of losses in single precision, after CHECKED_STEPS of Adam

@@ -39,7 +39,8 @@ from twinplate.bench.timing import (
 )
 from twinplate.bench.workload import SEED, Workload
 from twinplate.seeds import generator
-from twinplate.training.plan import Array, Chunk
+from twinplate.training.plan import Chunk
+from twinplate.training.state import Array
 from twinplate.user_file import told_in_user_terms
 
 FLOOR = "floor"

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from twinplate.training.plan import Array, Chunk
+from twinplate.training.plan import Chunk
+from twinplate.training.state import Array
 
 ROUNDS = 25
 LEVEL = 0.95

@@ -19,12 +19,13 @@ from twinplate.errors import InputError
 from twinplate.files import require_new
 from twinplate.programs.config import LEARNABLE, ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
+from twinplate.programs.parameters import generative_of
 from twinplate.programs.posterior_file import check_output, save_posterior
-from twinplate.programs.program import Program, generative_of, make_program
+from twinplate.programs.program import Program, make_program
 from twinplate.progress import rows_progress, training_progress
 from twinplate.training.errors import TrainingError
-from twinplate.training.plan import Fit
 from twinplate.training.run_directory import Run, load_run, save_run, versions
+from twinplate.training.state import Fit
 
 
 @dataclass(frozen=True)

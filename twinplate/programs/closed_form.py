@@ -6,7 +6,8 @@ import numpy as np
 
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
-from twinplate.programs.program import Params, Program, initial_params, number_of
+from twinplate.programs.parameters import initial_params, number_of
+from twinplate.programs.program import Params, Program
 
 
 def closed_form_params(program: Program) -> Params:

@@ -1,20 +1,4 @@
-"""A program without a framework: its fixed numbers, its parameters' names, shapes and first values.
-
-Parameters live in one neutral layout that both twins read and write, a flat dictionary of arrays:
-
-    encoder.hidden1.weight (H, 2D)   encoder.hidden1.bias (H,)    features, then missing indicators
-    encoder.hidden2.weight (H, H)    encoder.hidden2.bias (H,)
-    encoder.out.weight (O, H)        encoder.out.bias (O,)
-    encoder.skip.weight (K, D)       loc, linear in the features    [experts: (K, 2D)]
-    encoder.experts (D, K)           one direction per feature      [experts only]
-    raw_loadings (D, K)   raw_intercept (D,)   raw_noise_scale (D,)   those that are learned
-
-Weights are (out, in). Every parameter is a plain real number of order one, whatever the units of the
-data: the generative ones are stored relative to each feature's `center` and `spread`,
-
-    loadings = spread · raw_loadings,   intercept = center + spread · raw_intercept,
-    noise_scale = spread · (NOISE_FLOOR + exp(raw_noise_scale)).
-"""
+"""A reference program without a framework: its configuration and the numbers that are not trained."""
 
 from __future__ import annotations
 
@@ -28,13 +12,10 @@ from twinplate.data.statistics import Survey, survey
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.triangle import packed_size
-from twinplate.seeds import generator
 
 Array = npt.NDArray[np.float64]
 Params = dict[str, Array]
 
-UNIT_SHIFT = float(np.log(np.e - 1))  # softplus(UNIT_SHIFT) is 1
 NOISE_FLOOR = 0.01  # of a feature's spread; keeps the likelihood bounded
 
 
@@ -133,139 +114,3 @@ def _principal(
 def _largest(columns: Array) -> Array:
     """The entry of largest size of each column."""
     return columns[np.argmax(np.abs(columns), axis=0), np.arange(columns.shape[1])]
-
-
-def output_parts(config: ProgramConfig) -> dict[str, int]:
-    """What the encoder's perceptron puts out per item, in order: names, and how many numbers each is.
-
-    The mlp encoder puts out loc (K), scale (K) and, by covariance, lower (K (K - 1) / 2, the strict lower
-    triangle row by row) or factor (K·R). The experts encoder puts out precision × mean (K) and
-    precision (K), and for a low rank again scale and factor. An amplitude adds two: loc and scale of
-    its logarithm.
-
-    What must be positive is softplus(number + UNIT_SHIFT), which is 1 at 0. It grows linearly: an
-    exponential overflows in single precision when a large step meets an outlying item.
-    """
-    k = config.num_components
-    experts = config.encoder == "experts"
-    parts = {"natural": k, "precision": k} if experts else {"loc": k, "scale": k}
-    if config.covariance == "low-rank":
-        parts |= {"scale": k, "factor": k * config.rank}
-    elif config.covariance == "full" and not experts:
-        parts["lower"] = packed_size(k)
-    if config.amplitude_scale is not None:
-        parts |= {"amplitude_loc": 1, "amplitude_scale": 1}
-    return parts
-
-
-def output_size(config: ProgramConfig) -> int:
-    """Numbers per item that the encoder's perceptron puts out (O)."""
-    return sum(output_parts(config).values())
-
-
-def initial_params(program: Program, seed: int) -> Params:
-    """First values of every learned parameter, in the neutral layout, from `seed`.
-
-    Weights are normal with variance 1 / fan-in; the last layer is 100 times smaller and the skip
-    zero, so that the mlp guide starts close to the standard normal for every item, and the experts
-    guide close to one normal around zero. A noise_scale below 1.1 % of a feature's spread is raised
-    to that before it is learned.
-    """
-    config = program.config
-    d, h = config.num_features, config.hidden_width
-    k, out = config.num_components, output_size(config)
-    params: Params = {}
-    for name, rows, columns, gain in (
-        ("hidden1", h, 2 * d, 1.0),
-        ("hidden2", h, h, 1.0),
-        ("out", out, h, 0.01),
-    ):
-        rng = generator(seed, "initial", name)
-        weight = gain * rng.standard_normal((rows, columns)) / np.sqrt(columns)
-        params[f"encoder.{name}.weight"] = weight
-        params[f"encoder.{name}.bias"] = np.zeros(rows)
-    if config.covariance == "low-rank":
-        # A factor of zero is a saddle point: rotations of it are all alike. Start beside it.
-        size = k * config.rank
-        end = out - (0 if config.amplitude_scale is None else 2)
-        rng = generator(seed, "initial", "factor")
-        params["encoder.out.bias"][end - size : end] = 0.1 * rng.standard_normal(size)
-    if config.amplitude_scale is not None:
-        # The guide of the amplitude starts at its prior: wider, exp(noise) makes the first steps wild.
-        params["encoder.out.bias"][-1] = number_of(config.amplitude_scale)
-    if config.encoder == "experts":
-        params["encoder.skip.weight"] = np.zeros((k, 2 * d))
-        rng = generator(seed, "initial", "experts")
-        params["encoder.experts"] = 2.0 * rng.standard_normal((d, k)) / np.sqrt(d)
-    else:
-        params["encoder.skip.weight"] = np.zeros((k, d))
-    return {**params, **_raw_generative(program)}
-
-
-def number_of(positive: npt.ArrayLike) -> Array:
-    """The number that an encoder puts out for a positive value: inverse of softplus(· + UNIT_SHIFT)."""
-    values = np.asarray(positive, dtype=np.float64)
-    return values + np.log(-np.expm1(-values)) - UNIT_SHIFT
-
-
-def check_params(program: Program, params: Params) -> None:
-    """Raise InputError, naming the parameter, unless names and shapes are those of `program`."""
-    expected = {name: v.shape for name, v in initial_params(program, 0).items()}
-    for name in sorted(expected.keys() | params.keys()):
-        given = params[name].shape if name in params else None
-        if given != expected.get(name):
-            raise InputError(
-                f"parameter {name} has shape {given}; expected {expected.get(name)}: the parameters "
-                "belong to another configuration"
-            )
-
-
-def _raw_generative(program: Program) -> Params:
-    generative, center, spread = program.generative, program.center, program.spread
-    excess = np.maximum(generative.noise_scale / spread - NOISE_FLOOR, 0.1 * NOISE_FLOOR)
-    raw = {
-        "loadings": generative.loadings / spread[:, None],
-        "intercept": (generative.intercept - center) / spread,
-        "noise_scale": np.log(excess),
-    }
-    return {f"raw_{name}": raw[name] for name in program.config.learned}
-
-
-def generative_of(program: Program, params: Params) -> LinearGaussian:
-    """The generative parameters in the units of the data after training."""
-    values = program.generative.as_dict()
-    center, spread = program.center, program.spread
-    raw = {name: params[f"raw_{name}"] for name in program.config.learned}
-    if "loadings" in raw:
-        values["loadings"] = spread[:, None] * raw["loadings"]
-    if "intercept" in raw:
-        values["intercept"] = center + spread * raw["intercept"]
-    if "noise_scale" in raw:
-        values["noise_scale"] = spread * (NOISE_FLOOR + np.exp(raw["noise_scale"]))
-    return LinearGaussian(**values)
-
-
-def noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int, ...]]:
-    """Base noise that one particle of the guide consumes at each site, by site name."""
-    k, b = config.num_components, batch_size
-    joint = k + config.rank if config.covariance == "low-rank" else k
-    shapes: dict[str, tuple[int, ...]] = {}
-    if config.amplitude_scale is not None:
-        shapes["amplitude"] = (b,)
-    if config.guide == "diagonal":
-        shapes["a"] = (k, b)
-    else:
-        shapes["a" if config.guide == "event" else "a_aux"] = (b, joint)
-    return shapes
-
-
-def prior_noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int, ...]]:
-    """Base noise that one simulation of the model consumes at each site, by site name."""
-    k, b = config.num_components, batch_size
-    shapes: dict[str, tuple[int, ...]] = {
-        "a": (b, k) if config.model == "event" else (k, b),
-        "x": (b, config.num_features),
-    }
-    if config.amplitude_scale is not None:
-        shapes["amplitude"] = (b,)
-    return shapes

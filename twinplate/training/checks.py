@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from twinplate.data.blocks import blocks
 from twinplate.data.statistics import Places
@@ -34,6 +35,22 @@ def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) 
             f"row {row + 1}, column {column + 1}; expected finite numbers, or NaN where they are missing"
         )
     return not missing
+
+
+def check_pairs(
+    a: npt.ArrayLike | None, objective: str, num_components: int, num_items: int
+) -> None:
+    """Raise InputError unless `a` is (K, N) for the objective "pairs" and absent for the others."""
+    if objective != "pairs":
+        if a is not None:
+            raise InputError(f"a is given with objective {objective!r}; expected objective 'pairs'")
+        return
+    expected = (num_components, num_items)
+    if a is None or np.shape(a) != expected:
+        given = "nothing" if a is None else f"shape {np.shape(a)}"
+        raise InputError(
+            f"objective 'pairs' got {given} for a; expected (num_components, num_items) = {expected}"
+        )
 
 
 def check_brought(chunk: Chunk, streamed: bool, length: int) -> None:

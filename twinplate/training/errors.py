@@ -9,8 +9,10 @@ import numpy as np
 
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Params, Program, check_params
-from twinplate.training.plan import Array, Chunk, Fit, TrainingState
+from twinplate.programs.parameters import check_params
+from twinplate.programs.program import Params, Program
+from twinplate.training.plan import Chunk
+from twinplate.training.state import Array, Fit, TrainingState
 
 SHOWN = 8  # items of a mini-batch that a message names
 

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from twinplate.training.errors import TrainingError
-from twinplate.training.plan import Array, Chunk, Fit, Progress, TrainingState
+from twinplate.training.plan import Chunk
+from twinplate.training.state import Array, Fit, Progress, TrainingState
 
 
 class Trainer(Protocol):

@@ -1,9 +1,9 @@
-"""What training leaves behind, and what both twins are told to do at each step."""
+"""What both twins are told to do at each step of a training run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,15 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import fitting
-from twinplate.errors import InputError
 from twinplate.programs.config import ESTIMATORS, ProgramConfig, TrainingConfig
-from twinplate.programs.program import Params, noise_shapes, prior_noise_shapes
+from twinplate.programs.parameters import noise_shapes, prior_noise_shapes
 from twinplate.seeds import base_noise_chunk, batch_indices
-
-Array = npt.NDArray[np.float64]
-
-# Called after every chunk of steps with the number of steps done and the chunk's losses per item.
-Progress = Callable[[int, Array], None]
+from twinplate.training.state import Array
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
 CHUNK_BYTES = 2**27  # of what the steps of a chunk bring; large mini-batches make for fewer
@@ -32,44 +27,6 @@ WARM = 200
 # AVERAGED-th from there the average takes them in, so that about the last fifth of a run counts.
 AVERAGED = 5
 DECAY = 4
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Everything the next step depends on: parameters, Adam's two moments, the number of steps done.
-
-    average: of the parameters so far, weighted by `average_weight`: what a fit gives.
-    The four dictionaries are in the neutral layout of `twinplate.programs.program`.
-    """
-
-    params: Params
-    mean: Params
-    variance: Params
-    average: Params
-    step: int = 0
-
-    @classmethod
-    def start(cls, params: Params) -> TrainingState:
-        """Moments of zero at step 0, and nothing to average yet but the parameters themselves."""
-        mean, variance = ({n: np.zeros_like(v) for n, v in params.items()} for _ in range(2))
-        return cls(params, mean, variance, {n: v.copy() for n, v in params.items()})
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted program: the state after the last step and the loss per item (nats) of every step.
-
-    compile_seconds: what compiling took of the time, little where the compiled program was on disk.
-    """
-
-    state: TrainingState
-    losses: Array
-    compile_seconds: float = 0.0
-
-    @property
-    def params(self) -> Params:
-        """The fitted parameters, neutral layout: the average over the steps."""
-        return self.state.average
 
 
 @dataclass(frozen=True)
@@ -181,19 +138,3 @@ def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[in
         stop = min(first + most, landing if first < landing else training.steps)
         yield first, stop - first, early if first < landing else late
         first = stop
-
-
-def check_pairs(
-    a: npt.ArrayLike | None, objective: str, num_components: int, num_items: int
-) -> None:
-    """Raise InputError unless `a` is (K, N) for the objective "pairs" and absent for the others."""
-    if objective != "pairs":
-        if a is not None:
-            raise InputError(f"a is given with objective {objective!r}; expected objective 'pairs'")
-        return
-    expected = (num_components, num_items)
-    if a is None or np.shape(a) != expected:
-        given = "nothing" if a is None else f"shape {np.shape(a)}"
-        raise InputError(
-            f"objective 'pairs' got {given} for a; expected (num_components, num_items) = {expected}"
-        )

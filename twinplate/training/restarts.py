@@ -13,9 +13,10 @@ from twinplate.data.blocks import fitting, gather
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.linear_gaussian import MATRIX_BYTES, Gaussian
-from twinplate.programs.program import Params, Program, generative_of
+from twinplate.programs.parameters import generative_of
+from twinplate.programs.program import Params, Program
 from twinplate.training.errors import is_finite
-from twinplate.training.plan import Array, Fit
+from twinplate.training.state import Array, Fit
 
 WINDOW = 100  # the last steps, whose mean loss ranks the fits
 MARGIN = 1.0  # nats per item above the exact log evidence: nothing valid is
