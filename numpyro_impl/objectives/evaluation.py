@@ -17,7 +17,8 @@ from numpyro_impl.programs.noise import base_noise, key_of
 from numpyro_impl.programs.parameters import NativeParams, to_neutral
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import Params, Program
-from twinplate.records.evaluation import Evaluation, Plate, Site, sum_of_sites
+from twinplate.records.evaluation import Evaluation, Site, sum_of_sites
+from twinplate.records.record import Plate
 
 
 def evaluate(

@@ -16,8 +16,7 @@ from numpyro_impl.programs.noise import WRAPPERS, unwrapped
 from numpyro_impl.recording.constraints import name_of
 from numpyro_impl.recording.replay import drawn_dtype
 from twinplate.errors import InputError
-from twinplate.records.evaluation import Plate
-from twinplate.records.record import Site
+from twinplate.records.record import Plate, Site
 
 Node = dict[str, Any]
 

@@ -18,7 +18,8 @@ from pyro_impl.programs.noise import base_noise
 from pyro_impl.programs.parameters import leaves, to_neutral, to_numpy
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import Params, Program
-from twinplate.records.evaluation import Evaluation, Plate, Site, sum_of_sites
+from twinplate.records.evaluation import Evaluation, Site, sum_of_sites
+from twinplate.records.record import Plate
 
 PARTICLES = "num_particles_vectorized"  # the name of Pyro's own plate of particles
 

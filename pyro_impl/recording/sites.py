@@ -15,8 +15,7 @@ from torch.distributions.utils import lazy_property
 from pyro_impl.programs.noise import WRAPPERS, unwrapped
 from pyro_impl.recording.constraints import name_of
 from twinplate.errors import InputError
-from twinplate.records.evaluation import Plate
-from twinplate.records.record import Array, Site
+from twinplate.records.record import Array, Plate, Site
 
 Node = dict[str, Any]
 

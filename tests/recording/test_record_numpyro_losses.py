@@ -15,8 +15,7 @@ from numpyro.contrib.control_flow import scan  # noqa: E402
 from numpyro.distributions import constraints  # noqa: E402
 from record_numpyro_programs import GIVEN, Z, gaussian, gaussian_guide, ran, session  # noqa: E402
 
-from twinplate.records.evaluation import Plate  # noqa: E402
-from twinplate.records.record import Given  # noqa: E402
+from twinplate.records.record import Given, Plate  # noqa: E402
 
 
 def gaussian_loss(z):

@@ -15,8 +15,7 @@ from numpyro import handlers  # noqa: E402
 from record_numpyro_programs import ran, sampled, session  # noqa: E402
 
 from twinplate.errors import InputError  # noqa: E402
-from twinplate.records.evaluation import Plate  # noqa: E402
-from twinplate.records.record import Given  # noqa: E402
+from twinplate.records.record import Given, Plate  # noqa: E402
 
 
 def test_every_kind_of_site():

@@ -13,8 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from twinplate import InputError, Record, compare
-from twinplate.records.evaluation import Plate
-from twinplate.records.record import Failure, Given, Parameter, Run, Settings, Site
+from twinplate.records.record import Failure, Given, Parameter, Plate, Run, Settings, Site
 
 
 def made(draw: float = 0.5, **changes) -> Record:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twinplate.records.evaluation import Plate
-from twinplate.records.record import Parameter, Run, Site
+from twinplate.records.record import Parameter, Plate, Run, Site
 from twinplate.verification.matching.joint_latent import Packing, find_packing, in_plates
 from twinplate.verification.matching.sites import SiteMatch
 

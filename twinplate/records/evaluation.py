@@ -8,16 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.programs.program import Params
-
-
-@dataclass(frozen=True)
-class Plate:
-    """A plate around a site: its dim (negative), full size and the size of the subsample in use."""
-
-    name: str
-    dim: int
-    size: int
-    subsample_size: int
+from twinplate.records.record import Plate
 
 
 @dataclass(frozen=True)

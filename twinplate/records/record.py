@@ -7,14 +7,16 @@ tiny amount (`PRECISIONS`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.records.evaluation import Plate
+from twinplate.errors import InputError
+from twinplate.records.tensor_file import Json, NamedTensors, read, write
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +24,16 @@ PERTURBATIONS = 3
 PERTURBED = tuple(f"perturbed{i}" for i in range(PERTURBATIONS))
 PRECISIONS = ("float64", "float32", *PERTURBED)
 LOSSES = ("Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO", "TraceGraph_ELBO")
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A plate around a site: its dim (negative), full size and the size of the subsample in use."""
+
+    name: str
+    dim: int
+    size: int
+    subsample_size: int
 
 
 @dataclass(frozen=True)
@@ -160,19 +172,80 @@ class Record:
         return next((run.failure for run in self.runs.values() if run.failure), None)
 
     def save(self, path: Path | str) -> None:
-        """Write to the new file `path`; docs/records.md has the format. Raises InputError."""
-        from twinplate.records.tensor_file import save
+        """Write to the new file `path`, whole or not at all; docs/records.md has the format.
 
-        save(path, self)
+        Raises InputError where `path` exists or cannot be written.
+        """
+        tensors = NamedTensors()
+        runs: Json = {}  # by draw, then by precision: JSON has no pairs as keys
+        for (draw, precision), run in self.runs.items():
+            runs.setdefault(draw, {})[precision] = tensors.named(run)
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "runs"}
+        write(Path(path), {**tensors.named(rest), "runs": runs}, tensors)
 
     @classmethod
     def load(cls, path: Path | str) -> Record:
-        """Read a file that `save` wrote, whatever framework it is of. Raises InputError."""
-        from twinplate.records.tensor_file import load
+        """Read a file that `save` wrote, whatever framework it is of.
 
-        return load(path)
+        Raises InputError for a file that is missing, truncated, no record, or of another format version.
+        """
+        described, tensors = read(Path(path))
+        try:
+            return _Reader(tensors).record(described)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path} is damaged: its header does not describe a record ({error!r}). Restore it from "
+                "a copy, or record the program again."
+            ) from error
 
 
 def as_float(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Double precision copy of numbers or truth values."""
     return np.asarray(values, dtype=np.float64)
+
+
+class _Reader:
+    """Builds a record from its JSON data, in which an array is the name of one of `tensors`."""
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self._tensors = tensors
+
+    def record(self, data: Json) -> Record:
+        runs = {
+            (draw, precision): self._run(run)
+            for draw, precisions in data["runs"].items()
+            for precision, run in precisions.items()
+        }
+        settings = Settings(**data["settings"] | {"seeds": tuple(data["settings"]["seeds"])})
+        given = {draw: self._given(values) for draw, values in data["given"].items()}
+        built = {"settings": settings, "runs": runs, "given": given}
+        inputs, operations = self._arrays(data["inputs"]), tuple(data["operations"])
+        return Record(**data | built | {"inputs": inputs, "operations": operations})
+
+    def _run(self, data: Json) -> Run:
+        return Run(
+            {name: self._site(site) for name, site in data["guide"].items()},
+            {name: self._site(site) for name, site in data["model"].items()},
+            {name: self._parameter(p) for name, p in data["parameters"].items()},
+            self._array(data["loss"]),
+            Failure(**data["failure"]) if data["failure"] else None,
+        )
+
+    def _site(self, data: Json) -> Site:
+        built: Json = {name: self._array(data[name]) for name in ("value", "log_prob", "mask")}
+        built |= {name: tuple(data[name]) for name in ("batch_shape", "event_shape")}
+        built["plates"] = tuple(Plate(**plate) for plate in data["plates"])
+        return Site(**data | built | {"arguments": self._arrays(data["arguments"])})
+
+    def _parameter(self, data: Json) -> Parameter:
+        value, gradient = self._tensors[data["value"]], self._array(data["gradient"])
+        return Parameter(data["constraint"], value, gradient)
+
+    def _given(self, data: Json) -> Given:
+        return Given(**{name: self._arrays(arrays) for name, arrays in data.items()})
+
+    def _arrays(self, names: dict[str, str]) -> dict[str, Array]:
+        return {key: self._tensors[name] for key, name in names.items()}
+
+    def _array(self, name: str | None) -> Array | None:
+        return None if name is None else self._tensors[name]

@@ -1,6 +1,7 @@
-"""Records on disk: one safetensors file, the arrays as its tensors and everything else as JSON.
+"""The file of a record: one safetensors file, arrays as its tensors and everything else as JSON.
 
-docs/records.md describes the format. Reading a record unpickles nothing and imports no framework.
+What the JSON means is known to `Record` alone. docs/records.md describes the whole format. Reading a
+file unpickles nothing and imports no framework.
 """
 
 from __future__ import annotations
@@ -11,57 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from twinplate.errors import InputError
 from twinplate.files import written_whole
-from twinplate.records.evaluation import Plate
-from twinplate.records.record import Array, Failure, Given, Parameter, Record, Run, Settings, Site
 
 FORMAT = "twinplate record"
 VERSION = 1
+Array = npt.NDArray[Any]
 Json = dict[str, Any]
 
 
-def save(path: Path | str, record: Record) -> None:
-    """Write the record to the new file `path`, whole or not at all.
-
-    Raises InputError where `path` exists or cannot be written.
-    """
-    arrays = _Arrays()
-    text = json.dumps(_plain(record, arrays))
-    with written_whole(Path(path)) as temporary:
-        save_file(arrays.tensors, temporary, metadata={"twinplate": text})
-
-
-def load(path: Path | str) -> Record:
-    """Read the record in the file `path`.
-
-    Raises InputError for a file that is missing, truncated, no record, or of another format version.
-    """
-    header, tensors = _read(Path(path))
-    try:
-        return _Reader(tensors).record(header)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} is damaged: its header does not describe a record ({error!r}). Restore it from a "
-            "copy, or record the program again."
-        ) from error
-
-
-# -- writing ------------------------------------------------------------------------------------------
-
-
-class _Arrays:
-    """The tensors of a file. An array that occurs twice is stored once."""
+class NamedTensors:
+    """The tensors of a file that is to be written. An array that occurs twice is kept once."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Array] = {}
         self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def named(self, tree: Any) -> Any:
-        """The tree as plain data, with the name of a tensor for every array."""
+        """Nested dataclasses, dictionaries and sequences as plain data, each array as a tensor's name."""
         if is_dataclass(tree):
             return {f.name: self.named(getattr(tree, f.name)) for f in fields(tree)}
         if isinstance(tree, dict):
@@ -79,19 +51,21 @@ class _Arrays:
         return name
 
 
-def _plain(record: Record, arrays: _Arrays) -> Json:
-    """The record as JSON data; a pair is no key there, so runs come by draw, then by precision."""
-    runs: Json = {}
-    for (draw, precision), run in record.runs.items():
-        runs.setdefault(draw, {})[precision] = arrays.named(run)
-    rest = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "runs"}
-    return {"format": FORMAT, "version": VERSION, **arrays.named(rest), "runs": runs}
+def write(path: Path, described: Json, tensors: NamedTensors) -> None:
+    """Write plain data, and the tensors that it names, to the new file `path`, whole or not at all.
+
+    Raises InputError where `path` exists or cannot be written, TypeError for what JSON cannot hold.
+    """
+    text = json.dumps({"format": FORMAT, "version": VERSION, **described})
+    with written_whole(path) as temporary:
+        save_file(tensors.tensors, temporary, metadata={"twinplate": text})
 
 
-# -- reading ------------------------------------------------------------------------------------------
+def read(path: Path) -> tuple[Json, dict[str, Array]]:
+    """The plain data and the tensors by name of the file `path`.
 
-
-def _read(path: Path) -> tuple[Json, dict[str, Array]]:
+    Raises InputError for a file that is missing, truncated, no record, or of another format version.
+    """
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {what}: expected a record, as `twinplate record` writes it.")
@@ -123,50 +97,3 @@ def _header(path: Path, metadata: dict[str, str]) -> Json:
             "record the program again, or use the twinplate that wrote it."
         )
     return header
-
-
-class _Reader:
-    """Builds a record from its JSON data and its tensors."""
-
-    def __init__(self, tensors: dict[str, Array]) -> None:
-        self._tensors = tensors
-
-    def record(self, data: Json) -> Record:
-        runs = {
-            (draw, precision): self._run(run)
-            for draw, precisions in data["runs"].items()
-            for precision, run in precisions.items()
-        }
-        settings = Settings(**data["settings"] | {"seeds": tuple(data["settings"]["seeds"])})
-        given = {draw: self._given(values) for draw, values in data["given"].items()}
-        built = {"settings": settings, "runs": runs, "given": given}
-        inputs, operations = self._arrays(data["inputs"]), tuple(data["operations"])
-        return Record(**data | built | {"inputs": inputs, "operations": operations})
-
-    def _run(self, data: Json) -> Run:
-        return Run(
-            {name: self._site(site) for name, site in data["guide"].items()},
-            {name: self._site(site) for name, site in data["model"].items()},
-            {name: self._parameter(p) for name, p in data["parameters"].items()},
-            self._array(data["loss"]),
-            Failure(**data["failure"]) if data["failure"] else None,
-        )
-
-    def _site(self, data: Json) -> Site:
-        built: Json = {name: self._array(data[name]) for name in ("value", "log_prob", "mask")}
-        built |= {name: tuple(data[name]) for name in ("batch_shape", "event_shape")}
-        built["plates"] = tuple(Plate(**plate) for plate in data["plates"])
-        return Site(**data | built | {"arguments": self._arrays(data["arguments"])})
-
-    def _parameter(self, data: Json) -> Parameter:
-        value, gradient = self._tensors[data["value"]], self._array(data["gradient"])
-        return Parameter(data["constraint"], value, gradient)
-
-    def _given(self, data: Json) -> Given:
-        return Given(**{name: self._arrays(arrays) for name, arrays in data.items()})
-
-    def _arrays(self, names: dict[str, str]) -> dict[str, Array]:
-        return {key: self._tensors[name] for key, name in names.items()}
-
-    def _array(self, name: str | None) -> Array | None:
-        return None if name is None else self._tensors[name]

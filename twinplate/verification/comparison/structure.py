@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from twinplate.records.evaluation import Plate
-from twinplate.records.record import Parameter, Site
+from twinplate.records.record import Parameter, Plate, Site
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.matching.autoguides import JOINED
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, Dim, align, dims

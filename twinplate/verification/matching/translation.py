@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twinplate.errors import InputError
-from twinplate.records.evaluation import Plate
-from twinplate.records.record import Array, Given, Parameter, Record, Run, Site
+from twinplate.records.record import Array, Given, Parameter, Plate, Record, Run, Site
 from twinplate.verification.matching.autoguides import (
     merge_parameters,
     merge_sites,
