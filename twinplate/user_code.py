@@ -11,6 +11,7 @@ import os
 import site
 import sys
 import sysconfig
+import types
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -94,6 +95,20 @@ def top_level(name: str | None) -> str:
 def is_users_file(filename: str) -> bool:
     """Whether the user wrote this file."""
     return owner_of_file(filename) == "user"
+
+
+def names_of(function: types.FunctionType) -> list[str]:
+    """Names of globals and attributes in a function's code, and in the functions inside it.
+
+    >>> names_of(lambda x: [math.log(y) for y in x])
+    ['math', 'log']
+    """
+    codes: list[types.CodeType] = [function.__code__]
+    names: dict[str, None] = {}
+    for code in codes:  # grows: comprehensions and inner functions have code of their own
+        names |= dict.fromkeys(code.co_names)
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return list(names)
 
 
 def _of_frameworks() -> tuple[str, ...]:

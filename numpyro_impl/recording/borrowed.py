@@ -1,4 +1,4 @@
-"""The user's arrays that a program reaches: found through closures, exchanged, given back.
+"""The user's arrays, exchanged for a run in another precision and given back.
 
 `LOC = jnp.array(0.5)` beside a model is in single precision for ever. JAX computes with it in single
 precision until it meets something wider, so a run in double precision needs another array there.
@@ -6,20 +6,14 @@ precision until it meets something wider, so a run in double precision needs ano
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from numpyro.distributions import Distribution
-from numpyro.primitives import Messenger
 
-from twinplate.user_code import FRAMEWORKS, top_level
-
-Place = tuple[Any, Callable[[Any], None]]  # what is there, and how to put something else there
+from numpyro_impl.reachable import places_of
 
 
 @contextmanager
@@ -27,7 +21,7 @@ def in_precision(programs: tuple[Any, ...], precision: str) -> Iterator[None]:
     """Inside, the floating-point arrays that these functions reach are in `precision`."""
     exchanged = [
         (value, put)
-        for value, put in _places(programs)
+        for value, put in places_of(*programs)
         if _is_array(value) and value.dtype != precision
     ]
     try:
@@ -42,79 +36,3 @@ def in_precision(programs: tuple[Any, ...], precision: str) -> Iterator[None]:
 def _is_array(value: Any) -> bool:
     concrete = isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
     return concrete and jnp.issubdtype(value.dtype, jnp.floating)
-
-
-def _places(programs: tuple[Any, ...]) -> Iterator[Place]:
-    """Every place that is reached, once for each holder."""
-    seen: dict[int, Any] = {}
-    waiting = list(programs)
-    while waiting:
-        item = waiting.pop()
-        if id(item) not in seen and not isinstance(item, jax.Array):
-            seen[id(item)] = item
-            for value, put in list(_inside(item)):
-                yield value, put
-                waiting.append(value)
-
-
-def _inside(item: Any) -> Iterator[Place]:
-    if isinstance(item, types.FunctionType):
-        yield from _reached(item)
-    elif isinstance(item, types.MethodType):
-        yield from ((held, _nowhere) for held in (item.__self__, item.__func__))
-    elif isinstance(item, functools.partial):
-        yield from ((held, _nowhere) for held in (item.func, *item.args))
-        yield from _items(item.keywords)
-    elif isinstance(item, dict):
-        yield from _items(item)
-    elif isinstance(item, list):
-        yield from ((value, functools.partial(item.__setitem__, i)) for i, value in enumerate(item))
-    elif isinstance(item, tuple | set | frozenset):
-        yield from ((held, _nowhere) for held in item)
-    elif _is_users(item) and hasattr(item, "__dict__"):
-        yield from _items(vars(item))
-
-
-def _is_users(item: Any) -> bool:
-    if isinstance(item, Distribution | Messenger):
-        return True
-    wrapper = callable(item) and hasattr(item, "__wrapped__")  # of jax.jit
-    return wrapper or (callable(item) and not isinstance(item, type) and not _in_library(item))
-
-
-def _items(items: dict[Any, Any]) -> Iterator[Place]:
-    return ((value, functools.partial(items.__setitem__, key)) for key, value in items.items())
-
-
-def _nowhere(value: Any) -> None:
-    """Where nothing can be exchanged: what a method, a tuple or a partial function holds."""
-
-
-def _in_library(item: Any) -> bool:
-    module = item.__module__ if isinstance(item, types.FunctionType) else type(item).__module__
-    return top_level(module) in FRAMEWORKS
-
-
-def _reached(function: types.FunctionType) -> Iterator[Place]:
-    """What a function's code can name: its closure, its defaults and, outside libraries, its globals."""
-    defaults = list(function.__defaults__ or ())
-    for i, value in enumerate(defaults):
-        yield value, functools.partial(_put_default, function, i)
-    yield from _items(function.__kwdefaults__ or {})
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # an empty cell
-            yield cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
-    if _in_library(function):
-        return
-    codes, names = [function.__code__], set()
-    for code in codes:  # grows: comprehensions and inner functions have code of their own
-        names |= set(code.co_names)
-        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    for name in names & function.__globals__.keys():
-        yield function.__globals__[name], functools.partial(function.__globals__.__setitem__, name)
-
-
-def _put_default(function: types.FunctionType, i: int, value: Any) -> None:
-    defaults = list(function.__defaults__ or ())
-    defaults[i] = value
-    function.__defaults__ = tuple(defaults)

@@ -30,7 +30,8 @@ from pyro_impl.programs.guides import components_first
 from pyro_impl.programs.models import mini_batch
 from pyro_impl.programs.noise import base_noise
 from pyro_impl.programs.parameters import leaves, load_encoder, to_neutral
-from pyro_impl.recording.borrowed import Borrowed, tensors_of
+from pyro_impl.reachable import tensors_of
+from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.program import Program
 from pyro_impl.training.trainer import Trainer
 from twinplate.bench.timing import CASE_RATE, Route, Run, Started, timed

@@ -22,8 +22,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 from pyro_impl.compiled.guarded_places import Place, Whole
-from pyro_impl.recording.borrowed import names_of
-from twinplate.user_code import FRAMEWORKS, PROJECT, owner_of_module, top_level
+from twinplate.user_code import FRAMEWORKS, PROJECT, names_of, owner_of_module, top_level
 
 CALLED = (types.MethodType, functools.partial, property, staticmethod, classmethod)
 CONTAINERS = (dict, list, deque, set, tuple, frozenset)

@@ -17,7 +17,8 @@ from torch.distributions import biject_to
 from pyro_impl.arguments import Inputs, make_inputs, to_leaf
 from pyro_impl.device import DTYPES
 from pyro_impl.failures import failure_of
-from pyro_impl.recording.borrowed import Borrowed, tensors_of
+from pyro_impl.reachable import tensors_of
+from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.execution import SEED, Execution, Tensors
 from pyro_impl.recording.operations import Operations
 from pyro_impl.recording.parameters import give, learned

@@ -11,7 +11,7 @@ from pyro.optim.clipped_adam import ClippedAdam
 
 from pyro_impl import CompiledSVI
 from pyro_impl.compiled.steps import TorchOptim
-from pyro_impl.recording.borrowed import tensors_of
+from pyro_impl.reachable import tensors_of
 
 pytestmark = pytest.mark.usefixtures("own_world")
 

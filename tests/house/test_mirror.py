@@ -25,9 +25,9 @@ STEPS = "Pyro's SVI takes single steps, each compiled and guarded; NumPyro's run
 HAND = "written by hand, each framework's own way; in JAX more than one form is worth comparing"
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
-CAPTURED = "torch changes a program's tensors in place, JAX needs the places that hold its arrays"
+BORROWED = "torch changes a program's tensors in place, JAX needs the places that hold its arrays"
 TRACED = "JAX traces the program, so what a run shows leaves it as a tree of arrays"
-CHARTS = (
+CONSTRAINTS = (
     "each framework has its own names of constraints; unlike torch's, JAX's maps change the shape"
 )
 OPERATIONS = (
@@ -37,15 +37,15 @@ FAMILIES = "the frameworks implement these families by other classes"
 
 # (module, name) -> why it is not the same in both; a class that only one twin has, with all its members
 DIFFERENCES = {
-    ("recording.borrowed", "Borrowed"): CAPTURED,
-    ("recording.borrowed", "Place"): CAPTURED,
-    ("recording.borrowed", "in_precision"): CAPTURED,
-    ("recording.borrowed", "names_of"): "Pyro's guards look at the names a function reads, too",
-    ("recording.borrowed", "tensors_of"): CAPTURED,
-    ("recording.constraints", "SHARED"): CHARTS,
-    ("recording.constraints", "SINGLE"): CHARTS,
-    ("recording.constraints", "chart"): CHARTS,
-    ("recording.constraints", "chart_gradient"): CHARTS,
+    ("recording.borrowed", "Borrowed"): BORROWED,
+    ("recording.borrowed", "in_precision"): BORROWED,
+    ("reachable", "Place"): BORROWED,
+    ("reachable", "places_of"): BORROWED,
+    ("reachable", "tensors_of"): BORROWED,
+    ("recording.constraints", "SHARED"): CONSTRAINTS,
+    ("recording.constraints", "SINGLE"): CONSTRAINTS,
+    ("recording.constraints", "chart"): CONSTRAINTS,
+    ("recording.constraints", "chart_gradient"): CONSTRAINTS,
     ("compiled.svi", "CompiledSVI.__init__"): STEPS,
     ("compiled.svi", "CompiledSVI.advance"): STEPS,
     ("compiled.svi", "CompiledSVI.prepared"): STEPS,

@@ -70,7 +70,7 @@ def test_a_guide_that_keeps_arrays_is_built_again():
         np.testing.assert_array_equal(opened.run(given, (X,), {}).loss, run.loss)
 
 
-CAPTURED = jnp.array([0.1, 0.7])  # in single precision: outside of any session
+BORROWED = jnp.array([0.1, 0.7])  # in single precision: outside of any session
 
 
 class Prior:
@@ -90,29 +90,29 @@ def test_arrays_that_a_program_reaches_are_in_its_precision(precision):
 
     @jax.jit
     def compiled(values):
-        return jnp.exp(values) + jnp.exp(CAPTURED)
+        return jnp.exp(values) + jnp.exp(BORROWED)
 
-    def model(x, default=jnp.array(0.3)):  # noqa: B008
-        numpyro.sample("a", dist.Dirichlet(jnp.exp(CAPTURED)), obs=jnp.array([0.5, 0.5]))
-        reached = (inside, listed[0], default, *(s for s in CAPTURED))
+    def model(x, default=jnp.array(0.3), *, keyword=jnp.array(0.8)):  # noqa: B008
+        numpyro.sample("a", dist.Dirichlet(jnp.exp(BORROWED)), obs=jnp.array([0.5, 0.5]))
+        reached = (inside, listed[0], default, keyword, *(s for s in BORROWED))
         numpyro.deterministic("scales", jnp.stack([jnp.exp(s) for s in reached]))
-        numpyro.deterministic("compiled", compiled(CAPTURED))
+        numpyro.deterministic("compiled", compiled(BORROWED))
         numpyro.sample("b", prior(), obs=x[0])
         numpyro.sample("c", ready, obs=x[2])
 
     run = ran(model, Given(), X, guide=lambda x: None, precision=precision)
-    rounded = np.array([0.2, 0.4, 0.3, 0.1, 0.7], dtype=np.float32)
+    rounded = np.array([0.2, 0.4, 0.3, 0.8, 0.1, 0.7], dtype=np.float32)
     digits = 1e-14 if precision == "float64" else 1e-6
     scales = np.exp(rounded.astype(float))
     np.testing.assert_allclose(run.model["scales"].value, [scales], rtol=digits)
-    np.testing.assert_allclose(run.model["compiled"].value, [2 * scales[3:]], rtol=digits)
-    a = stats.dirichlet.logpdf([0.5, 0.5], scales[3:])
+    np.testing.assert_allclose(run.model["compiled"].value, [2 * scales[4:]], rtol=digits)
+    a = stats.dirichlet.logpdf([0.5, 0.5], scales[4:])
     np.testing.assert_allclose(run.model["a"].log_prob, [a], rtol=100 * digits)
     b = NORMAL(X[0], 0, np.exp(float(np.float32(0.3))))
     np.testing.assert_allclose(run.model["b"].log_prob, [b], rtol=digits)
     c = stats.gamma.logpdf(X[2], float(np.float32(0.9)))
     np.testing.assert_allclose(run.model["c"].log_prob, [c], rtol=digits)
-    assert {v.dtype for v in (CAPTURED, inside, listed[0], prior.scale, ready.concentration)} == {
+    assert {v.dtype for v in (BORROWED, inside, listed[0], prior.scale, ready.concentration)} == {
         np.dtype("float32")
     }
     assert model.__defaults__[0].dtype == "float32"

@@ -43,6 +43,17 @@ def test_a_constant_among_the_globals_is_raised_to_double_precision():
     assert OFFSET.dtype == torch.float32
 
 
+def test_a_constant_among_the_defaults_is_raised_to_double_precision():
+    def model(x, first=torch.tensor(0.5), *, second=torch.tensor(0.25)):  # noqa: B008
+        pyro.sample("first", dist.Normal(first, 1.0), obs=x[0])
+        pyro.sample("second", dist.Normal(second, 1.0), obs=x[1])
+
+    run = ran(model, Given(), X, guide=lambda x: None)
+    assert {run.model[name].arguments["loc"].dtype for name in ("first", "second")} == {
+        np.dtype("float64")
+    }
+
+
 def test_the_users_store_randomness_and_default_type_stay():
     pyro.clear_param_store()
     pyro.param("loc", torch.tensor([9.0]))
