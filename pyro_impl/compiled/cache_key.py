@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_impl.compiled.tracing import CannotCompileError
+from pyro_impl.compiled.errors import CannotCompileError
 
 # By value; everything else that is no tensor could change without being seen.
 VALUES = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)

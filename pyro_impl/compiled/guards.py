@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.guarded_places import GONE, PLAIN, Place, Whole
 from pyro_impl.compiled.sources import Reads
-from pyro_impl.compiled.tracing import CannotCompileError
 
 MOST = 20_000  # places; looking at more of them would take longer than many a step
 ENDS = (*PLAIN, Tensor, np.ndarray)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from pyro_impl.compiled.adam import AdamUpdate
 from pyro_impl.compiled.agreement import Comparison
-from pyro_impl.compiled.tracing import Graph
+from pyro_impl.compiled.graph import Graph
 from twinplate.errors import InputError
 
 

@@ -34,6 +34,9 @@ from torch.optim import Optimizer
 from pyro_impl.compiled.adam import NUMBERS, AdamUpdate
 from pyro_impl.compiled.agreement import Comparison, Outcome, give_back, rounding, same_draws
 from pyro_impl.compiled.cache_key import describe, rebuilt, surroundings
+from pyro_impl.compiled.compilation import compile_graph
+from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.graph import Graph
 from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.steps import (
     Parameters,
@@ -43,7 +46,7 @@ from pyro_impl.compiled.steps import (
     gradients_of,
     leaves_of,
 )
-from pyro_impl.compiled.tracing import CannotCompileError, Graph, capture, compile_graph
+from pyro_impl.compiled.tracing import capture
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from twinplate.errors import InputError
 from twinplate.user_code import is_users_file

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny_workload import TINY
 
-from pyro_impl.compiled.tracing import CannotCompileError
+from pyro_impl.compiled.errors import CannotCompileError
 from twinplate.bench import measure as bench
 from twinplate.bench.checks import (
     CHECKED_RATE,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyro_impl.compiled.tracing import _cuda_graph, capture
+from pyro_impl.compiled.compilation import _cuda_graph
+from pyro_impl.compiled.tracing import capture
 
 pytestmark = pytest.mark.usefixtures("own_world")
 

@@ -8,7 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_impl.compiled import onednn as products
-from pyro_impl.compiled.tracing import capture, compile_graph
+from pyro_impl.compiled.compilation import compile_graph
+from pyro_impl.compiled.tracing import capture
 
 READ_MAKER = products.is_amd.__wrapped__  # not the one that is kept
 LINEAR = torch.ops.twinplate.linear.default

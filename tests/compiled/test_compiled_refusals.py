@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_a_number_is_pyros(interpreted):
 def test_without_a_compiler_it_runs_eagerly(monkeypatch, tmp_path, on_gpu):
     from torch._inductor import config, cpp_builder
 
-    monkeypatch.setattr("pyro_impl.compiled.tracing._on_gpu", lambda tensors: on_gpu)
+    monkeypatch.setattr("pyro_impl.compiled.compilation._on_gpu", lambda tensors: on_gpu)
     torch._dynamo.reset()
     for function in ("cpp_compiler_search", "get_cpp_compiler", "check_compiler_exist_windows"):
         search = getattr(cpp_builder, function)

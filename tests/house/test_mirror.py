@@ -237,6 +237,9 @@ PYROS_COMPILER = "JAX compiles by itself; Pyro's steps are captured, compiled an
 ONLY_ONE = {
     "compiled/adam.py": PYROS_COMPILER,
     "compiled/tracing.py": PYROS_COMPILER,
+    "compiled/errors.py": PYROS_COMPILER,
+    "compiled/graph.py": PYROS_COMPILER,
+    "compiled/compilation.py": PYROS_COMPILER,
     "compiled/agreement.py": PYROS_COMPILER,
     "compiled/guards.py": PYROS_COMPILER,
     "compiled/guarded_places.py": PYROS_COMPILER,

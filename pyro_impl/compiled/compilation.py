@@ -1,0 +1,90 @@
+"""A captured graph as machine code, or on a GPU as a CUDA graph."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from pyro_impl.compiled.agreement import give_back, same_draws
+from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.graph import Graph
+
+# The random numbers are those of the eager program, drawn in its order.
+OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
+    "fallback_random": True,
+    "reorder_for_locality": False,
+}
+
+
+def compile_graph(graph: Graph, arguments: Sequence[Tensor]) -> Callable[..., Any]:
+    """Machine code for `graph` on arguments of these shapes; on a GPU as one CUDA graph.
+
+    Raises CannotCompileError where torch's compiler fails, as it does without a C++ compiler.
+    """
+    inputs = [*graph.tensors, *arguments]
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return (_cuda_graph if _on_gpu(inputs) else _machine_code)(graph, inputs)
+    except Exception as error:
+        raise CannotCompileError(_compiler_reason(error)) from error
+
+
+def _machine_code(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+    """By the compiler behind torch.compile: shapes are guarded already, and once more would be slow."""
+    from torch._inductor.compile_fx import compile_fx  # costs a second to import
+
+    # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
+    context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
+    with tracing(context):
+        run = cast(  # compiling ahead of time, which is not done here, returns something else
+            Callable[..., Any],
+            compile_fx(graph.module, inputs, config_patches=OPTIONS, ignore_shape_env=True),
+        )
+
+    def quiet(*inputs: Tensor) -> Any:
+        with torch.no_grad():
+            return run(*inputs)
+
+    return quiet
+
+
+def _on_gpu(tensors: list[Tensor]) -> bool:
+    return any(t.is_cuda for t in tensors)
+
+
+def _cuda_graph(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+    for tensor in graph.tensors:
+        torch._dynamo.mark_static_address(tensor)
+    options = OPTIONS | {"triton.cudagraphs": True}
+    run = torch.compile(graph.module, dynamic=False, options=options)
+
+    def cloned(*inputs: Tensor) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        with torch.no_grad():  # the next replay overwrites what this one returns
+            return torch.utils._pytree.tree_map(Tensor.clone, run(*inputs))
+
+    # torch.compile compiles in the first call; this one counts for nothing.
+    before = [t.clone() for t in graph.written]
+    arguments = [t.clone() for t in inputs[len(graph.tensors) :]]
+    with same_draws():
+        cloned(*graph.tensors, *arguments)
+    give_back(graph.written, before)
+    return cloned
+
+
+def _compiler_reason(error: BaseException) -> str:
+    chain: list[BaseException] = [error]
+    for link in chain:
+        chain += [e for e in (link.__cause__, getattr(link, "inner_exception", None)) if e]
+    if any(type(link).__name__ == "InvalidCxxCompiler" for link in chain):
+        return "torch.compile finds no C++ compiler; install g++ or clang, or point CXX to one"
+    text = str(error).strip().splitlines() or [""]
+    return f"torch's compiler failed: {type(error).__name__}: {text[0]}"

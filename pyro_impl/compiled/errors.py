@@ -1,0 +1,7 @@
+"""Why a program is not compiled."""
+
+from __future__ import annotations
+
+
+class CannotCompileError(Exception):
+    """The program has to run eagerly; the message says why."""
