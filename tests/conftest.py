@@ -299,4 +299,4 @@ def interpreted(monkeypatch):
 
         return quiet
 
-    monkeypatch.setattr("pyro_impl.compiled.svi.compile_graph", run)
+    monkeypatch.setattr("pyro_impl.compiled.building.compile_graph", run)

@@ -86,7 +86,7 @@ def captured(case: ReferenceCase, estimator: str) -> Found:
     """By the graph of Pyro's step, operation by operation."""
     with pytest.MonkeyPatch.context() as patch:
         as_it_is = lambda graph, _: torch.no_grad()(graph.module.forward)
-        patch.setattr("pyro_impl.compiled.svi.compile_graph", as_it_is)
+        patch.setattr("pyro_impl.compiled.building.compile_graph", as_it_is)
         return trained("pyro", case, estimator)
 
 

@@ -99,8 +99,11 @@ class AdamUpdate:
                 return False
         return True
 
-    def advance(self) -> list[float]:
-        """Count one step; NUMBERS for each row: step size, divisor of √variance, 1 - β₁, β₂, 1 - β₂."""
+    def advance(self) -> Tensor:
+        """Count one step; its numbers for `apply`, NUMBERS for each row.
+
+        They are: step size, divisor of √variance, 1 - β₁, β₂, 1 - β₂.
+        """
         for group in self._groups:
             if "lrd" in group:
                 group["lr"] *= group["lrd"]
@@ -117,7 +120,17 @@ class AdamUpdate:
                     state["step"] += 1
         if self._tensors:
             torch._foreach_add_(self._tensors, 1.0)
-        return found
+        return self._on_device(found)
+
+    def stand_in(self) -> Tensor:
+        """Of the shape, type and device of what `advance` returns, for a capture; nothing is counted."""
+        return self._on_device([1.0] * NUMBERS * len(self.rows))
+
+    def _on_device(self, numbers: list[float]) -> Tensor:
+        device = self.rows[0].leaves[0].device
+        # From pinned memory a GPU copies by itself; otherwise Python would wait for all steps before.
+        found = torch.tensor(numbers, dtype=torch.float64, pin_memory=device.type == "cuda")
+        return found.to(device, non_blocking=True)
 
     def counters(self) -> list[Any]:
         """Numbers of steps and learning rates, to be given back to `set_counters`."""

@@ -1,4 +1,4 @@
-"""What a compiled step of an SVI is made of: its parameters, its optimiser, its graph and its gradients."""
+"""What a compiled step of an SVI is made of: its parameters, its optimiser, its graph; how it is taken."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.infer.util import zero_grads
 from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
@@ -41,6 +42,21 @@ class Parameters:
     leaves: list[Tensor]
     stored: dict[str, Tensor]
 
+    @classmethod
+    def of(cls, trace: poutine.Trace, optim: PyroOptim) -> Parameters:
+        """Those of an eager step's trace. Raises InputError where a torch optimiser lacks one of them."""
+        leaves, store = leaves_of(trace), pyro.get_param_store()
+        stored = {name: leaf for leaf in leaves if (name := store.param_name(leaf)) is not None}
+        if isinstance(optim, TorchOptim):
+            owned = {id(p) for g in optim.optimizer.param_groups for p in g["params"]}
+            lacking = [n for n, leaf in stored.items() if id(leaf) not in owned]
+            if lacking:
+                raise InputError(
+                    f"the torch optimiser does not hold the parameters {', '.join(lacking)}; expected all "
+                    "that model and guide use: run them once before it is made, or give one of pyro.optim"
+                )
+        return cls(leaves, stored)
+
     def missing(self) -> str | None:
         """The first name under which the store now has another leaf, or none."""
         now = pyro.get_param_store()._params  # its public view has no look-up by name
@@ -62,6 +78,24 @@ class Step:
     def __post_init__(self) -> None:
         self._tensors = [*self.parameters.leaves, *self.graph.tensors]
         self._free = self._now_free()
+
+    def take(self, tensors: list[Tensor], optim: PyroOptim) -> Tensor:
+        """Move the parameters and the optimiser on by one step; its loss, which need not be waited for.
+
+        tensors: those of the arguments.  optim: takes the step where the graph does not hold the update.
+        """
+        if self.update is not None:
+            return self.run(*self.graph.tensors, self.update.advance(), *tensors)
+        loss, *gradients = self.run(*self.graph.tensors, *tensors)
+        self.apply(gradients, optim)
+        return loss
+
+    def apply(self, gradients: list[Tensor], optim: PyroOptim) -> None:
+        """Have `optim` take its step with these gradients, as `SVI.step` has it."""
+        for leaf, gradient in zip(self.trained, gradients, strict=True):
+            leaf.grad = gradient
+        optim(self.trained)
+        zero_grads(self.trained)
 
     def is_frozen_otherwise(self) -> bool:
         """Whether a tensor that the graph reads was frozen or unfrozen since."""

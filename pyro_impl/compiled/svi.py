@@ -13,14 +13,12 @@ runs eagerly and an EagerWarning says why.
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 import warnings
+from functools import partial
 from typing import Any
 
-import numpy as np
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
@@ -31,24 +29,14 @@ from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pyro_impl.compiled.adam import NUMBERS, AdamUpdate
-from pyro_impl.compiled.agreement import Comparison, Outcome, give_back, rounding, same_draws
-from pyro_impl.compiled.cache_key import describe, rebuilt, surroundings
-from pyro_impl.compiled.compilation import compile_graph
+from pyro_impl.compiled.agreement import same_draws
+from pyro_impl.compiled.building import build_step
+from pyro_impl.compiled.cache_key import describe, surroundings
+from pyro_impl.compiled.cross_check import gradients_twice, whole_step_twice
 from pyro_impl.compiled.errors import CannotCompileError
-from pyro_impl.compiled.graph import Graph
 from pyro_impl.compiled.guards import Guards
-from pyro_impl.compiled.steps import (
-    Parameters,
-    Step,
-    TorchOptim,
-    gradient_of,
-    gradients_of,
-    leaves_of,
-)
-from pyro_impl.compiled.tracing import capture
+from pyro_impl.compiled.steps import Parameters, Step, TorchOptim
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
-from twinplate.errors import InputError
 from twinplate.user_code import is_users_file
 
 LOSSES = (Trace_ELBO, TraceMeanField_ELBO, StickingTheLandingELBO)
@@ -139,7 +127,8 @@ class CompiledSVI(SVI):
         if step is None:
             return self._take_eagerly(key, args, kwargs)
         if step.taken & (step.taken + 1):
-            loss = self._take(step, tensors)
+            self._last = step
+            loss = step.take(tensors, self.optim)
         else:  # the first, second, fourth, eighth, …
             loss = self._take_twice(step, tensors, args, kwargs)
         step.taken += 1
@@ -163,7 +152,12 @@ class CompiledSVI(SVI):
                     self.loss_and_grads(self.model, self.guide, *args, **kwargs)
                 zero_grads(parameters.leaves)
             started = time.perf_counter()
-            self._steps[key] = self._compiled(parameters, args, kwargs, tensors)
+            guards = self._guards or Guards(*self._roots)
+            loss = partial(self._objective, self.model, self.guide)
+            self._steps[key] = build_step(
+                loss, (args, kwargs), tensors, parameters, self.optim, guards
+            )
+            self._guards = guards
             self.compile_seconds += time.perf_counter() - started
             return self._steps[key]
         return None
@@ -203,85 +197,6 @@ class CompiledSVI(SVI):
                 frame, level = frame.f_back, level + 1
             warnings.warn(f"CompiledSVI runs {what}", EagerWarning, stacklevel=level)
 
-    def _compiled(
-        self, parameters: Parameters, args: Any, kwargs: Any, tensors: list[Tensor]
-    ) -> Step:
-        trained = [leaf for leaf in parameters.leaves if leaf.grad is not None]
-        optim = self.optim.optimizer if isinstance(self.optim, TorchOptim) else self.optim
-        update = AdamUpdate.of(optim, trained)
-        trained = trained if update is None else update.leaves
-        if not trained:
-            raise CannotCompileError("it has no parameters to train")
-        known = {id(leaf) for leaf in parameters.leaves}
-
-        def function(*inputs: Tensor) -> Any:
-            waiting = iter(inputs)
-            numbers = next(waiting) if update else None
-            a, k = rebuilt((args, kwargs), waiting.__next__)
-            with poutine.trace(param_only=True) as found:
-                loss = self._objective(self.model, self.guide, *a, **k)
-            if {id(leaf) for leaf in leaves_of(found.trace)} != known:
-                raise CannotCompileError("its parameters are others from one run to the next")
-            gradients = gradients_of(loss, trained)
-            if update is None or numbers is None:
-                return (loss.detach(), *gradients)
-            update.apply(numbers, gradients)
-            return loss.detach()
-
-        guards = self._guards or Guards(*self._roots)
-        inputs = [*self._numbers(update, trained), *tensors]
-        graph = self._captured(guards, function, inputs)
-        self._guards = guards
-        comparison = Comparison(rounding(graph.module.graph))
-        run = compile_graph(graph, inputs)
-        return Step(parameters, trained, update, graph, run, comparison)
-
-    def _captured(self, guards: Guards, function: Any, inputs: list[Tensor]) -> Graph:
-        """The graph of a program that leaves nothing behind but what the graph itself does."""
-        draws = random.getstate(), np.random.get_state()
-        try:
-            graph = capture(function, inputs)
-            change = guards.change()
-            drew = str(draws) != str((random.getstate(), np.random.get_state()))
-        finally:
-            guards.restore()
-            random.setstate(draws[0])
-            np.random.set_state(draws[1])
-        if change is not None:
-            raise CannotCompileError(f"it changes {change} as it runs")
-        if drew:
-            raise CannotCompileError(
-                "it draws from Python's or NumPy's random numbers, not torch's"
-            )
-        return graph
-
-    # --- taking it --------------------------------------------------------------------------------
-
-    def _take(self, step: Step, tensors: list[Tensor]) -> Tensor:
-        self._last = step
-        if step.update is not None:
-            numbers = self._numbers(step.update, step.trained, step.update.advance())
-            return step.run(*step.graph.tensors, *numbers, *tensors)
-        loss, *gradients = step.run(*step.graph.tensors, *tensors)
-        self._apply(step.trained, gradients)
-        return loss
-
-    def _numbers(
-        self, update: AdamUpdate | None, leaves: list[Tensor], values: list[float] | None = None
-    ) -> list[Tensor]:
-        if update is None:
-            return []
-        values = [1.0] * NUMBERS * len(update.rows) if values is None else values
-        device = leaves[0].device  # pinned, or a GPU would have to be waited for
-        numbers = torch.tensor(values, dtype=torch.float64, pin_memory=device.type == "cuda")
-        return [numbers.to(device, non_blocking=True)]
-
-    def _apply(self, leaves: list[Tensor], gradients: list[Tensor]) -> None:
-        for leaf, gradient in zip(leaves, gradients, strict=True):
-            leaf.grad = gradient
-        self.optim(leaves)
-        zero_grads(leaves)
-
     def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
         self._last = None
         with poutine.trace(param_only=True) as found:
@@ -292,30 +207,21 @@ class CompiledSVI(SVI):
                 "before; pad what differs in length to a few lengths, and give numbers that change as tensors"
             )
         if len(self._seen) < MOST_SHAPES:
-            self._seen[key] = self._parameters(found.trace)
+            self._seen[key] = Parameters.of(found.trace, self.optim)
         return loss
-
-    def _parameters(self, trace: poutine.Trace) -> Parameters:
-        leaves, store = leaves_of(trace), pyro.get_param_store()
-        stored = {name: leaf for leaf in leaves if (name := store.param_name(leaf)) is not None}
-        if isinstance(self.optim, TorchOptim):
-            owned = {id(p) for g in self.optim.optimizer.param_groups for p in g["params"]}
-            lacking = [n for n, leaf in stored.items() if id(leaf) not in owned]
-            if lacking:
-                raise InputError(
-                    f"the torch optimiser does not hold the parameters {', '.join(lacking)}; expected all "
-                    "that model and guide use: run them once before it is made, or give one of pyro.optim"
-                )
-        return Parameters(leaves, stored)
-
-    # --- compared with eager ----------------------------------------------------------------------
 
     def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """Eagerly, then compiled from the same state; the eager one counts if they differ."""
-        take = self._whole_step_twice if step.update else self._gradients_twice
-        compiled, eager, differs = take(step, tensors, args, kwargs)
+        self._last = None  # until both are taken
+        if step.update is not None:
+            eager = partial(super().step, *args, **kwargs)
+            loss, differs = whole_step_twice(step, tensors, self.optim, eager)
+        else:
+            eager = partial(self.loss_and_grads, self.model, self.guide, *args, **kwargs)
+            loss, differs = gradients_twice(step, tensors, self.optim, eager)
         if differs is None:
-            return compiled.loss
+            self._last = step
+            return loss
         since = (
             f"they agreed {(step.taken + 1) // 2} steps before: those since may have been wrong, and "
             "earlier ones by less than is seen"
@@ -325,40 +231,4 @@ class CompiledSVI(SVI):
         self._stay_eager(
             f"{differs}, so the program depends on something that cannot be seen, or on rounding; {since}"
         )
-        return torch_item(eager.loss)
-
-    def _whole_step_twice(
-        self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any
-    ) -> tuple[Outcome, Outcome, str | None]:
-        """Compared by the first moments after the step."""
-        update, written = step.update, step.graph.written
-        assert update is not None
-        before, counters = [t.clone() for t in written], update.counters()
-        with same_draws():
-            loss = super().step(*args, **kwargs)
-        eager = Outcome(loss, [m.clone() for m in update.moments()])
-        after = [t.clone() for t in written]
-        give_back(written, before)
-        update.set_counters(counters)
-        compiled = Outcome(self._take(step, tensors), update.moments())
-        differs = step.comparison.difference(compiled, eager)
-        if differs is not None:
-            give_back(written, after)
-        return compiled, eager, differs
-
-    def _gradients_twice(
-        self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any
-    ) -> tuple[Outcome, Outcome, str | None]:
-        before = [t.clone() for t in step.graph.written]
-        with same_draws():
-            loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-        eager = Outcome(loss, [gradient_of(leaf).clone() for leaf in step.trained])
-        zero_grads(step.trained)
-        give_back(step.graph.written, before)
-        loss, *gradients = step.run(*step.graph.tensors, *tensors)
-        compiled = Outcome(loss, gradients)
-        differs = step.comparison.difference(compiled, eager)
-        chosen = compiled if differs is None else eager
-        # they may be clipped in place
-        self._apply(step.trained, [gradient.clone() for gradient in chosen.gradients])
-        return compiled, eager, differs
+        return torch_item(loss)

@@ -17,6 +17,7 @@ from torch import nn
 
 from pyro_impl import CompiledSVI, EagerWarning
 from pyro_impl.compiled.agreement import Comparison, Outcome, same_draws
+from pyro_impl.compiled.cross_check import whole_step_twice
 
 pytestmark = pytest.mark.usefixtures("own_world")
 
@@ -170,15 +171,15 @@ def test_a_loss_function_that_differentiates_is_compiled(interpreted):
 
 
 def test_an_error_in_the_first_comparison_leaves_it_to_the_next_step(interpreted, monkeypatch):
-    compared, whole = [], CompiledSVI._whole_step_twice
+    compared = []
 
-    def interrupted(svi, *arguments):
+    def interrupted(*arguments):
         compared.append(1)
         if len(compared) == 1:
             raise KeyboardInterrupt
-        return whole(svi, *arguments)
+        return whole_step_twice(*arguments)
 
-    monkeypatch.setattr(CompiledSVI, "_whole_step_twice", interrupted)
+    monkeypatch.setattr("pyro_impl.compiled.svi.whole_step_twice", interrupted)
     pyro.clear_param_store()
     pyro.set_rng_seed(3)
     svi = CompiledSVI(

@@ -240,6 +240,8 @@ ONLY_ONE = {
     "compiled/errors.py": PYROS_COMPILER,
     "compiled/graph.py": PYROS_COMPILER,
     "compiled/compilation.py": PYROS_COMPILER,
+    "compiled/building.py": PYROS_COMPILER,
+    "compiled/cross_check.py": PYROS_COMPILER,
     "compiled/agreement.py": PYROS_COMPILER,
     "compiled/guards.py": PYROS_COMPILER,
     "compiled/guarded_places.py": PYROS_COMPILER,
