@@ -15,7 +15,7 @@ from twinplate.training.restarts import Restarts
 from twinplate.training.state import Fit, TrainingState
 from twinplate.verification.case import Case, assert_same, verify
 from twinplate.verification.comparison.findings import Finding
-from twinplate.verification.comparison.pipeline import Report, compare
+from twinplate.verification.report import Report, compare
 
 __all__ = [
     "Case",

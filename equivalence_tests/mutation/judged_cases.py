@@ -15,7 +15,7 @@ from equivalence_tests.mutation.mutants import (
 from equivalence_tests.mutation.mutations import UNDECIDED
 from equivalence_tests.mutation.port_mistakes import MISTAKES
 from twinplate.records.record import Record
-from twinplate.verification.comparison.pipeline import compare
+from twinplate.verification.report import compare
 
 _correct: dict[str, tuple[Record, Record]] = {}
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from twinplate.records.record import Record
 from twinplate.verification.case import Case
-from twinplate.verification.comparison.pipeline import Report, compare
 from twinplate.verification.recording import record
+from twinplate.verification.report import Report, compare
 
 PAIRS = Path(__file__).parents[1] / "pairs"
 _serial = itertools.count()

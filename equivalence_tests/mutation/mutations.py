@@ -19,7 +19,7 @@ from equivalence_tests.mutation import operators
 from equivalence_tests.mutation.mutants import case_with, source, spoilt_records
 from equivalence_tests.mutation.operators import Operator, called
 from twinplate.errors import InputError
-from twinplate.verification.comparison.pipeline import compare
+from twinplate.verification.report import compare
 
 # What a top-level function or class of a pair must mention to belong to a framework's program.
 WORDS = {

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 
 from twinplate.records.record import Record, Settings, Site
-from twinplate.verification.comparison import allowances as excuses
-from twinplate.verification.comparison import numbers, structure
-from twinplate.verification.comparison import rounding as verdict
+from twinplate.verification.comparison import (
+    allowances,
+    numbers,
+    pipeline,
+    rounding,
+    structure,
+)
 from twinplate.verification.comparison.findings import STAGES, Finding
-from twinplate.verification.matching import sites as alignment
-
-compare = import_module(
-    "twinplate.verification.comparison.pipeline"
-)  # `twinplate.compare` is the function
+from twinplate.verification.matching import sites
 
 Patch = pytest.MonkeyPatch
 Mutation = Callable[[Patch], None]
@@ -35,9 +34,9 @@ def without_stage(stage: str) -> Mutation:
     """Findings of one stage forgotten."""
 
     def mutation(patch: Patch) -> None:
-        ordered = compare.ordered
+        ordered = pipeline.ordered
         patch.setattr(
-            compare,
+            pipeline,
             "ordered",
             lambda findings, sites: ordered([f for f in findings if f.stage != stage], sites),
         )
@@ -49,12 +48,12 @@ def without_program(program: str) -> Mutation:
     """The model's or the guide's sites never compared."""
 
     def mutation(patch: Patch) -> None:
-        original = compare._compare_program
+        original = pipeline._compare_program
 
         def spoilt(pair: Any, which: str, *rest: Any, **more: Any) -> Iterator[Finding]:
             return iter(()) if which == program else original(pair, which, *rest, **more)
 
-        patch.setattr(compare, "_compare_program", spoilt)
+        patch.setattr(pipeline, "_compare_program", spoilt)
 
     return mutation
 
@@ -77,15 +76,15 @@ def stress_alone(patch: Patch) -> None:
 
 def without_scale(patch: Patch) -> None:
     """Scales ignored."""
-    original = compare.compare_densities
+    original = pipeline.compare_densities
 
     def spoilt(pair: Any, program: str, name: str) -> Iterator[Finding]:
         records = [
             _with_sites(r, lambda s: replace(s, scale=1.0)) for r in (pair.first, pair.second)
         ]
-        return original(numbers.Pair(*records, pair.draw), program, name)
+        return original(numbers.DrawPair(*records, pair.draw), program, name)
 
-    patch.setattr(compare, "compare_densities", spoilt)
+    patch.setattr(pipeline, "compare_densities", spoilt)
 
 
 def _with_sites(record: Record, change: Callable[[Site], Site]) -> Record:
@@ -113,7 +112,7 @@ def first_element(patch: Patch) -> None:
 def _judging(patch: Patch, change: Callable[[list[Any]], list[Any]]) -> None:
     judge = numbers.judge
 
-    def spoilt(*arrays: Any) -> verdict.Judgement:
+    def spoilt(*arrays: Any) -> rounding.Judgement:
         flat = [x for a in arrays for x in (a if isinstance(a, list) else [a])]
         changed = iter(change(flat))
         again = [
@@ -129,32 +128,32 @@ def _judging(patch: Patch, change: Callable[[list[Any]], list[Any]]) -> None:
 
 def constant(name: str, value: float) -> Mutation:
     """Another constant in the rule."""
-    return lambda patch: patch.setattr(verdict, name, value)
+    return lambda patch: patch.setattr(rounding, name, value)
 
 
 def no_rounding_allowed(patch: Patch) -> None:
     """Every difference beyond a billionth of a billionth of the noise taken for a mistake."""
-    patch.setattr(verdict, "SAME", 2.0**-60)
-    patch.setattr(verdict, "SCATTER", 0.0)
+    patch.setattr(rounding, "ROUNDING_SHARE", 2.0**-60)
+    patch.setattr(rounding, "SCATTER", 0.0)
 
 
 def array_wide(patch: Patch) -> None:
     """The noise of the loudest number for all numbers of an array."""
-    judge = verdict._judge
+    judge = rounding._judge
 
-    def spoilt(a: Any, b: Any, single: Any, *responses: Any) -> verdict.Judgement:
-        floor = verdict.NOISE_FLOOR * np.maximum(np.abs(a), np.abs(b))
+    def spoilt(a: Any, b: Any, single: Any, *responses: Any) -> rounding.Judgement:
+        floor = rounding.ROUNDING_FLOOR * np.maximum(np.abs(a), np.abs(b))
         loudest = np.maximum(single, floor).max(initial=0.0)
         return judge(a, b, np.full_like(single, loudest), *responses)
 
-    patch.setattr(verdict, "_judge", spoilt)
+    patch.setattr(rounding, "_judge", spoilt)
 
 
 def relative_to_one(patch: Patch) -> None:
     """An absolute floor of the noise, as for numbers of size one."""
-    single_noise = verdict._single_noise
+    single_noise = rounding._single_noise
     patch.setattr(
-        verdict, "_single_noise", lambda *a: np.maximum(single_noise(*a), verdict.NOISE_FLOOR)
+        rounding, "_single_noise", lambda *a: np.maximum(single_noise(*a), rounding.ROUNDING_FLOOR)
     )
 
 
@@ -166,7 +165,7 @@ def single_precision_alone(patch: Patch) -> None:
 
 def without_perturbation(patch: Patch) -> None:
     """The response to changed inputs taken for zero."""
-    patch.setattr(verdict, "_response", lambda values, *rest: np.zeros_like(values))
+    patch.setattr(rounding, "_response", lambda values, *rest: np.zeros_like(values))
 
 
 def nan_is_the_same(patch: Patch) -> None:
@@ -178,31 +177,31 @@ def nan_is_the_same(patch: Patch) -> None:
 
 def undecided_is_the_same(patch: Patch) -> None:
     """Findings that cannot be decided forgotten."""
-    ordered = compare.ordered
+    ordered = pipeline.ordered
     patch.setattr(
-        compare,
+        pipeline,
         "ordered",
         lambda findings, sites: ordered([f for f in findings if f.level != "undecided"], sites),
     )
 
 
-# -- what is excused, and what corresponds -------------------------------------------------------------
+# -- what is allowed, and what corresponds -------------------------------------------------------------
 
 
-def nothing_excused(patch: Patch) -> None:
+def nothing_allowed(patch: Patch) -> None:
     """The table of known inaccuracies forgotten."""
-    patch.setattr(excuses, "known", lambda *names: None)
+    patch.setattr(allowances, "known", lambda *names: None)
 
 
 def arguments_not_compared(patch: Patch) -> None:
-    """A family in the table excuses any arguments."""
-    patch.setattr(excuses.Excuses, "_same_distribution", lambda self, *sites: True)
+    """A family in the table allows any arguments."""
+    patch.setattr(allowances.Allowances, "_same_distribution", lambda self, *rest: True)
 
 
 def dims_by_position(patch: Patch) -> None:
     """Dims correspond by their position, whatever their plates."""
-    dims = alignment.dims
-    for module in (alignment, structure):
+    dims = sites.dims
+    for module in (sites, structure):
         patch.setattr(module, "dims", lambda site: [replace(d, plate="") for d in dims(site)])
 
 
@@ -213,7 +212,7 @@ def undeclared_dims_allowed(patch: Patch) -> None:
 
 def values_not_compared(patch: Patch) -> None:
     """Values compared nowhere."""
-    patch.setattr(compare, "compare_values", lambda *arguments: None)
+    patch.setattr(pipeline, "compare_values", lambda *arguments: iter(()))
 
 
 # Mutation's name -> (mutation, the case that it must turn red: a mistake, or a correct pair's case)
@@ -240,10 +239,10 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "sums": (summed_densities, "crossed_effects-questions_and_students_exchanged"),
     "first_element": (first_element, "large_counts-single_precision_of_few_trials"),
     "array_wide": (array_wide, "large_counts-single_precision_of_few_trials"),
-    "wide_rule": (constant("SAME", 2.0**-4), CAST),
+    "wide_rule": (constant("ROUNDING_SHARE", 2.0**-4), CAST),
     "no_rounding_allowed": (no_rounding_allowed, "minibatch_logistic:CASE"),
     "wide_scatter": (constant("SCATTER", 2.0**40), CAST),
-    "wide_floor": (constant("NOISE_FLOOR", 2.0**-5), CAST),
+    "wide_floor": (constant("ROUNDING_FLOOR", 2.0**-5), CAST),
     "absolute_floor": (relative_to_one, "extreme_scales-single_precision_of_the_data"),
     "wide_response": (constant("PERTURBATION_GAIN", 2.0**34), CAST),
     "no_response": (without_perturbation, "gaussian_process:CASE_SINGULAR"),
@@ -256,7 +255,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "everything_cast": (constant("CAST", np.inf), CAST),
     "nan_is_the_same": (nan_is_the_same, "gradients-norm_at_zero"),
     "undecided_is_the_same": (undecided_is_the_same, "gaussian_process:CASE_SINGULAR"),
-    "nothing_excused": (nothing_excused, "directions:CASE"),
+    "nothing_allowed": (nothing_allowed, "directions:CASE"),
     "arguments_not_compared": (
         arguments_not_compared,
         "large_counts-single_precision_of_a_concentration",

@@ -16,7 +16,7 @@ from numpyro_impl.recording.session import Session
 from twinplate.errors import InputError
 from twinplate.records.record import Record, Settings
 from twinplate.verification.matching.parameters import Rename
-from twinplate.verification.recording import Progress, Tree, record
+from twinplate.verification.recording import StatusCallback, Tree, record
 
 PACKAGES = ("twinplate", "numpyro", "jax", "jaxlib", "flax", "funsor", "numpy")
 
@@ -52,7 +52,7 @@ class Program:
         stress: bool = True,
         like: Record | None = None,
         rename: Rename | None = None,
-        progress: Progress | None = None,
+        progress: StatusCallback | None = None,
     ) -> Record:
         """Record all runs of the program on `args` and `kwargs`: `twinplate.verification.recording.record`.
 

@@ -19,7 +19,7 @@ from torch.distributions import constraints
 from pyro_impl.recording.session import Session
 from twinplate.records.record import Record, Settings
 from twinplate.verification.matching.parameters import Rename
-from twinplate.verification.recording import Progress, Tree, record
+from twinplate.verification.recording import StatusCallback, Tree, record
 
 
 class Program:
@@ -54,7 +54,7 @@ class Program:
         stress: bool = True,
         like: Record | None = None,
         rename: Rename | None = None,
-        progress: Progress | None = None,
+        progress: StatusCallback | None = None,
     ) -> Record:
         """Record the program on `args` and `kwargs`, trees of arrays and plain values.
 

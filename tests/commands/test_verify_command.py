@@ -12,7 +12,7 @@ from verify_files import BOTH, PYRO, WRONG, X, file, twinplate
 
 from twinplate import Record
 from twinplate.commands.verify_command import EXIT_CODES, exit_code
-from twinplate.verification.comparison.pipeline import VERDICTS
+from twinplate.verification.comparison.outcome import VERDICTS
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 

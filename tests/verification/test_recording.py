@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from twinplate.records.record import PRECISIONS, Failure, Given, Run, Settings, Site
-from twinplate.verification.comparison.pipeline import compare
 from twinplate.verification.comparison.rounding import PERTURBATION
 from twinplate.verification.recording import perturbed, record
+from twinplate.verification.report import compare
 from twinplate.verification.reports.terminal import as_text
 
 

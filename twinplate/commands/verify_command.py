@@ -16,8 +16,8 @@ from twinplate.progress import working
 from twinplate.records.record import Record
 from twinplate.user_file import find, parse, run_file, told_in_user_terms
 from twinplate.verification.case import Case, verify
-from twinplate.verification.comparison.pipeline import Report, compare
 from twinplate.verification.recording import Recordable, record
+from twinplate.verification.report import Report, compare
 from twinplate.verification.reports.html_page import page
 from twinplate.verification.reports.terminal import show
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twinplate.records.record import Settings
-from twinplate.verification.comparison.pipeline import Report, compare
 from twinplate.verification.matching.parameters import Rename
 from twinplate.verification.recording import Recordable, record
+from twinplate.verification.report import Report, compare
 
 
 @dataclass(frozen=True)

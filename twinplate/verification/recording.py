@@ -1,7 +1,7 @@
 """Record a program: choose what its runs are given, run them, keep what they showed.
 
 A program's own framework does two things, behind `Session`: sample once, and run with given values.
-Everything else is the same for both frameworks and lives here and in `plan`.
+Everything else is the same for both frameworks and lives here and in `matching`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from twinplate.seeds import generator
 from twinplate.verification.comparison.rounding import PERTURBATION
 from twinplate.verification.matching.autoguides import merge_values
 from twinplate.verification.matching.parameters import Rename
-from twinplate.verification.matching.translation import Plan, make_plan
+from twinplate.verification.matching.translation import Translation, make_translation
 from twinplate.verification.matching.unconstrained import is_corr_cholesky, jitter, stressed
 
 Tree = Any  # nested tuples, lists and dictionaries of NumPy arrays and plain values
-Progress = Callable[[str], None]
+StatusCallback = Callable[[str], None]  # is told what is run next
 
 
 class Session(Protocol):
@@ -68,7 +68,7 @@ def record(
     settings: Settings | None = None,
     like: Record | None = None,
     rename: Rename | None = None,
-    progress: Progress | None = None,
+    progress: StatusCallback | None = None,
 ) -> Record:
     """Record every run of `program` on `args` and `kwargs`.
 
@@ -93,7 +93,7 @@ def record(
     _check_params({} if like is not None else params, found)
     if not found.model and found.failure is None:
         raise InputError(f"the {program.framework} model has no sites: there is nothing to compare")
-    plan = make_plan(like, found, rename)
+    translation = make_translation(like, found, rename)
     single = program.session("float32", settings)
     given: dict[str, Given] = {}
     runs: dict[tuple[str, str], Run] = {}
@@ -108,8 +108,8 @@ def record(
         for precision in PRECISIONS:
             tell(f"draw {draw}, {precision}")
             session = single if precision == "float32" else exact
-            run = _run(session, plan, given[draw], draw, precision, args, kwargs)
-            runs[draw, precision] = plan.translated(run)
+            run = _run(session, translation, given[draw], draw, precision, args, kwargs)
+            runs[draw, precision] = translation.translated(run)
             if like is None and precision == "float64":
                 given[draw] = _with_computed(given[draw], run)
             if _stopped(draw, runs, {} if like is None else like.runs):
@@ -125,21 +125,21 @@ def record(
         inputs,
         runs,
         given,
-        plan.names,
+        translation.names,
         operations,
     )
 
 
 def _run(
     session: Session,
-    plan: Plan,
+    translation: Translation,
     given: Given,
     draw: str,
     precision: str,
     args: Tree,
     kwargs: Tree,
 ) -> Run:
-    own = plan.own(given)
+    own = translation.own(given)
     values = (own.draws, own.parameters, args, kwargs)
     if precision in PERTURBED:
         values = perturbed(values, generator(PERTURBED.index(precision), draw))

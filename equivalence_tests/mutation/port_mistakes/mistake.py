@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from equivalence_tests.mutation.mutants import source, spoilt_records
 from twinplate.records.record import Record
-from twinplate.verification.comparison.pipeline import Report, compare
+from twinplate.verification.report import Report, compare
 
 NUMERIC = ("density", "execution")  # NaN, or an exception of the framework's validation
 JAX = "import jax"

@@ -1,9 +1,9 @@
 """Differences that are a framework's own inaccuracy, not a mistake of the port.
 
-A log density is excused only if its family is in the table of known inaccuracies, the distribution's
-arguments and the value agree by the rule of `verdict`, and the difference is within the listed bound.
-The loss is excused by as much as the excused densities differ, a gradient by the listed bound for
-every number of the site.
+A difference of a log density is allowed only if the site's family is in the table of known
+inaccuracies, the distribution's arguments and the value agree by the rule of `rounding`, and the
+difference is within the listed bound. The loss may then differ by as much as these densities do, and
+a gradient by the listed bound for every number of these sites.
 """
 
 from __future__ import annotations
@@ -17,28 +17,39 @@ from scipy.special import expit, softmax
 from twinplate.records.record import Array, Run, Site
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.inaccuracies import Inaccuracy, known
-from twinplate.verification.comparison.numbers import Pair, densities
+from twinplate.verification.comparison.numbers import DrawPair, densities
 
 NORMALISED = ("Categ", "Multinom", "OneHot")  # families whose probs sum to 1
 
 
-@dataclass
-class Excuses:
-    """What one draw excuses: how much the loss may differ, and each gradient relative to max(1, |g|)."""
+def allowed(findings: list[Finding], pair: DrawPair) -> list[Finding]:
+    """The findings of one draw, as notes where a known inaccuracy of a framework explains them."""
+    allowances = Allowances(pair)
+    densities_allowed = [allowances.density(finding) for finding in findings]
+    return [allowances.total(finding) for finding in densities_allowed]
 
-    pair: Pair
+
+@dataclass
+class Allowances:
+    """What the densities of one draw allow: filled by `density`, site by site, and used by `total`.
+
+    loss: how much the loss may differ.  gradient: how much each gradient may, relative to max(1, |g|).
+    sites: names of the sites that allow it.
+    """
+
+    pair: DrawPair
     loss: float = 0.0
     gradient: float = 0.0
     sites: list[str] = field(default_factory=list)
 
     def density(self, finding: Finding) -> Finding:
         """The finding as a note, if the site's family explains it; otherwise as it is."""
+        if finding.stage != "density" or finding.level != "difference":
+            return finding
         sites = [
-            getattr(self.pair.run(which), finding.program).get(finding.site)
+            getattr(self.pair.run(which), finding.program)[finding.site]
             for which in ("first", "second")
         ]
-        if finding.stage != "density" or finding.level != "difference" or None in sites:
-            return finding
         frameworks = self.pair.first.framework, self.pair.second.framework
         found = [known(f, site.family) for f, site in zip(frameworks, sites, strict=True)]
         reasons = [inaccuracy for inaccuracy in found if inaccuracy is not None]
@@ -81,7 +92,7 @@ class Excuses:
         return pick
 
     def total(self, finding: Finding) -> Finding:
-        """A finding about loss or gradient as a note, if the excused densities explain it."""
+        """A finding about loss or gradient as a note, if the densities allowed to differ explain it."""
         judged = finding.stage in ("loss", "gradient") and finding.level == "difference"
         if not self.sites or not judged:
             return finding
@@ -105,7 +116,7 @@ def arguments_of(site: Site) -> dict[str, Array]:
     return found
 
 
-def _difference(finding: Finding, pair: Pair) -> tuple[float, float]:
+def _difference(finding: Finding, pair: DrawPair) -> tuple[float, float]:
     """Largest difference of loss or gradient, and the size it is measured by."""
     runs = [pair.run(which) for which in ("first", "second")]
     if finding.stage == "loss":

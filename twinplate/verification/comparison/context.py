@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from twinplate.records.record import Array, Record, Site
 from twinplate.verification.comparison.findings import Finding
-from twinplate.verification.comparison.numbers import Pair
+from twinplate.verification.comparison.numbers import DrawPair
 
-CLOSE = 1e-9  # relative agreement of a quantity with what a trap would make of it
+AGREEMENT = 1e-9  # relative, of a quantity with what a known mistake would make of it
 
 
 @dataclass(frozen=True)
-class Scene:
+class Context:
     """A finding with the sites it concerns, where both programs have them."""
 
     finding: Finding
-    pair: Pair
+    pair: DrawPair
     first: Site | None
     second: Site | None
 
@@ -67,6 +67,6 @@ class Scene:
 
 
 def alike(a: npt.ArrayLike, b: npt.ArrayLike) -> bool:
-    """Whether arrays of numbers agree to `CLOSE`."""
+    """Whether arrays of numbers agree to `AGREEMENT`."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=CLOSE, atol=0.0, equal_nan=True))
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=AGREEMENT, atol=0.0, equal_nan=True))

@@ -1,4 +1,4 @@
-"""Known traps: when a finding looks like one, the message says so and how to mend it.
+"""Known mistakes of porting: when a finding looks like one, its message says so and how to mend it.
 
 An explanation never changes a verdict. What is certain from the numbers is stated; what is only
 likely begins with "Perhaps".
@@ -11,41 +11,43 @@ from dataclasses import replace
 
 import numpy as np
 
-from twinplate.verification.comparison import program_mistakes as traps_programs
-from twinplate.verification.comparison import site_mistakes as traps_sites
-from twinplate.verification.comparison.context import Scene
+from twinplate.verification.comparison import program_mistakes, site_mistakes
+from twinplate.verification.comparison.context import Context
 from twinplate.verification.comparison.findings import Finding
-from twinplate.verification.comparison.numbers import Pair
+from twinplate.verification.comparison.numbers import DrawPair
 
-Trap = Callable[[Scene], str | None]
-TRAPS: tuple[Trap, ...] = (
-    traps_programs.score_function,
-    traps_programs.enumerated_scan,
-    traps_programs.mean_field,
-    traps_programs.packed_flow,
-    traps_programs.plate_in_scan,
-    traps_programs.gradient_alone,
-    traps_sites.scaling,
-    traps_sites.subsampled,
-    traps_sites.masked,
-    traps_sites.event_dims,
-    traps_sites.prebuilt_plates,
-    traps_sites.unnormalised,
-    traps_sites.reparametrised,
-    traps_sites.swapped,
-    traps_sites.probs_and_logits,
-    traps_sites.biased_deviation,
-    traps_programs.index,
-    traps_programs.downcast,
-    traps_programs.gelu,
-    traps_programs.layer_norm,
-    traps_programs.layers_by_order,
-    traps_programs.square_weight,
-    traps_sites.differing_arguments,
+Explanation = Callable[
+    [Context], str | None
+]  # what to say of a finding, None where it does not fit
+
+EXPLANATIONS: tuple[Explanation, ...] = (
+    program_mistakes.score_function,
+    program_mistakes.enumerated_scan,
+    program_mistakes.mean_field,
+    program_mistakes.flow_order,
+    program_mistakes.plate_in_scan,
+    program_mistakes.gradient_alone,
+    site_mistakes.scaling,
+    site_mistakes.subsampled,
+    site_mistakes.masked,
+    site_mistakes.event_dims,
+    site_mistakes.prebuilt_plates,
+    site_mistakes.unnormalised,
+    site_mistakes.reparametrised,
+    site_mistakes.swapped,
+    site_mistakes.probs_and_logits,
+    site_mistakes.biased_deviation,
+    program_mistakes.index,
+    program_mistakes.downcast,
+    program_mistakes.gelu,
+    program_mistakes.layer_norm,
+    program_mistakes.layers_by_order,
+    program_mistakes.square_weight,
+    site_mistakes.differing_arguments,
 )
 
 
-def explained(finding: Finding, pair: Pair) -> Finding:
+def explained(finding: Finding, pair: DrawPair) -> Finding:
     """The finding with the first explanation that fits added to its message."""
     if finding.level == "note" and finding.stage != "shape":
         return finding
@@ -55,10 +57,10 @@ def explained(finding: Finding, pair: Pair) -> Finding:
         else None
         for which in ("first", "second")
     ]
-    scene = Scene(finding, pair, *sites)
+    context = Context(finding, pair, *sites)
     with np.errstate(all="ignore"):
-        for trap in TRAPS:
-            text = trap(scene)
+        for explanation in EXPLANATIONS:
+            text = explanation(context)
             if text:
                 return replace(finding, message=f"{finding.message}. {text}")
     return finding

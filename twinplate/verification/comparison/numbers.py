@@ -1,4 +1,4 @@
-"""Comparison of numbers: values, log densities, losses and gradients, by the rule of `verdict`."""
+"""Comparison of numbers: values, log densities, losses and gradients, by the rule of `rounding`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pick = Callable[[Run], Array | None]
 
 
 @dataclass(frozen=True)
-class Pair:
+class DrawPair:
     """Both programs' runs of one draw."""
 
     first: Record
@@ -28,6 +28,11 @@ class Pair:
         """The run of the "first" or "second" program, empty where it had stopped before."""
         record: Record = getattr(self, which)
         return record.runs.get((self.draw, precision), Run())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether neither program stopped in double precision."""
+        return all(self.run(which).failure is None for which in ("first", "second"))
 
     def judged(self, pick: Pick, pick_second: Pick | None = None) -> tuple[Judgement, Array, Array]:
         """Judgement of the array that `pick` finds in a run, and both programs' double precision."""
@@ -82,11 +87,10 @@ def finding(
     stage: str,
     program: str,
     site: str,
-    draw: str,
-) -> Finding | None:
-    """What a judgement says, None where all numbers are the same."""
+) -> Iterator[Finding]:
+    """What a judgement says: one finding, and none where all numbers are the same."""
     if judgement.verdict == "same":
-        return None
+        return
     worst_code = judgement.codes.max()
     candidates = np.where(judgement.codes == worst_code, judgement.ratio, -1.0)
     candidates = np.where(np.isnan(candidates), np.inf, candidates)
@@ -102,20 +106,20 @@ def finding(
     else:
         message = f"differs ({share}{where})"
     a, b = f"{first[place]:.17g}", f"{second[place]:.17g}"
-    return Finding(level, stage, program, site, message, a, b, draw)
+    yield Finding(level, stage, program, site, message, a, b)
 
 
-def compare_values(pair: Pair, program: str, name: str) -> Finding | None:
+def compare_values(pair: DrawPair, program: str, name: str) -> Iterator[Finding]:
     """Values that the programs computed themselves: observed and deterministic ones, and Deltas."""
     site = getattr(pair.run("first"), program)[name]
     other = getattr(pair.run("second"), program)[name]
     if site.value is None or other.value is None or site.value.shape != other.value.shape:
-        return None
+        return
     judgement, a, b = pair.judged(lambda run: getattr(run, program)[name].value)
-    return finding(judgement, a, b, "value", program, name, pair.draw)
+    yield from finding(judgement, a, b, "value", program, name)
 
 
-def densities(pair: Pair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
+def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
     """Judged log densities, summed over dims that only one program has as batch dims."""
     sites = [getattr(pair.run(w), program)[name] for w in ("first", "second")]
     if any(site.log_prob is None for site in sites):
@@ -156,7 +160,7 @@ def _reducers(correspondence: Moved) -> tuple[Callable[[Site], Array], Callable[
     return reducer(first_batch, mine), reducer([int(i) for i in second_batch], theirs)
 
 
-def compare_densities(pair: Pair, program: str, name: str) -> Iterator[Finding]:
+def compare_densities(pair: DrawPair, program: str, name: str) -> Iterator[Finding]:
     """Scale and log densities of a site that both programs have."""
     sites = [getattr(pair.run(w), program)[name] for w in ("first", "second")]
     scales = [site.scale for site in sites]
@@ -164,15 +168,13 @@ def compare_densities(pair: Pair, program: str, name: str) -> Iterator[Finding]:
     if relative > 2.0**-20 and sites[0].log_prob is not None:
         message = "has its log density scaled by another factor"
         a, b = (f"{s:.6g}" for s in scales)
-        yield Finding("difference", "density", program, name, message, a, b, pair.draw)
+        yield Finding("difference", "density", program, name, message, a, b)
         return
     judged = densities(pair, program, name)
     if judged is None:
         return
     yield from _not_numbers(*judged[1:], program, name, pair.draw)
-    found = finding(*judged, "density", program, name, pair.draw)
-    if found is not None:
-        yield found
+    yield from finding(*judged, "density", program, name)
 
 
 def _not_numbers(
@@ -184,22 +186,20 @@ def _not_numbers(
         share = f"{int(both.sum())} of {both.size} numbers"
         message = f"is not a number (NaN) in both programs ({share}), so it cannot be compared"
         level = "note" if draw == "stress" else "difference"
-        yield Finding(level, "execution", program, name, message, "nan", "nan", draw)
+        yield Finding(level, "execution", program, name, message, "nan", "nan")
 
 
 def _gradient(name: str) -> Pick:
     return lambda run: run.parameters[name].gradient
 
 
-def compare_losses(pair: Pair) -> Iterator[Finding]:
+def compare_losses(pair: DrawPair) -> Iterator[Finding]:
     """Loss of every particle, and the gradient in every parameter."""
     runs = [pair.run(w) for w in ("first", "second")]
     if runs[0].loss is not None and runs[1].loss is not None:
         judged = pair.judged(lambda run: run.loss)
         yield from _not_numbers(*judged[1:], "loss", "", pair.draw)
-        found = finding(*judged, "loss", "loss", "", pair.draw)
-        if found is not None:
-            yield found
+        yield from finding(*judged, "loss", "loss", "")
     for name, p in runs[0].parameters.items():
         other = runs[1].parameters.get(name)
         if other is None or p.gradient is None or other.gradient is None:
@@ -208,6 +208,4 @@ def compare_losses(pair: Pair) -> Iterator[Finding]:
             continue
         judged = pair.judged(_gradient(name))
         yield from _not_numbers(*judged[1:], "loss", name, pair.draw)
-        found = finding(*judged, "gradient", "loss", name, pair.draw)
-        if found is not None:
-            yield found
+        yield from finding(*judged, "gradient", "loss", name)

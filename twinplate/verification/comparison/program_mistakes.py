@@ -1,10 +1,10 @@
-"""Known traps of whole programs: networks, indices, precision, objectives."""
+"""Known mistakes of whole programs: networks, indices, precision, objectives."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from twinplate.verification.comparison.context import CLOSE, Scene
+from twinplate.verification.comparison.context import AGREEMENT, Context
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 SLIGHT = 0.02  # relative difference that another epsilon or approximation may make
@@ -12,41 +12,41 @@ SLIGHT = 0.02  # relative difference that another epsilon or approximation may m
 # -- networks and numerical functions -----------------------------------------------------------------
 
 
-def slight(scene: Scene) -> bool:
+def slight(context: Context) -> bool:
     """Whether numbers differ by little, as two versions of one function do."""
-    return scene.is_numeric and scene.relative < SLIGHT
+    return context.is_numeric and context.relative < SLIGHT
 
 
-def gelu(scene: Scene) -> str | None:
+def gelu(context: Context) -> str | None:
     """The tanh approximation."""
-    torch, jax = scene.operations("pyro"), scene.operations("numpyro")
+    torch, jax = context.operations("pyro"), context.operations("numpyro")
     exact = any(op.startswith("gelu") and "tanh" not in op for op in torch)
-    if slight(scene) and exact and "tanh" in jax and not jax & {"erf", "erfc"}:
+    if slight(context) and exact and "tanh" in jax and not jax & {"erf", "erfc"}:
         return "Perhaps jax.nn.gelu's default, the tanh approximation: pass approximate=False"
     return None
 
 
-def layer_norm(scene: Scene) -> str | None:
+def layer_norm(context: Context) -> str | None:
     """The epsilon of a LayerNorm."""
-    torch, jax = scene.operations("pyro"), scene.operations("numpyro")
-    if slight(scene) and any(op.startswith("layer_norm") for op in torch) and "rsqrt" in jax:
+    torch, jax = context.operations("pyro"), context.operations("numpyro")
+    if slight(context) and any(op.startswith("layer_norm") for op in torch) and "rsqrt" in jax:
         return "Perhaps the LayerNorm's epsilon: torch adds 1e-5, flax 1e-6; pass epsilon=1e-5"
     return None
 
 
-def index(scene: Scene) -> str | None:
+def index(context: Context) -> str | None:
     """An index out of bounds."""
-    if scene.finding.stage == "execution" and "out of" in scene.finding.message and "index" in (
-        scene.finding.message.lower()
+    if context.finding.stage == "execution" and "out of" in context.finding.message and "index" in (
+        context.finding.message.lower()
     ):  # fmt: skip
         return "JAX clamps an index that is out of bounds where torch raises: correct the index in both"
-    if scene.finding.stage != "value" or scene.first is None or scene.second is None:
+    if context.finding.stage != "value" or context.first is None or context.second is None:
         return None
-    a, b = scene.first.value, scene.second.value
+    a, b = context.first.value, context.second.value
     if a is None or b is None or a.shape != b.shape:
         return None
-    agree = np.isclose(a, b, rtol=CLOSE, atol=0.0)
-    for name, index in scene.pair.first.inputs.items():
+    agree = np.isclose(a, b, rtol=AGREEMENT, atol=0.0)
+    for name, index in context.pair.first.inputs.items():
         whole = np.issubdtype(index.dtype, np.integer) and index.ndim > 0
         if whole and index.shape == a.shape[1:] and (agree == (index == index.max())).all():
             return (
@@ -56,11 +56,11 @@ def index(scene: Scene) -> str | None:
     return None
 
 
-def downcast(scene: Scene) -> str | None:
+def downcast(context: Context) -> str | None:
     """A cast to single precision."""
-    if not scene.is_numeric or scene.first is None or scene.second is None:
+    if not context.is_numeric or context.first is None or context.second is None:
         return None
-    types = scene.first.dtype, scene.second.dtype
+    types = context.first.dtype, context.second.dtype
     narrow = {"float32", "float16", "bfloat16"}
     for which, dtype, other in (("first", *types), ("second", *types[::-1])):
         if dtype in narrow and other not in narrow:
@@ -69,7 +69,7 @@ def downcast(scene: Scene) -> str | None:
                 "is cast on the way"
             )
     for framework in ("pyro", "numpyro"):
-        if any("float32" in op for op in scene.operations(framework)):
+        if any("float32" in op for op in context.operations(framework)):
             return (
                 f"Perhaps a cast to single precision in the {framework} program: leave the dtype to the "
                 "inputs"
@@ -77,12 +77,12 @@ def downcast(scene: Scene) -> str | None:
     return None
 
 
-def square_weight(scene: Scene) -> str | None:
+def square_weight(context: Context) -> str | None:
     """A square weight that is not transposed."""
-    if not scene.is_numeric or scene.finding.stage == "gradient":
+    if not context.is_numeric or context.finding.stage == "gradient":
         return None
-    record = scene.pair.first
-    run = scene.pair.run("first")
+    record = context.pair.first
+    run = context.pair.run("first")
     weights = {name: p.value for name, p in run.parameters.items() if p.constraint == "real"}
     arrays = {**record.inputs, **weights}
     square = [n for n, v in arrays.items() if v.ndim == 2 and v.shape[0] == v.shape[1] > 1]
@@ -94,16 +94,16 @@ def square_weight(scene: Scene) -> str | None:
     return None
 
 
-def layers_by_order(scene: Scene) -> str | None:
+def layers_by_order(context: Context) -> str | None:
     """Layers of equal shape matched by their order."""
-    parameters = scene.pair.run("first").parameters
+    parameters = context.pair.run("first").parameters
     weights: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for a, b in scene.pair.second.names.items():
+    for a, b in context.pair.second.names.items():
         if "$" in a and "$" in b and a in parameters and parameters[a].value.ndim > 1:
             key = (a.partition("$")[0], parameters[a].value.shape)
             weights.setdefault(key, []).append(f"{a} ⇄ {b}")
     alike = next((pairs for pairs in weights.values() if len(pairs) > 1), None)
-    if scene.is_numeric and alike:
+    if context.is_numeric and alike:
         return (
             "Perhaps layers of equal shape are exchanged: they were matched in the order of their numbers "
             f"({'; '.join(alike)}), and flax numbers them in the order of construction; say otherwise with "
@@ -115,11 +115,11 @@ def layers_by_order(scene: Scene) -> str | None:
 # -- objectives ---------------------------------------------------------------------------------------
 
 
-def score_function(scene: Scene) -> str | None:
+def score_function(context: Context) -> str | None:
     """A discrete guide under `Trace_ELBO`."""
-    if scene.finding.stage != "gradient" or scene.pair.first.settings.loss != "Trace_ELBO":
+    if context.finding.stage != "gradient" or context.pair.first.settings.loss != "Trace_ELBO":
         return None
-    guide = scene.pair.run("first").guide.values()
+    guide = context.pair.run("first").guide.values()
     discrete = ("boolean", "nonnegative_integer", "integer_interval", "one_hot", "multinomial")
     if any(site.support in discrete and site.kind == "latent" for site in guide):
         return (
@@ -129,12 +129,12 @@ def score_function(scene: Scene) -> str | None:
     return None
 
 
-def gradient_alone(scene: Scene) -> str | None:
+def gradient_alone(context: Context) -> str | None:
     """A gradient that differs although the loss does not."""
-    losses = [scene.pair.run(which).loss for which in ("first", "second")]
-    if scene.finding.stage != "gradient" or losses[0] is None or losses[1] is None:
+    losses = [context.pair.run(which).loss for which in ("first", "second")]
+    if context.finding.stage != "gradient" or losses[0] is None or losses[1] is None:
         return None
-    if not np.allclose(losses[0], losses[1], rtol=CLOSE, atol=0.0):
+    if not np.allclose(losses[0], losses[1], rtol=AGREEMENT, atol=0.0):
         return None
     return (
         "The losses agree: perhaps one program detaches (stop_gradient) what the other does not, or "
@@ -142,11 +142,13 @@ def gradient_alone(scene: Scene) -> str | None:
     )
 
 
-def enumerated_scan(scene: Scene) -> str | None:
+def enumerated_scan(context: Context) -> str | None:
     """NumPyro's enumerated `scan`."""
-    if scene.finding.stage not in ("loss", "gradient"):
+    if context.finding.stage not in ("loss", "gradient"):
         return None
-    if scene.pair.first.settings.loss == "TraceEnum_ELBO" and "scan" in scene.operations("numpyro"):
+    if context.pair.first.settings.loss == "TraceEnum_ELBO" and "scan" in context.operations(
+        "numpyro"
+    ):
         return (
             "NumPyro's TraceEnum_ELBO is known to return a wrong loss for an enumerated scan, silently: "
             "the sites agree, the loss does not; unroll the loop or marginalise by hand"
@@ -154,10 +156,10 @@ def enumerated_scan(scene: Scene) -> str | None:
     return None
 
 
-def mean_field(scene: Scene) -> str | None:
+def mean_field(context: Context) -> str | None:
     """Other analytic KLs."""
-    if scene.finding.stage in ("loss", "gradient") and (
-        scene.pair.first.settings.loss == "TraceMeanField_ELBO"
+    if context.finding.stage in ("loss", "gradient") and (
+        context.pair.first.settings.loss == "TraceMeanField_ELBO"
     ):
         return (
             "TraceMeanField_ELBO uses an analytic KL wherever the framework has one, and they have "
@@ -166,9 +168,9 @@ def mean_field(scene: Scene) -> str | None:
     return None
 
 
-def packed_flow(scene: Scene) -> str | None:
+def flow_order(context: Context) -> str | None:
     """Sites in another order under a flow."""
-    site, finding = scene.first, scene.finding
+    site, finding = context.first, context.finding
     if site is None or finding.stage != "density" or not AUTOGUIDE_LATENT.match(finding.site):
         return None
     if not site.family.startswith("Transformed"):
@@ -179,9 +181,9 @@ def packed_flow(scene: Scene) -> str | None:
     )
 
 
-def plate_in_scan(scene: Scene) -> str | None:
+def plate_in_scan(context: Context) -> str | None:
     """A plate inside of a `scan`, which NumPyro's autoguides do not find."""
-    finding, pair = scene.finding, scene.pair
+    finding, pair = context.finding, context.pair
     if finding.stage != "execution" or finding.program != "guide":
         return None
     for which, other in (("first", "second"), ("second", "first")):

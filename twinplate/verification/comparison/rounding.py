@@ -17,9 +17,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 FLOAT32_EPS = 2.0**-23
-NOISE_FLOOR = 64 * FLOAT32_EPS  # of the number itself
+ROUNDING_FLOOR = 64 * FLOAT32_EPS  # of the number itself: no noise is taken to be less
 SILENT = 2.0**-10  # single-precision noise above this share of max(1, |number|) says nothing
-SAME = 2.0**-14  # a difference below this share of the noise is rounding
+ROUNDING_SHARE = 2.0**-14  # a difference below this share of the noise is rounding
 PERTURBATION = 2.0**-40  # relative change of the inputs
 PERTURBATION_GAIN = 2.0**14  # the response times this is noise: below the response all is rounding
 ILL_CONDITIONED = 2.0**-10  # a response above this share of max(1, |number|): nothing to judge
@@ -116,13 +116,13 @@ def _judge(
     response = np.maximum(
         np.where(ill, 0.0, a_response), np.where(b_response <= limit, b_response, 0.0)
     )
-    noise = np.maximum(single, NOISE_FLOOR * size)
+    noise = np.maximum(single, ROUNDING_FLOOR * size)
     wide = np.maximum(noise, PERTURBATION_GAIN * response)
     # Inputs that move together may leave the difference between two roundings larger than any response.
     settled = ~ill & (b_response <= limit)
-    wide = np.maximum(wide, np.where(settled, SCATTER / SAME * scatter, 0.0))
+    wide = np.maximum(wide, np.where(settled, SCATTER / ROUNDING_SHARE * scatter, 0.0))
     judged = np.where(ill, single, wide)
-    same = equal | (difference <= SAME * judged)
+    same = equal | (difference <= ROUNDING_SHARE * judged)
     unmoved = (a_response <= CAST * size) & (b_response <= CAST * size)
     cast = finite & ~same & unmoved & (difference <= noise)
     codes = np.where(same, 0, np.where(ill | cast, 1, 2))

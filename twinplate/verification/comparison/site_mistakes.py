@@ -1,20 +1,20 @@
-"""Known traps of single sites: arguments of distributions, scales, masks, plates, event dims."""
+"""Known mistakes at single sites: arguments of distributions, scales, masks, plates, event dims."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import expit, softmax
 
-from twinplate.verification.comparison.context import Scene, alike
+from twinplate.verification.comparison.context import Context, alike
 
 # -- arguments of a distribution ----------------------------------------------------------------------
 
 
-def reparametrised(scene: Scene) -> str | None:
+def reparametrised(context: Context) -> str | None:
     """Scale, variance, precision and rate taken for each other."""
-    if scene.finding.stage != "density":
+    if context.finding.stage != "density":
         return None
-    for name, a, b in scene.differing():
+    for name, a, b in context.differing():
         texts = {
             "scale": [
                 (a**2, "The second program's scale is the first's square: a variance is given where "
@@ -39,9 +39,9 @@ def reparametrised(scene: Scene) -> str | None:
     return None
 
 
-def swapped(scene: Scene) -> str | None:
+def swapped(context: Context) -> str | None:
     """Two arguments exchanged."""
-    differing = scene.differing() if scene.finding.stage == "density" else []
+    differing = context.differing() if context.finding.stage == "density" else []
     for i, (name, a, b) in enumerate(differing):
         for other, c, d in differing[i + 1 :]:
             if alike(a, d) and alike(b, c):
@@ -49,11 +49,11 @@ def swapped(scene: Scene) -> str | None:
     return None
 
 
-def probs_and_logits(scene: Scene) -> str | None:
+def probs_and_logits(context: Context) -> str | None:
     """One given as the other."""
-    if scene.first is None or scene.second is None or scene.finding.stage != "density":
+    if context.first is None or context.second is None or context.finding.stage != "density":
         return None
-    a, b = scene.first.arguments, scene.second.arguments
+    a, b = context.first.arguments, context.second.arguments
     for mine, theirs in (("probs", "logits"), ("logits", "probs")):
         if mine in a and theirs in b and alike(a[mine], b[theirs]):
             return f"The second program gives as {theirs} what the first gives as {mine}"
@@ -65,9 +65,9 @@ def probs_and_logits(scene: Scene) -> str | None:
     return None
 
 
-def unnormalised(scene: Scene) -> str | None:
+def unnormalised(context: Context) -> str | None:
     """Probs that do not sum to 1."""
-    for site in (scene.first, scene.second):
+    for site in (context.first, context.second):
         probs = None if site is None else site.arguments.get("probs")
         if (
             site is None
@@ -75,21 +75,21 @@ def unnormalised(scene: Scene) -> str | None:
             or not site.family.startswith(("Categ", "Multinom", "OneHot"))
         ):
             continue
-        if scene.finding.stage in ("density", "execution") and not alike(
+        if context.finding.stage in ("density", "execution") and not alike(
             probs.sum(-1), np.ones(probs.shape[:-1])
         ):
             return "The probs do not sum to 1: Pyro normalises them, NumPyro does not; divide by their sum"
     return None
 
 
-def biased_deviation(scene: Scene) -> str | None:
+def biased_deviation(context: Context) -> str | None:
     """A standard deviation over n instead of n - 1."""
-    candidates = [(a, b) for _, a, b in scene.differing()]
-    if scene.first is not None and scene.second is not None:
-        a, b = scene.first.value, scene.second.value
-        if scene.finding.stage == "value" and a is not None and b is not None:
+    candidates = [(a, b) for _, a, b in context.differing()]
+    if context.first is not None and context.second is not None:
+        a, b = context.first.value, context.second.value
+        if context.finding.stage == "value" and a is not None and b is not None:
             candidates.append((a, b))
-    sizes = {n for values in scene.pair.first.inputs.values() for n in values.shape if n > 1}
+    sizes = {n for values in context.pair.first.inputs.values() for n in values.shape if n > 1}
     for a, b in candidates:
         ratio = np.asarray(b, dtype=np.float64) / a
         ratio = ratio[np.isfinite(ratio)]
@@ -105,25 +105,25 @@ def biased_deviation(scene: Scene) -> str | None:
     return None
 
 
-def differing_arguments(scene: Scene) -> str | None:
+def differing_arguments(context: Context) -> str | None:
     """Which arguments differ."""
-    if scene.finding.stage != "density":
+    if context.finding.stage != "density":
         return None
-    names = [name for name, _, _ in scene.differing()]
+    names = [name for name, _, _ in context.differing()]
     return f"Its {' and '.join(names)} differ{'s' if len(names) == 1 else ''}" if names else None
 
 
 # -- scales, masks, plates ----------------------------------------------------------------------------
 
 
-def scaling(scene: Scene) -> str | None:
+def scaling(context: Context) -> str | None:
     """The factor N/B of a subsample."""
-    if scene.first is None or scene.second is None or "scaled" not in scene.finding.message:
+    if context.first is None or context.second is None or "scaled" not in context.finding.message:
         return None
-    plates = [p for site in (scene.first, scene.second) for p in site.plates]
+    plates = [p for site in (context.first, context.second) for p in site.plates]
     for p in plates:
         ratio = p.size / p.subsample_size
-        found = scene.first.scale / scene.second.scale if scene.second.scale else np.inf
+        found = context.first.scale / context.second.scale if context.second.scale else np.inf
         if ratio != 1 and (alike(ratio, found) or alike(1 / ratio, found)):
             return (
                 f"The factor is N/B = {p.size}/{p.subsample_size} of plate {p.name}: one program lacks "
@@ -132,11 +132,11 @@ def scaling(scene: Scene) -> str | None:
     return None
 
 
-def subsampled(scene: Scene) -> str | None:
+def subsampled(context: Context) -> str | None:
     """A plate of the size of its subsample."""
-    if scene.first is None or scene.second is None or scene.finding.stage != "plates":
+    if context.first is None or context.second is None or context.finding.stage != "plates":
         return None
-    pairs = [(p, q) for p in scene.first.plates for q in scene.second.plates if p.dim == q.dim]
+    pairs = [(p, q) for p in context.first.plates for q in context.second.plates if p.dim == q.dim]
     for p, q in pairs:
         short, full = sorted((p, q), key=lambda plate: plate.size)
         if short.size == short.subsample_size == full.subsample_size < full.size:
@@ -149,13 +149,13 @@ def subsampled(scene: Scene) -> str | None:
     return None
 
 
-def masked(scene: Scene) -> str | None:
+def masked(context: Context) -> str | None:
     """Another mask."""
-    if scene.first is None or scene.second is None or scene.finding.stage != "density":
+    if context.first is None or context.second is None or context.finding.stage != "density":
         return None
     masks = [
         np.broadcast_to(True if s.mask is None else s.mask, np.shape(s.log_prob))
-        for s in (scene.first, scene.second)
+        for s in (context.first, context.second)
         if s.log_prob is not None
     ]
     if len(masks) != 2 or masks[0].shape != masks[1].shape or (masks[0] == masks[1]).all():
@@ -165,27 +165,27 @@ def masked(scene: Scene) -> str | None:
     return "The masks differ"
 
 
-def event_dims(scene: Scene) -> str | None:
+def event_dims(context: Context) -> str | None:
     """A forgotten `to_event`."""
     if (
-        scene.finding.stage != "shape"
-        or scene.finding.level == "note"
-        or not scene.first
-        or not scene.second
+        context.finding.stage != "shape"
+        or context.finding.level == "note"
+        or not context.first
+        or not context.second
     ):
         return None
-    a, b = scene.first, scene.second
+    a, b = context.first, context.second
     if a.batch_shape + a.event_shape == b.batch_shape + b.event_shape:
         side = "second" if len(b.event_shape) < len(a.event_shape) else "first"
         return f"A .to_event({abs(len(a.event_shape) - len(b.event_shape))}) is missing in the {side} program"
     return None
 
 
-def prebuilt_plates(scene: Scene) -> str | None:
+def prebuilt_plates(context: Context) -> str | None:
     """Plates built before they are entered."""
-    if scene.finding.stage not in ("plates", "execution"):
+    if context.finding.stage not in ("plates", "execution"):
         return None
-    runs = scene.pair.run("first"), scene.pair.run("second")
+    runs = context.pair.run("first"), context.pair.run("second")
     for site in (site for run in runs for site in (*run.guide.values(), *run.model.values())):
         used = {p.dim for p in site.plates}
         if len(used) < len(site.plates):

@@ -31,7 +31,7 @@ FACTOR = "scale_tril"  # (D, D)
 
 
 @dataclass(frozen=True)
-class Packing:
+class JointOrder:
     """The joint latents of two programs, by name, and where the numbers of the second's are in the first's.
 
     order: (D,). Number i of the second's latent is number order[i] of the first's.
@@ -109,9 +109,9 @@ def in_plates(guide: Mapping[str, Site], model: Mapping[str, Site]) -> dict[str,
     return {**guide, **declared}
 
 
-def find_packing(
+def find_joint_order(
     reference: Run, found: Run, guide: tuple[SiteMatch, ...], model: tuple[SiteMatch, ...]
-) -> Packing | None:
+) -> JointOrder | None:
     """How the joint latents of two guides correspond, None where there are none or nothing moves.
 
     guide, model: which sites are which.
@@ -134,7 +134,7 @@ def find_packing(
     return (
         None
         if (order == np.arange(order.size)).all()
-        else Packing(joint.first[0], joint.second[0], order)
+        else JointOrder(joint.first[0], joint.second[0], order)
     )
 
 

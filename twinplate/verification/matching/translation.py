@@ -1,4 +1,4 @@
-"""How one program is recorded like another: its names and layouts for what the other calls otherwise."""
+"""Between the names and layouts of two programs, so that one can be recorded like the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from twinplate.verification.matching.autoguides import (
     split_draws,
     split_values,
 )
-from twinplate.verification.matching.joint_latent import Packing, find_packing, image_of, in_plates
+from twinplate.verification.matching.joint_latent import (
+    JointOrder,
+    find_joint_order,
+    image_of,
+    in_plates,
+)
 from twinplate.verification.matching.parameters import (
     Match,
     Rename,
@@ -26,7 +31,7 @@ from twinplate.verification.matching.time_series import Stacks, find_stacks
 
 
 @dataclass(frozen=True)
-class Plan:
+class Translation:
     """Translates what is given to a program from the first one's names, and what it showed back.
 
     reference, found: a run of the first program and one of this program.
@@ -37,7 +42,7 @@ class Plan:
     parameters: tuple[Match, ...] = ()
     guide: tuple[SiteMatch, ...] = ()
     model: tuple[SiteMatch, ...] = ()
-    packing: Packing | None = None
+    joint_order: JointOrder | None = None
     stacks: Stacks = field(default_factory=Stacks)
 
     @property
@@ -61,8 +66,8 @@ class Plan:
             if m.first in given.parameters
         }
         matched = self.stacks.values_to_second(matched)
-        if self.packing is not None:
-            matched = self.packing.values_to_second(matched)
+        if self.joint_order is not None:
+            matched = self.joint_order.values_to_second(matched)
         parameters = split_values(matched, found.parameters)
         for name, p in found.parameters.items():
             if p.constraint != "unconstrained" and (
@@ -71,8 +76,8 @@ class Plan:
                 parameters[name] = p.value  # of another shape: left to the comparison
         alike = {name: given.draws[name] for name in found.guide if name in given.draws}
         drawn = alike | self._draws(given.draws)
-        if self.packing is not None:
-            drawn = self.packing.draws_to_second(drawn)
+        if self.joint_order is not None:
+            drawn = self.joint_order.draws_to_second(drawn)
         draws = split_draws(drawn, found.guide, found.model)
         return Given(draws, self._indices(given.indices), parameters)
 
@@ -108,7 +113,7 @@ class Plan:
             model=_renamed_sites(self.model, self.reference.model, run.model),
             parameters=self._parameters(self.stacks.to_first(run.parameters)),
         )
-        return run if self.packing is None else self.packing.run_to_first(run)
+        return run if self.joint_order is None else self.joint_order.run_to_first(run)
 
     def _parameters(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
         by_second = {m.second: m for m in self.parameters}
@@ -138,13 +143,13 @@ class Plan:
         }
 
 
-def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
-    """The plan for a program that showed `found`; without `like`, nothing is translated.
+def make_translation(like: Record | None, found: Run, rename: Rename | None) -> Translation:
+    """The translation for a program that showed `found`; without `like`, nothing is translated.
 
     Raises InputError for an entry of `rename` that names nothing.
     """
     if like is None:
-        return Plan(found=found)
+        return Translation(found=found)
     reference = next(iter(like.runs.values()))
     guide_sites = in_plates(merge_sites(found.guide), found.model)
     found = dataclasses.replace(found, guide=found.guide | guide_sites)
@@ -172,9 +177,9 @@ def make_plan(like: Record | None, found: Run, rename: Rename | None) -> Plan:
     stacks = find_stacks(model, found.parameters)
     own = stacks.to_first(merge_parameters(found.parameters))
     parameters = match_parameters(learned, own, rename)
-    packing = find_packing(reference, found, guide, model)
+    joint_order = find_joint_order(reference, found, guide, model)
     laid_out = tuple(_of_a_site(m, reference.model, found.model) for m in parameters)
-    return Plan(reference, found, laid_out, guide, model, packing, stacks)
+    return Translation(reference, found, laid_out, guide, model, joint_order, stacks)
 
 
 def _of_a_site(match: Match, mine: Mapping[str, Site], theirs: Mapping[str, Site]) -> Match:

@@ -11,31 +11,31 @@ import numpy as np
 from twinplate.records.record import Array, Parameter, Site
 from twinplate.verification.comparison.context import alike
 from twinplate.verification.comparison.findings import Finding
-from twinplate.verification.comparison.numbers import Pair, densities
-from twinplate.verification.comparison.pipeline import Report
-from twinplate.verification.reports.style import CSS
-from twinplate.verification.reports.terminal import (
+from twinplate.verification.comparison.numbers import DrawPair, densities
+from twinplate.verification.comparison.outcome import Outcome
+from twinplate.verification.reports.rows import (
     HEADLINES,
     MARKS,
     Cell,
-    Row,
+    ReportRow,
     place,
     rows,
     tested,
     versions,
 )
+from twinplate.verification.reports.style import CSS
 
 SHOWN = 5  # numbers of an array
 TONES = {"same": "same", "undecided": "undecided"}  # of a verdict; a difference otherwise
 PROGRAMS = {"model": "Model", "guide": "Guide", "loss": "Parameters and loss"}
 
 
-def page(reports: Mapping[str, Report]) -> str:
-    """One self-contained page with a report of each case, by the case's name."""
+def page(outcomes: Mapping[str, Outcome]) -> str:
+    """One self-contained page: a report on each outcome, by the name of its case."""
     articles = "\n".join(
-        _article(f"case{i}", name, report) for i, (name, report) in enumerate(reports.items())
+        _article(f"case{i}", name, outcome) for i, (name, outcome) in enumerate(outcomes.items())
     )
-    title = escape(", ".join(f"{name}: {r.verdict}".lstrip(": ") for name, r in reports.items()))
+    title = escape(", ".join(f"{name}: {r.verdict}".lstrip(": ") for name, r in outcomes.items()))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -43,23 +43,23 @@ def page(reports: Mapping[str, Report]) -> str:
     )
 
 
-def _article(key: str, name: str, report: Report) -> str:
-    parts = [_headline(name, report), *_findings(key, report), *_table(key, report)]
-    return f"<article>\n{''.join(parts)}{_tested(report)}</article>"
+def _article(key: str, name: str, outcome: Outcome) -> str:
+    parts = [_headline(name, outcome), *_findings(key, outcome), *_table(key, outcome)]
+    return f"<article>\n{''.join(parts)}{_tested(outcome)}</article>"
 
 
-def _headline(name: str, report: Report) -> str:
-    verdict, _, _ = HEADLINES[report.verdict].partition(" at ")
-    tone = TONES.get(report.verdict, "difference")
+def _headline(name: str, outcome: Outcome) -> str:
+    verdict, _, _ = HEADLINES[outcome.verdict].partition(" at ")
+    tone = TONES.get(outcome.verdict, "difference")
     text, why, more = "The programs agree at the tested inputs, parameters and draws", "", 0
-    if report.findings and not report.ok:
-        first, more = report.findings[0], len(report.findings) - 1
+    if outcome.findings and not outcome.ok:
+        first, more = outcome.findings[0], len(outcome.findings) - 1
         text, *others = re.split(r"\n|(?<=[^.])\. ", f"{place(first)}: {first.message}", maxsplit=1)
         why = "".join(others)
-    word = "note" if report.ok else "more finding"
-    count = more or len(report.findings) * report.ok
+    word = "note" if outcome.ok else "more finding"
+    count = more or len(outcome.findings) * outcome.ok
     rest = f"{count} {word}{'s' * (count > 1)} below" if count else ""
-    compared = " against ".join(r.framework for r in (report.first, report.second))
+    compared = " against ".join(r.framework for r in (outcome.first, outcome.second))
     because = f"<p>{escape(why)}</p>" if why else ""
     about = " · ".join(escape(part) for part in (name, compared, rest) if part)
     return (
@@ -71,15 +71,15 @@ def _headline(name: str, report: Report) -> str:
 # -- findings -----------------------------------------------------------------------------------------
 
 
-def _findings(key: str, report: Report) -> Iterator[str]:
-    if report.findings:
+def _findings(key: str, outcome: Outcome) -> Iterator[str]:
+    if outcome.findings:
         yield "<h2>Findings</h2>\n"
-    anchors = {(row.program, row.name): f"{key}-{i}" for i, row in enumerate(rows(report))}
-    for finding in report.findings:
-        yield _finding(finding, anchors.get((finding.program, finding.site)), report)
+    anchors = {(row.program, row.name): f"{key}-{i}" for i, row in enumerate(rows(outcome))}
+    for finding in outcome.findings:
+        yield _finding(finding, anchors.get((finding.program, finding.site)), outcome)
 
 
-def _finding(finding: Finding, anchor: str | None, report: Report) -> str:
+def _finding(finding: Finding, anchor: str | None, outcome: Outcome) -> str:
     where = escape(place(finding))
     if anchor:
         where = f'<a href="#{anchor}">{where}</a>'
@@ -87,8 +87,8 @@ def _finding(finding: Finding, anchor: str | None, report: Report) -> str:
     shown = "".join(
         f"<div><small>{which} ({escape(record.framework)})</small><pre>{escape(text)}</pre></div>"
         for which, record, text in (
-            ("first", report.first, finding.first),
-            ("second", report.second, finding.second),
+            ("first", outcome.first, finding.first),
+            ("second", outcome.second, finding.second),
         )
         if text
     )
@@ -102,26 +102,26 @@ def _finding(finding: Finding, anchor: str | None, report: Report) -> str:
 # -- the table ----------------------------------------------------------------------------------------
 
 
-def _table(key: str, report: Report) -> Iterator[str]:
+def _table(key: str, outcome: Outcome) -> Iterator[str]:
     titles = "".join(
-        f'<span class="{which}">{which} · {escape(getattr(report, which).framework)}</span>'
+        f'<span class="{which}">{which} · {escape(getattr(outcome, which).framework)}</span>'
         for which in ("first", "second")
     )
     yield '<h2>Site by site</h2>\n<div class="card rows">'
     yield f'<div class="grid titles soft"><span>batch | event</span>{titles}</div>\n'
     program = None
     opened = False
-    for i, row in enumerate(rows(report)):
+    for i, row in enumerate(rows(outcome)):
         if row.program != program:
             program = row.program
             yield f'<h3 class="group">{PROGRAMS[program]}</h3>\n'
         is_first = row.level not in ("same", "note", "unknown") and not opened
         opened = opened or is_first
-        yield _details(f"{key}-{i}", row, report, is_first)
+        yield _details(f"{key}-{i}", row, outcome, is_first)
     yield "</div>\n"
 
 
-def _details(anchor: str, row: Row, report: Report, is_open: bool) -> str:
+def _details(anchor: str, row: ReportRow, outcome: Outcome, is_open: bool) -> str:
     own = f" → {row.own}" if row.own else ""
     label = row.name + own if row.name else "loss"
     return (
@@ -129,7 +129,7 @@ def _details(anchor: str, row: Row, report: Report, is_open: bool) -> str:
         f'<span class="name">{escape(label)}<small>{escape(row.kind)}</small></span>'
         f"{_cell('first', row.first)}{_cell('second', row.second)}"
         f'<span class="mark">{MARKS[row.level]}</span></summary>\n'
-        f'<div class="numbers">{_on_demand(row, report)}</div></details>\n'
+        f'<div class="numbers">{_on_demand(row, outcome)}</div></details>\n'
     )
 
 
@@ -141,11 +141,11 @@ def _cell(which: str, cell: Cell) -> str:
 # -- numbers on demand --------------------------------------------------------------------------------
 
 
-def _on_demand(row: Row, report: Report) -> str:
+def _on_demand(row: ReportRow, outcome: Outcome) -> str:
     """Tables for one place, of the draw that showed its finding, or else of the first."""
-    here = [f for f in report.findings if (f.program, f.site) == (row.program, row.name)]
-    draw = next((f.draw for f in here if f.draw), next(iter(report.first.settings.draws)))
-    pair = Pair(report.first, report.second, draw)
+    here = [f for f in outcome.findings if (f.program, f.site) == (row.program, row.name)]
+    draw = next((f.draw for f in here if f.draw), next(iter(outcome.first.settings.draws)))
+    pair = DrawPair(outcome.first, outcome.second, draw)
     runs = pair.run("first"), pair.run("second")
     stopped = any(run.failure for run in runs)
     if row.program in ("model", "guide"):
@@ -159,7 +159,7 @@ def _on_demand(row: Row, report: Report) -> str:
     return f"<h3>draw {escape(draw)}, double precision{apart}</h3>{tables}"
 
 
-def _site(sites: list[Site | None], pair: Pair, row: Row, stopped: bool) -> str:
+def _site(sites: list[Site | None], pair: DrawPair, row: ReportRow, stopped: bool) -> str:
     facts: dict[str, Callable[[Site], str]] = {
         "distribution": lambda s: s.family,
         "support": lambda s: s.support,
@@ -265,14 +265,14 @@ def _at(array: Array | None, index: tuple[int, ...]) -> float | None:
         return None
 
 
-def _tested(report: Report) -> str:
-    lines = tested(report)
+def _tested(outcome: Outcome) -> str:
+    lines = tested(outcome)
     inputs = ", ".join(
         f"{name} {'×'.join(map(str, a.shape)) or 'number'}"
-        for name, a in report.first.inputs.items()
+        for name, a in outcome.first.inputs.items()
     )
     sides = "".join(
-        f"<div><small>{which}</small><br>{escape(versions(getattr(report, which).versions, {}))}</div>"
+        f"<div><small>{which}</small><br>{escape(versions(getattr(outcome, which).versions, {}))}</div>"
         for which in ("first", "second")
     )
     shown = f'<p class="soft">Inputs: {escape(inputs)}</p>' if inputs else ""
