@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from twinplate.commands.fit_command import FitRequest, run_fit, run_posterior
+from twinplate.commands.fit_command import FitRequest, run_fit
+from twinplate.commands.posterior_command import run_posterior
 from twinplate.commands.verify_command import Outputs, run_compare, run_record, run_verify
 from twinplate.data.table import Missing
 from twinplate.errors import InputError

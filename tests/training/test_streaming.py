@@ -273,7 +273,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from twinplate.data.blocks import on_disk
-from twinplate.commands.fit_command import FitRequest, run_fit, run_posterior
+from twinplate.commands.fit_command import FitRequest, run_fit
+from twinplate.commands.posterior_command import run_posterior
 from twinplate.programs.config import TrainingConfig
 from twinplate.data.readers import load_matrix
 from twinplate.training.memory import peak_memory
