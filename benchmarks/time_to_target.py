@@ -33,7 +33,7 @@ from problem import Problem, make_problem
 from reporting import console, facts, print_facts, print_table, write_json
 
 from twinplate.backends import load_backend
-from twinplate.bench.measure import equal_terms, load_rooms
+from twinplate.bench.terms import equal_terms, load_rooms
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import Size, Workload
 from twinplate.programs.config import TrainingConfig
@@ -84,9 +84,9 @@ def begin(
         state = TrainingState.start(first)
         trainer = module.Trainer(problem.x, program, training, state=state, **how)
         return Attempt(trainer.run, lambda: trainer.state.average)
-    room = load_rooms()[backend]
+    recipe = import_module(f"{load_backend(backend).__name__}.bench.stock").Stock
     work = Workload(problem.size, program, problem.x, first)
-    stock = room.Stock(work, rate=schedule(backend, training))  # type: ignore[attr-defined]
+    stock = recipe(work, rate=schedule(backend, training))
     return Attempt(stock.run, lambda: stock.params)
 
 

@@ -12,32 +12,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-import numpyro.distributions as dist
-from flax import nnx
 from jax import Array, lax, random
 from numpyro import infer
-from numpyro.contrib.module import nnx_module
 from numpyro.infer.svi import SVIState
 
 from numpyro_impl.arguments import Inputs, make_inputs
 from numpyro_impl.bench import handwritten
+from numpyro_impl.bench.stock import Stock
 from numpyro_impl.compiled.steps import copied, take_steps
 from numpyro_impl.compiled.svi import CompiledSVI
-from numpyro_impl.device import find_device, to_array
-from numpyro_impl.programs.assembly import build
-from numpyro_impl.programs.encoder import Encoder
-from numpyro_impl.programs.guides import components_first
-from numpyro_impl.programs.models import mini_batch
-from numpyro_impl.programs.noise import base_noise
-from numpyro_impl.programs.parameters import to_neutral
+from numpyro_impl.device import find_device
 from numpyro_impl.recording.borrowed import in_precision
 from numpyro_impl.recording.program import Program
 from numpyro_impl.training.trainer import Trainer
-from twinplate.bench.timing import CASE_RATE, Route, Run, Started, timed
+from twinplate.bench.backend import CASE_RATE, Route, Run, Started
+from twinplate.bench.timing import timed
 from twinplate.bench.workload import SEED, Workload
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Params
 from twinplate.training.plan import Chunk
 from twinplate.training.state import TrainingState
 from twinplate.verification.case import Case
@@ -55,7 +47,7 @@ def devices() -> tuple[str, ...]:
 def equal_terms(threads: int) -> Iterator[None]:
     """Validation off, full float32 products, no compiled code from a cache.
 
-    JAX's threads are set before it starts, by the environment's NPROC (`twinplate.bench.measure`).
+    JAX's threads are set before it starts, by the environment's NPROC (`twinplate.bench.terms`).
     """
     config: Any = jax.config  # which makes its options attributes at run time
     cached = config.jax_enable_compilation_cache
@@ -155,68 +147,6 @@ def _ours(work: Workload, device: str) -> Run:
 
 def _stock(work: Workload, form: str) -> Run:
     return Stock(work, form).run
-
-
-class _Network(Encoder):
-    """The shipped encoder up to its numbers: loc (B, K) and flat (B, K (K + 1) / 2)."""
-
-    def __call__(self, x: Array) -> tuple[Array, Array]:  # type: ignore[override]
-        features, missing = self.inputs(x)
-        flat = self.network(features, missing)
-        k = self.program.config.num_components
-        return flat[:, :k] + self.skip(features), flat[:, k:]
-
-
-class Stock:
-    """The textbook recipe: NumPyro's own MultivariateNormal, `SVI.update` in a compiled loop.
-
-    form: of the triangle, "scatter" or "filled".  rate: a number, or a function of the step;
-    by default the workload's.
-    """
-
-    def __init__(
-        self, work: Workload, form: str = "scatter", rate: float | Callable[..., Any] | None = None
-    ) -> None:
-        k, n = work.size.num_components, work.size.num_items
-        network: nnx.Module = _Network(work.program, complete=True)
-        fill = {"scatter": handwritten.scatter, "filled": handwritten.filled}[form]
-        pair = build(work.program, work.params, complete=True)
-
-        def guide(x: Array, num_items: int | None = None) -> None:
-            loc, flat = nnx_module("encoder", network)(x)
-            with mini_batch(x, num_items):
-                joint = dist.MultivariateNormal(loc, scale_tril=fill(flat, k))
-                a_aux = numpyro.sample("a_aux", joint, infer={"is_auxiliary": True})
-                with numpyro.plate("components", k, dim=-2):
-                    numpyro.sample("a", dist.Delta(components_first(a_aux)))
-
-        adam = numpyro.optim.Adam(work.rate if rate is None else rate)
-        self._svi = infer.SVI(pair.model, guide, adam, infer.Trace_ELBO())
-        self._data, self._num_items = to_array(work.x, jnp.float32), n
-        first = {"encoder$params": handwritten.encoder_params(work, form)}
-        batch = self._data[: work.size.batch_size]
-        self._state = self._svi.init(random.key(SEED), batch, init_params=first, num_items=n)
-        self._loop = jax.jit(self._steps, donate_argnums=1)
-
-    @property
-    def params(self) -> Params:
-        """Now, in the neutral layout; the last layer in the order of the form."""
-        return to_neutral(self._svi.get_params(self._state))
-
-    def run(self, chunk: Chunk) -> np.ndarray:
-        """Take the steps of `chunk`, at this recipe's own rate; losses per item (steps,)."""
-        noise = {name: to_array(values[:, 0], jnp.float32) for name, values in chunk.noise.items()}
-        indices = jnp.asarray(chunk.indices)
-        self._state, losses = self._loop(self._data, self._state, indices, noise)
-        return np.asarray(losses, np.float64) / self._num_items
-
-    def _steps(self, data: Array, state: Any, indices: Array, noise: dict[str, Array]) -> Any:
-        def step(state: Any, inputs: Any) -> Any:
-            rows, given = inputs
-            with base_noise(given):
-                return self._svi.update(state, data[rows], num_items=self._num_items)
-
-        return lax.scan(step, state, (indices, noise))
 
 
 def _stepped(loop: Callable[..., Any], program: Program, case: Case) -> Run:

@@ -21,8 +21,8 @@ from numpyro_impl import CompiledSVI
 from numpyro_impl import Program as NumpyroProgram
 from pyro_impl import Program
 from twinplate import Case
-from twinplate.bench import measure as bench
-from twinplate.bench.timing import CASE_RATE, Route, Started
+from twinplate.bench import measure, turns
+from twinplate.bench.backend import CASE_RATE, Route, Started
 from twinplate.bench.workload import SEED
 from twinplate.errors import InputError
 from twinplate.training.plan import Chunk
@@ -64,7 +64,7 @@ def test_an_error_in_a_users_program_names_its_line(rooms, backend):
     """It is the user's to mend: nothing is timed."""
     program = import_module(f"{backend}_impl").Program(broken_model, lambda: None)
     with pytest.raises(InputError) as stop:
-        bench.measure_case("MINE", Case(program, program), rooms, "cpu")
+        measure.measure_case("MINE", Case(program, program), rooms, "cpu")
     told = str(stop.value)
     line = broken_model.__code__.co_firstlineno + 1
     assert "MINE cannot be run" in told
@@ -178,11 +178,11 @@ def test_a_way_that_asks_too_much_of_a_program_is_told_and_left_out(rooms, monke
     quick["program_routes"] = lambda *given: {
         name: route for name, route in every(*given).items() if not route.compiler
     }
-    monkeypatch.setattr(bench, "ROUNDS", 2)
-    monkeypatch.setattr(bench, "MOST_STEPS", 5)
+    monkeypatch.setattr(turns, "ROUNDS", 2)
+    monkeypatch.setattr(turns, "MOST_STEPS", 5)
     program = Program(untraceable, pyro_point)
     case = Case(program, program, args=(X,))
-    found = bench.measure_case("MINE", case, {"pyro": SimpleNamespace(**quick)}, "cpu")
+    found = measure.measure_case("MINE", case, {"pyro": SimpleNamespace(**quick)}, "cpu")
     assert [row.name for row in found.rows] == [
         f"{which}: Pyro, stock, SVI.step" for which in ("first", "second")
     ]
@@ -195,7 +195,7 @@ def test_a_way_that_asks_too_much_of_a_program_is_told_and_left_out(rooms, monke
 
 @pytest.mark.parametrize(("seconds", "count"), [(0.0, 100), (0.03, 4)])
 def test_a_block_is_as_long_as_the_quickest_way_allows(monkeypatch, seconds, count):
-    monkeypatch.setattr(bench, "ROUNDS", 2)
+    monkeypatch.setattr(turns, "ROUNDS", 2)
     taken = []
 
     def start(pause):
@@ -215,5 +215,5 @@ def test_a_block_is_as_long_as_the_quickest_way_allows(monkeypatch, seconds, cou
         begin=lambda route, chunk, device: Started(route.start(), np.zeros(1), 0.0, 0.0),
     )
     program = SimpleNamespace(framework="one")
-    bench.measure_case("MINE", Case(program, program), {"one": room}, "cpu")
+    measure.measure_case("MINE", Case(program, program), {"one": room}, "cpu")
     assert set(taken[4:]) == {count}

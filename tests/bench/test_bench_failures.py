@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tiny_workload import TINY
 
-from twinplate.bench import measure as bench
+from twinplate.bench import turns
+from twinplate.bench.backend import Route, Started
 from twinplate.bench.checks import take_checked
-from twinplate.bench.timing import Route, Started
 from twinplate.bench.workload import make_workload
 from twinplate.errors import InputError
 from twinplate.training.errors import OutOfMemoryError
@@ -47,7 +47,7 @@ ERRORS = [
 def test_what_fails_as_it_starts_is_told(work, error, told):
     room = SimpleNamespace(begin=lambda route, chunk, device: begun(route.start()))
     routes = {"failing": (room, Route(lambda: raising(error)(None))), "sound": (room, Route(list))}
-    started, failed = bench.begin_all(routes, work.chunk(1), "cpu", print)
+    started, failed = turns.begin_all(routes, work.chunk(1), "cpu", print)
     assert list(started) == ["sound"] and failed == {"failing": told}
 
 
@@ -59,7 +59,7 @@ def test_what_fails_as_it_is_checked_is_told(work, error, told):
 
 @pytest.mark.parametrize(("error", "told"), ERRORS)
 def test_what_fails_in_a_later_round_is_told(work, monkeypatch, error, told):
-    monkeypatch.setattr(bench, "ROUNDS", 4)
+    monkeypatch.setattr(turns, "ROUNDS", 4)
     rounds = iter(range(3))
 
     def third(chunk):
@@ -68,7 +68,7 @@ def test_what_fails_in_a_later_round_is_told(work, monkeypatch, error, told):
 
     taken = []
     started = {"failing": begun(third), "sound": begun(taken.append)}
-    seconds, failed = bench.take_turns(started, work.chunk(1), lambda text: None)
+    seconds, failed = turns.take_turns(started, work.chunk(1), lambda text: None)
     assert list(started) == list(seconds) == ["sound"]
     assert len(taken) == 5 and len(seconds["sound"]) == 4  # and a first one
     assert failed == {"failing": told}

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from twinplate.bench import measure as bench
-from twinplate.bench import report as bench_report
-from twinplate.bench import timing
+from twinplate.bench import measure, report, timing
+from twinplate.bench.backend import Started
 from twinplate.bench.measure import Measured, Row
 from twinplate.bench.report import TARGETS, Target, break_even, outcome, recommend
-from twinplate.bench.timing import Interval, Started
+from twinplate.bench.timing import Interval
 from twinplate.commands import bench_command
 
 
@@ -53,10 +52,10 @@ def test_a_bound_is_met_when_the_interval_reaches_it():
 )
 def test_a_cell_says_what_became_of_a_bound(monkeypatch, numerator, bound, cell):
     bounds = {} if bound is None else {"S": bound}
-    monkeypatch.setattr(bench_report, "TARGETS", (Target("ours ÷ hand", "a", "b", bounds),))
+    monkeypatch.setattr(report, "TARGETS", (Target("ours ÷ hand", "a", "b", bounds),))
     seconds = {"b": [1.0, 1.0, 1.0]} | ({} if numerator is None else {"a": numerator})
     console = Console(width=200, record=True)
-    bench_report.show_targets([table(**seconds)], console)
+    report.show_targets([table(**seconds)], console)
     (line,) = [line for line in console.export_text().splitlines() if "ours ÷ hand" in line]
     assert [part.strip() for part in line.strip("│┃ ").split("│")] == ["ours ÷ hand", cell]
 
@@ -65,7 +64,7 @@ def test_a_table_says_what_share_of_the_limit_is_reached_and_what_failed():
     rows = [row("slow", 8.0), row("quick", 4.0)]
     measured = Measured("S", "cpu", rows, {}, {"lost": "MemoryError: no more"}, limit_ms=2.0)
     console = Console(width=200, record=True)
-    bench_report.show(measured, console)
+    report.show(measured, console)
     printed = console.export_text()
     quick, slow = (
         next(line for line in printed.splitlines() if name in line) for name in ("quick", "slow")
@@ -79,7 +78,7 @@ def test_without_a_floor_the_ratio_is_to_the_fastest_way_round_by_round():
     measured = table(slow=[2.0, 4.0, 12.0], quick=[1.0, 2.0, 3.0])
     measured = replace(measured, rows=[replace(row, ratio_to_floor=None) for row in measured.rows])
     console = Console(width=200, record=True)
-    bench_report.show(measured, console)
+    report.show(measured, console)
     lines = console.export_text().splitlines()
     header, quick, slow = (next(x for x in lines if w in x) for w in ("way to", "quick", "slow"))
     assert "÷ fastest" in header and "÷ floor" not in header
@@ -129,11 +128,11 @@ def test_a_way_that_is_the_first_choice_for_a_while_says_until_when():
     assert "from 1,001 to 5,000 steps it would be the first choice" in turns[0]
     assert "from 5,001 steps on it would be the first choice" in turns[1]
     for steps in (1000, 1001, 5000, 5001):
-        best = min(rows, key=lambda r: bench_report.total_seconds(r, steps))
-        least, most = bench_report.first_choice(best, [r for r in rows if r is not best])
+        best = min(rows, key=lambda r: report.total_seconds(r, steps))
+        least, most = report.first_choice(best, [r for r in rows if r is not best])
         assert least <= steps <= most
     twin = row("as long, and compiled for longer", 5.0, 1.0)
-    assert bench_report.first_choice(twin, [EAGER])[1] == 0
+    assert report.first_choice(twin, [EAGER])[1] == 0
 
 
 def test_within_pyro_the_recommendation_says_when_compiling_pays():
@@ -148,7 +147,7 @@ def test_within_pyro_the_recommendation_says_when_compiling_pays():
 def test_break_even_is_where_the_totals_cross():
     best, other = row("a", 5.0, 0.0), row("b", 1.0, 8.0)
     turn = break_even(best, other)
-    totals = [[bench_report.total_seconds(r, n) for r in (best, other)] for n in (turn - 1, turn)]
+    totals = [[report.total_seconds(r, n) for r in (best, other)] for n in (turn - 1, turn)]
     assert totals[0][0] <= totals[0][1] and totals[1][0] > totals[1][1]
     assert break_even(other, best) is None
 
@@ -169,5 +168,5 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text())[0]["name"] == "a"
     bench_command.write(None, [measured])
     started = {"a": Started(lambda chunk: chunk, np.zeros(1), 0.0, 0.0)}
-    assert bench.make_rows("S", "cpu", started, {"a": np.ones(3)}, None)[0].median_ms == 1e3
+    assert measure.make_rows("S", "cpu", started, {"a": np.ones(3)}, None)[0].median_ms == 1e3
     assert timing.spread([1.0, 2.0, 3.0]) == 1.0

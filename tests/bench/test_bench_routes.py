@@ -14,7 +14,8 @@ import pytest
 from tiny_workload import TINY
 
 from pyro_impl.compiled.errors import CannotCompileError
-from twinplate.bench import measure as bench
+from twinplate.bench import measure, turns
+from twinplate.bench.backend import Route, Started
 from twinplate.bench.checks import (
     CHECKED_RATE,
     check_exact,
@@ -23,9 +24,8 @@ from twinplate.bench.checks import (
     checked_first,
     take_checked,
 )
-from twinplate.bench.measure import Limits
 from twinplate.bench.report import TARGETS
-from twinplate.bench.timing import Route, Started
+from twinplate.bench.terms import Limits
 from twinplate.bench.workload import Size, filled_order, make_workload, reference_loss
 
 ROOMS = ("pyro", "numpyro")
@@ -290,13 +290,13 @@ def test_the_floor_is_the_lower_one():
         seconds |= {"floor, numpyro": np.full(3, 2.0), f"floor, {low}": np.array([1.0, 1.0, 9.0])}
         started = {name: Started(list, np.zeros(1), 0.0, 0.0) for name in seconds}
         lower = started[f"floor, {low}"]
-        bench.one_floor(started, seconds)
+        measure.one_floor(started, seconds)
         assert set(started) == set(seconds) == {"way", "floor", f"floor, {high}"}
         assert started["floor"] is lower
-        rows = bench.make_rows("S", "cpu", started, seconds, seconds["floor"])
+        rows = measure.make_rows("S", "cpu", started, seconds, seconds["floor"])
         ratios = {row.name: row.ratio_to_floor for row in rows}
         assert ratios == {"way": 4.0, "floor": 1.0, f"floor, {high}": 2.0}
-    bench.one_floor({}, {})
+    measure.one_floor({}, {})
 
 
 # --- failures, memory, targets, limits
@@ -310,7 +310,7 @@ def test_a_route_that_raises_does_not_stop_the_others(rooms, work):
         "broken": (rooms["pyro"], Route(broken)),
         "sound": (rooms["pyro"], exact_routes(rooms, work)["torch, hand-written, eager"]),
     }
-    started, failed = bench.begin_all(routes, work.chunk(2), "cpu", print)
+    started, failed = turns.begin_all(routes, work.chunk(2), "cpu", print)
     assert list(started) == ["sound"]
     assert failed == {"broken": "RuntimeError: no compiler"}
 
@@ -338,7 +338,7 @@ def test_every_target_names_rows_that_exist(rooms, work):
 
 
 def test_each_half_has_a_floor_of_its_own(rooms, work):
-    assert all(bench.FLOOR in room.routes(work, "cpu") for room in rooms.values())
+    assert all(measure.FLOOR in room.routes(work, "cpu") for room in rooms.values())
 
 
 def test_the_limit_is_products_and_adam_one_after_the_other(work):

@@ -12,7 +12,7 @@ import pyro
 import pytest
 import torch
 
-from twinplate.bench import measure as bench
+from twinplate.bench.terms import equal_terms, load_rooms
 
 
 def terms():
@@ -36,7 +36,7 @@ def terms():
 def test_the_terms_are_equal_inside_and_as_before_outside(monkeypatch, threads):
     monkeypatch.setenv("NPROC", "")  # which is set for good otherwise
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    rooms = bench.load_rooms()
+    rooms = load_rooms()
     assert os.environ["NPROC"] == str(threads)
     precision = torch.get_float32_matmul_precision()
     try:
@@ -44,7 +44,7 @@ def test_the_terms_are_equal_inside_and_as_before_outside(monkeypatch, threads):
         with pyro.validation_enabled(True), numpyro.validation_enabled(True):
             before = terms()
             assert set(before["validated"]) == {True}
-            with bench.equal_terms(rooms):
+            with equal_terms(rooms):
                 inside = terms()
             assert terms() == before
     finally:
@@ -57,8 +57,8 @@ def test_the_terms_are_equal_inside_and_as_before_outside(monkeypatch, threads):
 
 COUNT = """
 from pathlib import Path
-from twinplate.bench import measure as bench
-rooms = bench.load_rooms()
+from twinplate.bench.terms import equal_terms, load_rooms
+rooms = load_rooms()
 import jax
 jax.block_until_ready(jax.numpy.ones((600, 600)) @ jax.numpy.ones((600, 600)))
 names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]

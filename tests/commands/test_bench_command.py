@@ -12,7 +12,7 @@ from absent import JAX_SIDE, REFUSE, TORCH_SIDE
 from rich.console import Console
 from tiny_workload import TINY
 
-from twinplate.bench import measure as bench
+from twinplate.bench import terms, turns
 from twinplate.bench.measure import Measured
 from twinplate.bench.workload import SIZES
 from twinplate.cli import main
@@ -35,8 +35,8 @@ KEYS = {
 @pytest.fixture
 def quick(monkeypatch):
     """Few rounds and steps, and a tiny size for S."""
-    monkeypatch.setattr(bench, "ROUNDS", 3)
-    monkeypatch.setattr(bench, "MOST_STEPS", 5)
+    monkeypatch.setattr(turns, "ROUNDS", 3)
+    monkeypatch.setattr(turns, "MOST_STEPS", 5)
     monkeypatch.setitem(SIZES, "S", TINY)
 
 
@@ -126,11 +126,11 @@ def test_one_framework_is_enough(tmp_path, backend, absent, missing):
         REFUSE.format(absent=absent)
         + f"""
 from rich.console import Console
-from twinplate.bench import measure as bench
+from twinplate.bench import terms, turns
 from twinplate.commands.bench_command import BenchRequest, run_bench
 from pathlib import Path
-bench.ROUNDS, bench.MOST_STEPS = 2, 2
-room = bench.load_rooms()[{backend!r}]
+turns.ROUNDS, turns.MOST_STEPS = 2, 2
+room = terms.load_rooms()[{backend!r}]
 ours = room.ours  # without torch's compiler, which has tests of its own and takes its time
 room.ours = lambda *given: {{n: r for n, r in ours(*given).items() if not r.compiler}}
 own = dict(items=30, features=4, components=2, guide="event")
@@ -189,14 +189,14 @@ def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, message
 
 
 def test_without_frameworks_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(bench, "available_backends", list)
+    monkeypatch.setattr(terms, "available_backends", list)
     monkeypatch.setattr("twinplate.backends._found", lambda module: False)
     with pytest.raises(InputError, match="pip install"):
-        bench.load_rooms()
+        terms.load_rooms()
 
 
 def test_threads_are_the_environments(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert bench.threads() == 3
+    assert terms.threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "nonsense")
-    assert bench.threads() >= 1
+    assert terms.threads() >= 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from twinplate.bench.timing import Route, Run
+from twinplate.bench.backend import Route, Run
 from twinplate.bench.workload import SEED, Workload, reference_loss
 from twinplate.errors import InputError
 from twinplate.seeds import base_noise

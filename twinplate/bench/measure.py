@@ -6,66 +6,31 @@ the same losses, step after step, or else the ways do different work and cannot 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from twinplate.backends import BACKENDS, available_backends, load_backend
+from twinplate.bench.backend import CASE_RATE, Room, Route, Started
 from twinplate.bench.checks import (
     CHECKED_RATE,
     check_exact,
     check_expected,
     checked_first,
-    kept_apart,
     take_checked,
 )
-from twinplate.bench.timing import (
-    CASE_RATE,
-    ROUNDS,
-    Interval,
-    Room,
-    Route,
-    Started,
-    interleave,
-    ratio,
-    spread,
-    timed,
-)
-from twinplate.bench.workload import SEED, Workload
-from twinplate.seeds import generator
+from twinplate.bench.terms import Limits, measure_limits
+from twinplate.bench.timing import Interval, ratio, spread, timed
+from twinplate.bench.turns import FEWEST_STEPS, Report, begin_all, block_steps, take_turns
+from twinplate.bench.workload import Workload
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array
 from twinplate.user_file import told_in_user_terms
 
 FLOOR = "floor"
-BLOCK_SECONDS = 0.08  # of a block at the machine's limit
-FEWEST_STEPS, MOST_STEPS = 4, 100  # of a block
-BUDGET_SECONDS = 240.0  # of all rounds of one table
-FEWEST_ROUNDS = 7
-
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the machine can do: operations of a float32 matrix product, copied bytes; per second."""
-
-    flops: float
-    bytes: float
-
-    def better(self, other: Limits) -> Limits:
-        """The higher of each: what else runs on the machine can only lower them."""
-        return Limits(max(self.flops, other.flops), max(self.bytes, other.bytes))
-
-    def step_ms(self, work: Workload) -> float:
-        """Milliseconds of a step that only multiplied its matrices and ran Adam, at these limits."""
-        return 1e3 * (work.flops / self.flops + work.adam_bytes / self.bytes)
 
 
 @dataclass(frozen=True)
@@ -113,44 +78,6 @@ class Measured:
         return next((row for row in self.rows if row.name == name), None)
 
 
-def threads() -> int:
-    """That both frameworks get: OMP_NUM_THREADS, or the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() and int(given) > 0 else cores or 1
-
-
-def load_rooms() -> dict[str, Room]:
-    """The twins' `bench` modules that can be loaded, by backend, on equal terms.
-
-    Raises InputError if neither framework is installed.
-    """
-    # Read when a framework starts: JAX's threads and memory; what torch's profiler says on stderr.
-    os.environ["NPROC"] = str(threads())
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    names = available_backends()
-    if not names:
-        load_backend(next(iter(BACKENDS)))  # says what to install
-    return {name: import_module(f"{load_backend(name).__name__}.bench.routes") for name in names}
-
-
-@contextmanager
-def equal_terms(rooms: Mapping[str, Room]) -> Iterator[None]:
-    """Threads, precision of matrix products and validation as `load_rooms` and the rooms set them."""
-    with ExitStack() as stack:
-        for room in rooms.values():
-            stack.enter_context(room.equal_terms(threads()))
-        yield
-
-
-def measure_limits(rooms: Mapping[str, Room], device: str) -> Limits:
-    """The better of what the frameworks reach."""
-    found = [room.limits(device) for room in rooms.values() if device in room.devices()]
-    return Limits(*(max(values) for values in zip(*found, strict=True)))
-
-
 def measure(
     name: str,
     work: Workload,
@@ -180,12 +107,6 @@ def measure(
         floor = np.array(limits.step_ms(work) / 1e3)
     rows = make_rows(name, device, started, seconds, floor)
     return Measured(name, device, rows, seconds, failed | late, limits.step_ms(work))
-
-
-def block_steps(seconds: float) -> int:
-    """Steps of a block where one takes about so long, or less."""
-    wanted = round(BLOCK_SECONDS / seconds)
-    return max(min(wanted, MOST_STEPS), min(FEWEST_STEPS, MOST_STEPS))
 
 
 def begin_checked(
@@ -230,54 +151,6 @@ def one_floor(started: dict[str, Started], seconds: dict[str, Array]) -> None:
     if floors:
         lowest = min(floors, key=lambda name: float(np.median(seconds[name])))
         started[FLOOR], seconds[FLOOR] = started.pop(lowest), seconds.pop(lowest)
-
-
-def begin_all(
-    routes: Mapping[str, tuple[Room, Route]],
-    chunk: Chunk,
-    device: str,
-    report: Report,
-    told: Callable[[str], AbstractContextManager[object]] = nullcontext,
-) -> tuple[dict[str, Started], dict[str, str]]:
-    """Start every route; those that raise are told by name.
-
-    told: makes the context in which a route of that name is started; an InputError that it raises passes.
-    """
-    started: dict[str, Started] = {}
-    failed: dict[str, str] = {}
-    for name, (room, route) in routes.items():
-        report(f"compiling {name}")
-        with kept_apart(name, failed), told(name):
-            started[name] = room.begin(route, chunk, device)
-    return started, failed
-
-
-def take_turns(
-    started: dict[str, Started], chunk: Chunk, report: Report
-) -> tuple[dict[str, Array], dict[str, str]]:
-    """Seconds of a step, by name, in every round; and what failed, which `started` loses."""
-    failed: dict[str, str] = {}
-
-    def block(name: str) -> None:
-        if name in started:
-            with kept_apart(name, failed):
-                started[name].run(chunk)
-        if name in failed:
-            started.pop(name, None)  # and its memory
-
-    blocks = {name: partial(block, name) for name in started}
-    report("first round")
-    pilot = interleave(blocks, 1, generator(SEED, "order", "first"))
-    cost = sum(values[0] for values in pilot.values())
-    rounds = int(np.clip(BUDGET_SECONDS / max(cost, 1e-9), min(FEWEST_ROUNDS, ROUNDS), ROUNDS))
-    done = iter(range(1, rounds + 1))
-    seconds = interleave(
-        blocks,
-        rounds,
-        generator(SEED, "order"),
-        lambda: report(f"round {next(done)} of {rounds}"),
-    )
-    return {name: seconds[name] / len(chunk.rates) for name in started}, failed
 
 
 def make_rows(

@@ -9,73 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from twinplate.training.plan import Chunk
 from twinplate.training.state import Array
 
-ROUNDS = 25
 LEVEL = 0.95
-CASE_RATE = 1e-4  # learning rate of a user's programs
-
-Run = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Route:
-    """One way to train: `start()` begins a training run.
-
-    exact: the run takes a chunk's noise where it has some, so that its losses can be compared.
-    compiler: it needs torch's compiler, whose own start is then part of compiling.
-    """
-
-    start: Callable[[], Run]
-    exact: bool = True
-    compiler: bool = False
-
-
-@dataclass(frozen=True)
-class Started:
-    """A run that is under way, with the losses of its first chunk.
-
-    compile_s: seconds to the end of the first chunk, beyond those of a later one.
-    working_mb: peak of what a step allocates beyond data, parameters and moments, in 10⁶ bytes.
-    """
-
-    run: Run
-    losses: Array
-    compile_s: float
-    working_mb: float
-
-
-class Room(Protocol):
-    """What a twin's `bench` module offers."""
-
-    def devices(self) -> tuple[str, ...]:
-        """ "cpu", and "gpu" where there is one."""
-
-    def equal_terms(self, threads: int) -> Any:
-        """A context: validation off, full float32 products, no compiled code from a cache."""
-
-    def limits(self, device: str) -> tuple[float, float]:
-        """Floating-point operations and copied bytes per second."""
-
-    def ours(self, work: Any, device: str) -> dict[str, Route]:
-        """The shipped ways to train."""
-
-    def routes(self, work: Any, device: str) -> dict[str, Route]:
-        """All ways: shipped, stock, hand-written."""
-
-    def program_routes(self, program: Any, case: Any, device: str) -> dict[str, Route]:
-        """The ways to train a user's program; one that is broken breaks the first of them."""
-
-    def begin(self, route: Route, chunk: Chunk, device: str) -> Started:
-        """Start a route and take its first chunk."""
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from twinplate.backends import BACKENDS
-from twinplate.bench.measure import (
-    Limits,
-    Measured,
-    equal_terms,
-    load_rooms,
-    measure,
-    measure_case,
-    measure_limits,
-    threads,
-)
+from twinplate.bench.backend import CASE_RATE, Room
+from twinplate.bench.measure import Measured, measure, measure_case
 from twinplate.bench.picture import write_cases, write_picture
 from twinplate.bench.report import missing_backends, not_installed, recommend, show, show_targets
-from twinplate.bench.timing import CASE_RATE, Room
+from twinplate.bench.terms import Limits, equal_terms, load_rooms, measure_limits, threads
 from twinplate.bench.workload import SIZES, Size, Workload, make_workload
 from twinplate.errors import InputError
 from twinplate.files import replacing, require_place, write_text
