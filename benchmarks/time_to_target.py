@@ -33,7 +33,7 @@ from problem import Problem, make_problem
 from reporting import console, facts, print_facts, print_table, write_json
 
 from twinplate.backends import load_backend
-from twinplate.bench.terms import equal_terms, load_rooms
+from twinplate.bench.terms import equal_terms, load_bench_backends
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import Size, Workload
 from twinplate.programs.config import TrainingConfig
@@ -280,7 +280,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     problem = make_problem(Size(num_items=options.items))
     evidence = float(problem.generative.log_evidence(problem.x[:ITEMS_JUDGED]).mean())
-    rooms = {name: room for name, room in load_rooms().items() if name in options.backends}
+    backends = {n: b for n, b in load_bench_backends().items() if n in options.backends}
     known = facts(
         size=vars(problem.size),
         training=f"cosine over {options.steps} steps, float32; within {WITHIN} nat, every {EVERY} steps",
@@ -289,7 +289,7 @@ def main(arguments: list[str] | None = None) -> None:
     print_facts(known)
     rows: list[dict[str, Any]] = []
     often = mock.patch("twinplate.training.plan.CHUNK", EVERY)
-    with equal_terms(rooms), often, warnings.catch_warnings():
+    with equal_terms(backends), often, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered NaN")  # here that is a result
         run = partial(measure, problem=problem, options=options, evidence=evidence)
         sides = [(backend, side) for backend in options.backends for side in SIDES[backend]]

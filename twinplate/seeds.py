@@ -15,7 +15,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 SHUFFLED = 2**20  # more items than this are permuted place by place: a shuffle must hold them all
-ROUNDS = 8  # of the Feistel network
+FEISTEL_ROUNDS = 8  # of the Feistel network
 
 
 def generator(seed: int, *words: str | int) -> np.random.Generator:
@@ -58,7 +58,7 @@ def permuted(seed: int, epoch: int, num_items: int, start: int, stop: int) -> np
     other, permutes the numbers below a power of two; a place that leads outside is walked on until it
     is inside (Black and Rogaway, *Ciphers with arbitrary finite domains*, 2002, sections 4 and 5).
     """
-    keys = generator(seed, "places", epoch).integers(2**64, size=ROUNDS, dtype=np.uint64)
+    keys = generator(seed, "places", epoch).integers(2**64, size=FEISTEL_ROUNDS, dtype=np.uint64)
     bits = max(2, (num_items - 1).bit_length())
     items = _feistel(np.arange(start, stop, dtype=np.uint64), bits, keys)
     while (outside := items >= num_items).any():

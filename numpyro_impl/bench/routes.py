@@ -25,7 +25,7 @@ from numpyro_impl.device import find_device
 from numpyro_impl.recording.borrowed import in_precision
 from numpyro_impl.recording.program import Program
 from numpyro_impl.training.trainer import Trainer
-from twinplate.bench.backend import CASE_RATE, Route, Run, Started
+from twinplate.bench.backend import CASE_RATE, Route, Started, TakeSteps
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import SEED, Workload
 from twinplate.errors import InputError
@@ -124,10 +124,10 @@ def begin(route: Route, chunk: Chunk, device: str) -> Started:
     return Started(run, losses, max(first - later, 0.0), peak / 1e6)
 
 
-def _on(device: str, start: Callable[[], Run]) -> Callable[[], Run]:
+def _on(device: str, start: Callable[[], TakeSteps]) -> Callable[[], TakeSteps]:
     """`start` on `device`; arrays stay where they were made."""
 
-    def started() -> Run:
+    def started() -> TakeSteps:
         with jax.default_device(find_device(device)):
             run = start()
 
@@ -140,16 +140,16 @@ def _on(device: str, start: Callable[[], Run]) -> Callable[[], Run]:
     return started
 
 
-def _ours(work: Workload, device: str) -> Run:
+def _ours(work: Workload, device: str) -> TakeSteps:
     config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
     return Trainer(work.x, work.program, config, state=TrainingState.start(work.params)).run
 
 
-def _stock(work: Workload, form: str) -> Run:
+def _stock(work: Workload, form: str) -> TakeSteps:
     return Stock(work, form).run
 
 
-def _stepped(loop: Callable[..., Any], program: Program, case: Case) -> Run:
+def _stepped(loop: Callable[..., Any], program: Program, case: Case) -> TakeSteps:
     """A user's program, built afresh: steps of `loop` on the case's arguments.
 
     Every way compiles everything itself: what one of the program's others compiled is thrown away.

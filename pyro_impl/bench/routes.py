@@ -28,7 +28,7 @@ from pyro_impl.reachable import tensors_of
 from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.program import Program
 from pyro_impl.training.trainer import Trainer
-from twinplate.bench.backend import CASE_RATE, Route, Run, Started
+from twinplate.bench.backend import CASE_RATE, Route, Started, TakeSteps
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import SEED, Workload
 from twinplate.errors import InputError
@@ -163,7 +163,7 @@ def _compiler_seconds() -> float:
     return timed(lambda: torch.compile(torch.sin)(torch.zeros(8)))[1]
 
 
-def _peak_cpu(run: Run, chunk: Chunk) -> int:
+def _peak_cpu(run: TakeSteps, chunk: Chunk) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         run(chunk)
     events = found.profiler.kineto_results.events()
@@ -171,7 +171,7 @@ def _peak_cpu(run: Run, chunk: Chunk) -> int:
     return int(max(np.cumsum(changes), default=0))
 
 
-def _peak_cuda(run: Run, chunk: Chunk) -> int:
+def _peak_cuda(run: TakeSteps, chunk: Chunk) -> int:
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
@@ -180,7 +180,7 @@ def _peak_cuda(run: Run, chunk: Chunk) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _ours(work: Workload, device: str, compiled: bool) -> Run:
+def _ours(work: Workload, device: str, compiled: bool) -> TakeSteps:
     config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
     state = TrainingState.start(work.params)
     with _refusing():
@@ -193,7 +193,9 @@ def _ours(work: Workload, device: str, compiled: bool) -> Run:
     return train
 
 
-def _stepped(kind: type[infer.SVI], loss: str, program: Program, case: Case, device: str) -> Run:
+def _stepped(
+    kind: type[infer.SVI], loss: str, program: Program, case: Case, device: str
+) -> TakeSteps:
     """A user's program, built afresh: steps of `kind` on the case's arguments.
 
     Tensors that the program itself makes have to be made on an accelerator too. The mode that sees to

@@ -29,28 +29,28 @@ from twinplate.training.plan import Chunk
 
 
 @pytest.fixture(scope="module")
-def rooms():
+def backends():
     return {name: import_module(f"{name}_impl.bench.routes") for name in ("pyro", "numpyro")}
 
 
-def routes(rooms, model) -> dict[str, Route]:
+def routes(backends, model) -> dict[str, Route]:
     """The ways to train `model` with a guide for its site "a"."""
 
     def guide():
         pyro.sample("a", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0))
 
     program = Program(model, guide)
-    return rooms["pyro"].program_routes(program, Case(program, program), "cpu")
+    return backends["pyro"].program_routes(program, Case(program, program), "cpu")
 
 
-def test_on_a_cpu_a_users_steps_pay_for_no_device_mode(rooms):
+def test_on_a_cpu_a_users_steps_pay_for_no_device_mode(backends):
     modes = []
 
     def model():
         modes.append(torch.overrides._get_current_function_mode_stack())
         pyro.sample("a", dist.Normal(torch.zeros(()), 1.0))
 
-    run = routes(rooms, model)["Pyro, stock, SVI.step"].start()
+    run = routes(backends, model)["Pyro, stock, SVI.step"].start()
     run(Chunk(0, np.zeros((2, 0), int), np.ones(2), {}))
     assert modes == [[], []]
 
@@ -60,11 +60,11 @@ def broken_model():
 
 
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
-def test_an_error_in_a_users_program_names_its_line(rooms, backend):
+def test_an_error_in_a_users_program_names_its_line(backends, backend):
     """It is the user's to mend: nothing is timed."""
     program = import_module(f"{backend}_impl").Program(broken_model, lambda: None)
     with pytest.raises(InputError) as stop:
-        measure.measure_case("MINE", Case(program, program), rooms, "cpu")
+        measure.measure_case("MINE", Case(program, program), backends, "cpu")
     told = str(stop.value)
     line = broken_model.__code__.co_firstlineno + 1
     assert "MINE cannot be run" in told
@@ -105,33 +105,33 @@ def steps(count) -> Chunk:
     return Chunk(0, np.zeros((count, 0), int), np.ones(count), {})
 
 
-def losses(room, program, compiled=False, chunks=(3, 2, 2)) -> dict[str, np.ndarray]:
+def losses(backend, program, compiled=False, chunks=(3, 2, 2)) -> dict[str, np.ndarray]:
     """By way: of the steps of a few chunks, one after the other; torch's compiler only if asked for."""
     case = Case(program, program, args=(X,))
     runs = {
         name: route.start()
-        for name, route in room.program_routes(program, case, "cpu").items()
+        for name, route in backend.program_routes(program, case, "cpu").items()
         if compiled or not route.compiler
     }
     return {n: np.concatenate([run(steps(c)) for c in chunks]) for n, run in runs.items()}
 
 
 @pytest.mark.parametrize("loss", ["Trace", "TraceEnum", "TraceGraph", "TraceMeanField"])
-def test_pyros_traced_loss_is_the_cases_where_it_is_traced_once(rooms, loss):
+def test_pyros_traced_loss_is_the_cases_where_it_is_traced_once(backends, loss):
     program = Program(pyro_model, pyro_point)
     case = Case(program, program, args=(X,), loss=f"{loss}_ELBO")
-    names = list(rooms["pyro"].program_routes(program, case, "cpu"))
+    names = list(backends["pyro"].program_routes(program, case, "cpu"))
     traced = [] if loss == "TraceMeanField" else [f"Pyro, stock, Jit{loss}_ELBO"]
     assert names == ["Pyro, stock, SVI.step", *traced, "Pyro, ours, compiled"]
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_every_way_to_train_a_users_pair_takes_the_same_steps(rooms):
+def test_every_way_to_train_a_users_pair_takes_the_same_steps(backends):
     """Where a guide draws nothing the losses of both programs are the same numbers."""
-    found = losses(rooms["pyro"], Program(pyro_model, pyro_point))
+    found = losses(backends["pyro"], Program(pyro_model, pyro_point))
     assert list(found) == ["Pyro, stock, SVI.step", "Pyro, stock, JitTrace_ELBO"]
-    others = losses(rooms["numpyro"], NumpyroProgram(numpyro_model, numpyro_point))
+    others = losses(backends["numpyro"], NumpyroProgram(numpyro_model, numpyro_point))
     assert list(others) == ["NumPyro, stock, svi.update in lax.scan", "NumPyro, ours"]
     expected = found["Pyro, stock, SVI.step"]
     assert np.all(np.diff(expected) < -1e-4)
@@ -139,9 +139,9 @@ def test_every_way_to_train_a_users_pair_takes_the_same_steps(rooms):
         np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=name)
 
 
-def test_ours_in_numpyro_takes_the_steps_of_compiled_svi(rooms):
+def test_ours_in_numpyro_takes_the_steps_of_compiled_svi(backends):
     """With its draws; a chunk of any length goes on where the one before stopped."""
-    found = losses(rooms["numpyro"], NumpyroProgram(numpyro_model, numpyro_guide))
+    found = losses(backends["numpyro"], NumpyroProgram(numpyro_model, numpyro_guide))
     adam, elbo = numpyro.optim.Adam(CASE_RATE), numpyro.infer.Trace_ELBO()
     svi = CompiledSVI(numpyro_model, numpyro_guide, adam, elbo)
     x = jnp.array(X, "float32")
@@ -150,12 +150,12 @@ def test_ours_in_numpyro_takes_the_steps_of_compiled_svi(rooms):
         np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=name)
 
 
-def test_in_numpyro_no_way_uses_what_another_compiled(rooms):
+def test_in_numpyro_no_way_uses_what_another_compiled(backends):
     """Or the first would pay for all."""
     program = NumpyroProgram(numpyro_model, numpyro_guide)
     compiled = jax.jit(lambda x: x + 1)
     for route in (
-        rooms["numpyro"].program_routes(program, Case(program, program, (X,)), "cpu").values()
+        backends["numpyro"].program_routes(program, Case(program, program, (X,)), "cpu").values()
     ):
         compiled(1.0)
         assert compiled._cache_size() == 1
@@ -164,7 +164,7 @@ def test_in_numpyro_no_way_uses_what_another_compiled(rooms):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
-def test_a_way_that_asks_too_much_of_a_program_is_told_and_left_out(rooms, monkeypatch):
+def test_a_way_that_asks_too_much_of_a_program_is_told_and_left_out(backends, monkeypatch):
     """Although it is a line of the user's that raises: the program runs as it is."""
 
     def untraceable(x):
@@ -172,9 +172,9 @@ def test_a_way_that_asks_too_much_of_a_program_is_told_and_left_out(rooms, monke
             raise ValueError("not while traced\nand more")
         pyro_model(x)
 
-    room = rooms["pyro"]
-    every = room.program_routes
-    quick = {"begin": room.begin, "devices": room.devices}
+    backend = backends["pyro"]
+    every = backend.program_routes
+    quick = {"begin": backend.begin, "devices": backend.devices}
     quick["program_routes"] = lambda *given: {
         name: route for name, route in every(*given).items() if not route.compiler
     }
@@ -206,7 +206,7 @@ def test_a_block_is_as_long_as_the_quickest_way_allows(monkeypatch, seconds, cou
 
         return run
 
-    room = SimpleNamespace(
+    backend = SimpleNamespace(
         devices=lambda: ("cpu",),
         program_routes=lambda *given: {
             "slow": Route(lambda: start(seconds + 1e-4)),
@@ -215,5 +215,5 @@ def test_a_block_is_as_long_as_the_quickest_way_allows(monkeypatch, seconds, cou
         begin=lambda route, chunk, device: Started(route.start(), np.zeros(1), 0.0, 0.0),
     )
     program = SimpleNamespace(framework="one")
-    measure.measure_case("MINE", Case(program, program), {"one": room}, "cpu")
+    measure.measure_case("MINE", Case(program, program), {"one": backend}, "cpu")
     assert set(taken[4:]) == {count}

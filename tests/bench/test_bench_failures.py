@@ -45,8 +45,11 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "told"), ERRORS)
 def test_what_fails_as_it_starts_is_told(work, error, told):
-    room = SimpleNamespace(begin=lambda route, chunk, device: begun(route.start()))
-    routes = {"failing": (room, Route(lambda: raising(error)(None))), "sound": (room, Route(list))}
+    backend = SimpleNamespace(begin=lambda route, chunk, device: begun(route.start()))
+    routes = {
+        "failing": (backend, Route(lambda: raising(error)(None))),
+        "sound": (backend, Route(list)),
+    }
     started, failed = turns.begin_all(routes, work.chunk(1), "cpu", print)
     assert list(started) == ["sound"] and failed == {"failing": told}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twinplate.bench.measure import FLOOR, Measured, Row
+from twinplate.bench.measure import FLOOR, Measured, Timing
 from twinplate.bench.picture import FAMILIES, write_cases, write_picture
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -13,7 +13,7 @@ FLOPS = {"S": 10**7, "M": 10**9}
 
 
 def measured(size, **medians):
-    rows = [Row(size, "cpu", name, ms, 0.1, 1.0, 0.0, 1.0) for name, ms in medians.items()]
+    rows = [Timing(size, "cpu", name, ms, 0.1, 1.0, 0.0, 1.0) for name, ms in medians.items()]
     return Measured(size, "cpu", rows, {}, {}, limit_ms=medians[FLOOR] / 2)
 
 
@@ -55,7 +55,7 @@ def test_time_against_work_on_logarithmic_axes_with_the_floor_and_the_limit(tmp_
 
 
 def case(name, device="cpu", **medians):
-    rows = [Row(name, device, way, ms, 0.1, None, 0.0, 1.0) for way, ms in medians.items()]
+    rows = [Timing(name, device, way, ms, 0.1, None, 0.0, 1.0) for way, ms in medians.items()]
     return Measured(name, device, rows, {}, {})
 
 

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from twinplate.bench import measure, report, timing
 from twinplate.bench.backend import Started
-from twinplate.bench.measure import Measured, Row
+from twinplate.bench.measure import Measured, Timing
 from twinplate.bench.report import TARGETS, Target, break_even, outcome, recommend
 from twinplate.bench.timing import Interval
 from twinplate.commands import bench_command
 
 
 def row(name, median_ms=1.0, compile_s=0.0, device="cpu", size="S"):
-    return Row(size, device, name, median_ms, 0.1, 1.0, compile_s, 1.0)
+    return Timing(size, device, name, median_ms, 0.1, 1.0, compile_s, 1.0)
 
 
 def table(size="S", **seconds):
@@ -64,7 +64,7 @@ def test_a_table_says_what_share_of_the_limit_is_reached_and_what_failed():
     rows = [row("slow", 8.0), row("quick", 4.0)]
     measured = Measured("S", "cpu", rows, {}, {"lost": "MemoryError: no more"}, limit_ms=2.0)
     console = Console(width=200, record=True)
-    report.show(measured, console)
+    report.show_table(measured, console)
     printed = console.export_text()
     quick, slow = (
         next(line for line in printed.splitlines() if name in line) for name in ("quick", "slow")
@@ -78,7 +78,7 @@ def test_without_a_floor_the_ratio_is_to_the_fastest_way_round_by_round():
     measured = table(slow=[2.0, 4.0, 12.0], quick=[1.0, 2.0, 3.0])
     measured = replace(measured, rows=[replace(row, ratio_to_floor=None) for row in measured.rows])
     console = Console(width=200, record=True)
-    report.show(measured, console)
+    report.show_table(measured, console)
     lines = console.export_text().splitlines()
     header, quick, slow = (next(x for x in lines if w in x) for w in ("way to", "quick", "slow"))
     assert "÷ fastest" in header and "÷ floor" not in header
@@ -168,5 +168,5 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text())[0]["name"] == "a"
     bench_command.write(None, [measured])
     started = {"a": Started(lambda chunk: chunk, np.zeros(1), 0.0, 0.0)}
-    assert measure.make_rows("S", "cpu", started, {"a": np.ones(3)}, None)[0].median_ms == 1e3
+    assert measure.make_timings("S", "cpu", started, {"a": np.ones(3)}, None)[0].median_ms == 1e3
     assert timing.spread([1.0, 2.0, 3.0]) == 1.0

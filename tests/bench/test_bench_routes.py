@@ -28,7 +28,7 @@ from twinplate.bench.report import TARGETS
 from twinplate.bench.terms import Limits
 from twinplate.bench.workload import Size, filled_order, make_workload, reference_loss
 
-ROOMS = ("pyro", "numpyro")
+BACKENDS = ("pyro", "numpyro")
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,17 @@ def work():
 
 
 @pytest.fixture(scope="module")
-def rooms():
-    return {name: import_module(f"{name}_impl.bench.routes") for name in ROOMS}
+def backends():
+    return {name: import_module(f"{name}_impl.bench.routes") for name in BACKENDS}
 
 
-def exact_routes(rooms, work):
-    return {n: r for room in rooms.values() for n, r in room.routes(work, "cpu").items() if r.exact}
+def exact_routes(backends, work):
+    return {
+        n: r
+        for backend in backends.values()
+        for n, r in backend.routes(work, "cpu").items()
+        if r.exact
+    }
 
 
 # --- equal work
@@ -51,10 +56,10 @@ def exact_routes(rooms, work):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_every_way_to_train_does_the_same_work(rooms, work):
+def test_every_way_to_train_does_the_same_work(backends, work):
     """Same parameters, mini-batches and noise: the same losses while Adam moves the parameters."""
     chunk = work.chunk(4, matched=True)
-    losses = {name: route.start()(chunk) for name, route in exact_routes(rooms, work).items()}
+    losses = {name: route.start()(chunk) for name, route in exact_routes(backends, work).items()}
     families = {name.rsplit(",", 1)[0] for name in losses}
     assert {"NumPyro, stock", "JAX, hand-written", "torch, hand-written"} <= families
     assert {"NumPyro", "Pyro, ours", "Pyro, stock"} <= families
@@ -114,22 +119,22 @@ def test_what_a_cuda_graph_changes_stays_where_it_is(work, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:training runs eagerly")
-def test_eager_steps_are_not_timed_as_compiled_ones(rooms, work, monkeypatch):
+def test_eager_steps_are_not_timed_as_compiled_ones(backends, work, monkeypatch):
     """Where the memory holds a mini-batch only in blocks, the compiled way does not start."""
     monkeypatch.setattr("twinplate.training.memory.fitting", lambda *_: 4)
-    ways = rooms["pyro"].ours(work, "cpu")
+    ways = backends["pyro"].ours(work, "cpu")
     with pytest.raises(UserWarning, match="training runs eagerly"):
         ways["Pyro, ours, compiled"].start()
     ways["Pyro, ours, eager"].start()
 
 
 @pytest.mark.filterwarnings("ignore:CompiledSVI runs eagerly")
-def test_steps_that_cannot_be_compiled_are_not_timed_as_compiled_ones(rooms, work, monkeypatch):
+def test_steps_that_cannot_be_compiled_are_not_timed_as_compiled_ones(backends, work, monkeypatch):
     def refuse(*_):
         raise CannotCompileError("of this test")
 
-    monkeypatch.setattr("pyro_impl.compiled.building.capture", refuse)
-    run = rooms["pyro"].ours(work, "cpu")["Pyro, ours, compiled"].start()
+    monkeypatch.setattr("pyro_impl.compiled.svi.capture", refuse)
+    run = backends["pyro"].ours(work, "cpu")["Pyro, ours, compiled"].start()
     with pytest.raises(UserWarning, match="runs eagerly: of this test"):
         run(work.chunk(2))
 
@@ -148,8 +153,8 @@ def test_the_reference_loss_is_the_closed_form_on_average(work):
     assert error < 0.01 * abs(expected)
 
 
-def test_the_check_before_timing_finds_other_work(rooms, work):
-    routes = exact_routes(rooms, work)
+def test_the_check_before_timing_finds_other_work(backends, work):
+    routes = exact_routes(backends, work)
     right = {n: routes[n] for n in ("torch, hand-written, eager", "Pyro, stock, SVI.step")}
     hand = import_module("pyro_impl.bench.handwritten")
 
@@ -293,7 +298,7 @@ def test_the_floor_is_the_lower_one():
         measure.one_floor(started, seconds)
         assert set(started) == set(seconds) == {"way", "floor", f"floor, {high}"}
         assert started["floor"] is lower
-        rows = measure.make_rows("S", "cpu", started, seconds, seconds["floor"])
+        rows = measure.make_timings("S", "cpu", started, seconds, seconds["floor"])
         ratios = {row.name: row.ratio_to_floor for row in rows}
         assert ratios == {"way": 4.0, "floor": 1.0, f"floor, {high}": 2.0}
     measure.one_floor({}, {})
@@ -302,43 +307,43 @@ def test_the_floor_is_the_lower_one():
 # --- failures, memory, targets, limits
 
 
-def test_a_route_that_raises_does_not_stop_the_others(rooms, work):
+def test_a_route_that_raises_does_not_stop_the_others(backends, work):
     def broken():
         raise RuntimeError("no compiler\nand more")
 
     routes = {
-        "broken": (rooms["pyro"], Route(broken)),
-        "sound": (rooms["pyro"], exact_routes(rooms, work)["torch, hand-written, eager"]),
+        "broken": (backends["pyro"], Route(broken)),
+        "sound": (backends["pyro"], exact_routes(backends, work)["torch, hand-written, eager"]),
     }
     started, failed = turns.begin_all(routes, work.chunk(2), "cpu", print)
     assert list(started) == ["sound"]
     assert failed == {"broken": "RuntimeError: no compiler"}
 
 
-@pytest.mark.parametrize("backend", ROOMS)
-def test_memory_is_what_a_step_allocates(rooms, backend):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_is_what_a_step_allocates(backends, backend):
     """Ten times the batch takes about ten times as much; at least the encoder's output is held."""
     peaks = []
     for batch_size in (500, 5000):
         work = make_workload(Size(5000, 6, 4, batch_size, 8))
         name = {"pyro": "torch, hand-written, eager", "numpyro": "JAX, hand-written, scatter"}
-        route = rooms[backend].routes(work, "cpu")[name[backend]]
-        peaks.append(rooms[backend].begin(route, work.chunk(2), "cpu").working_mb)
+        route = backends[backend].routes(work, "cpu")[name[backend]]
+        peaks.append(backends[backend].begin(route, work.chunk(2), "cpu").working_mb)
     outputs = 5000 * (4 + 10) * 4 / 1e6
     assert outputs < peaks[1] < 40 * outputs
     assert 5 < peaks[1] / peaks[0] < 20
 
 
-def test_every_target_names_rows_that_exist(rooms, work):
-    names = {name for room in rooms.values() for name in room.routes(work, "cpu")}
+def test_every_target_names_rows_that_exist(backends, work):
+    names = {name for backend in backends.values() for name in backend.routes(work, "cpu")}
     named = {name for target in TARGETS for name in (target.numerator, target.denominator)}
     assert {n for n in named if not any(k.startswith(n) for k in names)} == set()
     wanted = {size for target in TARGETS for size in target.bounds}
     assert wanted == {"S", "M", "L"}
 
 
-def test_each_half_has_a_floor_of_its_own(rooms, work):
-    assert all(measure.FLOOR in room.routes(work, "cpu") for room in rooms.values())
+def test_each_half_has_a_floor_of_its_own(backends, work):
+    assert all(measure.FLOOR in backend.routes(work, "cpu") for backend in backends.values())
 
 
 def test_the_limit_is_products_and_adam_one_after_the_other(work):

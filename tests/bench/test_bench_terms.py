@@ -12,7 +12,7 @@ import pyro
 import pytest
 import torch
 
-from twinplate.bench.terms import equal_terms, load_rooms
+from twinplate.bench.terms import equal_terms, load_bench_backends
 
 
 def terms():
@@ -36,7 +36,7 @@ def terms():
 def test_the_terms_are_equal_inside_and_as_before_outside(monkeypatch, threads):
     monkeypatch.setenv("NPROC", "")  # which is set for good otherwise
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    rooms = load_rooms()
+    backends = load_bench_backends()
     assert os.environ["NPROC"] == str(threads)
     precision = torch.get_float32_matmul_precision()
     try:
@@ -44,7 +44,7 @@ def test_the_terms_are_equal_inside_and_as_before_outside(monkeypatch, threads):
         with pyro.validation_enabled(True), numpyro.validation_enabled(True):
             before = terms()
             assert set(before["validated"]) == {True}
-            with equal_terms(rooms):
+            with equal_terms(backends):
                 inside = terms()
             assert terms() == before
     finally:
@@ -57,8 +57,8 @@ def test_the_terms_are_equal_inside_and_as_before_outside(monkeypatch, threads):
 
 COUNT = """
 from pathlib import Path
-from twinplate.bench.terms import equal_terms, load_rooms
-rooms = load_rooms()
+from twinplate.bench.terms import equal_terms, load_bench_backends
+backends = load_bench_backends()
 import jax
 jax.block_until_ready(jax.numpy.ones((600, 600)) @ jax.numpy.ones((600, 600)))
 names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]

@@ -89,12 +89,12 @@ def test_a_users_file_is_measured_by_the_command(tmp_path):
 
 
 def test_a_framework_that_sees_no_gpu_is_named():
-    rooms = {
+    backends = {
         name: SimpleNamespace(devices=lambda found=found: found)
         for name, found in {"pyro": ("cpu", "gpu"), "numpyro": ("cpu",)}.items()
     }
     console = Console(width=200, record=True)
-    print_terms(rooms, {}, console)
+    print_terms(backends, {}, console)
     printed = console.export_text()
     assert "numpyro was not measured on gpu: jax sees none." in printed
     assert printed.count("was not measured on") == 1
@@ -106,10 +106,10 @@ def test_as_many_items_are_simulated_as_a_step_can_tell(monkeypatch, capsys):
     table = Measured("yours", "cpu", [], {}, {})
     monkeypatch.setattr(bench_command, "_measured", lambda *given, **options: table)
     own = {"sizes": "", "features": 4, "components": 2}
-    room = SimpleNamespace(devices=lambda: ("cpu",), limits=lambda device: (1.0, 1.0))
+    backend = SimpleNamespace(devices=lambda: ("cpu",), limits=lambda device: (1.0, 1.0))
     for items, batch_size in ((10_000_000, 256), (10_000_000, 100_000), (1000, 10)):
         request = BenchRequest(items=items, batch_size=batch_size, **own)
-        run_sizes(request, {"pyro": room}, Console(width=200))
+        run_sizes(request, {"pyro": backend}, Console(width=200))
     assert [size.num_items for size in made] == [65_536, 100_000, 1000]
     printed = capsys.readouterr().out
     assert printed.count("num_items=10000000") == 2
@@ -130,9 +130,9 @@ from twinplate.bench import terms, turns
 from twinplate.commands.bench_command import BenchRequest, run_bench
 from pathlib import Path
 turns.ROUNDS, turns.MOST_STEPS = 2, 2
-room = terms.load_rooms()[{backend!r}]
-ours = room.ours  # without torch's compiler, which has tests of its own and takes its time
-room.ours = lambda *given: {{n: r for n, r in ours(*given).items() if not r.compiler}}
+backend = terms.load_bench_backends()[{backend!r}]
+ours = backend.ours  # without torch's compiler, which has tests of its own and takes its time
+backend.ours = lambda *given: {{n: r for n, r in ours(*given).items() if not r.compiler}}
 own = dict(items=30, features=4, components=2, guide="event")
 run_bench(BenchRequest(sizes="", json=Path({str(path)!r}), **own), Console())
 """
@@ -192,7 +192,7 @@ def test_without_frameworks_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(terms, "available_backends", list)
     monkeypatch.setattr("twinplate.backends._found", lambda module: False)
     with pytest.raises(InputError, match="pip install"):
-        terms.load_rooms()
+        terms.load_bench_backends()
 
 
 def test_threads_are_the_environments(monkeypatch):

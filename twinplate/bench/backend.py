@@ -11,7 +11,8 @@ from twinplate.training.state import Array
 
 CASE_RATE = 1e-4  # learning rate of a user's programs
 
-Run = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
+TakeSteps = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
+Tell = Callable[[str], None]  # is told what is being done
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Route:
     compiler: it needs torch's compiler, whose own start is then part of compiling.
     """
 
-    start: Callable[[], Run]
+    start: Callable[[], TakeSteps]
     exact: bool = True
     compiler: bool = False
 
@@ -35,14 +36,14 @@ class Started:
     working_mb: peak of what a step allocates beyond data, parameters and moments, in 10⁶ bytes.
     """
 
-    run: Run
+    run: TakeSteps
     losses: Array
     compile_s: float
     working_mb: float
 
 
-class Room(Protocol):
-    """What a twin's `bench` module offers."""
+class BenchBackend(Protocol):
+    """What the module `bench.routes` of a twin offers."""
 
     def devices(self) -> tuple[str, ...]:
         """ "cpu", and "gpu" where there is one."""

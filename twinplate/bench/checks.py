@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
-from twinplate.bench.backend import Route, Run
+from twinplate.bench.backend import Route, TakeSteps, Tell
 from twinplate.bench.workload import SEED, Workload, reference_loss
 from twinplate.errors import InputError
 from twinplate.seeds import base_noise
@@ -17,8 +17,13 @@ from twinplate.training.plan import Chunk
 from twinplate.training.state import Array
 
 CHECKED_STEPS, CHECKED_RATE = 3, 1e-3
-SAME = 1e-4  # relative difference of losses in single precision, after CHECKED_STEPS of Adam
-DRAWS, DEVIATIONS = 16, 6  # for routes that draw their own noise: within 6 standard deviations
+LOSSES_AGREE = (
+    1e-4  # relative difference of losses in single precision, after CHECKED_STEPS of Adam
+)
+CHECKED_DRAWS, DEVIATIONS = (
+    16,
+    6,
+)  # for routes that draw their own noise: within 6 standard deviations
 
 
 @contextmanager
@@ -42,13 +47,13 @@ def checked_chunk(work: Workload) -> Chunk:
 
 
 def take_checked(
-    work: Workload, routes: Mapping[str, Route], report: Callable[[str], None]
+    work: Workload, routes: Mapping[str, Route], tell: Tell
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """Losses of the steps of `checked_chunk`, by name; and what failed."""
     losses: dict[str, Array] = {}
     failed: dict[str, str] = {}
     for name, route in routes.items():
-        report(f"checking {name}")
+        tell(f"checking {name}")
         with kept_apart(name, failed):
             losses[name] = route.start()(checked_chunk(work))
     return losses, failed
@@ -60,7 +65,7 @@ def checked_first(work: Workload, route: Route) -> Route:
     For one that takes a minute to compile: it is checked and timed as it was compiled once.
     """
 
-    def start() -> Run:
+    def start() -> TakeSteps:
         run, due = route.start(), [checked_chunk(work)]
 
         def checked(chunk: Chunk) -> Array:
@@ -87,7 +92,7 @@ def check_exact(work: Workload, losses: Mapping[str, Array]) -> dict[str, str]:
     wrong = {}
     for name, found in losses.items():
         error = np.max(np.abs(found / expected - 1))
-        if not error <= SAME:
+        if not error <= LOSSES_AGREE:
             wrong[name] = (
                 f"its losses with given noise differ from the others' by {error:.1e} (relative): "
                 "it does other work and was not timed"
@@ -109,7 +114,7 @@ def check_expected(work: Workload, losses: Mapping[str, Array]) -> dict[str, str
             reference_loss(
                 work, work.x[batches[i % steps]], base_noise(SEED, i, shapes)["check"][0]
             )
-            for i in range(steps * -(-DRAWS // steps))
+            for i in range(steps * -(-CHECKED_DRAWS // steps))
         ]
         mean = np.mean(draws)
         deviation = np.std(draws, ddof=1) * np.sqrt(1 / steps + 1 / len(draws))

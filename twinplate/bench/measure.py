@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from twinplate.bench.backend import CASE_RATE, Room, Route, Started
+from twinplate.bench.backend import CASE_RATE, BenchBackend, Route, Started, Tell
 from twinplate.bench.checks import (
     CHECKED_RATE,
     check_exact,
@@ -24,7 +24,7 @@ from twinplate.bench.checks import (
 )
 from twinplate.bench.terms import Limits, measure_limits
 from twinplate.bench.timing import Interval, ratio, spread, timed
-from twinplate.bench.turns import FEWEST_STEPS, Report, begin_all, block_steps, take_turns
+from twinplate.bench.turns import FEWEST_STEPS, begin_all, block_steps, take_turns
 from twinplate.bench.workload import Workload
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array
@@ -34,11 +34,11 @@ FLOOR = "floor"
 
 
 @dataclass(frozen=True)
-class Row:
+class Timing:
     """One way to train, at one size on one device.
 
     spread_ms: interquartile range over the rounds.
-    ratio_to_floor: None where there is no floor.  compile_s, peak_mb: as in `timing.Started`.
+    ratio_to_floor: None where there is no floor.  compile_s, peak_mb: as in `backend.Started`.
     """
 
     size: str
@@ -61,7 +61,7 @@ class Measured:
 
     size: str
     device: str
-    rows: list[Row]
+    rows: list[Timing]
     seconds: dict[str, Array]
     failed: dict[str, str]
     limit_ms: float | None = None
@@ -73,7 +73,7 @@ class Measured:
             return None
         return ratio(self.seconds[numerator], self.seconds[denominator])
 
-    def row(self, name: str) -> Row | None:
+    def row(self, name: str) -> Timing | None:
         """The row of that name."""
         return next((row for row in self.rows if row.name == name), None)
 
@@ -81,41 +81,41 @@ class Measured:
 def measure(
     name: str,
     work: Workload,
-    rooms: Mapping[str, Room],
+    backends: Mapping[str, BenchBackend],
     device: str,
     limits: Limits,
     only_ours: bool = False,
-    report: Report = lambda text: None,
+    tell: Tell = lambda text: None,
 ) -> Measured:
     """Check, compile and time the ways to train `work`; the shipped ones alone if `only_ours`."""
-    routes: dict[str, tuple[Room, Route]] = {}
-    rooms = {name: room for name, room in rooms.items() if device in room.devices()}
-    for backend, room in rooms.items():
-        found = room.ours(work, device) if only_ours else room.routes(work, device)
+    routes: dict[str, tuple[BenchBackend, Route]] = {}
+    backends = {which: b for which, b in backends.items() if device in b.devices()}
+    for which, backend in backends.items():
+        found = backend.ours(work, device) if only_ours else backend.routes(work, device)
         for title, route in found.items():
-            routes[f"{FLOOR}, {backend}" if title == FLOOR else title] = room, route
+            routes[f"{FLOOR}, {which}" if title == FLOOR else title] = backend, route
     chunk = work.chunk(block_steps(work.flops / limits.flops))
     if only_ours:
-        started, failed = begin_all(routes, chunk, device, report)
+        started, failed = begin_all(routes, chunk, device, tell)
     else:
-        started, failed = begin_checked(work, routes, rooms, chunk, device, report)
-    seconds, late = take_turns(started, chunk, report)
+        started, failed = begin_checked(work, routes, backends, chunk, device, tell)
+    seconds, late = take_turns(started, chunk, tell)
     one_floor(started, seconds)
-    limits = limits.better(measure_limits(rooms, device))
+    limits = limits.better(measure_limits(backends, device))
     floor = seconds.get(FLOOR)
     if device != "cpu" and not only_ours:
         floor = np.array(limits.step_ms(work) / 1e3)
-    rows = make_rows(name, device, started, seconds, floor)
+    rows = make_timings(name, device, started, seconds, floor)
     return Measured(name, device, rows, seconds, failed | late, limits.step_ms(work))
 
 
 def begin_checked(
     work: Workload,
-    routes: Mapping[str, tuple[Room, Route]],
-    rooms: Mapping[str, Room],
+    routes: Mapping[str, tuple[BenchBackend, Route]],
+    backends: Mapping[str, BenchBackend],
     chunk: Chunk,
     device: str,
-    report: Report,
+    tell: Tell,
 ) -> tuple[dict[str, Started], dict[str, str]]:
     """Start every route whose losses show that it does the work; what is wrong with the others, by name.
 
@@ -123,21 +123,19 @@ def begin_checked(
     draw their own, and the others once more, have to come to the expected mean (`check_expected`).
     """
     moved = replace(work, rate=CHECKED_RATE)
-    made = {
-        n: r for room in rooms.values() for n, r in room.routes(moved, device).items() if r.exact
-    }
+    made = {n: r for b in backends.values() for n, r in b.routes(moved, device).items() if r.exact}
     slow = {name for name, route in made.items() if route.compiler}
-    losses, failed = take_checked(work, {n: r for n, r in made.items() if n not in slow}, report)
+    losses, failed = take_checked(work, {n: r for n, r in made.items() if n not in slow}, tell)
     failed |= check_exact(work, losses)
     started, more = begin_all(
         {
-            name: (room, checked_first(work, route) if name in slow else route)
-            for name, (room, route) in routes.items()
+            name: (backend, checked_first(work, route) if name in slow else route)
+            for name, (backend, route) in routes.items()
             if name not in failed
         },
         chunk,
         device,
-        report,
+        tell,
     )
     first = {name: s.losses for name, s in started.items() if not name.startswith(FLOOR)}
     wrong = check_exact(work, losses | {n: values for n, values in first.items() if n in slow})
@@ -153,16 +151,16 @@ def one_floor(started: dict[str, Started], seconds: dict[str, Array]) -> None:
         started[FLOOR], seconds[FLOOR] = started.pop(lowest), seconds.pop(lowest)
 
 
-def make_rows(
+def make_timings(
     size: str,
     device: str,
     started: Mapping[str, Started],
     seconds: Mapping[str, Array],
     floor: Array | None,
-) -> list[Row]:
+) -> list[Timing]:
     """The rows of a table."""
     return [
-        Row(
+        Timing(
             size,
             device,
             name,
@@ -177,33 +175,37 @@ def make_rows(
 
 
 def measure_case(
-    name: str, case: Any, rooms: Mapping[str, Room], device: str, report: Report = lambda text: None
+    name: str,
+    case: Any,
+    backends: Mapping[str, BenchBackend],
+    device: str,
+    tell: Tell = lambda text: None,
 ) -> Measured:
     """Time the ways to train both programs of a `Case`, side by side.
 
     Raises InputError for a program that is broken: whose first way to train is. The others may ask more
     of a program (that it can be traced), and are told and left out.
     """
-    routes: dict[str, tuple[Room, Route]] = {}
+    routes: dict[str, tuple[BenchBackend, Route]] = {}
     least = set()  # that ask least of a program
     for which, program in (("first", case.first), ("second", case.second)):
-        room = rooms[program.framework]
-        if device in room.devices():
-            found = room.program_routes(program, case, device)
+        backend = backends[program.framework]
+        if device in backend.devices():
+            found = backend.program_routes(program, case, device)
             least.add(f"{which}: {next(iter(found))}")
-            routes |= {f"{which}: {title}": (room, route) for title, route in found.items()}
+            routes |= {f"{which}: {title}": (backend, route) for title, route in found.items()}
 
     def told(title: str) -> AbstractContextManager[object]:
         what = f"{title}: {name} cannot be run"
         return told_in_user_terms(what) if title in least else nullcontext()
 
     short = _case_chunk(FEWEST_STEPS)
-    started, failed = begin_all(routes, short, device, report, told)
+    started, failed = begin_all(routes, short, device, tell, told)
     quick = [timed(partial(s.run, short))[1] for s in started.values()]
     chunk = _case_chunk(block_steps(min(quick, default=1.0) / FEWEST_STEPS))
-    seconds, late = take_turns(started, chunk, report)
+    seconds, late = take_turns(started, chunk, tell)
     losses = {title: float(np.mean(s.run(chunk))) for title, s in started.items()}
-    rows = make_rows(name, device, started, seconds, None)
+    rows = make_timings(name, device, started, seconds, None)
     return Measured(name, device, rows, seconds, failed | late, losses=losses)
 
 

@@ -26,9 +26,9 @@ FAMILIES = {
     "torch, hand": "#CC79A7",
 }
 STYLES = ("-", "--", ":", "-.")
-MARKS = ("o", "s", "D", "^", "v", "P")
-PLACE = 0.7  # of a case, where the next one is at 1: its ways stand beside one another
-ROOM = 50  # for letters below the axis, side by side
+MARKERS = ("o", "s", "D", "^", "v", "P")
+CASE_WIDTH = 0.7  # of a case, where the next one is at 1: its ways stand beside one another
+LETTERS_IN_A_ROW = 50  # of the names of cases below the axis; more of them are slanted
 DPI = 150
 
 
@@ -86,9 +86,11 @@ def _draw_cases(axes: Axes, tables: Sequence[Measured]) -> None:
     places = {table.size: float(i) for i, table in enumerate(tables)}
     for i, name in enumerate(names):
         x, y = _points(name, tables, places)
-        shift = PLACE * ((i + 0.5) / len(names) - 0.5)
+        shift = CASE_WIDTH * ((i + 0.5) / len(names) - 0.5)
         axes.plot([place + shift for place in x], y, label=name, **_mark(name, names))
-    slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len("".join(places)) > ROOM else {}
+    slanted: dict[str, Any] = (
+        {"rotation": 30, "ha": "right"} if len("".join(places)) > LETTERS_IN_A_ROW else {}
+    )
     axes.set_xticks(list(places.values()), list(places), **slanted)
     for border in range(1, len(places)):
         axes.axvline(border - 0.5, color="0.9", lw=1)
@@ -151,6 +153,6 @@ def _mark(name: str, names: Sequence[str]) -> dict[str, Any]:
     return {
         "color": FAMILIES.get(_family(name), "0.3"),
         "ls": "none",
-        "marker": MARKS[_within(name, names) % len(MARKS)],
+        "marker": MARKERS[_within(name, names) % len(MARKERS)],
         "ms": 10 if "ours" in name else 7,
     }

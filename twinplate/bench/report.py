@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from twinplate.backends import BACKENDS
-from twinplate.bench.measure import FLOOR, Measured, Row
+from twinplate.bench.measure import FLOOR, Measured, Timing
 from twinplate.bench.timing import Interval
 
 NUMPYRO, PYRO, PYRO_EAGER = "NumPyro, ours", "Pyro, ours, compiled", "Pyro, ours, eager"
 STOCK_NUMPYRO, STOCK_PYRO = "NumPyro, stock", "Pyro, stock, SVI.step"
 HAND_JAX, HAND_TORCH = "JAX, hand-written", "torch, hand-written, compiled"
-CLOSE = 1.1  # times the best: not worth changing frameworks for
+AS_FAST = 1.1  # times the best: not worth changing frameworks for
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ TARGETS = (
 )
 
 
-def show(measured: Measured, console: Console) -> None:
+def show_table(measured: Measured, console: Console) -> None:
     """The table of one size and device, and what could not be measured."""
     floor = any(row.ratio_to_floor is not None for row in measured.rows)
     columns = ["ms per step", "spread", "÷ floor" if floor else "÷ fastest", "compile s", "peak MB"]
@@ -103,7 +103,7 @@ def show(measured: Measured, console: Console) -> None:
         console.print(f"not measured: {name}: {why}", highlight=False, markup=False)
 
 
-def _ratio(measured: Measured, row: Row, fastest: Row) -> str:
+def _ratio(measured: Measured, row: Timing, fastest: Timing) -> str:
     """To the floor, and where there is none to the fastest way."""
     if row.ratio_to_floor is not None:
         return f"{row.ratio_to_floor:.2f}"
@@ -151,12 +151,12 @@ def _best(name: str, measured: Measured) -> str:
     return min(rows, key=lambda row: row.median_ms).name if rows else name
 
 
-def total_seconds(row: Row, steps: int) -> float:
+def total_seconds(row: Timing, steps: int) -> float:
     """Compiling, and then training for `steps` steps."""
     return row.compile_s + steps * row.median_ms / 1e3
 
 
-def recommend(rows: Sequence[Row], steps: int, missing: Sequence[str] = ()) -> list[str]:
+def recommend(rows: Sequence[Timing], steps: int, missing: Sequence[str] = ()) -> list[str]:
     """Sentences: what to pick for `steps` steps, how long each takes, and why.
 
     rows: the ways to choose from, of any device.  missing: backends that are not installed.
@@ -169,7 +169,7 @@ def recommend(rows: Sequence[Row], steps: int, missing: Sequence[str] = ()) -> l
     lines = [f"For {steps:,} steps pick {_called(best)}: {_time(best, steps)}."]
     for row in ordered[1:]:
         times = total_seconds(row, steps) / shortest
-        close = " (about as fast)" if times <= CLOSE else ""
+        close = " (about as fast)" if times <= AS_FAST else ""
         lines.append(f"{_called(row)}: {_time(row, steps)}, {times:.1f} times as long{close}.")
         fewest, most = first_choice(row, [other for other in rows if other is not row])
         if steps < fewest <= most:
@@ -187,7 +187,7 @@ def recommend(rows: Sequence[Row], steps: int, missing: Sequence[str] = ()) -> l
     return lines + [not_installed(backend) for backend in missing]
 
 
-def first_choice(row: Row, others: Sequence[Row]) -> tuple[int, float]:
+def first_choice(row: Timing, others: Sequence[Timing]) -> tuple[int, float]:
     """The fewest and the most steps for which `row` takes the least time of all.
 
     The most are infinite where it stays the first choice, below the fewest where it never is.
@@ -204,7 +204,7 @@ def first_choice(row: Row, others: Sequence[Row]) -> tuple[int, float]:
     return fewest, most
 
 
-def break_even(best: Row, other: Row) -> int | None:
+def break_even(best: Timing, other: Timing) -> int | None:
     """Steps from which `other` takes less time than `best`; None if it never does."""
     gained = best.median_ms - other.median_ms
     if gained <= 0:
@@ -222,11 +222,11 @@ def not_installed(backend: str) -> str:
     return f"{backend} is not installed and was not measured; pip install 'twinplate[{backend}]'"
 
 
-def _called(row: Row) -> str:
+def _called(row: Timing) -> str:
     return f"{row.name} on {row.device}"
 
 
-def _time(row: Row, steps: int) -> str:
+def _time(row: Timing, steps: int) -> str:
     return (
         f"{total_seconds(row, steps):.3g} s ({row.compile_s:.2g} s to the first step, "
         f"{row.median_ms:.3g} ms per step)"

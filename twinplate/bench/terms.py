@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from twinplate.backends import BACKENDS, available_backends, load_backend
-from twinplate.bench.backend import Room
+from twinplate.bench.backend import BenchBackend
 from twinplate.bench.workload import Workload
 
 
@@ -36,8 +36,8 @@ def threads() -> int:
     return int(given) if given.isdigit() and int(given) > 0 else cores or 1
 
 
-def load_rooms() -> dict[str, Room]:
-    """The twins' `bench` modules that can be loaded, by backend, on equal terms.
+def load_bench_backends() -> dict[str, BenchBackend]:
+    """What can be loaded: the twins' modules `bench.routes`, by the name of the backend, on equal terms.
 
     Raises InputError if neither framework is installed.
     """
@@ -53,15 +53,15 @@ def load_rooms() -> dict[str, Room]:
 
 
 @contextmanager
-def equal_terms(rooms: Mapping[str, Room]) -> Iterator[None]:
-    """Threads, precision of matrix products and validation as `load_rooms` and the rooms set them."""
+def equal_terms(backends: Mapping[str, BenchBackend]) -> Iterator[None]:
+    """Threads, precision of matrix products and validation, the same in all backends, and then as before."""
     with ExitStack() as stack:
-        for room in rooms.values():
-            stack.enter_context(room.equal_terms(threads()))
+        for backend in backends.values():
+            stack.enter_context(backend.equal_terms(threads()))
         yield
 
 
-def measure_limits(rooms: Mapping[str, Room], device: str) -> Limits:
+def measure_limits(backends: Mapping[str, BenchBackend], device: str) -> Limits:
     """The better of what the frameworks reach."""
-    found = [room.limits(device) for room in rooms.values() if device in room.devices()]
+    found = [b.limits(device) for b in backends.values() if device in b.devices()]
     return Limits(*(max(values) for values in zip(*found, strict=True)))

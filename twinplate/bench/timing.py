@@ -17,7 +17,7 @@ from scipy.stats import binom
 
 from twinplate.training.state import Array
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 T = TypeVar("T")
 
 
@@ -64,7 +64,7 @@ def median_interval(values: npt.ArrayLike) -> Interval:
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     n = len(ordered)
-    k = max(int(binom.ppf((1 - LEVEL) / 2, n, 0.5)), 1)
+    k = max(int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)), 1)
     return Interval(float(np.median(ordered)), float(ordered[k - 1]), float(ordered[n - k]))
 
 

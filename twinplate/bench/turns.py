@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from twinplate.bench.backend import Room, Route, Started
+from twinplate.bench.backend import BenchBackend, Route, Started, Tell
 from twinplate.bench.checks import kept_apart
 from twinplate.bench.timing import interleave
 from twinplate.bench.workload import SEED
@@ -22,8 +22,6 @@ FEWEST_STEPS, MOST_STEPS = 4, 100  # of a block
 BUDGET_SECONDS = 240.0  # of all rounds of one table
 FEWEST_ROUNDS = 7
 
-Report = Callable[[str], None]
-
 
 def block_steps(seconds: float) -> int:
     """Steps of a block where one takes about so long, or less."""
@@ -32,10 +30,10 @@ def block_steps(seconds: float) -> int:
 
 
 def begin_all(
-    routes: Mapping[str, tuple[Room, Route]],
+    routes: Mapping[str, tuple[BenchBackend, Route]],
     chunk: Chunk,
     device: str,
-    report: Report,
+    tell: Tell,
     told: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[dict[str, Started], dict[str, str]]:
     """Start every route; those that raise are told by name.
@@ -44,15 +42,15 @@ def begin_all(
     """
     started: dict[str, Started] = {}
     failed: dict[str, str] = {}
-    for name, (room, route) in routes.items():
-        report(f"compiling {name}")
+    for name, (backend, route) in routes.items():
+        tell(f"compiling {name}")
         with kept_apart(name, failed), told(name):
-            started[name] = room.begin(route, chunk, device)
+            started[name] = backend.begin(route, chunk, device)
     return started, failed
 
 
 def take_turns(
-    started: dict[str, Started], chunk: Chunk, report: Report
+    started: dict[str, Started], chunk: Chunk, tell: Tell
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """Seconds of a step, by name, in every round; and what failed, which `started` loses."""
     failed: dict[str, str] = {}
@@ -65,7 +63,7 @@ def take_turns(
             started.pop(name, None)  # and its memory
 
     blocks = {name: partial(block, name) for name in started}
-    report("first round")
+    tell("first round")
     pilot = interleave(blocks, 1, generator(SEED, "order", "first"))
     cost = sum(values[0] for values in pilot.values())
     rounds = int(np.clip(BUDGET_SECONDS / max(cost, 1e-9), min(FEWEST_ROUNDS, ROUNDS), ROUNDS))
@@ -74,6 +72,6 @@ def take_turns(
         blocks,
         rounds,
         generator(SEED, "order"),
-        lambda: report(f"round {next(done)} of {rounds}"),
+        lambda: tell(f"round {next(done)} of {rounds}"),
     )
     return {name: seconds[name] / len(chunk.rates) for name in started}, failed

@@ -13,11 +13,17 @@ from pathlib import Path
 from rich.console import Console
 
 from twinplate.backends import BACKENDS
-from twinplate.bench.backend import CASE_RATE, Room
+from twinplate.bench.backend import CASE_RATE, BenchBackend
 from twinplate.bench.measure import Measured, measure, measure_case
 from twinplate.bench.picture import write_cases, write_picture
-from twinplate.bench.report import missing_backends, not_installed, recommend, show, show_targets
-from twinplate.bench.terms import Limits, equal_terms, load_rooms, measure_limits, threads
+from twinplate.bench.report import (
+    missing_backends,
+    not_installed,
+    recommend,
+    show_table,
+    show_targets,
+)
+from twinplate.bench.terms import Limits, equal_terms, load_bench_backends, measure_limits, threads
 from twinplate.bench.workload import SIZES, Size, Workload, make_workload
 from twinplate.errors import InputError
 from twinplate.files import replacing, require_place, write_text
@@ -109,27 +115,29 @@ def run_bench(request: BenchRequest, console: Console) -> None:
     request.wanted(accelerated=False)
     if request.target is not None:
         path, name = parse(request.target)
-    rooms = load_rooms()
-    with equal_terms(rooms):
+    backends = load_bench_backends()
+    with equal_terms(backends):
         if request.target is None:
-            run_sizes(request, rooms, console)
+            run_sizes(request, backends, console)
         else:
-            run_cases(request, path, name, rooms, console)
+            run_cases(request, path, name, backends, console)
 
 
-def run_sizes(request: BenchRequest, rooms: Mapping[str, Room], console: Console) -> None:
+def run_sizes(
+    request: BenchRequest, backends: Mapping[str, BenchBackend], console: Console
+) -> None:
     """All ways to train at the standard sizes; then the shipped ones at the user's."""
-    devices = sorted({device for room in rooms.values() for device in room.devices()})
+    devices = sorted({device for backend in backends.values() for device in backend.devices()})
     names = request.wanted(accelerated=len(devices) > 1)
-    limits = {device: measure_limits(rooms, device) for device in devices}
-    print_terms(rooms, limits, console)
+    limits = {device: measure_limits(backends, device) for device in devices}
+    print_terms(backends, limits, console)
     tables, flops = [], {}
     for name in names:
         work = make_workload(SIZES[name])
         flops[name] = work.flops
         for device in devices if name != "XL" else [d for d in devices if d != "cpu"]:
-            tables.append(_measured(name, work, rooms, device, limits[device]))
-            show(tables[-1], console)
+            tables.append(_measured(name, work, backends, device, limits[device]))
+            show_table(tables[-1], console)
             write(request.json, tables)
     if "XL" in names and len(devices) == 1:
         console.print("XL fills an accelerator; there is none here: not measured.")
@@ -139,15 +147,15 @@ def run_sizes(request: BenchRequest, rooms: Mapping[str, Room], console: Console
         simulated = replace(own, num_items=min(own.num_items, max(MOST_ITEMS, own.batch_size)))
         work = make_workload(simulated, request.guide or "auxiliary")
         for device in devices:
-            tables.append(_measured(YOURS, work, rooms, device, limits[device], only_ours=True))
-            show(tables[-1], console)
+            tables.append(_measured(YOURS, work, backends, device, limits[device], only_ours=True))
+            show_table(tables[-1], console)
         names = [YOURS]
         console.print(f"yours: {own}, {request.guide or 'auxiliary'} guide")
         if simulated != own:
             console.print(f"{simulated.num_items:,} items are simulated: N hardly changes a step.")
     for name in names:
         found = [table for table in tables if table.size == name]
-        _print_recommendation(found, request, rooms, console)
+        _print_recommendation(found, request, backends, console)
     if request.json is not None:
         standard = [table for table in tables if table.size in flops]
         draw = partial(write_picture, flops=flops)
@@ -155,12 +163,16 @@ def run_sizes(request: BenchRequest, rooms: Mapping[str, Room], console: Console
 
 
 def run_cases(
-    request: BenchRequest, path: Path, name: str, rooms: Mapping[str, Room], console: Console
+    request: BenchRequest,
+    path: Path,
+    name: str,
+    backends: Mapping[str, BenchBackend],
+    console: Console,
 ) -> None:
     """Both programs of the case, or of every case, of a user's file."""
     cases = find(run_file(path), path, name, "Case", lambda value: isinstance(value, Case))
-    devices = sorted({device for room in rooms.values() for device in room.devices()})
-    print_terms(rooms, {device: measure_limits(rooms, device) for device in devices}, console)
+    devices = sorted({device for backend in backends.values() for device in backend.devices()})
+    print_terms(backends, {device: measure_limits(backends, device) for device in devices}, console)
     for line in (
         "No floor: nothing is written by hand for your programs. ÷ fastest is round by round, too.",
         f"Adam at {CASE_RATE:g}. Loss: mean of the last block, every way with draws of its own.",
@@ -172,17 +184,19 @@ def run_cases(
     for title, case in cases.items():
         for device in devices:
             with working(title) as tell, told_in_user_terms(f"{title} of {path} cannot be run"):
-                tables.append(measure_case(title, case, rooms, device, tell))
-            show(tables[-1], console)
+                tables.append(measure_case(title, case, backends, device, tell))
+            show_table(tables[-1], console)
             write(request.json, tables)
         found = [table for table in tables if table.size == title]
-        _print_recommendation(found, request, rooms, console)
+        _print_recommendation(found, request, backends, console)
     if request.json is not None:
         pictured = [table for table in tables if table.rows]
         _write_files(request.json, tables, pictured, write_cases, console)
 
 
-def print_terms(rooms: Mapping[str, Room], limits: Mapping[str, Limits], console: Console) -> None:
+def print_terms(
+    backends: Mapping[str, BenchBackend], limits: Mapping[str, Limits], console: Console
+) -> None:
     """The terms that all share, and what the machine can do."""
     known = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
@@ -201,12 +215,12 @@ def print_terms(rooms: Mapping[str, Room], limits: Mapping[str, Limits], console
         )
     if limits and "gpu" not in limits:
         lines.append("GPU: none found; not measured.")
-    for device in sorted({device for room in rooms.values() for device in room.devices()}):
-        for backend, room in rooms.items():
-            if device not in room.devices():
-                seeing = BACKENDS[backend][1][0]
-                lines.append(f"{backend} was not measured on {device}: {seeing} sees none.")
-    lines += [not_installed(backend) for backend in missing_backends(list(rooms))]
+    for device in sorted({device for backend in backends.values() for device in backend.devices()}):
+        for name, backend in backends.items():
+            if device not in backend.devices():
+                seeing = BACKENDS[name][1][0]
+                lines.append(f"{name} was not measured on {device}: {seeing} sees none.")
+    lines += [not_installed(backend) for backend in missing_backends(list(backends))]
     for line in lines:
         console.print(line, highlight=False, markup=False)
 
@@ -245,7 +259,10 @@ def _write_files(
 
 
 def _print_recommendation(
-    tables: list[Measured], request: BenchRequest, rooms: Mapping[str, Room], console: Console
+    tables: list[Measured],
+    request: BenchRequest,
+    backends: Mapping[str, BenchBackend],
+    console: Console,
 ) -> None:
     """What to pick among the shipped ways, or among those of the user's file."""
     if not tables:
@@ -254,17 +271,17 @@ def _print_recommendation(
     rows = [row for table in tables for row in table.rows if own or "ours" in row.name]
     what = f"{'' if own else 'size '}{tables[0].size}"
     console.print(f"\nRecommendation, {what}:", style="bold")
-    for line in recommend(rows, request.training.steps, missing_backends(list(rooms))):
+    for line in recommend(rows, request.training.steps, missing_backends(list(backends))):
         console.print(line, highlight=False, markup=False)
 
 
 def _measured(
     name: str,
     work: Workload,
-    rooms: Mapping[str, Room],
+    backends: Mapping[str, BenchBackend],
     device: str,
     limits: Limits,
     only_ours: bool = False,
 ) -> Measured:
     with working(f"{name} on {device}") as tell:
-        return measure(name, work, rooms, device, limits, only_ours, tell)
+        return measure(name, work, backends, device, limits, only_ours, tell)

@@ -24,7 +24,7 @@ Raw = tuple[np.ndarray, tuple[str, ...]]  # what a file holds, unchecked, and na
 
 MISSING_CELLS = ("", "nan", "na", "null")
 GENERATIVE = {"loadings": "DK", "intercept": "D", "noise_scale": "D", "loc": "K", "scale": "K"}
-POSITIVE = ("noise_scale", "scale")
+SCALES = ("noise_scale", "scale")
 MAPPED_BYTES = 2**26  # an NPY file larger than this stays on disk
 
 
@@ -247,7 +247,7 @@ def _generative(path: Path, name: str, value: np.ndarray, sizes: dict[str, int])
             f"({sizes['D']}, {sizes['K']})."
         )
     value = _real(f"{path}: `{name}`", value)
-    low, kind = (0.0, "positive and finite") if name in POSITIVE else (-np.inf, "finite")
+    low, kind = (0.0, "positive and finite") if name in SCALES else (-np.inf, "finite")
     bad = np.argwhere(~(np.isfinite(value) & (value > low)))
     if bad.size:
         number, place = value[tuple(bad[0])], (bad[0] + 1).tolist()

@@ -18,7 +18,7 @@ from twinplate.seeds import generator
 SIDE = 8  # pixels of an image's side
 BLOCK = 4  # pixels of the hidden block's side
 PARTS = 16  # K
-NOISE_FLOOR = 0.5  # grey levels; pixels at the border that are almost always 0 need one
+LEAST_NOISE = 0.5  # grey levels; pixels at the border that are almost always 0 need one
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,12 @@ def load_digits(seed: int = 0) -> Digits:
     kept = np.ptp(flat, axis=0) > 0
     places = SIDE - BLOCK + 1
     corner = generator(seed, "hidden").integers(places, size=(len(flat), 2))
-    hidden = blocks(corner).reshape(len(flat), -1)[:, kept]
+    hidden = hidden_blocks(corner).reshape(len(flat), -1)[:, kept]
     return Digits(flat[:, kept], hidden, kept, np.asarray(bunch.target, dtype=np.int64), corner)
 
 
-def blocks(corner: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which pixels the blocks with these first pixels (N, 2) cover, (N, SIDE, SIDE)."""
+def hidden_blocks(corner: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which pixels the hidden_blocks with these first pixels (N, 2) cover, (N, SIDE, SIDE)."""
     rows, columns = ((np.arange(SIDE) - corner[:, [i]]) for i in (0, 1))
     return ((rows >= 0) & (rows < BLOCK))[:, :, None] & ((columns >= 0) & (columns < BLOCK))[
         :, None, :
@@ -85,7 +85,7 @@ def dictionary(digits: Digits) -> LinearGaussian:
     return LinearGaussian(
         loadings=loadings * np.sign(np.sum(loadings**3, axis=0)),
         intercept=analysis.mean_,
-        noise_scale=np.maximum(np.sqrt(analysis.noise_variance_), NOISE_FLOOR),
+        noise_scale=np.maximum(np.sqrt(analysis.noise_variance_), LEAST_NOISE),
     )
 
 

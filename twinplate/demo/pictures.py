@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # From Okabe and Ito's palette, distinct for all common kinds of colour vision.
-COLOURS = {"diagonal": "#D55E00", "event": "#56B4E9", "auxiliary": "#009E73"}
+GUIDE_COLOURS = {"diagonal": "#D55E00", "event": "#56B4E9", "auxiliary": "#009E73"}
 DARK = {"diagonal": "#6B2F00", "event": "#1F4E6B", "auxiliary": "#00402F"}
 OUTLINE = "#CC79A7"
 NOTHING = "0.88"  # grey of cells without a value
-WINDOW = 50  # steps of the running mean of a curve
-SHOWN = (0, 2, 3, 5, 8)  # digits whose hidden region is drawn
+RUNNING_MEAN_STEPS = 50  # steps of the running mean of a curve
+DRAWN_DIGITS = (0, 2, 3, 5, 8)  # digits whose hidden region is drawn
 DPI = 150
 
 
@@ -65,7 +65,7 @@ def elbo_figure(
         style = _line_style(fit)
         left.plot(steps, exact - missed, **style)
         right.plot(steps, missed, **style)
-    optimum = {"color": COLOURS["diagonal"], "lw": 1.5, "ls": (0, (1, 1.5))}
+    optimum = {"color": GUIDE_COLOURS["diagonal"], "lw": 1.5, "ls": (0, (1, 1.5))}
     left.axhline(exact, color="black", lw=1.2, label="exact log evidence")
     left.axhline(exact - gap, label="best diagonal guide (formula)", **optimum)
     right.axhline(gap, **optimum)
@@ -83,26 +83,28 @@ def elbo_figure(
     right.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     right.yaxis.set_major_formatter("{x:g}")
     right.yaxis.set_minor_locator(ticker.NullLocator())
-    x_label = f"step (mini-batches of {training.batch_size}; running mean over {WINDOW} steps)"
+    x_label = f"step (mini-batches of {training.batch_size}; running mean over {RUNNING_MEAN_STEPS} steps)"
     for axes in (left, right):
         axes.set(xlim=(0, training.steps), xlabel=x_label)
         axes.grid(alpha=0.25, which="both", lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     label = f"family gap {gap:.2f}"
-    right.text(training.steps, 0.96 * gap, label, ha="right", va="top", color=COLOURS["diagonal"])
+    right.text(
+        training.steps, 0.96 * gap, label, ha="right", va="top", color=GUIDE_COLOURS["diagonal"]
+    )
     left.legend(loc="lower right", fontsize=8.5, framealpha=1)
     return figure
 
 
 def missed_by_step(losses: Array, evidence: Array, training: TrainingConfig) -> tuple[Array, Array]:
-    """Steps, and log evidence - ELBO per item as a running mean over WINDOW steps.
+    """Steps, and log evidence - ELBO per item as a running mean over RUNNING_MEAN_STEPS steps.
 
     Every mini-batch is held against the exact log evidence of its own items, so that which items it
     holds makes no noise.
     """
     indices = batch_indices(training.seed, 0, training.steps, len(evidence), training.batch_size)
     missed = evidence[indices].mean(axis=1) + losses
-    window = min(WINDOW, len(missed))
+    window = min(RUNNING_MEAN_STEPS, len(missed))
     steps = np.arange(len(missed) - window + 1, dtype=np.float64) + (window + 1) / 2
     running: Array = np.convolve(missed, np.full(window, 1 / window), mode="valid")
     return steps, running
@@ -113,7 +115,11 @@ def _line_style(fit: Fitted) -> dict[str, Any]:
     label = f"{fit.guide}, {LABELS[fit.backend]}"
     if fit.backend == "numpyro":
         return {"color": DARK[fit.guide], "ls": (0, (4, 3)), "lw": 1.2, "label": label}
-    return {"color": COLOURS[fit.guide], "lw": 5 if fit.guide == "event" else 2.2, "label": label}
+    return {
+        "color": GUIDE_COLOURS[fit.guide],
+        "lw": 5 if fit.guide == "event" else 2.2,
+        "label": label,
+    }
 
 
 def correlation_figure(
@@ -211,9 +217,9 @@ def inpainting_figure(digits: Digits, generative: LinearGaussian, fits: Sequence
 
 
 def shown_items(digits: Digits) -> list[int]:
-    """The first image of each digit of SHOWN whose hidden block does not touch the border."""
+    """The first image of each digit of DRAWN_DIGITS whose hidden block does not touch the border."""
     inside = np.all((digits.corner > 0) & (digits.corner < SIDE - BLOCK), axis=1)
-    return [int(np.flatnonzero(inside & (digits.label == digit))[0]) for digit in SHOWN]
+    return [int(np.flatnonzero(inside & (digits.label == digit))[0]) for digit in DRAWN_DIGITS]
 
 
 def _draw(axes: Axes, digits: Digits, item: int, image: Array, cmap: str, vmax: float) -> Any:
