@@ -14,15 +14,15 @@ import numpy as np
 import torch
 
 import numpyro_impl.recording.execution as numpyro_execution
-import numpyro_impl.recording.parameters as numpyro_learned
+import numpyro_impl.recording.parameters as numpyro_parameters
 import numpyro_impl.recording.program as numpyro_program
-import numpyro_impl.recording.replay as numpyro_reattach
+import numpyro_impl.recording.replay as numpyro_replay
 import numpyro_impl.recording.session as numpyro_session
 import numpyro_impl.recording.sites as numpyro_sites
 import pyro_impl.recording.execution as pyro_execution
-import pyro_impl.recording.parameters as pyro_learned
+import pyro_impl.recording.parameters as pyro_parameters
 import pyro_impl.recording.program as pyro_program
-import pyro_impl.recording.replay as pyro_reattach
+import pyro_impl.recording.replay as pyro_replay
 import pyro_impl.recording.session as pyro_session
 import pyro_impl.recording.sites as pyro_sites
 from equivalence_tests.mutation.verifier_mutations import CAST, Mutation, Patch
@@ -116,9 +116,11 @@ def _first_particle(site: Any) -> Any:
 
 def gradients_zero(patch: Patch) -> None:
     """Every gradient recorded as zero."""
-    patch.setattr(pyro_learned, "gradient_of", lambda leaf: np.zeros(tuple(leaf.shape)))
-    patch.setattr(pyro_execution, "gradient_of", pyro_learned.gradient_of)
-    patch.setattr(numpyro_learned, "chart_gradient", lambda c, value, g: jnp.zeros_like(g))
+    patch.setattr(pyro_parameters, "gradient_of", lambda leaf: np.zeros(tuple(leaf.shape)))
+    patch.setattr(pyro_execution, "gradient_of", pyro_parameters.gradient_of)
+    patch.setattr(
+        numpyro_parameters, "unconstrained_gradient", lambda c, value, g: jnp.zeros_like(g)
+    )
 
 
 def gradients_summed(patch: Patch) -> None:
@@ -128,7 +130,9 @@ def gradients_summed(patch: Patch) -> None:
 
 def constrained_gradients(patch: Patch) -> None:
     """Gradients in the constrained value in NumPyro."""
-    patch.setattr(numpyro_learned, "chart_gradient", lambda constraint, value, gradient: gradient)
+    patch.setattr(
+        numpyro_parameters, "unconstrained_gradient", lambda constraint, value, gradient: gradient
+    )
 
 
 def fewer_particles(patch: Patch) -> None:
@@ -158,29 +162,29 @@ def loss_ignored(patch: Patch) -> None:
 
 def own_noise(patch: Patch) -> None:
     """NumPyro's programs keep their own draws."""
-    patch.setattr(numpyro_reattach.donate, "_value", lambda self, msg, x: None)
+    patch.setattr(numpyro_replay.replay_draws, "_value", lambda self, msg, x: None)
 
 
 def own_subsamples(patch: Patch) -> None:
     """Pyro's plates keep their own indices."""
-    patch.setattr(pyro_reattach.donate, "_subsample", lambda self, msg: None)
+    patch.setattr(pyro_replay.replay_draws, "_subsample", lambda self, msg: None)
 
 
 def draws_detached(patch: Patch) -> None:
     """Draws without a derivative in the parameters of their distributions."""
-    for module in (pyro_reattach, numpyro_reattach):
-        patch.setattr(module, "reattached", lambda fn, x, joint=False: x)
+    for module in (pyro_replay, numpyro_replay):
+        patch.setattr(module, "replayed", lambda fn, x, joint=False: x)
 
 
 def first_step_for_all(patch: Patch) -> None:
     """Every step of a scan gets the draw of the first."""
-    step = numpyro_reattach.donate._step
+    step = numpyro_replay.replay_draws._step
 
     def spoilt(self: Any, site: Any) -> Any:
         first = {**site["infer"], "_scan_current_index": 0}
         return step(self, {**site, "infer": first})
 
-    patch.setattr(numpyro_reattach.donate, "_step", spoilt)
+    patch.setattr(numpyro_replay.replay_draws, "_step", spoilt)
 
 
 def not_stressed(patch: Patch) -> None:

@@ -56,7 +56,7 @@ def full_name_of(constraint: Any) -> str:
     return f"{name}({', '.join(texts)})"
 
 
-def chart(constraint: Any) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+def transforms_of(constraint: Any) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """(to constrained, to unconstrained) in the coordinates in which gradients are compared.
 
     Those of NumPyro, but for a simplex (softmax of K numbers) and for triangular and positive definite
@@ -78,9 +78,9 @@ def chart(constraint: Any) -> tuple[Callable[[Array], Array], Callable[[Array], 
     return transform, transform.inv
 
 
-def chart_gradient(constraint: Any, value: Array, gradient: Array) -> Array:
-    """Gradient in the chart's coordinates from that in the constrained value."""
-    constrained, unconstrained = chart(constraint)
+def unconstrained_gradient(constraint: Any, value: Array, gradient: Array) -> Array:
+    """Gradient in the coordinates of `transforms_of` from that in the constrained value."""
+    constrained, unconstrained = transforms_of(constraint)
     _, pull = jax.vjp(constrained, unconstrained(value))
     return pull(gradient.astype(value.dtype))[0]
 

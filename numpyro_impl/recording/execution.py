@@ -16,8 +16,8 @@ from numpyro.infer.util import potential_energy
 from numpyro_impl.arguments import Inputs
 from numpyro_impl.programs.noise import unwrapped
 from numpyro_impl.recording.operations import SITES
-from numpyro_impl.recording.parameters import Learned, learned_from
-from numpyro_impl.recording.replay import donate
+from numpyro_impl.recording.parameters import DeclaredParameters, declared_parameters
+from numpyro_impl.recording.replay import replay_draws
 from numpyro_impl.recording.sites import TracedSite, traced_sites
 from twinplate.records.record import Settings
 
@@ -55,25 +55,25 @@ class Execution:
         self.guide: Any = None
         self.settings = settings
         self.compiled = compiled
-        self.learned: Learned | None = None
+        self.parameters: DeclaredParameters | None = None
         self.traces: dict[str, dict[str, Any]] = {}
         self.stage = "build"
 
-    def learn(self, key: Array, inputs: Inputs, precision: str, compiled: bool) -> None:
+    def find_parameters(self, key: Array, inputs: Inputs, precision: str, compiled: bool) -> None:
         """Find the parameters and their first values.
 
         Compiled, what the values do not depend on is dropped, which is much faster; but a guide that
         keeps arrays from its first run may not survive it.
         """
-        found: list[Learned] = []
+        found: list[DeclaredParameters] = []
 
         def values(key: Array, inputs: Inputs) -> Any:
             self.program({}, key, {}, {}, inputs)
-            found.append(learned_from(self.traces, precision))
+            found.append(declared_parameters(self.traces, precision))
             return found[-1].trees, found[-1].state
 
         trees, state = (jax.jit(values) if compiled else values)(key, inputs)
-        self.learned = Learned(trees, found[-1].constraints, state)
+        self.parameters = DeclaredParameters(trees, found[-1].constraints, state)
 
     def draw(
         self, flat: Arrays, key: Array, draws: Arrays, indices: Arrays, inputs: Inputs
@@ -103,11 +103,11 @@ class Execution:
         if self.settings.vectorize_particles and self.guide is not None:
             loss, gradient = jax.value_and_grad(self._vectorised)(flat, key, draws, indices, inputs)
             loss = loss[None]
-        assert self.learned is not None
+        assert self.parameters is not None
         return Executed(
             executed.sampled,
             loss,
-            self.learned.gradients(flat, gradient),
+            self.parameters.gradients(flat, gradient),
             jax.tree.map(lambda g: g / self.settings.particles, executed.image_gradient),
         )
 
@@ -118,7 +118,7 @@ class Execution:
         args, kwargs = inputs.arguments()
         self.traces, self.stage = {}, "guide"
         model_key, guide_key = random.split(key)
-        with donate(draws, indices), handlers.substitute(data=self._params(flat)):
+        with replay_draws(draws, indices), handlers.substitute(data=self._params(flat)):
             with handlers.trace() as guide, handlers.seed(rng_seed=guide_key):
                 self.traces["guide"] = guide
                 if self.guide is not None:
@@ -142,7 +142,7 @@ class Execution:
         self, flat: Arrays, key: Array, draws: Arrays, indices: Arrays, inputs: Inputs
     ) -> Array:
         args, kwargs = inputs.arguments()
-        with donate(draws, indices):
+        with replay_draws(draws, indices):
             elbo = getattr(infer, self.settings.loss)()
             return elbo.loss(key, self._params(flat), self.model, self.guide, *args, **kwargs)
 
@@ -154,7 +154,7 @@ class Execution:
 
         def mapped(function: Callable[[Array], Any], keys: Array) -> Any:
             def one(key: Array, rows: Arrays) -> Any:
-                with donate(rows, indices):
+                with replay_draws(rows, indices):
                     return function(key)
 
             return jax.vmap(one)(keys, draws)
@@ -177,16 +177,16 @@ class Execution:
         def potential(flat: Arrays, images: Arrays) -> Array:
             model = handlers.seed(handlers.substitute(self.model, data=self._params(flat)), key)
             model = _enumerated(model, trace) if summed else model
-            with donate({}, indices):
+            with replay_draws({}, indices):
                 return potential_energy(model, args, kwargs, images, enum=summed)
 
         loss, gradients = jax.value_and_grad(potential, argnums=(0, 1))(flat, images)
         return loss, *gradients
 
     def _params(self, flat: Arrays) -> dict[str, Any]:
-        if self.learned is None:
+        if self.parameters is None:
             return {}
-        return {**self.learned.unflatten(flat), **self.learned.state}
+        return {**self.parameters.unflatten(flat), **self.parameters.state}
 
     def _map(self, function: Callable[[Any], Any], values: Any) -> Any:
         """`function` of every particle, one after the other."""

@@ -12,12 +12,12 @@ from jax import Array
 from jax.tree_util import keystr, tree_flatten_with_path
 from numpyro.distributions import constraints
 
-from numpyro_impl.recording.constraints import chart_gradient, full_name_of
+from numpyro_impl.recording.constraints import full_name_of, unconstrained_gradient
 from twinplate.records.record import Parameter
 
 
 @dataclass(frozen=True)
-class Learned:
+class DeclaredParameters:
     """First values by parameter site, their constraints, and mutable state (running statistics)."""
 
     trees: dict[str, Any]
@@ -36,11 +36,11 @@ class Learned:
     def gradients(self, flat: dict[str, Array], gradients: dict[str, Array]) -> dict[str, Array]:
         """Gradients in the shared unconstrained coordinates."""
         return {
-            name: chart_gradient(self._constraint(name), flat[name], gradient)
+            name: unconstrained_gradient(self._constraint(name), flat[name], gradient)
             for name, gradient in gradients.items()
         }
 
-    def parameters(
+    def recorded(
         self, flat: dict[str, Any], gradients: dict[str, Any] | None = None
     ) -> dict[str, Parameter]:
         """The record of all parameters."""
@@ -61,13 +61,13 @@ class Learned:
         return self.constraints.get(name, constraints.real)  # modules' parameters are real
 
 
-def learned_from(traces: dict[str, dict[str, Any]], precision: str) -> Learned:
+def declared_parameters(traces: dict[str, dict[str, Any]], precision: str) -> DeclaredParameters:
     """What guide and model declared, in `precision`."""
     nodes = [node for trace in traces.values() for node in trace.values()]
     params = {
         n["name"]: n for n in reversed(nodes) if n["type"] == "param" and n["value"] is not None
     }
-    return Learned(
+    return DeclaredParameters(
         {
             name: jax.tree.map(lambda x: _cast(x, precision), n["value"])
             for name, n in params.items()

@@ -1,9 +1,9 @@
 """Latent values from outside, with the gradient that the program's own parameters would give them.
 
-    with donate({"z": values}, {"batch": indices}):
+    with replay_draws({"z": values}, {"batch": indices}):
         Trace_ELBO().loss(key, params, model, guide, x)
 
-A donated value is bit for bit the one given. Its derivative is that of the reparameterised draw which
+A replayed value is bit for bit the one given. Its derivative is that of the reparameterised draw which
 happens to equal it: of `path`, the same formula in both frameworks for each family. It is not the
 frameworks' own estimator for gamma-like families, whose implicit gradients differ between them, nor
 for the joint latent of an autoguide, whose numbers the frameworks pack in different orders.
@@ -40,7 +40,7 @@ SCALE = (dist.HalfNormal, dist.HalfCauchy)
 CONSTANT = (dist.LKJ, dist.LKJCholesky, dist.Wishart, dist.WishartCholesky)
 
 
-class donate(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
+class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
     """Give the sites named in `draws` and the subsampling plates named in `indices` their values.
 
     draws: one particle's values by site, of the site's full shape; another shape is left to the program.
@@ -84,7 +84,7 @@ class donate(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
             except ValueError:
                 return None
         joint = AUTOGUIDE_LATENT.match(msg["name"]) is not None
-        return reattached(fn, as_drawn(fn, x.reshape(shape)), joint)
+        return replayed(fn, as_drawn(fn, x.reshape(shape)), joint)
 
 
 def as_drawn(fn: Any, x: Array) -> Array:
@@ -100,7 +100,7 @@ def drawn_dtype(fn: Any, x: Array) -> Any:
         return x.dtype
 
 
-def reattached(fn: Any, x: Array, joint: bool = False) -> Array:
+def replayed(fn: Any, x: Array, joint: bool = False) -> Array:
     """`x` exactly, with the derivative of `path(fn, x, joint)`; constant where there is none."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or not fn.has_rsample or fn.is_discrete:
         return x
@@ -108,16 +108,16 @@ def reattached(fn: Any, x: Array, joint: bool = False) -> Array:
         moved = path(fn, stop_gradient(x), joint)
     except NotImplementedError:  # no mean, no variance or no inverse
         return x
-    return _attach(x, jnp.broadcast_to(moved, x.shape))
+    return _with_path(x, jnp.broadcast_to(moved, x.shape))
 
 
 @jax.custom_jvp
-def _attach(x: Array, moved: Array) -> Array:
+def _with_path(x: Array, moved: Array) -> Array:
     return x
 
 
-@_attach.defjvp
-def _attach_jvp(primals: Any, tangents: Any) -> Any:
+@_with_path.defjvp
+def _with_path_jvp(primals: Any, tangents: Any) -> Any:
     x, moved = primals
     return x, jnp.where(jnp.isfinite(moved), tangents[1], 0).astype(x.dtype)
 

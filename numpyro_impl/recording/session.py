@@ -17,7 +17,7 @@ from numpyro_impl.failures import failure_of
 from numpyro_impl.recording.borrowed import in_precision
 from numpyro_impl.recording.execution import SEED, Executed, Execution, Sampled
 from numpyro_impl.recording.operations import operations
-from numpyro_impl.recording.parameters import Learned
+from numpyro_impl.recording.parameters import DeclaredParameters
 from numpyro_impl.recording.sites import TracedSite, partial_sites
 from twinplate.records.record import Given, Parameter, Run, Settings, Site
 
@@ -51,7 +51,7 @@ class Session:
         return self._recorded("draw", seed, given, args, kwargs)
 
     def run(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
-        """Run with these draws (re-attached to the program's own parameters), indices and parameters.
+        """Run with these draws, indices and parameters; the draws are replayed (`replay_draws`).
 
         Failures as for `sample`.
         """
@@ -71,8 +71,8 @@ class Session:
                         return _stopped(execution, error)
                     del self._ways[0]
             assert self._execution is not None
-            assert self._execution.learned is not None
-            return _run(result, flat, self._execution.learned)
+            assert self._execution.parameters is not None
+            return _run(result, flat, self._execution.parameters)
 
     def _result(
         self, name: str, seed: int, given: Given, args: Any, kwargs: dict[str, Any]
@@ -81,11 +81,11 @@ class Session:
         inputs = make_inputs(args, kwargs, self._precision)
         execution = self._built()
         with in_precision((execution.model, execution.guide), self._precision):
-            if execution.learned is None:
-                learned_compiled, _ = self._ways[0]
-                execution.learn(random.key(SEED), inputs, self._precision, learned_compiled)
-            assert execution.learned is not None
-            flat = execution.learned.flat()
+            if execution.parameters is None:
+                compiled, _ = self._ways[0]
+                execution.find_parameters(random.key(SEED), inputs, self._precision, compiled)
+            assert execution.parameters is not None
+            flat = execution.parameters.flat()
             flat |= {
                 n: to_leaf(v, self._precision) for n, v in given.parameters.items() if n in flat
             }
@@ -116,10 +116,10 @@ class Session:
         return self._execution
 
 
-def _run(result: Sampled | Executed, flat: dict[str, Array], learned: Learned) -> Run:
+def _run(result: Sampled | Executed, flat: dict[str, Array], declared: DeclaredParameters) -> Run:
     if isinstance(result, Sampled):
-        return Run(_sites(result.guide), _sites(result.model), learned.parameters(flat))
-    parameters = learned.parameters(flat, result.gradient)
+        return Run(_sites(result.guide), _sites(result.model), declared.recorded(flat))
+    parameters = declared.recorded(flat, result.gradient)
     for name, image in result.sampled.images.items():
         gradient = np.asarray(result.image_gradient[name])
         parameters[name] = Parameter("unconstrained", np.asarray(image), gradient)
@@ -137,8 +137,8 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
         return Run(failure=failure_of(error, "build", None))
     guide, model = (partial_sites(execution.traces.get(which, {})) for which in ("guide", "model"))
     reached = next(reversed(model or guide), None)
-    learned = execution.learned
-    parameters = {} if learned is None else learned.parameters(learned.flat())
+    declared = execution.parameters
+    parameters = {} if declared is None else declared.recorded(declared.flat())
     return Run(guide, model, parameters, failure=failure_of(error, execution.stage, reached))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pyro_impl.arguments import Inputs
 from pyro_impl.recording.parameters import average_gradients, gradient_of
-from pyro_impl.recording.replay import donate
+from pyro_impl.recording.replay import replay_draws
 from pyro_impl.recording.sites import kind_of, plates_of, sample_nodes, score, to_array
 from twinplate.records.record import Array, Parameter, Settings
 
@@ -52,7 +52,7 @@ class Execution:
         """Trace every particle, with its own draws where `draws` has none, and score the sites."""
         for particle in range(self.settings.particles):
             pyro.set_rng_seed(seed + 1000 * particle)
-            with donate(_row(draws, particle), indices):
+            with replay_draws(_row(draws, particle), indices):
                 self.program(inputs)
 
     def run(self, draws: Tensors, indices: Tensors, inputs: Inputs) -> None:
@@ -115,9 +115,9 @@ class Execution:
         if self.settings.vectorize_particles and particles > 1:
             options = {"max_plate_nesting": self._nesting, "num_particles": particles}
             options["vectorize_particles"] = True
-            passes = [donate(draws, indices, self._nesting)]
+            passes = [replay_draws(draws, indices, self._nesting)]
         else:
-            passes = [donate(_row(draws, p), indices) for p in range(particles)]
+            passes = [replay_draws(_row(draws, p), indices) for p in range(particles)]
         elbo, losses = getattr(infer, name)(**options), []
         for particle, handler in enumerate(passes):
             pyro.set_rng_seed(SEED + 1000 * particle)

@@ -42,7 +42,7 @@ def average_gradients(count: int) -> None:
             leaf.grad /= count
 
 
-def learned(with_gradients: bool) -> dict[str, Parameter]:
+def recorded_parameters(with_gradients: bool) -> dict[str, Parameter]:
     """The record of all parameters."""
     return {
         name: Parameter(

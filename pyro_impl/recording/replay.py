@@ -1,9 +1,9 @@
 """Latent values from outside, with the gradient that the program's own parameters would give them.
 
-    with donate({"z": values}, {"batch": indices}):
+    with replay_draws({"z": values}, {"batch": indices}):
         Trace_ELBO().differentiable_loss(model, guide, x)
 
-A donated value is bit for bit the one given. Its derivative is that of the reparameterised draw which
+A replayed value is bit for bit the one given. Its derivative is that of the reparameterised draw which
 happens to equal it: of `path`, the same formula in both frameworks for each family. It is not the
 frameworks' own estimator for gamma-like families, whose implicit gradients differ between them, nor
 for the joint latent of an autoguide, whose numbers the frameworks pack in different orders.
@@ -41,7 +41,7 @@ CONSTANT = (dist.LKJ, td.LKJCholesky, td.Wishart)
 MOMENTS = (td.Kumaraswamy, td.Weibull)  # transformed distributions in this framework only
 
 
-class donate(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
+class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
     """Give the sites named in `draws` and the subsampling plates named in `indices` their values.
 
     draws: one particle's values by site, of the site's full shape; another shape is left to the program.
@@ -84,9 +84,9 @@ class donate(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
             x = x.reshape(x.shape[0], *ones, *x.shape[1:])
         joint = AUTOGUIDE_LATENT.match(msg["name"]) is not None
         if x.numel() == shape.numel():
-            return reattached(fn, as_drawn(fn, x.reshape(shape)), joint)
+            return replayed(fn, as_drawn(fn, x.reshape(shape)), joint)
         try:  # downstream of what is enumerated, all cases share one value
-            return reattached(fn, as_drawn(fn, x.expand(shape)), joint)
+            return replayed(fn, as_drawn(fn, x.expand(shape)), joint)
         except RuntimeError:
             return None
 
@@ -99,7 +99,7 @@ def as_drawn(fn: Any, x: Tensor) -> Tensor:
         return x.to(fn.sample().dtype)
 
 
-def reattached(fn: Any, x: Tensor, joint: bool = False) -> Tensor:
+def replayed(fn: Any, x: Tensor, joint: bool = False) -> Tensor:
     """`x` exactly, with the derivative of `path(fn, x, joint)`; constant where there is none."""
     if not x.is_floating_point() or not fn.has_rsample or _is_discrete(fn):
         return x

@@ -21,7 +21,7 @@ from pyro_impl.reachable import tensors_of
 from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.execution import SEED, Execution, Tensors
 from pyro_impl.recording.operations import Operations
-from pyro_impl.recording.parameters import give, learned
+from pyro_impl.recording.parameters import give, recorded_parameters
 from pyro_impl.recording.sites import make_sites, sample_nodes
 from twinplate.records.record import Failure, Given, Run, Settings
 
@@ -68,7 +68,7 @@ class Session:
             return self._recorded(given, inputs, lambda e: e.draw(seed, {}, {}, inputs))
 
     def run(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
-        """Run with these draws (re-attached to the program's own parameters), indices and parameters.
+        """Run with these draws, indices and parameters; the draws are replayed (`replay_draws`).
 
         Failures as for `sample`.
         """
@@ -92,7 +92,7 @@ class Session:
         return Run(
             make_sites(execution.traces["guide"], particles),
             make_sites(execution.traces["model"], particles),
-            learned(execution.loss is not None) | execution.latents,
+            recorded_parameters(execution.loss is not None) | execution.latents,
             execution.loss,
             failure,
         )

@@ -71,10 +71,10 @@ def pyro_elbos(twin, model, guide, loc, tril, noise):
     auto.scale = twin.array(scale)
     auto.scale_tril = twin.array(tril / scale[:, None])
     name = f"_{auto._pyro_name}_latent"
-    donor = pyro.poutine.trace(auto).get_trace()
-    donor.nodes[name]["value"] = twin.array(loc + tril @ noise)
-    donor.remove_node("a")  # the Delta follows from the joint draw
-    replayed = pyro.poutine.replay(auto, trace=donor)
+    source = pyro.poutine.trace(auto).get_trace()
+    source.nodes[name]["value"] = twin.array(loc + tril @ noise)
+    source.remove_node("a")  # the Delta follows from the joint draw
+    replayed = pyro.poutine.replay(auto, trace=source)
 
     elbo = pyro.infer.Trace_ELBO()
     twice = twin.array([[noise], [noise]])  # the guide runs twice, and takes a row each time

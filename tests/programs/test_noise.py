@@ -136,14 +136,14 @@ def test_a_replayed_site_keeps_its_value(twin):
     given = twin.array(NOISE * 7)
     program = lambda: twin.framework.sample("z", normal(twin))
     if twin.name == "pyro":
-        donor = handlers.trace(handlers.condition(program, data={"z": given})).get_trace()
-        donor.nodes["z"]["is_observed"] = False
+        source = handlers.trace(handlers.condition(program, data={"z": given})).get_trace()
+        source.nodes["z"]["is_observed"] = False
     else:
-        donor = handlers.trace(handlers.substitute(program, data={"z": given})).get_trace()
+        source = handlers.trace(handlers.substitute(program, data={"z": given})).get_trace()
 
     def replayed():
         with twin.impl.base_noise(one_particle(twin, NOISE)):
-            handlers.replay(program, trace=donor)()
+            handlers.replay(program, trace=source)()
 
     np.testing.assert_array_equal(twin.trace(replayed)["z"][0], NOISE * 7)
 

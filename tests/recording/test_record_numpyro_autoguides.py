@@ -97,10 +97,10 @@ def test_autoguides_with_one_joint_latent(name):
     assert np.all(np.isfinite(run.parameters["auto_loc"].gradient))
 
 
-def test_reattached_draws_of_a_flow_have_the_gradient_of_the_draw_itself():
+def test_replayed_draws_of_a_flow_have_the_gradient_of_the_draw_itself():
     """Given no draws, a run draws with the same keys as `sample` with the seed 0.
 
-    Joint normals are re-attached otherwise than they are drawn: see test_joint_autoguides.
+    Joint normals are replayed otherwise than they are drawn: see test_joint_autoguides.
     """
     opened = session(two_latents, autoguide.AutoIAFNormal(two_latents))
     first = opened.sample(0, Given(), (X,), {})

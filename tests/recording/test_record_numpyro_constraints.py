@@ -1,4 +1,4 @@
-"""Names that NumPyro's constraints have in a record, and gradients in their charts."""
+"""Names that NumPyro's constraints have in a record, and gradients in unconstrained coordinates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("numpyro")
 import jax.numpy as jnp  # noqa: E402
 from numpyro.distributions import constraints  # noqa: E402
 
-from numpyro_impl.recording.constraints import chart_gradient, full_name_of, name_of  # noqa: E402
+from numpyro_impl.recording.constraints import full_name_of, name_of, unconstrained_gradient  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_names_of_a_parameters_constraint_say_the_bounds(constraint, name):
     assert full_name_of(constraint) == name
 
 
-CHARTS = {
+TRANSFORMS = {
     # constraint, a value, and its map from the shared coordinates with those of the value
     "simplex": (
         constraints.simplex,
@@ -103,15 +103,15 @@ CHARTS = {
 }
 
 
-@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("name", TRANSFORMS)
 def test_gradients_are_in_shared_coordinates(name, x64):
-    constraint, value, constrained, coordinates = CHARTS[name]
+    constraint, value, constrained, coordinates = TRANSFORMS[name]
     value = np.asarray(value)
     weights = np.arange(1.0, value.size + 1).reshape(value.shape)
     u = coordinates(value)
     np.testing.assert_allclose(constrained(jnp.asarray(u)), value, rtol=1e-12)
     expected = jax.grad(lambda u: (constrained(u) * weights).sum())(jnp.asarray(u))
-    found = chart_gradient(constraint, jnp.asarray(value), jnp.asarray(weights))
+    found = unconstrained_gradient(constraint, jnp.asarray(value), jnp.asarray(weights))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
@@ -123,5 +123,7 @@ def test_gradient_of_a_positive_definite_matrix(x64):
         return tril @ tril.T * weights
 
     a, b, c = numeric(matrix, *(np.array(v) for v in (np.log(1.3), 0.5, np.log(0.7))))
-    found = chart_gradient(constraints.positive_definite, jnp.asarray(value), jnp.asarray(weights))
+    found = unconstrained_gradient(
+        constraints.positive_definite, jnp.asarray(value), jnp.asarray(weights)
+    )
     np.testing.assert_allclose(found, [[a, 0], [b, c]], rtol=1e-7, atol=1e-9)

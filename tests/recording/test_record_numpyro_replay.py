@@ -14,7 +14,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 from numpyro import handlers  # noqa: E402
 
-from numpyro_impl.recording.replay import donate, reattached  # noqa: E402
+from numpyro_impl.recording.replay import replay_draws, replayed  # noqa: E402
 
 # the distributions of the paths; each takes the parameters of its row there
 FAMILIES = {
@@ -58,7 +58,7 @@ def test_a_donated_value_is_exact_and_moves_with_the_parameters(name, x64):
     weights = np.arange(1, np.size(x) + 1)  # the sum over a simplex is constant
 
     def total(leaves):
-        value = reattached(family(*leaves), jnp.asarray(x))
+        value = replayed(family(*leaves), jnp.asarray(x))
         return (weights * value).sum(), value
 
     (_, value), found = jax.value_and_grad(total, has_aux=True)([jnp.asarray(p) for p in params])
@@ -83,7 +83,7 @@ def test_a_donated_value_is_exact_and_moves_with_the_parameters(name, x64):
 )
 def test_discrete_and_score_function_sites_are_constants(fn, x, x64):
     p = jnp.array([0.4, 0.6])
-    value, gradient = jax.value_and_grad(lambda p: 1.0 * reattached(fn(p), jnp.array(x)).sum())(p)
+    value, gradient = jax.value_and_grad(lambda p: 1.0 * replayed(fn(p), jnp.array(x)).sum())(p)
     assert np.isclose(value, np.sum(x), rtol=1e-15)
     assert np.array_equal(gradient, [0, 0])
 
@@ -91,13 +91,13 @@ def test_discrete_and_score_function_sites_are_constants(fn, x, x64):
 def test_a_value_without_a_finite_variance_is_a_constant(x64):
     def total(loc):
         fn = dist.MultivariateStudentT(1.5, loc, jnp.eye(2))
-        return reattached(fn, jnp.array([0.3, 0.1])).sum()
+        return replayed(fn, jnp.array([0.3, 0.1])).sum()
 
     assert np.array_equal(jax.grad(total)(jnp.zeros(2)), [0, 0])
 
 
 def test_a_discrete_value_has_the_type_that_the_site_draws():
-    with donate({"k": jnp.array(1), "g": jnp.array(1)}, {}), handlers.seed(rng_seed=0):
+    with replay_draws({"k": jnp.array(1), "g": jnp.array(1)}, {}), handlers.seed(rng_seed=0):
         k = numpyro.sample("k", dist.Categorical(jnp.ones(3) / 3))
         g = numpyro.sample("g", dist.Normal(0.0, 1.0))
     assert (k.dtype, g.dtype) == (jnp.int32, jnp.float32)
@@ -112,7 +112,7 @@ def test_replayed_observed_and_unfitting_sites_are_left_alone():
 
     guide = handlers.trace(handlers.seed(model, 1)).get_trace()
     draws = {name: jnp.ones(()) for name in "abd"} | {"c": jnp.ones(3)}
-    with donate(draws, {}):
+    with replay_draws(draws, {}):
         replayed = handlers.replay(handlers.seed(model, 0), {"a": guide["a"]})
         trace = handlers.trace(replayed).get_trace()
     assert trace["a"]["value"] is guide["a"]["value"]
@@ -135,7 +135,7 @@ def test_a_joint_latent_moves_with_its_covariance(low_rank, x64):
             fn = dist.LowRankMultivariateNormal(loc, factor, jnp.ones(4))
         else:
             fn = dist.MultivariateNormal(loc, scale_tril=factor)
-        return reattached(fn, jnp.asarray(x), joint=True)
+        return replayed(fn, jnp.asarray(x), joint=True)
 
     covariance = factor @ factor.T + low_rank * np.eye(4)
     change = rng.normal(size=factor.shape) if low_rank else np.tril(rng.normal(size=(4, 4)))

@@ -47,7 +47,7 @@ def test_without_a_guide_the_loss_is_the_potential_energy():
     assert run.parameters["p"].value.shape == (2, 2)
     sticks = np.log(p[:, 0] / (1 - p[:, 0])) + np.log(
         2
-    )  # the chart's origin is the uniform simplex
+    )  # the origin of its coordinates is the uniform simplex
     np.testing.assert_allclose(run.parameters["p"].value[:, 0], sticks, rtol=1e-12)
 
 

@@ -13,7 +13,7 @@ pyro = pytest.importorskip("pyro")
 import pyro.distributions as dist  # noqa: E402
 from pyro import poutine  # noqa: E402
 
-from pyro_impl.recording.replay import donate, reattached  # noqa: E402
+from pyro_impl.recording.replay import replay_draws, replayed  # noqa: E402
 
 
 def t(values):
@@ -60,7 +60,7 @@ def test_a_donated_value_is_exact_and_moves_with_the_parameters(name):
     family, (x, params, path) = FAMILIES[name], PATHS[name]
     params = [np.asarray(p, dtype=np.float64) for p in params]
     leaves = [t(p) for p in params]
-    value = reattached(family(*leaves), torch.tensor(x, dtype=torch.float64))
+    value = replayed(family(*leaves), torch.tensor(x, dtype=torch.float64))
     assert np.array_equal(value.detach(), x)
     found = torch.autograd.grad(value.sum(), leaves)
     expected = numeric(path(np.asarray(x), *params), *params)
@@ -83,14 +83,14 @@ def test_a_donated_value_is_exact_and_moves_with_the_parameters(name):
 )
 def test_discrete_and_score_function_sites_are_constants(fn, x):
     p = t([0.4, 0.6])
-    value = reattached(fn(p), torch.tensor(x, dtype=torch.float64))
+    value = replayed(fn(p), torch.tensor(x, dtype=torch.float64))
     gradient = torch.autograd.grad(value.sum() + 0 * p.sum(), p)[0]
     assert np.array_equal(value.detach(), x)
     assert np.array_equal(gradient, [0, 0])
 
 
 def test_a_discrete_value_has_the_type_that_the_site_draws():
-    with donate({"k": torch.tensor(1.0), "b": torch.tensor(1)}, {}):
+    with replay_draws({"k": torch.tensor(1.0), "b": torch.tensor(1)}, {}):
         k = pyro.sample("k", dist.Categorical(torch.ones(3)))
         b = pyro.sample("b", dist.Bernoulli(0.5))
     assert (k.dtype, b.dtype) == (torch.int64, torch.float32)
@@ -110,7 +110,7 @@ def test_replayed_observed_and_unfitting_sites_are_left_alone():
         "c": torch.ones(3),
         "d": torch.ones(()),
     }
-    with donate(draws, {}):
+    with replay_draws(draws, {}):
         trace = poutine.trace(poutine.replay(model, trace=guide)).get_trace()
     values = {name: node["value"] for name, node in trace.nodes.items() if node["type"] == "sample"}
     assert values["a"] is guide.nodes["a"]["value"]
@@ -131,7 +131,7 @@ def test_a_joint_latent_moves_with_its_covariance(low_rank):
         fn = dist.LowRankMultivariateNormal(*leaves, torch.ones(4, dtype=torch.float64))
     else:
         fn = dist.MultivariateNormal(leaves[0], scale_tril=leaves[1])
-    found = reattached(fn, torch.tensor(x), joint=True)
+    found = replayed(fn, torch.tensor(x), joint=True)
     np.testing.assert_array_equal(found.detach(), x)
     covariance = factor @ factor.T + low_rank * np.eye(4)
     solved = np.linalg.solve(covariance, x - loc)

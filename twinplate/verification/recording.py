@@ -44,7 +44,7 @@ class Session(Protocol):
         """Run with the framework's own draws; parameters in `given` replace the first values."""
 
     def run(self, given: Given, args: Tree, kwargs: Tree) -> Run:
-        """Run with these draws (re-attached to the program's own parameters), indices and parameters."""
+        """Run with these draws, indices and parameters; the draws follow from the parameters."""
 
 
 class Recordable(Protocol):
