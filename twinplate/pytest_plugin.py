@@ -8,6 +8,7 @@ Installed with twinplate; it imports no framework, and the rest of twinplate onl
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -23,6 +24,7 @@ def verify(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
     reports = request.node.stash.setdefault(REPORTS, [])
 
+    @functools.wraps(run)
     def verify(*programs: Any, **arguments: Any) -> Any:
         report = run(*programs, **arguments)
         reports.append(report)

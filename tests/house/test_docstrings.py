@@ -14,8 +14,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("twinplate", "pyro_impl", "numpyro_impl")
 # Public names that have no example yet.
 WITHOUT = {
-    "twinplate.Case",
-    "twinplate.Finding",
     "twinplate.Fit",
     "twinplate.Gaussian",
     "twinplate.InputError",
@@ -24,17 +22,12 @@ WITHOUT = {
     "twinplate.OutOfMemoryError",
     "twinplate.Program",
     "twinplate.ProgramConfig",
-    "twinplate.Record",
-    "twinplate.Report",
     "twinplate.Restarts",
     "twinplate.TrainingConfig",
     "twinplate.TrainingState",
-    "twinplate.assert_same",
-    "twinplate.compare",
     "twinplate.initial_params",
     "twinplate.make_program",
     "twinplate.unpack_scale_tril",
-    "twinplate.verify",
     "pyro_impl.CompiledSVI",
     "pyro_impl.EagerWarning",
     "pyro_impl.Encoded",

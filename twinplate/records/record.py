@@ -150,6 +150,16 @@ class Record:
     given: values, indices and parameters by draw, in the *first* program's names.
     names: this program's own names of what it calls otherwise than the program it was recorded like.
     operations: names of the numerical functions it calls, for explanations.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> from pyro_impl import Program
+    >>> from twinplate import Record
+    >>> def model():
+    ...     pyro.sample("z", dist.Normal(0.0, 1.0))
+    >>> Program(model).record().save("model.record")
+    >>> record = Record.load("model.record")
+    >>> record.runs["0", "float64"].model["z"].support
+    'real'
     """
 
     framework: str

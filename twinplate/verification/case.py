@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from twinplate.records.record import Settings
 from twinplate.verification.matching.parameters import Rename
-from twinplate.verification.recording import Recordable, record
+from twinplate.verification.recording import Recordable, StatusCallback, record
 from twinplate.verification.report import Report, compare
 
 
@@ -25,6 +25,16 @@ class Case:
     seeds: draws of the latent values; `stress` adds one of extreme values.
     rename: {first: second} for what has another name in the second program (sites, plates,
         parameters), or {first: (second, to_second, to_first)} where a parameter's layout differs.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> from pyro_impl import Program
+    >>> from twinplate import Case, verify
+    >>> def early():
+    ...     pyro.sample("z", dist.Normal(0.0, 2.0))
+    >>> def late():
+    ...     pyro.sample("latent", dist.Normal(0.0, 2.0))
+    >>> verify(Case(Program(early), Program(late), rename={"z": "latent"})).ok
+    True
     """
 
     first: Recordable
@@ -51,46 +61,122 @@ def verify(
     first: Case | Recordable,
     second: Recordable | None = None,
     *,
-    progress: Callable[[str], None] | None = None,
-    **arguments: Any,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    loss: str = "Trace_ELBO",
+    particles: int = 1,
+    vectorize_particles: bool = False,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    stress: bool = True,
+    rename: Rename | None = None,
+    progress: StatusCallback | None = None,
 ) -> Report:
     """Record the first program, the second like the first, and compare.
 
-    Takes a `Case`, or two programs and the arguments of a `Case`. Raises InputError for bad input.
+    Takes two programs and the arguments of a `Case`, which has their meaning; or a `Case` alone, which
+    brings its own arguments. progress: is told, in words, what is run next.
+
+    Raises InputError for arguments that the programs cannot be run on, TypeError for one program alone.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> from pyro_impl import Program
+    >>> from twinplate import verify
+    >>> def model(scale):
+    ...     pyro.sample("z", dist.Normal(0.0, scale))
+    >>> def port(variance):
+    ...     pyro.sample("z", dist.Normal(0.0, variance**0.5))
+    >>> report = verify(Program(model), Program(port), args=(2.0,))
+    >>> report.verdict, report.findings[0].site
+    ('differs', 'z')
     """
     if isinstance(first, Case):
-        case = first
-    elif second is None:
+        return _verified(first, progress)
+    if second is None:
         raise TypeError("verify takes a Case, or two programs and a Case's arguments")
-    else:
-        case = Case(first, second, **arguments)
-    params = None if case.params is None else dict(case.params)
-    args, kwargs = case.args, dict(case.kwargs)
-    tell = progress or (lambda text: None)
-    one = record(
-        case.first,
-        args,
-        kwargs,
+    case = Case(
+        first,
+        second,
+        args=args,
+        kwargs=kwargs or {},
         params=params,
-        settings=case.settings,
-        progress=lambda text: tell(f"first program, {text}"),
+        loss=loss,
+        particles=particles,
+        vectorize_particles=vectorize_particles,
+        seeds=seeds,
+        stress=stress,
+        rename=rename or {},
     )
-    two = record(
-        case.second,
-        args,
-        kwargs,
-        like=one,
-        rename=case.rename,
-        progress=lambda text: tell(f"second program, {text}"),
-    )
-    return compare(one, two)
+    return _verified(case, progress)
 
 
 def assert_same(
-    first: Case | Recordable, second: Recordable | None = None, **arguments: Any
+    first: Case | Recordable,
+    second: Recordable | None = None,
+    *,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    loss: str = "Trace_ELBO",
+    particles: int = 1,
+    vectorize_particles: bool = False,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    stress: bool = True,
+    rename: Rename | None = None,
+    progress: StatusCallback | None = None,
 ) -> Report:
-    """`verify`; raises AssertionError, with the report as its text, unless the verdict is "same"."""
-    report = verify(first, second, **arguments)
+    """Verify, and return the report only if its verdict is "same".
+
+    Arguments and errors are those of `verify`; raises AssertionError, with the report as its text, for
+    any other verdict.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> from pyro_impl import Program
+    >>> from twinplate import assert_same
+    >>> def model(scale):
+    ...     pyro.sample("z", dist.Normal(0.0, 2 * scale))
+    >>> def rewritten(scale):
+    ...     pyro.sample("z", dist.Normal(0.0, scale + scale))
+    >>> assert_same(Program(model), Program(rewritten), args=(0.5,))
+    <Report: same, 0 findings>
+    """
+    report = verify(
+        first,
+        second,
+        args=args,
+        kwargs=kwargs,
+        params=params,
+        loss=loss,
+        particles=particles,
+        vectorize_particles=vectorize_particles,
+        seeds=seeds,
+        stress=stress,
+        rename=rename,
+        progress=progress,
+    )
     if not report.ok:
         raise AssertionError(f"\n{report}")
     return report
+
+
+def _verified(case: Case, progress: StatusCallback | None) -> Report:
+    """Record both programs of a case, and compare."""
+    tell = progress or (lambda text: None)
+    args, kwargs = case.args, dict(case.kwargs)
+    first = record(
+        case.first,
+        args,
+        kwargs,
+        params=None if case.params is None else dict(case.params),
+        settings=case.settings,
+        progress=lambda text: tell(f"first program, {text}"),
+    )
+    second = record(
+        case.second,
+        args,
+        kwargs,
+        like=first,
+        rename=case.rename,
+        progress=lambda text: tell(f"second program, {text}"),
+    )
+    return compare(first, second)

@@ -23,6 +23,20 @@ class Report(Outcome):
 
     What a verdict promises holds for the recorded parameters, inputs and draws. `str(report)` is the
     table that `twinplate verify` prints.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> from pyro_impl import Program
+    >>> from twinplate import verify
+    >>> def model():
+    ...     pyro.sample("z", dist.Normal(0.0, 1.0))
+    >>> report = verify(Program(model), Program(model), seeds=(0,))
+    >>> report.ok, report.findings
+    (True, ())
+    >>> print(report)  # doctest: +ELLIPSIS
+    SAME at the tested inputs, parameters and draws
+    ...
+    Tested: draws 0, stress; potential energy
+    ...
     """
 
     def __str__(self) -> str:
@@ -44,6 +58,16 @@ def compare(first: Record, second: Record) -> Report:
     """Compare the record of a program with one made `like` it.
 
     Raises InputError for records that do not belong together: other inputs, draws or settings.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> from pyro_impl import Program
+    >>> from twinplate import compare
+    >>> def model(x):
+    ...     pyro.sample("z", dist.Exponential(x))
+    >>> first = Program(model).record(args=(2.0,))
+    >>> second = Program(model).record(args=(2.0,), like=first)
+    >>> compare(first, second).verdict
+    'same'
     """
     outcome = compare_records(first, second)
     return Report(outcome.verdict, outcome.findings, outcome.first, outcome.second)

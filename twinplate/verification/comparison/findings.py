@@ -28,8 +28,14 @@ class Finding:
     level: "difference", "undecided" (too ill-conditioned to judge) or "note".
     stage: one of `STAGES`.  program: "model", "guide" or "loss".
     site: name of a site or parameter in the first program (the second, if only that has it).
+    message: what differs there, and how to mend it where that is known.
     first, second: what each program has there, in words or numbers.
-    draw: the draw that showed it.
+    draw: name of the draw that showed it: a seed, or "stress".
+
+    >>> from twinplate import Finding
+    >>> finding = Finding("difference", "density", "model", "x", "differs", "-1.25", "-1.5", draw="0")
+    >>> finding.place
+    ('density', 'model', 'x')
     """
 
     level: str
