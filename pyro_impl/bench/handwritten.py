@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_impl.device import find_device, to_tensor
+from pyro_impl.torch_private import stays_in_place
 from twinplate.bench.workload import SEED, Workload
 from twinplate.programs.parameters import UNIT_SHIFT
 from twinplate.training.plan import Chunk
@@ -210,7 +211,7 @@ def _stay(tensors: Iterable[Tensor]) -> None:
     """Tell torch's compiler that these do not move: a CUDA graph can change them and need not copy them."""
     for tensor in tensors:
         if tensor.is_cuda:
-            torch._dynamo.mark_static_address(tensor)
+            stays_in_place(tensor)
 
 
 def _eager_step(

@@ -27,6 +27,7 @@ from pyro_impl.device import find_device
 from pyro_impl.reachable import tensors_of
 from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.program import Program
+from pyro_impl.torch_private import compiled_afresh
 from pyro_impl.training.trainer import Trainer
 from twinplate.bench.backend import CASE_RATE, Route, Started, TakeSteps
 from twinplate.bench.timing import timed
@@ -50,8 +51,6 @@ def devices() -> tuple[str, ...]:
 def equal_terms(threads: int) -> Iterator[None]:
     """Validation off, full float32 products, no compiled code from a cache, `threads` threads."""
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    config: Any = torch.compiler.config  # which gets its methods at run time
-    dynamo: Any = torch._dynamo.config
     with ExitStack() as stack:
         stack.callback(torch.set_float32_matmul_precision, before[1])
         stack.callback(torch.set_num_threads, before[0])
@@ -61,9 +60,8 @@ def equal_terms(threads: int) -> Iterator[None]:
             warnings.filterwarnings("ignore", what, DeprecationWarning)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision("highest")
-        stack.enter_context(config.patch(force_disable_caches=True))
         # The hand-written step is compiled for every size and form; by default torch gives up after eight.
-        stack.enter_context(dynamo.patch(recompile_limit=MOST_COMPILED))
+        stack.enter_context(compiled_afresh(MOST_COMPILED))
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(torch.random.fork_rng())
         yield

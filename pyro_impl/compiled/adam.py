@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from pyro_impl.compiled.guarded_places import Place
+from pyro_impl.torch_private import add_each_, has_hooks
 
 FIXED = ("eps", "weight_decay", "clip_norm", "centered_variance")
 NUMBERS = 5  # for each row
@@ -119,7 +120,7 @@ class AdamUpdate:
                 for state in row.states:
                     state["step"] += 1
         if self._tensors:
-            torch._foreach_add_(self._tensors, 1.0)
+            add_each_(self._tensors, 1.0)
         return self._on_device(found)
 
     def stand_in(self) -> Tensor:
@@ -197,5 +198,4 @@ def _only_schedules(optim: PyroOptim) -> bool:
 
 
 def _is_plain(optimizer: Optimizer) -> bool:
-    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-    return type(optimizer) in (Adam, ClippedAdam) and not hooks
+    return type(optimizer) in (Adam, ClippedAdam) and not has_hooks(optimizer)

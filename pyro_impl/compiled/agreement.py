@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from pyro.infer.util import torch_item
 from torch import Tensor, fx
-from torch.utils._pytree import tree_leaves
+
+from pyro_impl.torch_private import tree_leaves
 
 
 @contextmanager

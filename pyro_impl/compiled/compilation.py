@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from pyro_impl.compiled.agreement import give_back, same_draws
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph import Graph
+from pyro_impl.torch_private import machine_code, stays_in_place, tree_map
 
 # The random numbers are those of the eager program, drawn in its order.
 OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
@@ -38,16 +36,7 @@ def compile_graph(graph: Graph, arguments: Sequence[Tensor]) -> Callable[..., An
 
 
 def _machine_code(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
-    """By the compiler behind torch.compile: shapes are guarded already, and once more would be slow."""
-    from torch._inductor.compile_fx import compile_fx  # costs a second to import
-
-    # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
-    context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
-    with tracing(context):
-        run = cast(  # compiling ahead of time, which is not done here, returns something else
-            Callable[..., Any],
-            compile_fx(graph.module, inputs, config_patches=OPTIONS, ignore_shape_env=True),
-        )
+    run = machine_code(graph.module, inputs, OPTIONS)
 
     def quiet(*inputs: Tensor) -> Any:
         with torch.no_grad():
@@ -62,14 +51,14 @@ def _on_gpu(tensors: list[Tensor]) -> bool:
 
 def _cuda_graph(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
     for tensor in graph.tensors:
-        torch._dynamo.mark_static_address(tensor)
+        stays_in_place(tensor)
     options = OPTIONS | {"triton.cudagraphs": True}
     run = torch.compile(graph.module, dynamic=False, options=options)
 
     def cloned(*inputs: Tensor) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
         with torch.no_grad():  # the next replay overwrites what this one returns
-            return torch.utils._pytree.tree_map(Tensor.clone, run(*inputs))
+            return tree_map(Tensor.clone, run(*inputs))
 
     # torch.compile compiles in the first call; this one counts for nothing.
     before = [t.clone() for t in graph.written]

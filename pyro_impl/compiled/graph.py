@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from pyro_impl.torch_private import CHECK_FACTORISATION, declared_arguments
+
 aten = torch.ops.aten
 
 
@@ -50,7 +52,7 @@ def with_arguments(module: fx.GraphModule) -> Graph:
 
 def _failures_as_nan(graph: fx.Graph) -> None:
     """A factorisation that fails makes the loss nan: the check that raises would wait for numbers."""
-    checks = [n for n in graph.nodes if n.target is aten._linalg_check_errors.default]
+    checks = [n for n in graph.nodes if n.target is CHECK_FACTORISATION]
     if not checks:
         return
     (output,) = graph.find_nodes(op="output")
@@ -88,8 +90,6 @@ def _origins(node: Any) -> Iterator[fx.Node]:
 
 
 def _arguments(node: fx.Node) -> list[tuple[Any, Any]]:
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return []
-    named = [(node.kwargs[a.name], a) for a in schema.arguments if a.name in node.kwargs]
-    return [*zip(node.args, schema.arguments, strict=False), *named]
+    declared = declared_arguments(node.target)
+    named = [(node.kwargs[a.name], a) for a in declared if a.name in node.kwargs]
+    return [*zip(node.args, declared, strict=False), *named]

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_impl.torch_private import EXACT_STRIDES, onednn_linear
+
 aten = torch.ops.aten
 
 LEAST = 3e7  # floating-point operations
@@ -27,13 +29,13 @@ LEAST_REARRANGED = 1e9  # where the rows have to be brought into order first
 _LIBRARY = torch.library.Library("twinplate", "FRAGMENT")
 _LIBRARY.define(
     "linear(Tensor rows, Tensor weight, Tensor? bias) -> Tensor",
-    tags=(torch.Tag.needs_exact_strides,),  # oneDNN falls back to plain loops for unusual ones
+    tags=(EXACT_STRIDES,),  # oneDNN falls back to plain loops for unusual ones
 )
 
 
 def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`rows @ weight.T + bias`: rows (M, K) in C order, weight (N, K) in C or Fortran order, bias (N,)."""
-    return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "none", [], "")
+    return onednn_linear(rows, weight, bias)
 
 
 _LIBRARY.impl("linear", _linear, "CPU")

@@ -22,13 +22,13 @@ from torch import nn
 from torch.distributions import Distribution
 
 from pyro_impl.compiled.guarded_places import Place, Whole
+from pyro_impl.torch_private import MODULE_HOOKS, MODULE_TABLES
 from twinplate.user_code import FRAMEWORKS, PROJECT, names_of, owner_of_module, top_level
 
 CALLED = (types.MethodType, functools.partial, property, staticmethod, classmethod)
 CONTAINERS = (dict, list, deque, set, tuple, frozenset)
 # Modules of the standard library whose objects are there to hold the user's own.
 HOLDERS = ("argparse", "collections", "configparser", "functools", "types")
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 OF_MODULES = vars(nn.Module()).keys() - {"training"}
 
 
@@ -102,12 +102,10 @@ class Reads:
     def _of_module(self, module: nn.Module) -> Iterator[Any]:
         label, own = _label(module), vars(module)
         for group in (
-            "_parameters",
-            "_buffers",
-            "_modules",
+            *MODULE_TABLES,
             "_pyro_samples",
             "_pyro_params",
-            *HOOKS,
+            *MODULE_HOOKS,
         ):
             if group in own:
                 yield from _all(f"`{type(module).__name__}.{group}`", label, own[group])

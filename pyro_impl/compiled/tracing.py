@@ -18,17 +18,22 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
-from torch._decomp import get_decompositions
-from torch._decomp.decompositions import native_batch_norm_decomposition
 from torch.distributions import Distribution
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph import Graph, aten, is_written, with_arguments
 from pyro_impl.compiled.onednn import PRODUCTS
+from pyro_impl.torch_private import (
+    BATCH_NORM,
+    VALIDATE_SAMPLE,
+    VALUE_OF,
+    OperationMode,
+    declared_arguments,
+    trace_operations,
+    without_modes,
+)
 from twinplate.user_code import is_users_file
 
 
@@ -37,17 +42,9 @@ def _bernoulli(p: Tensor, *, generator: Any = None) -> Tensor:
     return torch.empty_like(p).bernoulli_(p)
 
 
-# Batch normalisation writes into its buffers without saying so; these say it.
-OPERATIONS = (
-    PRODUCTS
-    | get_decompositions([aten.cudnn_batch_norm, aten.cudnn_batch_norm_backward])
-    | {
-        aten.bernoulli.default: _bernoulli,
-        aten.native_batch_norm.default: native_batch_norm_decomposition,
-    }
-)
+OPERATIONS = {**PRODUCTS, **BATCH_NORM, aten.bernoulli.default: _bernoulli}
 # What gives Python the content of a tensor; these functions without an operation of torch.
-VALUES = (aten._local_scalar_dense.default, aten.equal.default)
+VALUES = (VALUE_OF, aten.equal.default)
 COPIES = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)
 
 
@@ -63,13 +60,7 @@ def capture(function: Callable[..., Any], arguments: Sequence[Tensor]) -> Graph:
     try:
         with _traceable(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            traced = make_fx(
-                _writing_nothing(function),
-                decomposition_table=OPERATIONS,
-                tracing_mode="fake",
-                _allow_non_fake_inputs=True,
-            )
-            module = traced(*arguments)
+            module = trace_operations(_writing_nothing(function), arguments, OPERATIONS)
     except CannotCompileError:
         raise
     except Exception as error:
@@ -89,7 +80,7 @@ def _writing_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
     return kept
 
 
-class _Kept(TorchDispatchMode):
+class _Kept(OperationMode):
     """Keeps the content of real tensors that are written to; Python may not ask for it."""
 
     def __init__(self) -> None:
@@ -102,9 +93,10 @@ class _Kept(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in VALUES and any(map(_is_real, args)):
             raise _ValueNeededError
-        if func._schema.is_mutable:
-            named = dict(zip([a.name for a in func._schema.arguments], args, strict=False)) | kwargs
-            for argument in func._schema.arguments:
+        declared = declared_arguments(func)
+        if any(map(is_written, declared)):
+            named = dict(zip([a.name for a in declared], args, strict=False)) | kwargs
+            for argument in declared:
                 value: Any = named.get(argument.name)
                 if is_written(argument) and _is_real(value):
                     self._keep(value)
@@ -112,11 +104,11 @@ class _Kept(TorchDispatchMode):
 
     def _keep(self, tensor: Tensor) -> None:
         if id(tensor) not in self._before:
-            with _disable_current_modes():
+            with without_modes():
                 self._before[id(tensor)] = tensor, tensor.detach().clone()
 
     def restore(self) -> None:
-        with _disable_current_modes(), torch.no_grad():
+        with without_modes(), torch.no_grad():
             for tensor, before in self._before.values():
                 tensor.copy_(before)
 
@@ -152,9 +144,9 @@ def _traceable() -> Iterator[None]:
         if getattr(module, "__dict__", {}).get(name) is function
     ]
     # Distributions made before have kept their own setting; one that asks now wants to be checked.
-    before.append((Distribution, "_validate_sample", Distribution._validate_sample))
+    before.append((Distribution, VALIDATE_SAMPLE, getattr(Distribution, VALIDATE_SAMPLE)))
     before.append((Distribution, "__init__", Distribution.__init__))
-    silent |= {"_validate_sample": _same, "__init__": _unvalidated(Distribution.__init__)}
+    silent |= {VALIDATE_SAMPLE: _same, "__init__": _unvalidated(Distribution.__init__)}
     for owner, name, _ in before:
         setattr(owner, name, silent[name])
     try:
@@ -194,7 +186,7 @@ def _reason(error: Exception) -> str:
     mine = [f for f in frames if is_users_file(f.filename)]
     place = f" ({mine[-1].filename}, line {mine[-1].lineno})" if mine else ""
     kind = type(error).__name__
-    if any(f.name in ("_validate_sample", "validate_args") for f in frames) or any(
+    if any(f.name in (VALIDATE_SAMPLE, "validate_args") for f in frames) or any(
         f.filename.endswith("distributions/distribution.py") and f.name == "__init__"
         for f in frames
     ):

@@ -13,10 +13,10 @@ import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions.utils import _standard_normal
 
 from pyro_impl.objectives.losses import Loss
 from pyro_impl.programs.noise import noise_shape, push_forward, unwrapped
+from pyro_impl.torch_private import standard_normal
 from twinplate.data.blocks import spans
 
 
@@ -42,7 +42,7 @@ class block_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
         if (name, visit) not in self.drawn:
             shape = list(noise_shape(msg["fn"]))
             shape[axis] = len(self.x)
-            noise = _standard_normal(torch.Size(shape), self.x.dtype, self.x.device)
+            noise = standard_normal(torch.Size(shape), self.x.dtype, self.x.device)
             self.drawn[name, visit] = noise
         size = self.rows.stop - self.rows.start
         noise = self.drawn[name, visit].narrow(axis, self.rows.start, size)

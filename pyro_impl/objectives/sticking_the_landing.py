@@ -22,9 +22,9 @@ import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_impl.programs.noise import unwrapped
+from pyro_impl.torch_private import is_tracing
 from twinplate.errors import InputError
 
 
@@ -83,7 +83,7 @@ def _scored(trace: poutine.Trace) -> list[str]:
 @contextmanager
 def _no_draws() -> Iterator[None]:
     """Raises InputError if random numbers are drawn meanwhile."""
-    if get_proxy_mode() is not None:  # captured: an eager step came before
+    if is_tracing():  # captured: an eager step came before
         yield
         return
     before = _random_state()

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
-from torch.distributions.utils import _standard_normal
 
 from pyro_impl.programs.triangle import fill_tril, packed_product
+from pyro_impl.torch_private import standard_normal, version
 from twinplate.programs.triangle import check_packed
 
 
@@ -42,7 +42,7 @@ class _RemembersNoise(torch.distributions.Distribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = torch.Size(sample_shape) + self.batch_shape + (self.noise_size,)
-        return self.from_noise(_standard_normal(shape, self.loc.dtype, self.loc.device))
+        return self.from_noise(standard_normal(shape, self.loc.dtype, self.loc.device))
 
     def noise_of(self, value: Tensor) -> Tensor | None:
         """The noise of the last draw, if `value` is that draw and nothing has changed since."""
@@ -57,7 +57,7 @@ class _RemembersNoise(torch.distributions.Distribution):
     def _versions(self, value: Tensor) -> tuple[int, ...]:
         # Counters that notice a draw or a parameter changed in place; inference tensors have none.
         tensors = (value, *self._arguments)
-        return tuple(0 if t.is_inference() else t._version for t in tensors)
+        return tuple(0 if t.is_inference() else version(t) for t in tensors)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         # Pyro's plates always expand; a distribution that remembers must stay itself.

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from pyro_impl.torch_private import is_tracing
 from twinplate.programs.triangle import fill_indices, selectors, take_indices
 
 # Up to this many components the product with the packed triangle costs less than filling a matrix, or no
@@ -52,7 +52,7 @@ def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
 
 def _is_captured(tensor: Tensor) -> bool:
     """Whether operations on `tensor` are being recorded, to become machine code of a CPU."""
-    recorded = torch.compiler.is_compiling() or get_proxy_mode() is not None
+    recorded = torch.compiler.is_compiling() or is_tracing()
     return recorded and tensor.device.type == "cpu"
 
 

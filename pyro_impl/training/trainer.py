@@ -26,6 +26,7 @@ from pyro_impl.objectives.item_blocks import backward
 from pyro_impl.objectives.losses import Loss, make_loss
 from pyro_impl.programs.assembly import build
 from pyro_impl.programs.parameters import leaves, to_neutral
+from pyro_impl.torch_private import lerp_each_
 from twinplate.data.blocks import on_disk
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.parameters import initial_params
@@ -227,7 +228,7 @@ class Trainer:
     @torch.no_grad()
     def _take_into_average(self, weight: float) -> None:
         params = [self._leaves[name] for name in self._average]
-        torch._foreach_lerp_(list(self._average.values()), params, weight)
+        lerp_each_(list(self._average.values()), params, weight)
 
     def _step_of(self, estimator: str) -> Step:
         """The step by one of `twinplate.programs.config.ESTIMATORS`, made when it is asked for."""

@@ -249,6 +249,7 @@ ONLY_ONE = {
     "compiled/onednn.py": PYROS_COMPILER,
     "compiled/sources.py": PYROS_COMPILER,
     "compiled/cache_key.py": PYROS_COMPILER,
+    "torch_private.py": "what is private in torch, in one place; of JAX no private part is used",
     "compilation_cache.py": "torch keeps its compilations on disk by itself",
     "training/loop.py": "JAX's loop of steps is one compiled function",
 }

@@ -1,0 +1,163 @@
+"""All that this package uses of torch's private parts; no other file of it touches them.
+
+Private is what torch names with an underscore, and `torch.fx.experimental`: it can change with any release.
+Each name was looked up in torch 2.6, the oldest that `pyproject.toml` allows, and in 2.13 and 2.14; where
+they differ, the function says how. `make test-oldest` and `make test-newest` run what stands on this file.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import get_decompositions
+from torch._decomp.decompositions import native_batch_norm_decomposition
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributions.utils import _standard_normal
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.optim import Optimizer
+from torch.utils import _python_dispatch as dispatch
+from torch.utils import _pytree as pytree
+
+aten = torch.ops.aten
+
+# --- tracing --------------------------------------------------------------------------------------
+
+
+def trace_operations(
+    function: Callable[..., Any], arguments: Sequence[Tensor], decompositions: dict[Any, Any]
+) -> fx.GraphModule:
+    """The operations of `function(*arguments)`, run on tensors without content.
+
+    `torch.export` is the public way; it knows neither random numbers nor tensors that a closure holds, which
+    here become attributes of the module.
+    """
+    traced = make_fx(
+        function,
+        decomposition_table=decompositions,
+        tracing_mode="fake",
+        _allow_non_fake_inputs=True,
+    )
+    module: fx.GraphModule = traced(*arguments)
+    return module
+
+
+def is_tracing() -> bool:
+    """Whether `trace_operations` is at work. `torch.compiler.is_compiling` knows of torch.compile only."""
+    return get_proxy_mode() is not None
+
+
+# Batch normalisation writes into its buffers without saying so; these say it.
+BATCH_NORM: dict[Any, Callable[..., Any]] = {
+    **get_decompositions([aten.cudnn_batch_norm, aten.cudnn_batch_norm_backward]),
+    aten.native_batch_norm.default: native_batch_norm_decomposition,
+}
+
+# Sees every operation below autograd. The public `torch.overrides.TorchFunctionMode` sits above it, and
+# does not see what autograd's backward passes do.
+OperationMode = dispatch.TorchDispatchMode
+without_modes = dispatch._disable_current_modes
+
+# `float(tensor)`, `tensor.item()` and `if tensor:`.
+VALUE_OF = aten._local_scalar_dense.default
+# Raises where a factorisation failed, as its number says.
+CHECK_FACTORISATION = aten._linalg_check_errors.default
+
+
+def declared_arguments(operation: Any) -> list[Any]:
+    """Arguments of an operation as its schema declares them, with what it writes into; none without one."""
+    schema = getattr(operation, "_schema", None)
+    return [] if schema is None else list(schema.arguments)
+
+
+tree_leaves = pytree.tree_leaves
+tree_map = pytree.tree_map
+
+# --- machine code ---------------------------------------------------------------------------------
+
+
+def machine_code(
+    module: fx.GraphModule, inputs: list[Tensor], options: dict[str, Any]
+) -> Callable[..., Any]:
+    """`module` by the compiler behind torch.compile, without torch.compile's look at Python code.
+
+    Shapes, types and strides are those of `inputs`; nothing checks later ones.
+    """
+    from torch._inductor.compile_fx import compile_fx  # costs a second to import
+
+    # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    compiled: Any
+    with tracing(TracingContext(mode)):
+        if "ignore_shape_env" in inspect.signature(compile_fx).parameters:
+            compiled = compile_fx(module, inputs, config_patches=options, ignore_shape_env=True)
+        else:  # torch 2.6 would make every size a symbol, but for inputs that say theirs are fixed
+            fixed = [mode.from_tensor(tensor, static_shapes=True) for tensor in inputs]
+            compiled = compile_fx(module, fixed, config_patches=options)
+    return compiled
+
+
+def stays_in_place(tensor: Tensor) -> None:
+    """Tell torch's compiler that a tensor does not move: a CUDA graph reads it where it is, uncopied."""
+    torch._dynamo.mark_static_address(tensor)
+
+
+@contextmanager
+def compiled_afresh(most: int) -> Iterator[None]:
+    """torch.compile without its caches on disk; it compiles one function up to `most` times."""
+    dynamo: Any = torch._dynamo.config  # which gets its methods at run time, as the others do
+    public: Any = torch.compiler.config
+    in_public = hasattr(
+        public, "force_disable_caches"
+    )  # in torch 2.6 an option of the compiler itself
+    caches = public if in_public else torch._inductor.config
+    limit = (
+        "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"
+    )  # in 2.6
+    with ExitStack() as stack:
+        stack.enter_context(caches.patch(force_disable_caches=True))
+        stack.enter_context(dynamo.patch(**{limit: most}))
+        yield
+
+
+# Public, but not in torch 2.6, which knows the weaker promise only: strides in the same order.
+EXACT_STRIDES = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
+
+
+def onednn_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`rows @ weight.T + bias` by oneDNN, which torch.nn.functional.linear does not take in float32."""
+    return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "none", [], "")
+
+
+# --- tensors, modules, optimisers, distributions --------------------------------------------------
+
+# On lists of tensors at once, as torch's optimisers compute.
+add_each_ = torch._foreach_add_
+lerp_each_ = torch._foreach_lerp_
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written into; torch's own check that backward sees what forward saw."""
+    return tensor._version
+
+
+# Where a module keeps what it is made of. `named_parameters` and the like would list them flat, and miss
+# which dictionary a later one would be put into.
+MODULE_TABLES = ("_parameters", "_buffers", "_modules")
+MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+# The draw of torch's own normal distributions, hence the same numbers for the same seed.
+standard_normal = _standard_normal
+# The method with which a distribution looks at the values that it scores.
+VALIDATE_SAMPLE = "_validate_sample"
+
+
+def has_hooks(optimizer: Optimizer) -> bool:
+    """Whether functions are to run before or after its steps."""
+    return bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
