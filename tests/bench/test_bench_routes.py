@@ -133,7 +133,7 @@ def test_steps_that_cannot_be_compiled_are_not_timed_as_compiled_ones(backends, 
     def refuse(*_):
         raise CannotCompileError("of this test")
 
-    monkeypatch.setattr("pyro_impl.compiled.svi.capture", refuse)
+    monkeypatch.setattr("pyro_impl.compiled.building.capture", refuse)
     run = backends["pyro"].ours(work, "cpu")["Pyro, ours, compiled"].start()
     with pytest.raises(UserWarning, match="runs eagerly: of this test"):
         run(work.chunk(2))
