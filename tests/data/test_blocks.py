@@ -10,7 +10,7 @@ import scipy.linalg
 
 from twinplate.data.blocks import blocks, fitting, gather, on_disk, release, spans
 from twinplate.data.readers import load_generative, load_matrix
-from twinplate.data.statistics import survey
+from twinplate.data.statistics import read_statistics
 from twinplate.data.table import fingerprint
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
@@ -113,10 +113,10 @@ def test_changes_in_a_private_map_are_not_thrown_away(mapped):
 # ------------------------------------------------------------------- facts independent of the blocks
 
 
-def test_a_survey_is_numpys_answer(mapped, rows_per_block):
+def test_statistics_are_numpys_answer(mapped, rows_per_block):
     x = make_data()
     for source in (x, mapped(x)):
-        found = survey(source)
+        found = read_statistics(source)
         assert found.num_items == 40
         assert found.missing.count == np.isnan(x).sum()
         assert found.missing.first == tuple(np.argwhere(np.isnan(x))[0])
@@ -133,16 +133,16 @@ def test_a_survey_is_numpys_answer(mapped, rows_per_block):
 def test_one_block_is_numpys_answer_to_the_bit():
     """Small data are what they have always been."""
     for x in (make_data(), make_data(missing=0)):
-        found = survey(x)
+        found = read_statistics(x)
         np.testing.assert_array_equal(found.mean, np.nanmean(x, 0))
         np.testing.assert_array_equal(np.sqrt(found.variance), np.nanstd(x, 0))
 
 
-def test_a_survey_finds_the_first_of_each_kind(rows_per_block):
+def test_statistics_find_the_first_of_each_kind(rows_per_block):
     x = make_data(missing=0)
     x[[11, 13]] = NAN
     x[17, 2], x[30, 1], x[:, 4] = np.inf, -np.inf, NAN
-    found = survey(x)
+    found = read_statistics(x)
     assert (found.infinite.count, found.infinite.first) == (2, (17, 2))
     assert (found.empty_items.count, found.empty_items.first) == (2, (11,))
     assert found.missing.first == (0, 4)
@@ -153,7 +153,7 @@ def test_a_survey_finds_the_first_of_each_kind(rows_per_block):
 def test_a_column_that_begins_late_has_the_moments_of_its_entries(rows_per_block):
     x = make_data(missing=0)
     x[:29, 0] = x[35:, 2] = NAN
-    found = survey(x)
+    found = read_statistics(x)
     np.testing.assert_allclose(found.mean, np.nanmean(x, 0), rtol=1e-14)
     np.testing.assert_allclose(found.variance, np.nanvar(x, 0), rtol=1e-9, atol=1e-20)
 
@@ -224,7 +224,7 @@ def test_a_large_file_stays_on_disk_as_it_is(tmp_path, low_limit, dtype):
     table = load_matrix(saved(tmp_path, x))
     assert on_disk(table.x) and table.x.dtype == x.dtype
     np.testing.assert_array_equal(table.x, x)
-    assert table.survey.high.tolist() == x.max(0).tolist()
+    assert table.statistics.high.tolist() == x.max(0).tolist()
 
 
 def test_small_files_and_files_by_columns_are_read(tmp_path, monkeypatch, low_limit):

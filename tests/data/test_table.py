@@ -5,13 +5,13 @@ import pytest
 from data_files import MATRICES, NAN, bits, refusal
 from hypothesis import given
 
-from twinplate.data.statistics import survey
+from twinplate.data.statistics import read_statistics
 from twinplate.data.table import Table, check_matrix, fingerprint
 
 
 def check(x, missing="mask", learn_noise=True):
     x = np.asarray(x, dtype=np.float64)
-    table = Table(x, tuple("abcdefghi"[: x.shape[1]]), survey(x))
+    table = Table(x, tuple("abcdefghi"[: x.shape[1]]), read_statistics(x))
     check_matrix(table, missing=missing, learn_noise=learn_noise)
 
 
@@ -44,7 +44,7 @@ def test_refused_matrices(x, options, fragments):
 
 def test_columns_without_a_name_are_named_once():
     x = np.full((2, 2), NAN)
-    table = Table(x, ("column 1", "column 2"), survey(x))
+    table = Table(x, ("column 1", "column 2"), read_statistics(x))
     message = refusal(check_matrix, table, missing="mask", learn_noise=False)
     assert message == "Columns without any entry: column 1, column 2. Drop them."
 

@@ -13,8 +13,8 @@ from rich.table import Table as RichTable
 from twinplate.backends import load_backend
 from twinplate.data.blocks import release
 from twinplate.data.readers import load_generative, load_matrix
-from twinplate.data.statistics import Survey
-from twinplate.data.table import Missing, Table, check_matrix, fingerprint
+from twinplate.data.statistics import Statistics
+from twinplate.data.table import Missing, Table, check_matrix
 from twinplate.errors import InputError
 from twinplate.files import require_new
 from twinplate.programs.config import LEARNABLE, ProgramConfig, TrainingConfig
@@ -70,7 +70,7 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
 def prepare(request: FitRequest) -> tuple[Table, Program]:
     """The data and the program for them, checked."""
     with rows_progress(f"Checking {request.data.name}") as progress:
-        table = load_matrix(request.data, progress)
+        table = load_matrix(request.data, progress, fingerprinted=True)
     given = {} if request.loadings is None else load_generative(request.loadings)
     learned = tuple(name for name in LEARNABLE if name not in given)
     check_matrix(table, missing=request.missing, learn_noise="noise_scale" in learned)
@@ -82,7 +82,7 @@ def prepare(request: FitRequest) -> tuple[Table, Program]:
         covariance=request.covariance,
         rank=request.rank,
         learned=learned,
-        encoder="experts" if table.survey.missing.count else "mlp",
+        encoder="experts" if table.statistics.missing.count else "mlp",
     )
     if given and given["loadings"].shape[0] != num_features:
         raise InputError(
@@ -91,9 +91,11 @@ def prepare(request: FitRequest) -> tuple[Table, Program]:
         )
     generative = None
     if given:
-        generative = LinearGaussian(**{**_first_values(table.survey, learned), **given})
-    with rows_progress("Centre, spread and principal components") as progress:
-        return table, make_program(table.x, config, generative, progress=progress)
+        generative = LinearGaussian(**{**_first_values(table.statistics, learned), **given})
+    with rows_progress("Principal components") as progress:
+        return table, make_program(
+            table.x, config, generative, statistics=table.statistics, progress=progress
+        )
 
 
 def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
@@ -112,9 +114,9 @@ def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
     return found
 
 
-def _first_values(survey: Survey, learned: tuple[str, ...]) -> dict[str, Array]:
+def _first_values(found: Statistics, learned: tuple[str, ...]) -> dict[str, Array]:
     """Where intercept and noise start when only the loadings are given: mean and spread."""
-    first = {"intercept": survey.mean, "noise_scale": np.sqrt(survey.variance)}
+    first = {"intercept": found.mean, "noise_scale": np.sqrt(found.variance)}
     return {name: first[name] for name in first if name in learned}
 
 
@@ -126,10 +128,8 @@ def _run(
         "program": program.config.as_dict(),
         "training": training.as_dict(),
     }
-    with rows_progress("Fingerprint") as progress:
-        digest = fingerprint(table.x, progress)
     data = {
-        "fingerprint": digest,
+        "fingerprint": table.fingerprint,
         "num_items": table.x.shape[0],
         "num_features": table.x.shape[1],
         "columns": list(table.columns),

@@ -63,7 +63,7 @@ def _check_new_items(table: Table, program: Program, run_path: Path) -> None:
         raise InputError(
             f"the data have {table.x.shape[1]} columns; the run {run_path} was fitted on {num_features}"
         )
-    missing, empty = table.survey.missing, table.survey.empty_items
+    missing, empty = table.statistics.missing, table.statistics.empty_items
     if missing.count and program.config.encoder == "mlp":
         raise InputError(
             f"the data have {missing.count} missing entries, but the run {run_path} was fitted on "

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from twinplate.data.blocks import Array, Rows, on_disk
-from twinplate.data.statistics import survey
-from twinplate.data.table import Table, column_name
+from twinplate.data.statistics import read_statistics
+from twinplate.data.table import Fingerprint, Table, column_name
 from twinplate.errors import InputError
 
 Raw = tuple[np.ndarray, tuple[str, ...]]  # what a file holds, unchecked, and names if it has any
@@ -28,11 +28,12 @@ SCALES = ("noise_scale", "scale")
 MAPPED_BYTES = 2**26  # an NPY file larger than this stays on disk
 
 
-def load_matrix(path: Path, progress: Rows | None = None) -> Table:
+def load_matrix(path: Path, progress: Rows | None = None, *, fingerprinted: bool = False) -> Table:
     """Read a data matrix from CSV, NPY, NPZ (the array `x`, or the only one) or Parquet.
 
     An NPY file of more than 64 MiB that is stored row by row is mapped rather than read: it may be
-    larger than the memory. `progress` is told the rows looked through and the rows in all.
+    larger than the memory. `progress` is told the rows looked through and the rows in all. The
+    fingerprint of the table is taken in the same pass, where it is asked for.
 
     A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA` or
     `null` is missing. The first line is a header when it has text and no number: the names 0, 1, 2
@@ -49,14 +50,15 @@ def load_matrix(path: Path, progress: Rows | None = None) -> Table:
         raise InputError(f"{path} holds no data: its shape is {x.shape}.")
     columns = columns or tuple(f"column {j + 1}" for j in range(x.shape[1]))
     x = _real(str(path), x)
-    found = survey(x, progress)
+    digest = Fingerprint(x.shape) if fingerprinted else None
+    found = read_statistics(x, progress, digest.add if digest else None)
     if found.infinite.count:
         row, column = found.infinite.first
         raise InputError(
             f"{path} holds {found.infinite.count} infinite entries, the first in row {row + 1}, "
             f"{column_name(columns, column)}: replace them by finite numbers or mark them as missing."
         )
-    return Table(x, columns, found)
+    return Table(x, columns, found, digest.hex() if digest else "")
 
 
 def _real(what: str, value: np.ndarray) -> np.ndarray:

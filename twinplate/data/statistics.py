@@ -5,6 +5,7 @@ The pass goes block by block (`twinplate.data.blocks`), so the matrix may be a m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +30,7 @@ class Places:
 
 
 @dataclass
-class Survey:
+class Statistics:
     """The facts about `num_items` rows; those about columns are arrays (D,).
 
     missing, infinite: entries.  empty_items: rows without an entry.  observed: entries that are not
@@ -57,11 +58,19 @@ class Survey:
         return np.where(self.constant, 1.0, np.sqrt(self.variance))
 
 
-def survey(x: np.ndarray, progress: Rows | None = None) -> Survey:
-    """Read `x` (N, D), NaN where missing, once. `progress` is told the rows done and the rows in all."""
+def read_statistics(
+    x: np.ndarray, progress: Rows | None = None, also: Callable[[Array], object] | None = None
+) -> Statistics:
+    """Read `x` (N, D), NaN where missing, once.
+
+    progress: told the rows done and the rows in all.  also: given every block (M, D), so that whatever
+    else needs all of `x` does not read it once more.
+    """
     nothing = np.full(x.shape[1], np.nan)  # replaced, never written to
-    found = Survey(len(x), np.zeros(x.shape[1]), nothing, nothing, nothing, nothing)
+    found = Statistics(len(x), np.zeros(x.shape[1]), nothing, nothing, nothing, nothing)
     for start, block in blocks(x, progress):
+        if also:
+            also(block)
         absent = np.isnan(block)
         found.missing.add(absent, start)
         found.infinite.add(np.isinf(block), start)
@@ -72,7 +81,7 @@ def survey(x: np.ndarray, progress: Rows | None = None) -> Survey:
     return found
 
 
-def _add_moments(found: Survey, block: Array, absent: np.ndarray) -> None:
+def _add_moments(found: Statistics, block: Array, absent: np.ndarray) -> None:
     """Merge the mean and variance of a block (Chan, Golub and LeVeque, 1979)."""
     holes = bool(absent.any())
     count = len(block) - (np.count_nonzero(absent, axis=0) if holes else np.zeros(block.shape[1]))

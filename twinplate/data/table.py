@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.data.blocks import Rows, blocks
-from twinplate.data.statistics import Survey
+from twinplate.data.blocks import Array, Rows, blocks
+from twinplate.data.statistics import Statistics
 from twinplate.errors import InputError
 
 Missing = Literal["error", "mask"]
@@ -19,14 +19,16 @@ Missing = Literal["error", "mask"]
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A data matrix `x` (N, D), NaN where an entry is missing, the names of its D columns, its survey.
+    """A data matrix `x` (N, D), NaN where an entry is missing, the names of its D columns, its statistics.
 
     `x` is float64 in memory, or a file mapped for reading, of whatever real type the file has.
+    `fingerprint` is that of `fingerprint(x)`, or empty where it was not asked for.
     """
 
     x: np.ndarray
     columns: tuple[str, ...]
-    survey: Survey
+    statistics: Statistics
+    fingerprint: str = ""
 
 
 def check_matrix(table: Table, *, missing: Missing, learn_noise: bool) -> None:
@@ -35,7 +37,7 @@ def check_matrix(table: Table, *, missing: Missing, learn_noise: bool) -> None:
     That is: missing entries with `missing="error"`, a column or an item without any entry, and,
     where the noise is learned, a constant column, whose noise would shrink to nothing.
     """
-    found, columns = table.survey, table.columns
+    found, columns = table.statistics, table.columns
     if missing == "error" and found.missing.count:
         row, column = found.missing.first
         raise InputError(
@@ -62,10 +64,25 @@ def fingerprint(x: np.ndarray, progress: Rows | None = None) -> str:
 
     `progress` is told the rows read and the rows in all.
     """
-    digest = hashlib.sha256(f"float64 {x.shape} ".encode())
+    digest = Fingerprint(x.shape)
     for _, block in blocks(x, progress):
-        digest.update(np.where(np.isnan(block), np.nan, block).astype("<f8").tobytes())
-    return digest.hexdigest()
+        digest.add(block)
+    return digest.hex()
+
+
+class Fingerprint:
+    """What `fingerprint` is made of: given the blocks of a matrix of this shape, one after the other."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._digest = hashlib.sha256(f"float64 {shape} ".encode())
+
+    def add(self, block: Array) -> None:
+        """The next rows, (M, D)."""
+        self._digest.update(np.where(np.isnan(block), np.nan, block).astype("<f8").tobytes())
+
+    def hex(self) -> str:
+        """Of the blocks so far."""
+        return self._digest.hexdigest()
 
 
 def column_name(columns: Sequence[str], j: int) -> str:

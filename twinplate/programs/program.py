@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import Rows, blocks
-from twinplate.data.statistics import Survey, survey
+from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
@@ -58,18 +58,24 @@ def make_program(
     config: ProgramConfig,
     generative: LinearGaussian | None = None,
     *,
+    statistics: Statistics | None = None,
     progress: Rows | None = None,
 ) -> Program:
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
     `generative` holds the fixed values, and the first values of those that are learned; without it
-    all of them start from the principal components (`principal_start`). `progress` is told the rows
-    read and the rows in all, for each of the passes.
+    all of them start from the principal components (`principal_start`). `statistics` are those of `x`
+    where they are known (`twinplate.data.statistics.read_statistics`), which saves a pass over `x`.
+    `progress` is told the rows read and the rows in all, for each of the passes.
     """
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] != config.num_features:
         raise InputError(f"x has shape {x.shape}; expected (N, {config.num_features})")
-    units = survey(x, progress)
+    if statistics is not None and statistics.num_items != len(x):
+        raise InputError(
+            f"statistics are of {statistics.num_items} items; expected those of x, {len(x)}"
+        )
+    units = statistics or read_statistics(x, progress)
     if generative is None:
         generative = _principal(x, config.num_components, units, progress)
     return Program(config, generative, units.mean, units.spread)
@@ -86,11 +92,11 @@ def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
     Raises InputError if K exceeds min(N, D).
     """
     x = np.asarray(x)
-    return _principal(x, num_components, survey(x))
+    return _principal(x, num_components, read_statistics(x))
 
 
 def _principal(
-    x: np.ndarray, num_components: int, units: Survey, progress: Rows | None = None
+    x: np.ndarray, num_components: int, units: Statistics, progress: Rows | None = None
 ) -> LinearGaussian:
     limit = min(x.shape)
     if num_components > limit:
