@@ -7,7 +7,13 @@ from program_cases import GUIDES, LEARNED, SUBSETS, make, make_data
 
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.parameters import check_params, generative_of, initial_params, number_of
+from twinplate.programs.parameters import (
+    check_params,
+    generative_of,
+    initial_params,
+    number_of,
+    param_shapes,
+)
 from twinplate.programs.program import NOISE_FLOOR, Program, make_program
 
 # Counted by hand for K = 3 and R = 2. Perceptron: loc 3, then 6, 3 or 3 + 6 numbers for the scale.
@@ -52,8 +58,16 @@ def test_names_and_shapes(guide, covariance, encoder, amplitude_scale):
         params = initial_params(program, seed=0)
         raw = {f"raw_{name}": generative[name] for name in learned}
         assert {name: v.shape for name, v in params.items()} == expected | raw
+        assert param_shapes(program) == expected | raw
         assert all(v.dtype == np.float64 for v in params.values())
         check_params(program, params)
+
+
+def test_no_number_is_drawn_to_check_parameters(monkeypatch):
+    program = make(learned=LEARNED, encoder="experts")
+    params = initial_params(program, seed=0)
+    monkeypatch.setattr("twinplate.programs.parameters.generator", None)  # of random numbers
+    check_params(program, params)
 
 
 def test_first_weights():

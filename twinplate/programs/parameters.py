@@ -59,6 +59,27 @@ def output_size(config: ProgramConfig) -> int:
     return sum(output_parts(config).values())
 
 
+def param_shapes(program: Program) -> dict[str, tuple[int, ...]]:
+    """The shape of every learned parameter by neutral name: the table above, without drawing a number."""
+    config = program.config
+    d, h = config.num_features, config.hidden_width
+    k, out = config.num_components, output_size(config)
+    experts = config.encoder == "experts"
+    shapes: dict[str, tuple[int, ...]] = {
+        "encoder.hidden1.weight": (h, 2 * d),
+        "encoder.hidden1.bias": (h,),
+        "encoder.hidden2.weight": (h, h),
+        "encoder.hidden2.bias": (h,),
+        "encoder.out.weight": (out, h),
+        "encoder.out.bias": (out,),
+        "encoder.skip.weight": (k, 2 * d if experts else d),
+    }
+    if experts:
+        shapes["encoder.experts"] = (d, k)
+    generative = {"loadings": (d, k), "intercept": (d,), "noise_scale": (d,)}
+    return shapes | {f"raw_{name}": generative[name] for name in config.learned}
+
+
 def initial_params(program: Program, seed: int) -> Params:
     """First values of every learned parameter, in the neutral layout, from `seed`.
 
@@ -68,33 +89,26 @@ def initial_params(program: Program, seed: int) -> Params:
     to that before it is learned.
     """
     config = program.config
-    d, h = config.num_features, config.hidden_width
-    k, out = config.num_components, output_size(config)
-    params: Params = {}
-    for name, rows, columns, gain in (
-        ("hidden1", h, 2 * d, 1.0),
-        ("hidden2", h, h, 1.0),
-        ("out", out, h, 0.01),
-    ):
+    params: Params = {name: np.zeros(shape) for name, shape in param_shapes(program).items()}
+    for name, gain in (("hidden1", 1.0), ("hidden2", 1.0), ("out", 0.01)):
+        rows, columns = params[f"encoder.{name}.weight"].shape
         rng = generator(seed, "initial", name)
         weight = gain * rng.standard_normal((rows, columns)) / np.sqrt(columns)
         params[f"encoder.{name}.weight"] = weight
-        params[f"encoder.{name}.bias"] = np.zeros(rows)
+    bias = params["encoder.out.bias"]
     if config.covariance == "low-rank":
         # A factor of zero is a saddle point: rotations of it are all alike. Start beside it.
-        size = k * config.rank
-        end = out - (0 if config.amplitude_scale is None else 2)
+        size = config.num_components * config.rank
+        end = len(bias) - (0 if config.amplitude_scale is None else 2)
         rng = generator(seed, "initial", "factor")
-        params["encoder.out.bias"][end - size : end] = 0.1 * rng.standard_normal(size)
+        bias[end - size : end] = 0.1 * rng.standard_normal(size)
     if config.amplitude_scale is not None:
         # The guide of the amplitude starts at its prior: wider, exp(noise) makes the first steps wild.
-        params["encoder.out.bias"][-1] = number_of(config.amplitude_scale)
+        bias[-1] = number_of(config.amplitude_scale)
     if config.encoder == "experts":
-        params["encoder.skip.weight"] = np.zeros((k, 2 * d))
         rng = generator(seed, "initial", "experts")
-        params["encoder.experts"] = 2.0 * rng.standard_normal((d, k)) / np.sqrt(d)
-    else:
-        params["encoder.skip.weight"] = np.zeros((k, d))
+        shape = config.num_features, config.num_components
+        params["encoder.experts"] = 2.0 * rng.standard_normal(shape) / np.sqrt(shape[0])
     return {**params, **_raw_generative(program)}
 
 
@@ -106,7 +120,7 @@ def number_of(positive: npt.ArrayLike) -> Array:
 
 def check_params(program: Program, params: Params) -> None:
     """Raise InputError, naming the parameter, unless names and shapes are those of `program`."""
-    expected = {name: v.shape for name, v in initial_params(program, 0).items()}
+    expected = param_shapes(program)
     for name in sorted(expected.keys() | params.keys()):
         given = params[name].shape if name in params else None
         if given != expected.get(name):
