@@ -16,6 +16,7 @@ from twinplate.commands.verify_command import Outputs, run_compare, run_record, 
 from twinplate.data.table import Missing
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
+from twinplate.training.errors import TrainingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -229,11 +230,12 @@ def _missing(name: str) -> Missing:
 def main() -> None:
     """Run the command line; bad input is one sentence on stderr and exit code 2.
 
-    So is a mistake of our own, with its traceback: 1 is the verdict "differs".
+    So is training that stops early. A mistake of our own has exit code 2 too, with its traceback: 1 is
+    the verdict "differs".
     """
     try:
         app()
-    except InputError as error:
+    except (InputError, TrainingError) as error:
         print(f"twinplate: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from twinplate import cli
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.training.errors import (
@@ -66,6 +68,25 @@ def test_what_a_caller_catches_and_gets_is_at_the_top():
     names = {"NonFiniteLossError", "OutOfMemoryError", "Restarts", "InputError", "Fit"}
     assert names <= set(twinplate.__all__) and all(hasattr(twinplate, name) for name in names)
     assert twinplate.NonFiniteLossError is NonFiniteLossError
+
+
+def test_a_handler_of_bad_input_does_not_swallow_what_training_reached():
+    with pytest.raises(NonFiniteLossError), suppress(InputError, ValueError):
+        train(Walker(loss_breaks=3), PLAN)
+
+
+def test_a_command_that_stops_early_says_so_in_one_sentence(monkeypatch, capsys):
+    """Such as `demo`, which saves nothing: without a traceback, with the exit code of bad input."""
+
+    def stops():
+        raise out_of_memory(TRAINING, TrainingState.start({"w": np.zeros(1)}))
+
+    monkeypatch.setattr(cli, "app", stops)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    message = capsys.readouterr().err
+    assert left.value.code == 2 and message.startswith("twinplate: out of memory with batch_size 3")
+    assert message.count("\n") == 1
 
 
 def test_training_that_goes_well_runs_all_chunks():

@@ -12,7 +12,6 @@ from twinplate.bench.backend import Route, TakeSteps, Tell
 from twinplate.bench.workload import SEED, Workload, reference_loss
 from twinplate.errors import InputError
 from twinplate.seeds import base_noise
-from twinplate.training.errors import TrainingError
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array
 
@@ -35,7 +34,7 @@ def kept_apart(name: str, failed: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, InputError) and not isinstance(error, TrainingError):
+        if isinstance(error, InputError):
             raise
         text = str(error).strip()
         failed[name] = ": ".join([type(error).__name__, *text.splitlines()[:1]])

@@ -20,11 +20,15 @@ SHOWN = 8  # items of a mini-batch that a message names
 EXHAUSTED = ("out of memory", "can't allocate memory", "resource_exhausted")
 
 
-class TrainingError(InputError):
-    """Training stopped early. `fit` is what it had reached: the last good state, the losses up to it.
+class TrainingError(Exception):
+    """Training stopped early; everything that it had reached is in `fit`.
 
-    `fit.state` can be given to `fit` again, with another configuration. Of `CompiledSVI` in NumPyro it is
-    an SVIRunResult, which has the same fields, and `fit.state` is for its `run`.
+    No InputError, which says that the arguments are wrong: those of a run that stops early were right,
+    and whoever handles bad input must not lose the hours of training that are in `fit`.
+
+    fit: the last good state and the losses up to it. `fit.state` can be given to `fit` again, with another
+        configuration. From `CompiledSVI` in NumPyro it is an SVIRunResult instead, which has the same
+        fields, and its `state` is for `CompiledSVI.run`.
     """
 
     def __init__(self, message: str, fit: Fit) -> None:
