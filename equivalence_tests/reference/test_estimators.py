@@ -19,6 +19,7 @@ from equivalence_tests.reference.cases import CONDITIONS, PAIRS, TWINS, Referenc
 from equivalence_tests.reference.test_training import check, data, matched
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.program import Params
+from twinplate.training import preparation
 from twinplate.training.plan import Chunk
 from twinplate.training.state import TrainingState
 
@@ -76,7 +77,7 @@ def trained(twin: str, case: ReferenceCase, estimator: str) -> Found:
     """By the compiled step of `Trainer`."""
     module, start = import_module(f"{twin}_impl.training.trainer"), TrainingState.start(case.params)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "check_pairs", anything)
+        patch.setattr(preparation, "check_pairs", anything)
         trainer = module.Trainer(**first_step(case, estimator), state=start)
         losses = trainer.run(chunk(case, estimator))
     return [of_step(case, losses, trainer.state)]
@@ -94,10 +95,11 @@ def restarted(case: ReferenceCase, estimator: str) -> Found:
     """By two fits in one vmap."""
     module = import_module("numpyro_impl.training.restarts")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "check_pairs", anything)
-        patch.setattr(module, "initial_params", lambda _, seed: replace(case, seed=seed).params)
-        plan = lambda _, training, *__, **___: iter([chunk(case, estimator, training.seed)])
-        patch.setattr(module, "chunks", plan)
+        patch.setattr(preparation, "check_pairs", anything)
+        first = lambda _, seed: replace(case, seed=seed).params
+        patch.setattr(preparation, "initial_params", first)
+        plan = lambda _, training, *__: iter([chunk(case, estimator, training.seed)])
+        patch.setattr(preparation, "chunks", plan)
         many = module.fit_many(**first_step(case, estimator), seeds=(0, 1), matched=True)
     return [of_step(case, fit.losses, fit.state) for fit in many.fits]
 

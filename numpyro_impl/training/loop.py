@@ -22,10 +22,8 @@ from numpyro_impl.objectives.losses import make_loss
 from numpyro_impl.programs.assembly import build
 from numpyro_impl.programs.parameters import NativeParams, to_native, to_neutral
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.parameters import initial_params
-from twinplate.programs.program import Program
-from twinplate.training.memory import item_axes, items_at_once
 from twinplate.training.plan import AVERAGED, Chunk, average_weight, step_noise_shapes
+from twinplate.training.preparation import Preparation
 from twinplate.training.state import TrainingState
 
 
@@ -159,25 +157,25 @@ class CompiledLoop:
     """The loop over a chunk's steps, compiled on first use for each estimator and length of the inputs.
 
     `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
-    loop of `make_loop` does: on the host the losses (steps,), of the chunk's steps alone, and whether all is
-    finite. fits: R, for a loop over a leading dim of R fits in `carry` and `inputs`, and in the data where
-    chunks bring them along; they share the memory.  `compile_seconds`: spent so far on tracing and
-    compiling.  `items_at_once`: of a mini-batch, that a fit takes.
+    loop of `make_loop` does: on the host the losses (steps,), of the chunk's steps alone, and whether
+    all is finite.
+
+    prepared: the run, or one of the R runs that are taken side by side.
+    fits: R, for a loop over a leading dim of R fits in `carry` and `inputs`, and in the data where
+        chunks bring them along; they share the memory. None for a single fit, without that dim.
+    compile_seconds: spent so far on tracing and compiling.
+    items_at_once: of a mini-batch, that a fit takes.
     """
 
     def __init__(
         self,
-        program: Program,
-        training: TrainingConfig,
-        num_items: int,
-        complete: bool,
+        prepared: Preparation,
         fits: int | None = None,
     ) -> None:
         self.compile_seconds = 0.0
-        self._program, self._training, self._num_items = program, training, num_items
-        self._complete, self._fits = complete, fits
-        share = memory(find_device(training.device)) // (fits or 1)
-        self.items_at_once = items_at_once(program.config, training, share)
+        self._prepared, self._training, self._fits = prepared, prepared.training, fits
+        share = memory(find_device(self._training.device)) // (fits or 1)
+        self.items_at_once = prepared.items_at_once(share)
         self._compiled: dict[tuple[str, Any], Callable[..., tuple[Carry, Array, Array]]] = {}
 
     def __call__(
@@ -187,7 +185,7 @@ class CompiledLoop:
         key = chunk.estimator, (inputs.indices.shape, data.shape)
         if key not in self._compiled:
             started = time.perf_counter()
-            shapes = step_noise_shapes(self._program.config, self._training)
+            shapes = step_noise_shapes(self._prepared.program.config, self._training)
             loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
             if self._fits is not None:
                 axis = None if chunk.x is None else 0
@@ -200,12 +198,8 @@ class CompiledLoop:
         return carry, losses[..., : len(chunk.rates)], finite
 
     def _objective(self, estimator: str) -> ValueAndGradient:
-        first = initial_params(self._program, self._training.seed)
-        pair = build(self._program, first, DTYPES[self._training.precision], self._complete)
-        loss = make_loss(pair, replace(self._training, estimator=estimator), self._num_items)
-        return value_and_gradient(
-            loss,
-            self._training.batch_size,
-            self.items_at_once,
-            item_axes(self._program.config, self._training),
-        )
+        run, dtype = self._prepared, DTYPES[self._training.precision]
+        pair = build(run.program, run.state.params, dtype, run.complete)
+        loss = make_loss(pair, replace(self._training, estimator=estimator), len(run.x))
+        batch_size = self._training.batch_size
+        return value_and_gradient(loss, batch_size, self.items_at_once, run.item_axes)

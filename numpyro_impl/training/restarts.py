@@ -16,17 +16,13 @@ from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.programs.posteriors import posterior
 from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
-from twinplate.data.blocks import on_disk
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import Program
-from twinplate.training.checks import check_data, check_pairs
 from twinplate.training.errors import is_out_of_memory, room_for
-from twinplate.training.plan import chunk_length, chunks
+from twinplate.training.preparation import plan_many, prepare_many
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
-from twinplate.training.state import Fit, Progress, TrainingState
-from twinplate.training.streaming import with_batches_of_all
+from twinplate.training.state import Fit, Progress
 
 
 def fit_many(
@@ -49,23 +45,18 @@ def fit_many(
     Raises InputError for arguments that do not fit.
     """
     trainings = restart_configs(training, seeds, learning_rates)
-    complete = check_data(x, program.config, training)
-    check_pairs(a, training.objective, program.config.num_components, len(x))
-    held = len(trainings) if on_disk(x) or matched else 1  # fits that bring numbers of their own
-    plans = [chunks(program.config, one, len(x), matched, fits=held) for one in trainings]
-    length = chunk_length(program.config, training, matched, held)
-    dtype, losses = DTYPES[training.precision], [np.zeros((len(trainings), 0))]
-    loop = CompiledLoop(program, training, len(x), complete=complete, fits=len(trainings))
+    runs = prepare_many(x, program, trainings, a=a, matched=matched)
+    dtype, losses = DTYPES[training.precision], [np.zeros((len(runs), 0))]
+    loop = CompiledLoop(runs[0], fits=len(runs))
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
         with room_for(x):
-            whole = None if on_disk(x) else to_data(x, a, dtype)
-        starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
-        carry = _stacked([to_carry(state, dtype) for state in starts])
-        keys = [key_of(one.seed) for one in trainings]
-        good, kept = np.ones(len(trainings), bool), jax.tree.map(jnp.copy, carry)
-        for parts in with_batches_of_all(plans, x, a):
+            whole = None if runs[0].streamed else to_data(x, a, dtype)
+        carry = _stacked([to_carry(run.state, dtype) for run in runs])
+        keys = [key_of(run.training.seed) for run in runs]
+        good, kept = np.ones(len(runs), bool), jax.tree.map(jnp.copy, carry)
+        for parts in plan_many(runs):
             keyed = zip(parts, keys, strict=True)
-            inputs = _stacked([to_inputs(part, key, dtype, length) for part, key in keyed])
+            inputs = _stacked([to_inputs(part, key, dtype, runs[0].length) for part, key in keyed])
             data = whole or _stacked([to_data(part.x, part.a, dtype) for part in parts])
             carry, values, finite = loop(parts[0], carry, inputs, *data)
             good = good & finite
@@ -74,7 +65,7 @@ def fit_many(
             if progress:
                 done = sum(part.size for part in losses)
                 progress(done, losses[-1].mean(axis=0))
-        states = [to_state(jax.tree.map(itemgetter(r), kept)) for r in range(len(trainings))]
+        states = [to_state(jax.tree.map(itemgetter(r), kept)) for r in range(len(runs))]
     rows = zip(states, np.concatenate(losses, axis=1), strict=True)
     fits = [Fit(state, row[: state.step]) for state, row in rows]
     return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)

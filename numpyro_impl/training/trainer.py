@@ -6,6 +6,8 @@ state stays there, and so does the one from before the chunk, to fall back on if
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,22 +15,13 @@ import numpy as np
 from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
-from twinplate.data.blocks import on_disk
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import Program
-from twinplate.training.checks import check_brought, check_data, check_pairs
-from twinplate.training.errors import (
-    check_state,
-    is_out_of_memory,
-    non_finite_loss,
-    out_of_memory,
-    room_for,
-)
+from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
 from twinplate.training.loop import train
-from twinplate.training.plan import Chunk, chunk_length, chunks
+from twinplate.training.plan import Chunk
+from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
-from twinplate.training.streaming import with_batches
 
 
 def fit(
@@ -55,8 +48,7 @@ def fit(
     Raises InputError for arguments that do not fit, and the TrainingErrors of `Trainer.run`.
     """
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
-    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
-    return train(trainer, with_batches(plan, x, a), progress)
+    return train(trainer, trainer.plan(), progress)
 
 
 @jax.jit
@@ -67,7 +59,7 @@ def _copy(carry: Carry) -> Carry:
 class Trainer:
     """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
 
-    matched: as in the plan, the length of whose chunks it decides.
+    `plan` makes the chunks. Those of another plan may be too long for it where `x` is on disk.
     """
 
     def __init__(
@@ -80,19 +72,14 @@ class Trainer:
         state: TrainingState | None = None,
         matched: bool = False,
     ) -> None:
-        complete = check_data(x, program.config, training)
-        check_pairs(a, training.objective, program.config.num_components, len(x))
-        state = state or TrainingState.start(initial_params(program, training.seed))
-        check_state(state, program)
-        self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
-        self._loop = CompiledLoop(program, training, len(x), complete=complete)
-        self._length = chunk_length(program.config, training, matched)
-        self._at_once = self._loop.items_at_once
+        self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
+        self.training = training
+        self._loop = CompiledLoop(self._prepared)
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
             with room_for(x):
-                self._data = None if on_disk(x) else to_data(x, a, self._dtype)
-            self._carry = to_carry(state, self._dtype)
+                self._data = None if self._prepared.streamed else to_data(x, a, self._dtype)
+            self._carry = to_carry(self._prepared.state, self._dtype)
             self._key = key_of(training.seed)
 
     @property
@@ -106,13 +93,17 @@ class Trainer:
         """Seconds spent so far on tracing and compiling."""
         return self._loop.compile_seconds
 
+    def plan(self) -> Iterator[Chunk]:
+        """The chunks of all steps from the first state on, for `run` to take one after the other."""
+        return self._prepared.plan()
+
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
         Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
         raised, the trainer's own is then that before the chunk.
         """
-        check_brought(chunk, self._streamed, self._length)
+        self._prepared.check(chunk)
         with using(self._device, self.training.precision):
             before = self._carry
 
@@ -132,7 +123,8 @@ class Trainer:
                 self._carry = before
                 if not is_out_of_memory(error):
                     raise
-                raise out_of_memory(self.training, to_state(before), self._at_once) from error
+                items = self._loop.items_at_once
+                raise out_of_memory(self.training, to_state(before), items) from error
             if not finite:
                 found = non_finite_loss(self.training, chunk, losses, replay)
                 self._carry = before
@@ -141,7 +133,7 @@ class Trainer:
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
         """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
-        inputs = to_inputs(chunk, self._key, self._dtype, self._length)
+        inputs = to_inputs(chunk, self._key, self._dtype, self._prepared.length)
         data = self._data or to_data(chunk.x, chunk.a, self._dtype)
         self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
-        return np.asarray(losses, np.float64) / self._num_items, bool(finite)
+        return np.asarray(losses, np.float64) / len(self._prepared.x), bool(finite)

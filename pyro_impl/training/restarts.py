@@ -12,10 +12,8 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import Program
 from twinplate.training.errors import NonFiniteLossError
 from twinplate.training.loop import train
-from twinplate.training.plan import chunks
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
 from twinplate.training.state import Fit, Progress
-from twinplate.training.streaming import with_batches
 
 
 def fit_many(
@@ -61,9 +59,8 @@ def _fit(
 ) -> Fit:
     compiled = training.steps >= WORTHWHILE
     trainer = Trainer(x, program, training, a=a, matched=matched, compiled=compiled)
-    plan = chunks(program.config, training, len(x), matched)
     try:
-        return train(trainer, with_batches(plan, x, a), progress)
+        return train(trainer, trainer.plan(), progress)
     except NonFiniteLossError as error:
         state = trainer.state
         return Fit(state, error.fit.losses[: state.step], trainer.compile_seconds)

@@ -27,24 +27,14 @@ from pyro_impl.objectives.losses import Loss, make_loss
 from pyro_impl.programs.assembly import build
 from pyro_impl.programs.parameters import leaves, to_neutral
 from pyro_impl.torch_private import lerp_each_
-from twinplate.data.blocks import on_disk
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
-from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import Program
 from twinplate.seeds import generator
-from twinplate.training.checks import check_brought, check_data, check_pairs
-from twinplate.training.errors import (
-    check_state,
-    is_out_of_memory,
-    non_finite_loss,
-    out_of_memory,
-    room_for,
-)
+from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
 from twinplate.training.loop import train
-from twinplate.training.memory import item_axes, items_at_once
-from twinplate.training.plan import Chunk, average_weight, chunk_length, chunks
+from twinplate.training.plan import Chunk, average_weight
+from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
-from twinplate.training.streaming import with_batches
 
 # Steps; fewer do not win back the seconds of compiling, not even where the compiler itself is warm. A first
 # compilation on a machine takes several times as long; `twinplate bench` says how many steps that is.
@@ -85,14 +75,13 @@ def fit(
     """
     compiled = compiled and training.steps >= WORTHWHILE
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
-    plan = chunks(program.config, training, len(x), matched, trainer.state.step)
-    return train(trainer, with_batches(plan, x, a), progress)
+    return train(trainer, trainer.plan(), progress)
 
 
 class Trainer:
     """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
 
-    matched: as in the plan, the length of whose chunks it decides.
+    `plan` makes the chunks. Those of another plan may be too long for it where `x` is on disk.
     """
 
     def __init__(
@@ -106,51 +95,60 @@ class Trainer:
         matched: bool = False,
         compiled: bool = True,
     ) -> None:
-        complete = check_data(x, program.config, training)
-        check_pairs(a, training.objective, program.config.num_components, len(x))
-        state = state or TrainingState.start(initial_params(program, training.seed))
-        check_state(state, program)
-        dtype, device = DTYPES[training.precision], find_device(training.device)
-        length = items_at_once(program.config, training, memory(device))
-        self._at_once, axes = length, item_axes(program.config, training)
-        self._backward = partial(backward, length=length, axes=axes)
-        self._compiled = compiled and length == training.batch_size
+        self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
+        self.training, self._device = training, find_device(training.device)
+        self._at_once = self._prepared.items_at_once(memory(self._device))
+        self._compiled = compiled and self._at_once == training.batch_size
         if compiled and not self._compiled:  # there the time goes into large products anyway
             warnings.warn(
-                f"training runs eagerly: the memory holds {length} items at once of the mini-batches of "
-                f"{training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, or "
-                "compiled=False to be told no more",
+                f"training runs eagerly: the memory holds {self._at_once} items at once of the mini-batches "
+                f"of {training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, "
+                "or compiled=False to be told no more",
                 EagerWarning,
                 stacklevel=2,
             )
-        self.training, self._num_items, self._streamed = training, len(x), on_disk(x)
-        self._length = chunk_length(program.config, training, matched)
-        if on_disk(x):
+        axes = self._prepared.item_axes
+        self._backward = partial(backward, length=self._at_once, axes=axes)
+        self._steps: dict[str, Step] = {}
+        self._svis: list[CompiledSVI] = []
+        self._place_data()
+        self._place_state()
+
+    def _place_data(self) -> None:
+        """All data on the device, or as much as the mini-batches of a chunk of data on disk will take."""
+        run, x, a = self._prepared, self._prepared.x, self._prepared.a
+        if run.streamed:
             # room for the mini-batches of a chunk, read by the steps as if it were the data
-            rows = self._length * training.batch_size
+            rows = run.length * run.training.batch_size
             x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
         with room_for(x):
-            self._data = to_tensor(x, dtype, device)
-            self._pairs = None if a is None else to_tensor(a, dtype, device)
+            self._data = self._to_tensor(x)
+            self._pairs = None if a is None else self._to_tensor(a)
+
+    def _place_state(self) -> None:
+        """Parameters, average and Adam's moments on the device, as the state says that they are."""
+        run, state = self._prepared, self._prepared.state
         self._store: StateDict = {"params": {}, "constraints": {}}
-        self._steps: dict[str, Step] = {}
-        self._svis: list[CompiledSVI] = []
+        dtype = DTYPES[run.training.precision]
         with self._world(validated=True):
-            self._pair = build(program, state.params, dtype, device, complete=complete)
+            self._pair = build(
+                run.program, state.params, dtype, self._device, complete=run.complete
+            )
             self._create_parameters()
             self._leaves = leaves()
         self._optimizer = torch.optim.Adam(self._leaves.values())
         self._done = state.step
-        self._average = {
-            name: to_tensor(values, dtype, device) for name, values in state.average.items()
-        }
+        self._average = {name: self._to_tensor(values) for name, values in state.average.items()}
         for name, leaf in self._leaves.items():
             self._optimizer.state[leaf] = {
                 "step": torch.tensor(float(state.step)),
-                "exp_avg": to_tensor(state.mean[name], dtype, device),
-                "exp_avg_sq": to_tensor(state.variance[name], dtype, device),
+                "exp_avg": self._to_tensor(state.mean[name]),
+                "exp_avg_sq": self._to_tensor(state.variance[name]),
             }
+
+    def _to_tensor(self, values: np.ndarray) -> Tensor:
+        return to_tensor(values, DTYPES[self.training.precision], self._device)
 
     @property
     def state(self) -> TrainingState:
@@ -168,13 +166,17 @@ class Trainer:
         """Seconds spent so far on tracing and compiling."""
         return sum(svi.compile_seconds for svi in self._svis)
 
+    def plan(self) -> Iterator[Chunk]:
+        """The chunks of all steps from the first state on, for `run` to take one after the other."""
+        return self._prepared.plan()
+
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
         Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
         raised, the trainer's own is then that before the chunk.
         """
-        check_brought(chunk, self._streamed, self._length)
+        self._prepared.check(chunk)
         with self._world():
             before, done = [t.detach().clone() for t in self._tensors()], self._done
 
@@ -210,7 +212,7 @@ class Trainer:
         step = self._step_of(chunk.estimator)
         device, dtype = self._data.device, self._data.dtype
         indices = torch.from_numpy(chunk.places).to(device)
-        noise = {name: to_tensor(v, dtype, device) for name, v in chunk.noise.items()}
+        noise = {name: self._to_tensor(v) for name, v in chunk.noise.items()}
         losses = [torch.zeros(0, dtype=dtype, device=device)]
         for i, rate in enumerate(chunk.rates):
             self._optimizer.param_groups[0]["lr"] = float(rate)
@@ -222,7 +224,7 @@ class Trainer:
         kept = [t for t in self._tensors() if t.device == device]  # on a GPU, not Adam's counters
         ends = torch.stack([end for t in kept for end in t.detach().aminmax()])  # nan where one is
         everything = torch.cat([*losses, ends]).double().cpu().numpy()
-        values = everything[: len(chunk.rates)] / self._num_items
+        values = everything[: len(chunk.rates)] / len(self._prepared.x)
         return values, bool(np.isfinite(everything).all())
 
     @torch.no_grad()
@@ -234,7 +236,7 @@ class Trainer:
         """The step by one of `twinplate.programs.config.ESTIMATORS`, made when it is asked for."""
         if estimator not in self._steps:
             training = replace(self.training, estimator=estimator)
-            loss = make_loss(self._pair, training, self._num_items)
+            loss = make_loss(self._pair, training, len(self._prepared.x))
             make = self._compiled_step if self._compiled else self._eager_step
             self._steps[estimator] = make(loss)
         return self._steps[estimator]
@@ -266,17 +268,17 @@ class Trainer:
     def _fetch(self, chunk: Chunk) -> None:
         """Put the mini-batches that a chunk brings along where the steps look for the data."""
         if chunk.x is not None:
-            self._data[: len(chunk.x)] = to_tensor(chunk.x, self._data.dtype, self._data.device)
+            self._data[: len(chunk.x)] = self._to_tensor(chunk.x)
         if chunk.a is not None:
             assert self._pairs is not None
-            pairs = to_tensor(chunk.a, self._data.dtype, self._data.device)
+            pairs = self._to_tensor(chunk.a)
             self._pairs[:, : pairs.shape[1]] = pairs
 
     def _create_parameters(self) -> None:
         """Run once, validated, on a single item."""
         training = replace(self.training, estimator=ESTIMATORS[0])
         pairs = None if self._pairs is None else self._pairs[:, :1]
-        make_loss(self._pair, training, self._num_items)(self._data[:1], pairs, {})
+        make_loss(self._pair, training, len(self._prepared.x))(self._data[:1], pairs, {})
 
     def _tensors(self) -> list[Tensor]:
         """Parameters, moments, numbers of steps and the average, all that a step changes."""

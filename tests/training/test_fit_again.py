@@ -11,6 +11,8 @@ from fit_cases import PROGRAMS, N, assert_same_fit, config
 
 from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise, batch_indices
+from twinplate.training import preparation
+from twinplate.training.plan import chunks
 from twinplate.training.state import TrainingState
 
 
@@ -65,10 +67,8 @@ def test_going_on_from_the_middle_is_the_uninterrupted_run(
     a = np.random.default_rng(0).normal(size=(3, N)) if objective == "pairs" else None
     training = config(steps=200, objective=objective, precision=precision)
     whole = twin.impl.fit(x, program, training, a=a, matched=matched)
-    module = twin.module("training.trainer")
-    chunks = module.chunks
     with monkeypatch.context() as patched:
-        patched.setattr(module, "chunks", lambda *args: islice(chunks(*args), 1))
+        patched.setattr(preparation, "chunks", lambda *args: islice(chunks(*args), 1))
         half = twin.impl.fit(x, program, training, a=a, matched=matched)
     assert len(half.losses) == 100
     state = replace(half.state, step=100)

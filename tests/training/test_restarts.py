@@ -10,6 +10,8 @@ import pytest
 from twinplate import InputError, TrainingConfig
 from twinplate.programs.parameters import initial_params
 from twinplate.training.memory import items_at_once
+from twinplate.training.plan import chunks
+from twinplate.training.preparation import prepare
 from twinplate.training.restarts import make_restarts, restart_configs
 from twinplate.training.state import Fit, TrainingState
 
@@ -78,17 +80,15 @@ def test_a_rate_that_diverges_is_counted_and_not_chosen(twin, problem):
 def test_a_fit_that_breaks_ends_before_its_chunk(twin, problem, monkeypatch):
     """The noise of one step of one of three fits is not a number; the twins keep the same of it."""
     monkeypatch.setattr("twinplate.training.plan.CHUNK", 4)
-    room = twin.module("training.restarts")
-    plan = room.chunks
 
-    def poisoned(program, training, *rest, **options):
-        for chunk in plan(program, training, *rest, **options):
+    def poisoned(program, training, *rest):
+        for chunk in chunks(program, training, *rest):
             if training.seed == 7 and chunk.first == 4:
                 chunk.noise["a_aux"][2] = np.nan
             yield chunk
 
     x, program, _ = problem(N)
-    monkeypatch.setattr(room, "chunks", poisoned)
+    monkeypatch.setattr("twinplate.training.preparation.chunks", poisoned)
     many = twin.impl.fit_many(x, program, config(), seeds=(0, 7, 1), matched=True)
     np.testing.assert_array_equal(many.diverged, [False, True, False])
     assert [fit.state.step for fit in many.fits] == [12, 4, 12]
@@ -97,7 +97,7 @@ def test_a_fit_that_breaks_ends_before_its_chunk(twin, problem, monkeypatch):
     assert np.isfinite(many.losses[[0, 2]]).all()
     options = {"compiled": False} if twin.name == "pyro" else {}
     trainer = twin.impl.Trainer(x, program, config(seed=7), matched=True, **options)
-    losses = trainer.run(next(plan(program.config, config(seed=7), N, True)))
+    losses = trainer.run(next(chunks(program.config, config(seed=7), N, True)))
     np.testing.assert_allclose(many.losses[1, :4], losses, rtol=1e-12)
     for part in ("params", "mean", "variance"):
         for name, values in getattr(trainer.state, part).items():
@@ -137,7 +137,7 @@ def test_a_guide_that_cannot_be_made_counts_as_diverged(problem, error):
 def test_data_too_large_for_the_device_are_told_to_stay_on_disk(
     twin, problem, monkeypatch, function
 ):
-    room = twin.module("training" if twin.name == "pyro" else "loop")
+    room = twin.module("training.trainer" if twin.name == "pyro" else "training.loop")
     name = "to_tensor" if twin.name == "pyro" else "to_array"
     convert = getattr(room, name)
 
@@ -157,14 +157,14 @@ def test_data_too_large_for_the_device_are_told_to_stay_on_disk(
 
 @pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
 def test_fits_at_once_share_the_memory(twin, problem, monkeypatch):
-    _, program, _ = problem(N)
+    x, program, _ = problem(N)
     training = config(batch_size=8)
-    loop = twin.module("training.loop")
+    prepared, loop = prepare(x, program, training), twin.module("training.loop")
     most = next(m for m in range(2**20) if items_at_once(program.config, training, m) == 8)
     monkeypatch.setattr(loop, "memory", lambda device: most)
-    found = [loop.CompiledLoop(program, training, N, True, fits=r).items_at_once for r in (1, 2, 4)]
+    found = [loop.CompiledLoop(prepared, fits=r).items_at_once for r in (1, 2, 4)]
     assert found == [8, 4, 2]
-    assert loop.CompiledLoop(program, training, N, True).items_at_once == 8
+    assert loop.CompiledLoop(prepared).items_at_once == 8
 
 
 def test_more_evidence_than_there_is_counts_as_diverged(problem):

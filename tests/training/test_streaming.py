@@ -138,7 +138,9 @@ def test_restarts_on_a_map_are_those_on_the_array(twin, problem, mapped, monkeyp
     a = np.random.default_rng(0).normal(size=(3, 2000)) if objective == "pairs" else None
     config = TrainingConfig(steps=8, objective=objective, **SMALL)
     whole = twin.impl.fit_many(x, program, config, seeds=(0, 1), a=a)
-    module, name = ("training", "to_tensor") if twin.name == "pyro" else ("loop", "to_array")
+    module, name = (
+        ("training.trainer", "to_tensor") if twin.name == "pyro" else ("training.loop", "to_array")
+    )
     converted = [(twin.module(module), name), (twin.module("programs.posteriors"), name)]
     for room, function in converted:
         convert = getattr(room, function)
@@ -173,7 +175,9 @@ def test_a_map_is_never_copied_as_a_whole(twin, problem, mapped, monkeypatch):
     """Of 2,000 rows `fit` converts no more than a mini-batch or, in one go, those of a chunk of 4."""
     monkeypatch.setattr("twinplate.training.plan.CHUNK", 4)
     x, program, _ = problem(2000)
-    where, name = ("training", "to_tensor") if twin.name == "pyro" else ("loop", "to_array")
+    where, name = (
+        ("training.trainer", "to_tensor") if twin.name == "pyro" else ("training.loop", "to_array")
+    )
     module, seen = twin.module(where), []
     convert = getattr(module, name)
     monkeypatch.setattr(

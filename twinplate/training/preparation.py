@@ -1,0 +1,126 @@
+"""A run that is ready to start: what both twins' trainers and restarts need to know of it, found out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from twinplate.data.blocks import on_disk
+from twinplate.programs.config import TrainingConfig
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Program
+from twinplate.training.checks import check_brought, check_data, check_pairs
+from twinplate.training.errors import check_state
+from twinplate.training.memory import item_axes, items_at_once
+from twinplate.training.plan import Chunk, chunk_length, chunks
+from twinplate.training.state import TrainingState
+from twinplate.training.streaming import with_batches, with_batches_of_all
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """Checked arguments of one run, the state that it starts from and the chunks it is cut into.
+
+    x (N, D), a (K, N) or None.  complete: no entry of `x` is missing.
+    matched: the chunks bring the base noise along, the same in both twins.
+    held: runs whose chunks are held in memory at the same time; many make for shorter ones.
+    """
+
+    x: np.ndarray
+    a: np.ndarray | None
+    program: Program
+    training: TrainingConfig
+    state: TrainingState
+    complete: bool
+    matched: bool
+    held: int = 1
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the data stay on disk, so that every chunk brings its mini-batches along."""
+        return on_disk(self.x)
+
+    @property
+    def length(self) -> int:
+        """The most steps that a chunk of this run has."""
+        return chunk_length(self.program.config, self.training, self.matched, self.held)
+
+    @property
+    def item_axes(self) -> dict[str, int]:
+        """`twinplate.training.memory.item_axes` of this run."""
+        return item_axes(self.program.config, self.training)
+
+    def items_at_once(self, memory: int) -> int:
+        """Items of a mini-batch to take at once on a device with `memory` bytes."""
+        return items_at_once(self.program.config, self.training, memory)
+
+    def check(self, chunk: Chunk) -> None:
+        """Raise InputError for a chunk of another plan, which the device has no room for."""
+        check_brought(chunk, self.streamed, self.length)
+
+    def plan(self) -> Iterator[Chunk]:
+        """The chunks of all steps that are left, with their mini-batches where `x` is on disk."""
+        return with_batches(self.chunks(), self.x, self.a)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Those of `plan`, without any mini-batches."""
+        first, config = self.state.step, self.program.config
+        return chunks(config, self.training, len(self.x), self.matched, first, self.held)
+
+
+def prepare(
+    x: np.ndarray,
+    program: Program,
+    training: TrainingConfig,
+    *,
+    a: np.ndarray | None = None,
+    state: TrainingState | None = None,
+    matched: bool = False,
+) -> Preparation:
+    """The run that both twins' `fit` makes of these arguments.
+
+    Raises InputError where `x`, `a` or `state` cannot be used.
+    """
+    complete = _complete(x, a, program, training)
+    if state is None:
+        state = TrainingState.start(initial_params(program, training.seed))
+    check_state(state, program)
+    return Preparation(x, a, program, training, state, complete, matched)
+
+
+def prepare_many(
+    x: np.ndarray,
+    program: Program,
+    trainings: Sequence[TrainingConfig],
+    *,
+    a: np.ndarray | None = None,
+    matched: bool = False,
+) -> tuple[Preparation, ...]:
+    """The runs of `trainings`, which differ in seed and learning rate alone, to be taken side by side.
+
+    Raises InputError where `x` or `a` cannot be used.
+    """
+    complete = _complete(x, a, program, trainings[0])
+    # Only chunks with numbers of their own, noise or mini-batches, take room for every run.
+    held = len(trainings) if matched or on_disk(x) else 1
+    starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
+    return tuple(
+        Preparation(x, a, program, training, state, complete, matched, held)
+        for training, state in zip(trainings, starts, strict=True)
+    )
+
+
+def plan_many(runs: Sequence[Preparation]) -> Iterator[tuple[Chunk, ...]]:
+    """The first chunks of all `runs` of one `prepare_many`, then their second ones, and so on."""
+    return with_batches_of_all([run.chunks() for run in runs], runs[0].x, runs[0].a)
+
+
+def _complete(
+    x: np.ndarray, a: np.ndarray | None, program: Program, training: TrainingConfig
+) -> bool:
+    """Whether no entry of `x` is missing, once `x` and `a` are checked."""
+    complete = check_data(x, program.config, training)
+    check_pairs(a, training.objective, program.config.num_components, len(x))
+    return complete
