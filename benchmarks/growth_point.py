@@ -24,7 +24,7 @@ from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.posterior_file import save_posterior
-from twinplate.programs.program import Program, make_program
+from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.seeds import generator
 from twinplate.training.memory import host_memory, items_at_once, peak_memory
 
@@ -82,7 +82,7 @@ def measure(point: Point) -> dict[str, Any]:
     return {**found, "peak_mb": peak_memory() / 2**20}
 
 
-def prepare(point: Point) -> tuple[np.ndarray, Program]:
+def prepare(point: Point) -> tuple[np.ndarray, ReferenceProgram]:
     """The data and the program for them, as `twinplate fit` prepares them."""
     config = ProgramConfig(
         point.num_features,

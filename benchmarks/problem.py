@@ -15,7 +15,7 @@ import numpy as np
 from twinplate.bench.workload import SEED, Size, simulate
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
-from twinplate.programs.program import Program, make_program
+from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.seeds import generator
 
 
@@ -37,7 +37,7 @@ class Problem:
         """What the best diagonal guide misses, mean per item, in nats."""
         return float(self.generative.family_gap(self.x, "diagonal").mean())
 
-    def program(self, **config: Any) -> Program:
+    def program(self, **config: Any) -> ReferenceProgram:
         """The program of `config` for these data; loadings, intercept and noise are fixed unless learned."""
         size = self.size
         sizes = (size.num_features, size.num_components)

@@ -20,7 +20,7 @@ from problem import Problem
 from twinplate.backends import load_backend
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.parameters import initial_params
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.training.state import Array, Fit, TrainingState
 
 NAMESPACES = {"pyro": "torch", "numpyro": "jax.numpy"}
@@ -51,7 +51,7 @@ class Recipe:
             [data, f"{self.guide} {self.covariance}", self.encoder, *densities, *estimator]
         )
 
-    def program(self, problem: Problem) -> Program:
+    def program(self, problem: Problem) -> ReferenceProgram:
         """The program to fit to `problem`; the textbook encoder is the mlp of `textbook_encoder`."""
         encoder = "mlp" if self.encoder == "textbook" else self.encoder
         return problem.program(guide=self.guide, covariance=self.covariance, encoder=encoder)
@@ -117,7 +117,7 @@ def textbook_encoder(backend: str) -> Iterator[None]:
         yield
 
 
-def textbook_start(program: Program, seed: int) -> TrainingState:
+def textbook_start(program: ReferenceProgram, seed: int) -> TrainingState:
     """The shipped initial values, but for a last layer of the usual size (variance 1 / fan-in)."""
     params = initial_params(program, seed)
     params["encoder.out.weight"] = 100.0 * params["encoder.out.weight"]

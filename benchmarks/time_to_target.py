@@ -38,7 +38,7 @@ from twinplate.bench.timing import timed
 from twinplate.bench.workload import Size, Workload
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import initial_params
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.training.plan import Chunk, chunks, cosine
 from twinplate.training.state import Array, TrainingState
 
@@ -74,7 +74,7 @@ class Campaign:
 
 
 def begin(
-    side: str, backend: str, problem: Problem, program: Program, training: TrainingConfig
+    side: str, backend: str, problem: Problem, program: ReferenceProgram, training: TrainingConfig
 ) -> Attempt:
     """A fresh run from the parameters of `training.seed`."""
     first = initial_params(program, training.seed)
@@ -144,7 +144,7 @@ def campaign(
     return Campaign(False, total, len(seeds), taken)
 
 
-def judged(backend: str, problem: Problem, program: Program) -> Callable[[Params], float]:
+def judged(backend: str, problem: Problem, program: ReferenceProgram) -> Callable[[Params], float]:
     """Mean KL to the exact posterior of the first items, in nats: what the ELBO misses."""
     x, implementation = problem.x[:ITEMS_JUDGED], load_backend(backend)
 

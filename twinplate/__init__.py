@@ -8,7 +8,7 @@ from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.posterior_file import unpack_scale_tril
-from twinplate.programs.program import Program, make_program
+from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.records.record import Record
 from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
 from twinplate.training.restarts import Restarts
@@ -16,6 +16,8 @@ from twinplate.training.state import Fit, TrainingState
 from twinplate.verification.case import Case, assert_same, verify
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.report import Report, compare
+
+Program = ReferenceProgram  # the name it had before; a program of either twin is another thing
 
 __all__ = [
     "Case",
@@ -29,6 +31,7 @@ __all__ = [
     "Program",
     "ProgramConfig",
     "Record",
+    "ReferenceProgram",
     "Report",
     "Restarts",
     "TrainingConfig",

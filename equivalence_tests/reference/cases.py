@@ -13,7 +13,7 @@ import pyro_impl
 from twinplate.programs.config import COVARIANCES, LEARNABLE, ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.parameters import initial_params, noise_shapes
-from twinplate.programs.program import Params, Program, make_program
+from twinplate.programs.program import Params, ReferenceProgram, make_program
 from twinplate.records.evaluation import Evaluation
 from twinplate.seeds import base_noise, generator
 
@@ -77,7 +77,7 @@ class ReferenceCase:
         return x
 
     @cached_property
-    def program(self) -> Program:
+    def program(self) -> ReferenceProgram:
         """Random loadings, noise and prior; rank 2 where K allows."""
         _, num_components, num_features, _ = self.size
         config = ProgramConfig(

@@ -10,7 +10,7 @@ import pytest
 from equivalence_tests.reference.agreement import relative_error
 from equivalence_tests.reference.cases import TWINS, ReferenceCase
 from twinplate.programs.closed_form import closed_form_params
-from twinplate.programs.program import Program, make_program
+from twinplate.programs.program import ReferenceProgram, make_program
 
 ROUTES = [
     ("event", "full"),
@@ -20,7 +20,7 @@ ROUTES = [
 ]
 
 
-def _program(case: ReferenceCase) -> Program:
+def _program(case: ReferenceCase) -> ReferenceProgram:
     """Rank K, with which a low-rank covariance can be any."""
     config = replace(case.program.config, rank=case.size[1])
     return make_program(case.x, config, case.program.generative)
@@ -65,11 +65,11 @@ def test_diagonal_guide_is_exact_where_the_posterior_is_diagonal(twin: str) -> N
     assert case.program.generative.family_gap(case.x, "diagonal").min() > 0.01
 
 
-def replace_loadings(program: Program, loadings: np.ndarray):  # type: ignore[no-untyped-def]
+def replace_loadings(program: ReferenceProgram, loadings: np.ndarray):  # type: ignore[no-untyped-def]
     return type(program.generative)(**{**program.generative.as_dict(), "loadings": loadings})
 
 
-def case_run(twin: str, case: ReferenceCase, program: Program) -> np.ndarray:
+def case_run(twin: str, case: ReferenceCase, program: ReferenceProgram) -> np.ndarray:
     params = closed_form_params(program)
     return TWINS[twin].evaluate(case.x, program, params, case.noise, case.training()).elbo
 

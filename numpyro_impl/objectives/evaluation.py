@@ -16,14 +16,14 @@ from numpyro_impl.programs.assembly import Pair, build
 from numpyro_impl.programs.noise import base_noise, key_of
 from numpyro_impl.programs.parameters import NativeParams, to_neutral
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.records.evaluation import Evaluation, Site, sum_of_sites
 from twinplate.records.record import Plate
 
 
 def evaluate(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     params: Params,
     noise: dict[str, np.ndarray],
     training: TrainingConfig,

@@ -15,7 +15,7 @@ from numpyro_impl.programs.guides import GUIDES
 from numpyro_impl.programs.models import MODELS
 from numpyro_impl.programs.parameters import NativeParams, to_native
 from twinplate.programs.parameters import check_params
-from twinplate.programs.program import NOISE_FLOOR, Params, Program
+from twinplate.programs.program import NOISE_FLOOR, Params, ReferenceProgram
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,10 @@ class Pair:
 
 
 def build(
-    program: Program, params: Params, dtype: jnp.dtype = jnp.float32, complete: bool = False
+    program: ReferenceProgram,
+    params: Params,
+    dtype: jnp.dtype = jnp.float32,
+    complete: bool = False,
 ) -> Pair:
     """The pair of `program` with the values of `params` (neutral layout).
 

@@ -17,7 +17,7 @@ from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
 from twinplate.programs.parameters import UNIT_SHIFT, output_parts, output_size
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.programs.shapes import check_items
 
 
@@ -46,7 +46,7 @@ class Encoder(nnx.Module):
     complete: a promise that no entry of `x` is missing; then nothing is spent on the mask.
     """
 
-    def __init__(self, program: Program, complete: bool = False) -> None:
+    def __init__(self, program: ReferenceProgram, complete: bool = False) -> None:
         self.program, self.complete = program, complete
         config = program.config
         d, k, h = config.num_features, config.num_components, config.hidden_width
@@ -123,7 +123,7 @@ class ExpertsEncoder(Encoder):
     (the optimum of the diagonal family), or a perceptron's low-rank factor.
     """
 
-    def __init__(self, program: Program, complete: bool = False) -> None:
+    def __init__(self, program: ReferenceProgram, complete: bool = False) -> None:
         super().__init__(program, complete)
         config = program.config
         self.experts = nnx.Param(jnp.zeros((config.num_features, config.num_components)))

@@ -18,7 +18,7 @@ from numpyro_impl.programs.parameters import NativeParams, to_native, to_numpy
 from twinplate.data.blocks import blocks, fitting
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.parameters import check_params
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 
 CHUNK = 4096  # items encoded at once, fewer where their covariances are large
 CHUNK_BYTES = 2**27  # of the covariances of these items
@@ -26,7 +26,7 @@ CHUNK_BYTES = 2**27  # of the covariances of these items
 
 def posterior(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     params: Params,
     *,
     precision: str = "float64",
@@ -44,7 +44,7 @@ def posterior(
 
 def posterior_blocks(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     params: Params,
     *,
     precision: str = "float64",
@@ -67,7 +67,7 @@ def posterior_blocks(
 
 
 @lru_cache(maxsize=4)
-def _encode(program: Program) -> Callable[[NativeParams, Array], tuple[Array, Array]]:
+def _encode(program: ReferenceProgram) -> Callable[[NativeParams, Array], tuple[Array, Array]]:
     """Loc and scale_tril of a block of items, compiled for the first one and kept for later calls."""
     encoder = ENCODERS[program.config.encoder](program)
 

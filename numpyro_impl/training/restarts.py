@@ -18,7 +18,7 @@ from numpyro_impl.programs.posteriors import posterior
 from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import is_out_of_memory, room_for
 from twinplate.training.preparation import plan_many, prepare_many
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
@@ -27,7 +27,7 @@ from twinplate.training.state import Fit, Progress
 
 def fit_many(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     training: TrainingConfig,
     *,
     seeds: Sequence[int],

@@ -16,7 +16,7 @@ from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
 from twinplate.training.loop import train
 from twinplate.training.plan import Chunk
@@ -26,7 +26,7 @@ from twinplate.training.state import Fit, Progress, TrainingState
 
 def fit(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     training: TrainingConfig,
     *,
     a: np.ndarray | None = None,
@@ -65,7 +65,7 @@ class Trainer:
     def __init__(
         self,
         x: np.ndarray,
-        program: Program,
+        program: ReferenceProgram,
         training: TrainingConfig,
         *,
         a: np.ndarray | None = None,

@@ -17,7 +17,7 @@ from pyro_impl.programs.assembly import Pair, build
 from pyro_impl.programs.noise import base_noise
 from pyro_impl.programs.parameters import leaves, to_neutral, to_numpy
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.records.evaluation import Evaluation, Site, sum_of_sites
 from twinplate.records.record import Plate
 
@@ -26,7 +26,7 @@ PARTICLES = "num_particles_vectorized"  # the name of Pyro's own plate of partic
 
 def evaluate(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     params: Params,
     noise: dict[str, np.ndarray],
     training: TrainingConfig,

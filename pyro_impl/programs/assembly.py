@@ -15,7 +15,7 @@ from pyro_impl.programs.guides import GUIDES
 from pyro_impl.programs.models import MODELS
 from pyro_impl.programs.parameters import load_encoder
 from twinplate.programs.parameters import check_params
-from twinplate.programs.program import NOISE_FLOOR, Params, Program
+from twinplate.programs.program import NOISE_FLOOR, Params, ReferenceProgram
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Pair:
 
 
 def build(
-    program: Program,
+    program: ReferenceProgram,
     params: Params,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",

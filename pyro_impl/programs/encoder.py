@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from twinplate.programs.parameters import UNIT_SHIFT, output_parts, output_size
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.programs.shapes import check_items
 
 
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
     center: Tensor
     spread: Tensor
 
-    def __init__(self, program: Program, complete: bool = False) -> None:
+    def __init__(self, program: ReferenceProgram, complete: bool = False) -> None:
         super().__init__()
         self.complete = complete
         config = self.config = program.config
@@ -121,7 +121,7 @@ class ExpertsEncoder(Encoder):
     (the optimum of the diagonal family), or a perceptron's low-rank factor.
     """
 
-    def __init__(self, program: Program, complete: bool = False) -> None:
+    def __init__(self, program: ReferenceProgram, complete: bool = False) -> None:
         super().__init__(program, complete)
         config = program.config
         self.experts = nn.Parameter(torch.zeros(config.num_features, config.num_components))

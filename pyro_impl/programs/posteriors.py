@@ -13,7 +13,7 @@ from pyro_impl.programs.guides import joint_normal
 from pyro_impl.programs.parameters import to_numpy
 from twinplate.data.blocks import blocks, fitting
 from twinplate.programs.linear_gaussian import Gaussian
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 
 CHUNK = 4096  # items encoded at once, fewer where their covariances are large
 CHUNK_BYTES = 2**27  # of the covariances of these items
@@ -21,7 +21,7 @@ CHUNK_BYTES = 2**27  # of the covariances of these items
 
 def posterior(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     params: Params,
     *,
     precision: str = "float64",
@@ -39,7 +39,7 @@ def posterior(
 
 def posterior_blocks(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     params: Params,
     *,
     precision: str = "float64",

@@ -9,7 +9,7 @@ import numpy as np
 from pyro_impl.programs.posteriors import posterior
 from pyro_impl.training.trainer import WORTHWHILE, Trainer
 from twinplate.programs.config import TrainingConfig
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import NonFiniteLossError
 from twinplate.training.loop import train
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
@@ -18,7 +18,7 @@ from twinplate.training.state import Fit, Progress
 
 def fit_many(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     training: TrainingConfig,
     *,
     seeds: Sequence[int],
@@ -51,7 +51,7 @@ def fit_many(
 
 def _fit(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     training: TrainingConfig,
     a: np.ndarray | None,
     matched: bool,

@@ -28,7 +28,7 @@ from pyro_impl.programs.assembly import build
 from pyro_impl.programs.parameters import leaves, to_neutral
 from pyro_impl.torch_private import lerp_each_
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.seeds import generator
 from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
 from twinplate.training.loop import train
@@ -46,7 +46,7 @@ Step = Callable[[Tensor, dict[str, Tensor]], Any]
 
 def fit(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     training: TrainingConfig,
     *,
     a: np.ndarray | None = None,
@@ -87,7 +87,7 @@ class Trainer:
     def __init__(
         self,
         x: np.ndarray,
-        program: Program,
+        program: ReferenceProgram,
         training: TrainingConfig,
         *,
         a: np.ndarray | None = None,

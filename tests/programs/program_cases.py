@@ -7,7 +7,7 @@ import pytest
 
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
-from twinplate.programs.program import Program, make_program
+from twinplate.programs.program import ReferenceProgram, make_program
 
 NAN = float("nan")
 LEARNED = ("loadings", "intercept", "noise_scale")
@@ -28,7 +28,7 @@ def make_data(num_items=30, num_features=5, missing=0.0, seed=0) -> np.ndarray:
     return x + np.arange(num_features)
 
 
-def make(**config) -> Program:
+def make(**config) -> ReferenceProgram:
     config = ProgramConfig(**{"num_features": 5, "num_components": 3, "hidden_width": 4, **config})
     return make_program(make_data(), config)
 

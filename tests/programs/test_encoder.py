@@ -11,8 +11,8 @@ import scipy.special
 from twinplate import (
     InputError,
     LinearGaussian,
-    Program,
     ProgramConfig,
+    ReferenceProgram,
     TrainingConfig,
     initial_params,
     make_program,
@@ -128,7 +128,7 @@ def test_units_of_the_data_do_not_matter(twin, problem, encoder):
     """The same items in other units, with the program's centre and spread to match."""
     x, program, params = problem(missing=0.3, encoder=encoder)
     shift, unit = np.array([5.0, -3.0, 0.1, 1e3]), np.array([1e-3, 10.0, 1e4, 1.0])
-    moved = Program(
+    moved = ReferenceProgram(
         program.config, program.generative, unit * program.center + shift, unit * program.spread
     )
     first = twin.encode(program, params, x)
@@ -146,7 +146,10 @@ def test_nothing_under_a_missing_entry_matters(twin, problem, encoder, covarianc
     first = twin.encode(program, params, x)
     center, spread = program.center.copy(), program.spread.copy()
     center[1], spread[1] = 40.0, 0.01
-    moved, changed = Program(program.config, program.generative, center, spread), dict(params)
+    moved, changed = (
+        ReferenceProgram(program.config, program.generative, center, spread),
+        dict(params),
+    )
     if encoder == "experts":
         changed["encoder.experts"] = params["encoder.experts"].copy()
         changed["encoder.experts"][1] = 77.0

@@ -14,7 +14,7 @@ from twinplate.programs.parameters import (
     number_of,
     param_shapes,
 )
-from twinplate.programs.program import NOISE_FLOOR, Program, make_program
+from twinplate.programs.program import NOISE_FLOOR, ReferenceProgram, make_program
 
 # Counted by hand for K = 3 and R = 2. Perceptron: loc 3, then 6, 3 or 3 + 6 numbers for the scale.
 # Experts: precision x mean 3 and log precision 3, and for a low rank 3 + 6.
@@ -86,7 +86,7 @@ def test_first_experts():
     """Normal with variance 4 / D, to 5 standard errors; the skip is zero here too."""
     config = ProgramConfig(500, 3, hidden_width=2, encoder="experts")
     generative = LinearGaussian(np.ones((500, 3)))
-    program = Program(config, generative, np.zeros(500), np.ones(500))
+    program = ReferenceProgram(config, generative, np.zeros(500), np.ones(500))
     params = initial_params(program, seed=0)
     experts = params["encoder.experts"] * np.sqrt(500 / 4)
     assert abs(np.mean(experts**2) - 1) < 5 * np.sqrt(2 / 1500)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from program_cases import GUIDES, LEARNED, make, make_data, refusal
 
+import twinplate
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.parameters import (
     check_params,
@@ -12,7 +13,7 @@ from twinplate.programs.parameters import (
     noise_shapes,
     prior_noise_shapes,
 )
-from twinplate.programs.program import Program, make_program
+from twinplate.programs.program import ReferenceProgram, make_program
 
 
 def test_generative_parameters_are_in_the_units_of_the_data():
@@ -33,10 +34,15 @@ def test_generative_parameters_are_in_the_units_of_the_data():
 def test_a_program_goes_through_its_fixed_numbers():
     program = make(learned=("loadings",))
     assert set(program.fixed) == {*LEARNED, "loc", "scale", "center", "spread"}
-    again = Program.from_fixed(program.config, program.fixed)
+    again = ReferenceProgram.from_fixed(program.config, program.fixed)
     assert again.config == program.config and again.fixed.keys() == program.fixed.keys()
     for name, value in program.fixed.items():
         np.testing.assert_array_equal(again.fixed[name], value)
+
+
+def test_the_name_it_had_before_is_an_alias():
+    assert twinplate.Program is twinplate.ReferenceProgram is ReferenceProgram
+    assert {"Program", "ReferenceProgram"} <= set(twinplate.__all__)
 
 
 def test_centre_and_spread_leave_out_missing_entries():

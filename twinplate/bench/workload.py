@@ -13,7 +13,7 @@ import numpy as np
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
 from twinplate.programs.parameters import UNIT_SHIFT, initial_params, noise_shapes
-from twinplate.programs.program import Params, Program, make_program
+from twinplate.programs.program import Params, ReferenceProgram, make_program
 from twinplate.seeds import base_noise_chunk, batch_indices, generator
 from twinplate.training.plan import Chunk
 
@@ -61,7 +61,7 @@ class Workload:
     """A program, its data `x` (N, D), the parameters to start from and the learning rate."""
 
     size: Size
-    program: Program
+    program: ReferenceProgram
     x: Array
     params: Params
     rate: float = TIMED_RATE

@@ -20,7 +20,7 @@ from twinplate.files import require_new
 from twinplate.programs.config import LEARNABLE, ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
 from twinplate.programs.parameters import generative_of
-from twinplate.programs.program import Program, make_program
+from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.progress import rows_progress, training_progress
 from twinplate.training.errors import TrainingError
 from twinplate.training.run_directory import Run, save_run, versions
@@ -67,7 +67,7 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
     console.print(f"Saved the run in {request.out}")
 
 
-def prepare(request: FitRequest) -> tuple[Table, Program]:
+def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
     """The data and the program for them, checked."""
     with rows_progress(f"Checking {request.data.name}") as progress:
         table = load_matrix(request.data, progress, fingerprinted=True)
@@ -121,7 +121,7 @@ def _first_values(found: Statistics, learned: tuple[str, ...]) -> dict[str, Arra
 
 
 def _run(
-    request: FitRequest, training: TrainingConfig, table: Table, program: Program, fit: Fit
+    request: FitRequest, training: TrainingConfig, table: Table, program: ReferenceProgram, fit: Fit
 ) -> Run:
     config = {
         "backend": request.backend,
@@ -152,7 +152,7 @@ def _run(
 def print_summary(
     console: Console,
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     fit: Fit,
     guide: Iterator[Gaussian],
     objective: str,
@@ -180,7 +180,7 @@ def print_summary(
 
 
 def _exact(
-    x: np.ndarray, generative: LinearGaussian, guide: Iterator[Gaussian], program: Program
+    x: np.ndarray, generative: LinearGaussian, guide: Iterator[Gaussian], program: ReferenceProgram
 ) -> Array:
     """Log evidence, what the guide misses, and the family gap (0 for a low rank): means, in nats."""
     sums, done, covariance = np.zeros(3), 0, program.config.covariance

@@ -13,7 +13,7 @@ from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.posterior_file import check_output, save_posterior
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.progress import rows_progress
 from twinplate.training.run_directory import Run, load_run
 
@@ -47,17 +47,17 @@ def _reported(parts: Iterator[Gaussian], num_items: int, progress: Rows) -> Iter
         progress(done, num_items)
 
 
-def _program_of(path: Path, run: Run) -> Program:
+def _program_of(path: Path, run: Run) -> ReferenceProgram:
     try:
         config = ProgramConfig.from_dict(run.config["program"])
-        return Program.from_fixed(config, run.fixed)
+        return ReferenceProgram.from_fixed(config, run.fixed)
     except (KeyError, TypeError, InputError) as error:
         raise InputError(
             f"{path} is not a run that this version can read ({error}); fit it again"
         ) from error
 
 
-def _check_new_items(table: Table, program: Program, run_path: Path) -> None:
+def _check_new_items(table: Table, program: ReferenceProgram, run_path: Path) -> None:
     num_features = program.config.num_features
     if table.x.shape[1] != num_features:
         raise InputError(

@@ -30,7 +30,7 @@ from twinplate.extras import import_extra
 from twinplate.files import require_new, written_whole
 from twinplate.programs.config import GUIDES, ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
-from twinplate.programs.program import Params, Program, make_program
+from twinplate.programs.program import Params, ReferenceProgram, make_program
 from twinplate.progress import training_progress
 
 SEED = 0
@@ -89,7 +89,7 @@ def run_demo(out: Path, quick: bool) -> None:
 def fit_guide(
     implementation: ModuleType,
     backend: str,
-    program: Program,
+    program: ReferenceProgram,
     training: TrainingConfig,
     x: Array,
 ) -> Fitted:
@@ -115,7 +115,10 @@ def fit_guide(
 
 
 def matched_difference(
-    implementations: dict[str, ModuleType], program: Program, training: TrainingConfig, x: Array
+    implementations: dict[str, ModuleType],
+    program: ReferenceProgram,
+    training: TrainingConfig,
+    x: Array,
 ) -> Difference:
     """Train in both frameworks from the same numbers: first values, mini-batches and base noise."""
     one, other = (
@@ -136,7 +139,7 @@ def relative_difference(one: Params, other: Params) -> float:
     )
 
 
-def _program(digits: Digits, generative: LinearGaussian, guide: str) -> Program:
+def _program(digits: Digits, generative: LinearGaussian, guide: str) -> ReferenceProgram:
     config = ProgramConfig(
         num_features=generative.num_features,
         num_components=generative.num_components,

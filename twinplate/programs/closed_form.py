@@ -7,10 +7,10 @@ import numpy as np
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
 from twinplate.programs.parameters import initial_params, number_of
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 
 
-def closed_form_params(program: Program) -> Params:
+def closed_form_params(program: ReferenceProgram) -> Params:
     """Parameters with which q(a | x) is the closed-form optimum of its family for every item.
 
     The mlp encoder reaches it on complete data: loc is linear in `x` and the covariance is one for
@@ -36,7 +36,7 @@ def closed_form_params(program: Program) -> Params:
     return {**params, **(_experts if config.encoder == "experts" else _linear)(program, params)}
 
 
-def _experts(program: Program, params: Params) -> Params:
+def _experts(program: ReferenceProgram, params: Params) -> Params:
     """Natural parameters: h = prior + Σ_d observed_d w_d (x_d - b_d) / noise_d², in standard units."""
     g, k = program.generative, program.config.num_components
     weights = g.loadings / g.noise_scale[:, None] ** 2
@@ -52,7 +52,7 @@ def _experts(program: Program, params: Params) -> Params:
     }
 
 
-def _linear(program: Program, params: Params) -> Params:
+def _linear(program: ReferenceProgram, params: Params) -> Params:
     """loc = gain · (x - center) / spread + its value at the center; one covariance for all items."""
     g, k = program.generative, program.config.num_components
     center = program.center[None]

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.program import NOISE_FLOOR, Array, Params, Program
+from twinplate.programs.program import NOISE_FLOOR, Array, Params, ReferenceProgram
 from twinplate.programs.triangle import packed_size
 from twinplate.seeds import generator
 
@@ -59,7 +59,7 @@ def output_size(config: ProgramConfig) -> int:
     return sum(output_parts(config).values())
 
 
-def param_shapes(program: Program) -> dict[str, tuple[int, ...]]:
+def param_shapes(program: ReferenceProgram) -> dict[str, tuple[int, ...]]:
     """The shape of every learned parameter by neutral name: the table above, without drawing a number."""
     config = program.config
     d, h = config.num_features, config.hidden_width
@@ -80,7 +80,7 @@ def param_shapes(program: Program) -> dict[str, tuple[int, ...]]:
     return shapes | {f"raw_{name}": generative[name] for name in config.learned}
 
 
-def initial_params(program: Program, seed: int) -> Params:
+def initial_params(program: ReferenceProgram, seed: int) -> Params:
     """First values of every learned parameter, in the neutral layout, from `seed`.
 
     Weights are normal with variance 1 / fan-in; the last layer is 100 times smaller and the skip
@@ -118,7 +118,7 @@ def number_of(positive: npt.ArrayLike) -> Array:
     return values + np.log(-np.expm1(-values)) - UNIT_SHIFT
 
 
-def check_params(program: Program, params: Params) -> None:
+def check_params(program: ReferenceProgram, params: Params) -> None:
     """Raise InputError, naming the parameter, unless names and shapes are those of `program`."""
     expected = param_shapes(program)
     for name in sorted(expected.keys() | params.keys()):
@@ -130,7 +130,7 @@ def check_params(program: Program, params: Params) -> None:
             )
 
 
-def _raw_generative(program: Program) -> Params:
+def _raw_generative(program: ReferenceProgram) -> Params:
     generative, center, spread = program.generative, program.center, program.spread
     excess = np.maximum(generative.noise_scale / spread - NOISE_FLOOR, 0.1 * NOISE_FLOOR)
     raw = {
@@ -141,7 +141,7 @@ def _raw_generative(program: Program) -> Params:
     return {f"raw_{name}": raw[name] for name in program.config.learned}
 
 
-def generative_of(program: Program, params: Params) -> LinearGaussian:
+def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
     """The generative parameters in the units of the data after training."""
     values = program.generative.as_dict()
     center, spread = program.center, program.spread

@@ -20,7 +20,7 @@ NOISE_FLOOR = 0.01  # of a feature's spread; keeps the likelihood bounded
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class ReferenceProgram:
     """A configuration with its numbers: fixed (or first) generative parameters, units of the data.
 
     `center` and `spread` (D,) are the mean and standard deviation of each feature; the encoder sees
@@ -46,7 +46,7 @@ class Program:
         return {**self.generative.as_dict(), "center": self.center, "spread": self.spread}
 
     @classmethod
-    def from_fixed(cls, config: ProgramConfig, fixed: Params) -> Program:
+    def from_fixed(cls, config: ProgramConfig, fixed: Params) -> ReferenceProgram:
         """The inverse of `fixed`."""
         names = ("loadings", "intercept", "noise_scale", "loc", "scale")
         generative = LinearGaussian(**{name: fixed[name] for name in names})
@@ -60,7 +60,7 @@ def make_program(
     *,
     statistics: Statistics | None = None,
     progress: Rows | None = None,
-) -> Program:
+) -> ReferenceProgram:
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
     `generative` holds the fixed values, and the first values of those that are learned; without it
@@ -78,7 +78,7 @@ def make_program(
     units = statistics or read_statistics(x, progress)
     if generative is None:
         generative = _principal(x, config.num_components, units, progress)
-    return Program(config, generative, units.mean, units.spread)
+    return ReferenceProgram(config, generative, units.mean, units.spread)
 
 
 def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:

@@ -10,7 +10,7 @@ import numpy as np
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import check_params
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array, Fit, TrainingState
 
@@ -60,7 +60,7 @@ def is_finite(state: TrainingState) -> bool:
     return all(bool(np.isfinite(v).all()) for group in groups for v in group.values())
 
 
-def check_state(state: TrainingState, program: Program) -> None:
+def check_state(state: TrainingState, program: ReferenceProgram) -> None:
     """Raise InputError for a state that no training of `program` can start from."""
     for which, values in _dictionaries(state).items():
         try:

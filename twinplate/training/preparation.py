@@ -10,7 +10,7 @@ import numpy as np
 from twinplate.data.blocks import on_disk
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import initial_params
-from twinplate.programs.program import Program
+from twinplate.programs.program import ReferenceProgram
 from twinplate.training.checks import check_brought, check_data, check_pairs
 from twinplate.training.errors import check_state
 from twinplate.training.memory import item_axes, items_at_once
@@ -30,7 +30,7 @@ class Preparation:
 
     x: np.ndarray
     a: np.ndarray | None
-    program: Program
+    program: ReferenceProgram
     training: TrainingConfig
     state: TrainingState
     complete: bool
@@ -72,7 +72,7 @@ class Preparation:
 
 def prepare(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     training: TrainingConfig,
     *,
     a: np.ndarray | None = None,
@@ -92,7 +92,7 @@ def prepare(
 
 def prepare_many(
     x: np.ndarray,
-    program: Program,
+    program: ReferenceProgram,
     trainings: Sequence[TrainingConfig],
     *,
     a: np.ndarray | None = None,
@@ -118,7 +118,7 @@ def plan_many(runs: Sequence[Preparation]) -> Iterator[tuple[Chunk, ...]]:
 
 
 def _complete(
-    x: np.ndarray, a: np.ndarray | None, program: Program, training: TrainingConfig
+    x: np.ndarray, a: np.ndarray | None, program: ReferenceProgram, training: TrainingConfig
 ) -> bool:
     """Whether no entry of `x` is missing, once `x` and `a` are checked."""
     complete = check_data(x, program.config, training)

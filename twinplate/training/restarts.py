@@ -14,7 +14,7 @@ from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.linear_gaussian import MATRIX_BYTES, Gaussian
 from twinplate.programs.parameters import generative_of
-from twinplate.programs.program import Params, Program
+from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.training.errors import is_finite
 from twinplate.training.state import Array, Fit
 
@@ -22,7 +22,7 @@ WINDOW = 100  # the last steps, whose mean loss ranks the fits
 MARGIN = 1.0  # nats per item above the exact log evidence: nothing valid is
 JUDGED = 4096  # items at most on which a fit is held against the exact answer, fewer for a large K
 
-Posterior = Callable[[Array, Program, Params], Gaussian]
+Posterior = Callable[[Array, ReferenceProgram, Params], Gaussian]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def restart_configs(
 
 def make_restarts(
     x: Array,
-    program: Program,
+    program: ReferenceProgram,
     trainings: tuple[TrainingConfig, ...],
     fits: Sequence[Fit],
     posterior: Posterior,
@@ -111,7 +111,7 @@ def make_restarts(
 
 
 def diverges(
-    x: Array, program: Program, training: TrainingConfig, fit: Fit, posterior: Posterior
+    x: Array, program: ReferenceProgram, training: TrainingConfig, fit: Fit, posterior: Posterior
 ) -> bool:
     """Whether a parameter is not finite, or the ELBO exceeds the exact log evidence of the fitted model.
 
