@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from twinplate.errors import InputError
 from twinplate.files import require_new
-from twinplate.training.run_directory import Run, load_run, save_run, versions
+from twinplate.training.run_directory import SavedRun, load_run, save_run, versions
 
 FILES = [
     "fixed.safetensors",
@@ -33,14 +33,14 @@ FILES = [
 GROUPS = ("last parameters", "optimiser's mean", "optimiser's variance")
 
 
-def make_run(**changes) -> Run:
+def make_run(**changes) -> SavedRun:
     rng = np.random.default_rng(0)
     params = {
         "encoder.layer_1.weight": rng.normal(size=(4, 3)).astype(np.float32),
         "noise_scale": rng.normal(size=3),
         "scalar": np.array(0.5),
     }
-    run = Run(
+    run = SavedRun(
         config={"guide": "auxiliary", "rank": None, "learning_rate": 1e-3, "nested": {"k": [1]}},
         data={"fingerprint": "ab", "num_items": 5, "num_features": 3, "columns": ["a", "ü", "c"]},
         versions={"python": "3"},
@@ -55,8 +55,8 @@ def make_run(**changes) -> Run:
     return dataclasses.replace(run, **changes)
 
 
-def assert_equal(left: Run, right: Run) -> None:
-    for field in dataclasses.fields(Run):
+def assert_equal(left: SavedRun, right: SavedRun) -> None:
+    for field in dataclasses.fields(SavedRun):
         a, b = getattr(left, field.name), getattr(right, field.name)
         if field.name in ("params", "last", "mean", "variance", "fixed"):
             assert a.keys() == b.keys()

@@ -23,7 +23,7 @@ from twinplate.programs.parameters import generative_of
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.progress import rows_progress, training_progress
 from twinplate.training.errors import TrainingError
-from twinplate.training.run_directory import Run, save_run, versions
+from twinplate.training.run_directory import SavedRun, save_run, versions
 from twinplate.training.state import Fit
 
 
@@ -122,7 +122,7 @@ def _first_values(found: Statistics, learned: tuple[str, ...]) -> dict[str, Arra
 
 def _run(
     request: FitRequest, training: TrainingConfig, table: Table, program: ReferenceProgram, fit: Fit
-) -> Run:
+) -> SavedRun:
     config = {
         "backend": request.backend,
         "program": program.config.as_dict(),
@@ -135,7 +135,7 @@ def _run(
         "columns": list(table.columns),
     }
     state = fit.state
-    return Run(
+    return SavedRun(
         config=config,
         data=data,
         versions=versions(),

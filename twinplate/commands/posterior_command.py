@@ -15,7 +15,7 @@ from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.posterior_file import check_output, save_posterior
 from twinplate.programs.program import ReferenceProgram
 from twinplate.progress import rows_progress
-from twinplate.training.run_directory import Run, load_run
+from twinplate.training.run_directory import SavedRun, load_run
 
 
 def run_posterior(run_path: Path, data: Path, out: Path, backend: str | None) -> tuple[int, str]:
@@ -47,7 +47,7 @@ def _reported(parts: Iterator[Gaussian], num_items: int, progress: Rows) -> Iter
         progress(done, num_items)
 
 
-def _program_of(path: Path, run: Run) -> ReferenceProgram:
+def _program_of(path: Path, run: SavedRun) -> ReferenceProgram:
     try:
         config = ProgramConfig.from_dict(run.config["program"])
         return ReferenceProgram.from_fixed(config, run.fixed)
@@ -77,7 +77,7 @@ def _check_new_items(table: Table, program: ReferenceProgram, run_path: Path) ->
         )
 
 
-def _backend_for(run: Run) -> str:
+def _backend_for(run: SavedRun) -> str:
     wrote = str(run.config.get("backend"))
     available = available_backends()
     if wrote in available or not available:

@@ -46,7 +46,7 @@ RUN_KEYS: dict[str, type] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class SavedRun:
     """Everything a run directory holds.
 
     `config` and `data` (fingerprint, num_items, num_features, columns) are plain JSON data: lists,
@@ -76,7 +76,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def save_run(path: Path, run: Run) -> None:
+def save_run(path: Path, run: SavedRun) -> None:
     """Write `run` to the new directory `path`, whole or not at all.
 
     Raises:
@@ -107,7 +107,7 @@ def save_run(path: Path, run: Run) -> None:
         (directory / "run.json").write_text(text, encoding="utf-8")
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: Path) -> SavedRun:
     """Read the run directory `path`, every file checked against its checksum.
 
     Raises:
@@ -120,7 +120,7 @@ def load_run(path: Path) -> Run:
     params, training, fixed = (
         _from_safetensors(path / name, contents[name]) for name in TENSOR_FILES
     )
-    run = Run(
+    run = SavedRun(
         config=header["config"],
         data=header["data"],
         versions=header["versions"],
@@ -208,7 +208,7 @@ def _unprefixed(prefix: str, arrays: Arrays) -> Arrays:
     }
 
 
-def _check_shapes(where: str, run: Run) -> None:
+def _check_shapes(where: str, run: SavedRun) -> None:
     expected = {name: value.shape for name, value in run.params.items()}
     groups = {
         "last parameters": run.last,
