@@ -22,7 +22,20 @@ from twinplate.programs.program import NOISE_FLOOR, Params, ReferenceProgram
 class Pair:
     """`model(x, a=None, num_items=None)`, `guide` with the same arguments, and their parameters.
 
-    `params` are native: pass them to `Trace_ELBO().loss`, or as `init_params` to `SVI.init`.
+    params: as NumPyro names them, for `Trace_ELBO().loss`, or as `init_params` for `SVI.init`.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> from numpyro.infer import Trace_ELBO
+    >>> from numpyro_impl import Pair, build
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> pair = build(program, initial_params(program, seed=0))
+    >>> key, args = jax.random.key(0), (pair.model, pair.guide, jnp.ones((5, 3)))
+    >>> isinstance(pair, Pair), bool(Trace_ELBO().loss(key, pair.params, *args) > 0)
+    (True, True)
     """
 
     model: Callable[..., Array]
@@ -39,9 +52,20 @@ def build(
 ) -> Pair:
     """The pair of `program` with the values of `params` (neutral layout).
 
-    complete: a promise that no entry of `x` is NaN; then neither spends anything on masks.
+    complete: a promise that no entry of `x` is NaN. Model and guide then spend nothing on masks.
 
     Raises InputError if the parameters are not those of `program`.
+
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> from numpyro.handlers import seed, substitute
+    >>> from numpyro_impl import build
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> pair = build(program, initial_params(program, seed=0))
+    >>> seed(substitute(pair.guide, pair.params), 0)(jnp.ones((5, 3))).shape  # (K, B)
+    (2, 5)
     """
     check_params(program, params)
     config = program.config

@@ -34,7 +34,18 @@ def posterior(
 ) -> Gaussian:
     """q(a | x) of every item of `x` (N, D), NaN where missing: loc (N, K), scale_tril (N, K, K).
 
+    params: of a fit (`Fit.params`), neutral layout.  precision: "float32" or "float64".
+    device: "auto", "cpu" or "gpu".
+
     With an amplitude it is the guide's factor for `a`. Raises InputError for arrays that do not fit.
+
+    >>> import numpy as np
+    >>> from numpyro_impl import posterior
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> posterior(x, program, initial_params(program, seed=0)).scale_tril.shape
+    (20, 2, 2)
     """
     parts = list(posterior_blocks(x, program, params, precision=precision, device=device))
     return Gaussian(
@@ -53,6 +64,15 @@ def posterior_blocks(
     """`posterior` of consecutive items, a few thousand at a time; for data and results beyond memory.
 
     Arguments and errors as in `posterior`; `x` may be a memory map.
+
+    >>> import numpy as np
+    >>> from numpyro_impl import posterior_blocks
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> blocks = posterior_blocks(x, program, initial_params(program, seed=0))
+    >>> [block.loc.shape for block in blocks]
+    [(20, 2)]
     """
     dtype, where = DTYPES[precision], find_device(device)
     check_params(program, params)

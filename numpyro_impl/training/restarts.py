@@ -40,9 +40,18 @@ def fit_many(
 
     Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
     x: as for `fit`; of a memory map the mini-batches ahead are read, those of all fits.
-    progress: called with the steps of all fits done so far.
+    progress: called with the number of steps of all fits that are done so far.
 
     Raises InputError for arguments that do not fit.
+
+    >>> import numpy as np
+    >>> from numpyro_impl import fit_many
+    >>> from twinplate import ProgramConfig, TrainingConfig, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> training = TrainingConfig(steps=2, batch_size=10, device="cpu")
+    >>> fit_many(x, program, training, seeds=(0, 1), learning_rates=(0.01, 0.1)).losses.shape
+    (4, 2)
     """
     trainings = restart_configs(training, seeds, learning_rates)
     runs = prepare_many(x, program, trainings, a=a, matched=matched)

@@ -46,6 +46,15 @@ def fit(
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
     Raises InputError for arguments that do not fit, and the TrainingErrors of `Trainer.run`.
+
+    >>> import numpy as np
+    >>> from numpyro_impl import fit
+    >>> from twinplate import ProgramConfig, TrainingConfig, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> training = TrainingConfig(steps=2, batch_size=10, device="cpu")
+    >>> fit(x, program, training).losses.shape
+    (2,)
     """
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
     return train(trainer, trainer.plan(), progress)
@@ -60,6 +69,18 @@ class Trainer:
     """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
 
     `plan` makes the chunks. Those of another plan may be too long for it where `x` is on disk.
+
+    >>> import numpy as np
+    >>> from numpyro_impl import Trainer
+    >>> from twinplate import ProgramConfig, TrainingConfig, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> training = TrainingConfig(steps=2, batch_size=10, device="cpu")
+    >>> trainer = Trainer(x, program, training)
+    >>> for chunk in trainer.plan():
+    ...     losses = trainer.run(chunk)
+    >>> trainer.state.step
+    2
     """
 
     def __init__(

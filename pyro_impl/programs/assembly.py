@@ -22,7 +22,19 @@ from twinplate.programs.program import NOISE_FLOOR, Params, ReferenceProgram
 class Pair:
     """`model(x, a=None, num_items=None)` and `guide` with the same arguments.
 
-    `max_plate_nesting`: 2 with the components plate, 1 without.
+    max_plate_nesting: 2 with the components plate, 1 without; what Pyro's ELBO is to be told.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from pyro.infer import Trace_ELBO
+    >>> from pyro_impl import Pair, build
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> pair = build(program, initial_params(program, seed=0))
+    >>> elbo = Trace_ELBO(max_plate_nesting=pair.max_plate_nesting)
+    >>> isinstance(pair, Pair), elbo.loss(pair.model, pair.guide, torch.ones(5, 3)) > 0
+    (True, True)
     """
 
     model: Callable[..., Tensor]
@@ -40,9 +52,19 @@ def build(
 ) -> Pair:
     """The pair of `program` with the values of `params` (neutral layout).
 
-    complete: a promise that no entry of `x` is NaN; then neither spends anything on masks.
+    complete: a promise that no entry of `x` is NaN. Model and guide then spend nothing on masks.
 
     Raises InputError if the parameters are not those of `program`.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from pyro_impl import build
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> pair = build(program, initial_params(program, seed=0))
+    >>> pair.guide(torch.ones(5, 3)).shape  # (K, B)
+    torch.Size([2, 5])
     """
     check_params(program, params)
     config = program.config

@@ -72,6 +72,15 @@ def fit(
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
     The caller's parameter store is left as it was. Raises InputError for arguments that do not fit,
     and the TrainingErrors of `Trainer.run`.
+
+    >>> import numpy as np
+    >>> from pyro_impl import fit
+    >>> from twinplate import ProgramConfig, TrainingConfig, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> training = TrainingConfig(steps=2, batch_size=10, device="cpu")
+    >>> fit(x, program, training).losses.shape
+    (2,)
     """
     compiled = compiled and training.steps >= WORTHWHILE
     trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
@@ -82,6 +91,18 @@ class Trainer:
     """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
 
     `plan` makes the chunks. Those of another plan may be too long for it where `x` is on disk.
+
+    >>> import numpy as np
+    >>> from pyro_impl import Trainer
+    >>> from twinplate import ProgramConfig, TrainingConfig, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> training = TrainingConfig(steps=2, batch_size=10, device="cpu")
+    >>> trainer = Trainer(x, program, training, compiled=False)
+    >>> for chunk in trainer.plan():
+    ...     losses = trainer.run(chunk)
+    >>> trainer.state.step
+    2
     """
 
     def __init__(

@@ -13,13 +13,14 @@ from twinplate.programs.program import Params, ReferenceProgram
 def closed_form_params(program: ReferenceProgram) -> Params:
     """Parameters with which q(a | x) is the closed-form optimum of its family for every item.
 
-    The mlp encoder reaches it on complete data: loc is linear in `x` and the covariance is one for
-    all items. The experts encoder reaches it whichever entries are missing (a posterior precision
-    is diag(scale⁻²) + Σ_d observed_d w_d w_dᵀ / noise_d²). "full" gives the exact posterior,
-    "diagonal" the best diagonal Gaussian, and "low-rank" the exact posterior if the rank is K.
+    The mlp encoder reaches it on complete data, where the posterior's loc is linear in `x` and its
+    covariance the same for all items. The experts encoder reaches it whichever entries are missing: a
+    posterior precision is diag(scale⁻²) + Σ_d observed_d w_d w_dᵀ / noise_d², a sum of one term for each
+    observed feature. The covariance "full" gives the exact posterior, "diagonal" the best diagonal
+    Gaussian, and "low-rank" the exact posterior if the rank is K.
 
-    Raises InputError with an amplitude, with a smaller rank, and for the experts encoder with a
-    low rank: none of these has a closed form here.
+    Raises InputError where there is no closed form: with an amplitude, with a rank below K, and for the
+    experts encoder with a low rank.
     """
     config = program.config
     low_rank = config.covariance == "low-rank"
@@ -37,7 +38,11 @@ def closed_form_params(program: ReferenceProgram) -> Params:
 
 
 def _experts(program: ReferenceProgram, params: Params) -> Params:
-    """Natural parameters: h = prior + Σ_d observed_d w_d (x_d - b_d) / noise_d², in standard units."""
+    """For experts, which put out precision × mean.
+
+    That is loc / scale² + Σ_d observed_d w_d (x_d - b_d) / noise_d² for the exact posterior. The encoder
+    sees x_d in standard units, hence the `center` and `spread`.
+    """
     g, k = program.generative, program.config.num_components
     weights = g.loadings / g.noise_scale[:, None] ** 2
     at_center = (program.center - g.intercept)[:, None] * weights
@@ -53,7 +58,7 @@ def _experts(program: ReferenceProgram, params: Params) -> Params:
 
 
 def _linear(program: ReferenceProgram, params: Params) -> Params:
-    """loc = gain · (x - center) / spread + its value at the center; one covariance for all items."""
+    """For perceptrons: loc is its value at the center + gain · (x - center), and the covariance constant."""
     g, k = program.generative, program.config.num_components
     center = program.center[None]
     covariance = g.posterior(center).covariance[0]

@@ -31,16 +31,25 @@ class ProgramConfig:
     """Which model and guide, and their sizes.
 
     num_features: D ≥ 1.  num_components: K ≥ 1.
-    guide, model: one of the valid pairs (component × diagonal, component × auxiliary, event × event);
-        `model` follows from the guide when it is not given.
-    covariance: of the guide; the diagonal guide knows only "diagonal".
+    guide: "diagonal", "event" or "auxiliary".
+    model: "component" or "event". It follows from the guide, so it may be left empty; the valid pairs are
+        component × diagonal, component × auxiliary and event × event.
+    covariance: of the guide, "full", "diagonal" or "low-rank"; left empty it is "full", and "diagonal" for
+        the diagonal guide, which has no other.
     rank: R of a low-rank covariance, 1 ≤ R ≤ K.
-    learned: which of the generative parameters are learned rather than fixed.
-    amplitude_scale: standard deviation s > 0 of log amplitude; None leaves the amplitude out.
+    learned: the generative parameters that are learned rather than fixed, of "loadings", "intercept" and
+        "noise_scale".
+    amplitude_scale: prior standard deviation s > 0 of the log amplitude, a second latent that scales the
+        signal of an item; None leaves it out.
     encoder: "mlp", or "experts" for data with missing entries.
-    hidden_width: of the encoder's two hidden layers.
+    hidden_width: H ≥ 1, units of each of the encoder's two hidden layers.
 
-    Raises InputError for a value out of range and for pairs that do not fit together.
+    Raises InputError for a value out of range, and for a guide whose model or covariance is another one.
+
+    >>> from twinplate import ProgramConfig
+    >>> config = ProgramConfig(num_features=6, num_components=3, guide="event", learned=("loadings",))
+    >>> config.model, config.covariance
+    ('event', 'full')
     """
 
     num_features: int
@@ -98,18 +107,26 @@ class ProgramConfig:
 class TrainingConfig:
     """How a program is fitted: Adam (β = 0.9, 0.999, ε = 1e-8) under a cosine schedule to zero.
 
-    steps ≥ 1; batch_size B with 1 ≤ B ≤ N; learning_rate > 0 at the first step.
-    particles: P ≥ 1 draws per step; vectorize_particles: in one batch or one after the other.
-    objective: "elbo"; "simulated": -Σ log q(a | x) on pairs drawn from the model; "pairs": the same
-        on given pairs.
-    estimator: of the ELBO and its gradient. "base-noise": log p - log q at the draw, the density of
-        the draw from its base noise. "analytic-kl": KL(q(a | x) ‖ p(a)) in closed form, an amplitude
-        still sampled. "sticking-the-landing" (Roeder, Wu and Duvenaud, 2017): without the score of q,
-        which is zero in expectation; its variance vanishes where q is exact and is large far from it,
-        so training changes to it for the last fifth of the steps, after 200 at the earliest, and is
-        "base-noise" until then.
-    seed ≥ 0 keys every random stream.  precision: "float32" or "float64".
+    steps: ≥ 1.  batch_size: B, 1 ≤ B ≤ N.  learning_rate: > 0, at the first step.
+    particles: P ≥ 1 draws of the latents per step.
+    vectorize_particles: whether the draws of a step are taken in one batch, or one after the other.
+    objective: what is maximised. "elbo": the evidence lower bound. "simulated": Σ log q(a | x) over pairs
+        (x, a) that are drawn from the model. "pairs": the same over given pairs.
+    estimator: of the ELBO and its gradient, one of
+        "base-noise": log p - log q at the draw, where log q is computed from the base noise of the draw;
+        "analytic-kl": KL(q(a | x) ‖ p(a)) in closed form, while an amplitude is still sampled;
+        "sticking-the-landing" (Roeder, Wu and Duvenaud, 2017): the score of q, which is zero in
+        expectation, is left out of the gradient. That gradient's variance vanishes where q is exact, but
+        far from there it is large. So training takes "base-noise" first, and this one for the last
+        fifth of the steps, after 200 steps at the earliest.
+    seed: ≥ 0, the key of every random stream.  precision: "float32" or "float64".
     device: "auto" (an accelerator if there is one), "cpu" or "gpu".
+
+    Raises InputError for a value out of range.
+
+    >>> from twinplate import TrainingConfig
+    >>> TrainingConfig(steps=500, batch_size=64, particles=2).learning_rate
+    0.01
     """
 
     steps: int = 3000

@@ -28,7 +28,15 @@ MATRIX_BYTES = 2**27  # of the K × K matrices of the items whose numbers are co
 
 @dataclass(frozen=True)
 class Gaussian:
-    """One Gaussian per item: `loc` (N, K) and lower-triangular `scale_tril` (N, K, K)."""
+    """One Gaussian per item: `loc` (N, K) and lower-triangular `scale_tril` (N, K, K).
+
+    >>> import numpy as np
+    >>> from twinplate import Gaussian
+    >>> one = Gaussian(loc=np.zeros((1, 2)), scale_tril=np.array([[[1.0, 0.0], [1.0, 1.0]]]))
+    >>> one.covariance
+    array([[[1., 1.],
+            [1., 2.]]])
+    """
 
     loc: Array
     scale_tril: Array
@@ -49,8 +57,18 @@ class Gaussian:
 class LinearGaussian:
     """Parameters of the generative model; the closed forms are its methods.
 
-    `loadings` (D, K), `intercept` (D,), `noise_scale` (D,) > 0, prior `loc` (K,) and `scale` (K,) > 0.
-    Scalars broadcast. Raises InputError for shapes that do not fit and for scales that are not positive.
+    loadings: (D, K).  intercept: (D,).  noise_scale: (D,), > 0.  loc: (K,), of the prior.
+    scale: (K,), > 0, of the prior.  A scalar stands for a vector of it.
+
+    Raises InputError for shapes that do not fit, for numbers that are not finite, and for scales that are
+    not positive.
+
+    >>> from twinplate import LinearGaussian
+    >>> model = LinearGaussian(loadings=[[1.0], [2.0]])  # D = 2, K = 1; the other numbers are 0 and 1
+    >>> model.posterior([[1.0, 2.0]]).loc  # (1 · 1 + 2 · 2) / (1 + 1 + 4)
+    array([[0.83333333]])
+    >>> model.log_evidence([[1.0, float("nan")]]).round(6)  # of the first feature alone: Normal(0, √2)
+    array([-1.515512])
     """
 
     loadings: Array
@@ -110,7 +128,7 @@ class LinearGaussian:
         weights, (d, k) = observed.astype(np.float64), self.loadings.shape
         whitened = self.loadings / self.noise_scale[:, None]
         precision = np.empty((len(observed), k, k))
-        for rows in spans(k, fitting(8 * d * k, k)):  # all of them at once would be (D, K²)
+        for rows in spans(k, fitting(8 * d * k, k)):  # all rows at once would take D · K² numbers
             outer = whitened[:, rows, None] * whitened[:, None, :]
             precision[:, rows] = (weights @ outer.reshape(d, -1)).reshape(len(observed), -1, k)
         precision[:, range(k), range(k)] += self.scale**-2
@@ -179,8 +197,10 @@ class LinearGaussian:
     def family_gap(self, x: npt.ArrayLike, covariance: str) -> Array:
         """What the best member of a family misses, in nats, shape (N,).
 
-        `covariance` is "full" (zero) or "diagonal": ½ (Σ log Λᵢᵢ - log det Λ), Λ the posterior precision
-        (Bishop, 2006, section 10.1.2: the optimal factor keeps the conditional precision Λᵢᵢ).
+        covariance: "full", which misses nothing, or "diagonal", which misses ½ (Σ log Λᵢᵢ - log det Λ),
+            Λ the posterior precision (Bishop, 2006, section 10.1.2: the optimal factor keeps the
+            conditional precision Λᵢᵢ).
+
         Raises InputError for "low-rank", whose optimum has no closed form.
         """
         if covariance == "full":
@@ -232,7 +252,11 @@ def _filled(name: str, value: npt.ArrayLike, size: int) -> Array:
 
 
 def _scale_tril_of_precision(precision: Array) -> Array:
-    """Lower Cholesky factor of the inverse: with JΛJ = CCᵀ (J reverses the order), it is J C⁻ᵀ J."""
+    """Lower Cholesky factor of Λ⁻¹, from Λ = `precision`.
+
+    With J, which reverses the order, and the Cholesky factor C of JΛJ, that factor is J C⁻ᵀ J: only a
+    triangle is inverted, never Λ itself.
+    """
     flipped = np.linalg.cholesky(precision[..., ::-1, ::-1])
     return np.tril(np.linalg.inv(flipped).mT[..., ::-1, ::-1])
 

@@ -36,11 +36,12 @@ def output_parts(config: ProgramConfig) -> dict[str, int]:
 
     The mlp encoder puts out loc (K), scale (K) and, by covariance, lower (K (K - 1) / 2, the strict lower
     triangle row by row) or factor (K·R). The experts encoder puts out precision × mean (K) and
-    precision (K), and for a low rank again scale and factor. An amplitude adds two: loc and scale of
-    its logarithm.
+    precision (K), and for a low rank scale (K) and factor (K·R) too. An amplitude adds two numbers: loc
+    and scale of its logarithm.
 
-    What must be positive is softplus(number + UNIT_SHIFT), which is 1 at 0. It grows linearly: an
-    exponential overflows in single precision when a large step meets an outlying item.
+    A value that must be positive is softplus(number + UNIT_SHIFT), which is 1 where the number is 0.
+    Unlike an exponential it grows linearly, and so does not overflow in single precision when a large
+    step meets an outlying item.
     """
     k = config.num_components
     experts = config.encoder == "experts"
@@ -83,10 +84,18 @@ def param_shapes(program: ReferenceProgram) -> dict[str, tuple[int, ...]]:
 def initial_params(program: ReferenceProgram, seed: int) -> Params:
     """First values of every learned parameter, in the neutral layout, from `seed`.
 
-    Weights are normal with variance 1 / fan-in; the last layer is 100 times smaller and the skip
-    zero, so that the mlp guide starts close to the standard normal for every item, and the experts
-    guide close to one normal around zero. A noise_scale below 1.1 % of a feature's spread is raised
-    to that before it is learned.
+    Weights are normal with variance 1 / fan-in. Those of the last layer are 100 times smaller and those of
+    the skip zero, so that the mlp guide starts close to the standard normal for every item, and the
+    experts guide close to one normal around zero. A noise_scale below 1.1 % of a feature's spread is
+    raised to that before it is learned.
+
+    >>> import numpy as np
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(3, 2, hidden_width=4, learned=("loadings",)))
+    >>> params = initial_params(program, seed=0)
+    >>> params["encoder.hidden1.weight"].shape, params["raw_loadings"].shape
+    ((4, 6), (3, 2))
     """
     config = program.config
     params: Params = {name: np.zeros(shape) for name, shape in param_shapes(program).items()}
@@ -97,13 +106,15 @@ def initial_params(program: ReferenceProgram, seed: int) -> Params:
         params[f"encoder.{name}.weight"] = weight
     bias = params["encoder.out.bias"]
     if config.covariance == "low-rank":
-        # A factor of zero is a saddle point: rotations of it are all alike. Start beside it.
+        # A factor of zero is a saddle point, as a factor and its negative give the same covariance: there
+        # its gradient is zero, and it would never move. Start beside it.
         size = config.num_components * config.rank
         end = len(bias) - (0 if config.amplitude_scale is None else 2)
         rng = generator(seed, "initial", "factor")
         bias[end - size : end] = 0.1 * rng.standard_normal(size)
     if config.amplitude_scale is not None:
-        # The guide of the amplitude starts at its prior: wider, exp(noise) makes the first steps wild.
+        # The guide of the amplitude starts at the prior. From a scale of 1, exp(scale · noise) would vary so
+        # much that the first steps went astray.
         bias[-1] = number_of(config.amplitude_scale)
     if config.encoder == "experts":
         rng = generator(seed, "initial", "experts")
@@ -113,7 +124,7 @@ def initial_params(program: ReferenceProgram, seed: int) -> Params:
 
 
 def number_of(positive: npt.ArrayLike) -> Array:
-    """The number that an encoder puts out for a positive value: inverse of softplus(· + UNIT_SHIFT)."""
+    """What an encoder must put out for positive values: the inverse of softplus(· + UNIT_SHIFT)."""
     values = np.asarray(positive, dtype=np.float64)
     return values + np.log(-np.expm1(-values)) - UNIT_SHIFT
 
@@ -142,7 +153,7 @@ def _raw_generative(program: ReferenceProgram) -> Params:
 
 
 def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
-    """The generative parameters in the units of the data after training."""
+    """The generative parameters in the units of the data: as fixed, or where learned as `params` has them."""
     values = program.generative.as_dict()
     center, spread = program.center, program.spread
     raw = {name: params[f"raw_{name}"] for name in program.config.learned}
@@ -156,7 +167,7 @@ def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
 
 
 def noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int, ...]]:
-    """Base noise that one particle of the guide consumes at each site, by site name."""
+    """Shape of the base noise that one particle of the guide takes at each site, by site name."""
     k, b = config.num_components, batch_size
     joint = k + config.rank if config.covariance == "low-rank" else k
     shapes: dict[str, tuple[int, ...]] = {}
@@ -170,7 +181,7 @@ def noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int,
 
 
 def prior_noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int, ...]]:
-    """Base noise that one simulation of the model consumes at each site, by site name."""
+    """Shape of the base noise that one simulation of the model takes at each site, by site name."""
     k, b = config.num_components, batch_size
     shapes: dict[str, tuple[int, ...]] = {
         "a": (b, k) if config.model == "event" else (k, b),

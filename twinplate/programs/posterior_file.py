@@ -46,7 +46,8 @@ def save_posterior(path: Path, parts: Iterable[Gaussian], num_items: int, size: 
 
 
 def _write_npz(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:
-    # A zip file is written one member after the other: meanwhile loc, the smaller, waits on disk.
+    # A zip file is written one member after the other. Each part has numbers for both members, so those
+    # of loc, the smaller one, wait in a temporary file until scale_tril is complete.
     with TemporaryFile(dir=path.parent) as waiting, ZipFile(path, "x") as archive:
         with archive.open("scale_tril.npy", "w", force_zip64=True) as member:
             _write_header(member, num_items, size, size)
@@ -93,6 +94,12 @@ def unpack_scale_tril(packed: np.ndarray) -> np.ndarray:
 
     Slice a memory-mapped array first: `unpack_scale_tril(packed[:1000])`. Raises InputError if the
     last axis has no length K (K + 1) / 2.
+
+    >>> import numpy as np
+    >>> from twinplate import unpack_scale_tril
+    >>> unpack_scale_tril(np.array([1.0, 2.0, 3.0]))
+    array([[1., 0.],
+           [2., 3.]])
     """
     packed = np.asarray(packed)
     length = packed.shape[-1] if packed.ndim else 0

@@ -16,15 +16,28 @@ from twinplate.programs.linear_gaussian import LinearGaussian
 Array = npt.NDArray[np.float64]
 Params = dict[str, Array]
 
-NOISE_FLOOR = 0.01  # of a feature's spread; keeps the likelihood bounded
+# The least noise_scale, as a fraction of a feature's spread: a learned noise that could shrink to zero on a
+# feature that is fitted exactly would make the likelihood infinite.
+NOISE_FLOOR = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceProgram:
-    """A configuration with its numbers: fixed (or first) generative parameters, units of the data.
+    """A model and a guide before any framework: their configuration, and the numbers that are not trained.
 
-    `center` and `spread` (D,) are the mean and standard deviation of each feature; the encoder sees
-    `(x - center) / spread`.
+    generative: the fixed generative parameters, and the first values of those that are learned.
+    center, spread: (D,), mean and standard deviation of each feature; the encoder sees
+        `(x - center) / spread`.
+
+    Usually made by `make_program`; both twins' `build`, `fit` and `posterior` take it. Raises InputError if
+    the loadings are not (D, K).
+
+    >>> import numpy as np
+    >>> from twinplate import LinearGaussian, ProgramConfig, ReferenceProgram
+    >>> model = LinearGaussian(loadings=[[1.0], [2.0]])
+    >>> program = ReferenceProgram(ProgramConfig(2, 1), model, center=np.zeros(2), spread=np.ones(2))
+    >>> sorted(program.fixed)
+    ['center', 'intercept', 'loadings', 'loc', 'noise_scale', 'scale', 'spread']
     """
 
     config: ProgramConfig
@@ -42,7 +55,7 @@ class ReferenceProgram:
 
     @property
     def fixed(self) -> Params:
-        """The numbers that are not trained, by neutral name."""
+        """All numbers of the program by name, for a file; `from_fixed` reads them again."""
         return {**self.generative.as_dict(), "center": self.center, "spread": self.spread}
 
     @classmethod
@@ -63,10 +76,20 @@ def make_program(
 ) -> ReferenceProgram:
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
-    `generative` holds the fixed values, and the first values of those that are learned; without it
-    all of them start from the principal components (`principal_start`). `statistics` are those of `x`
-    where they are known (`twinplate.data.statistics.read_statistics`), which saves a pass over `x`.
-    `progress` is told the rows read and the rows in all, for each of the passes.
+    generative: the fixed generative parameters, and the first values of those that are learned. Without
+        it, all of them come from the principal components of `x`, as `principal_start` says.
+    statistics: of `x`, where they are known (`twinplate.data.statistics.read_statistics`); they save a pass
+        over the data.
+    progress: called with the rows read so far and the rows in all, in each pass over the data.
+
+    Raises InputError if `x` is not (N, D), or `generative` or `statistics` do not fit to it.
+
+    >>> import numpy as np
+    >>> from twinplate import ProgramConfig, make_program
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
+    >>> program.generative.loadings.shape, program.spread.shape
+    ((3, 2), (3,))
     """
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] != config.num_features:
@@ -82,12 +105,12 @@ def make_program(
 
 
 def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
-    """Loadings, intercept and noise from the leading principal components of `x` (N, D).
+    """Loadings, intercept and noise from the leading K principal components of `x` (N, D).
 
-    The loadings of probabilistic PCA (Tipping and Bishop, 1999) for standardised features, missing
-    entries at their mean, and as noise what they leave of each feature's variance: the maximum of
-    the likelihood where the residual is isotropic, a good start elsewhere. The largest loading of
-    each component is positive.
+    The loadings are those of probabilistic PCA (Tipping and Bishop, 1999) for standardised features with
+    missing entries at their mean. The noise is what the loadings leave of each feature's variance. Where
+    the residual is isotropic this is the maximum of the likelihood; elsewhere it is a good start. The
+    largest loading of each component is positive.
 
     Raises InputError if K exceeds min(N, D).
     """

@@ -8,7 +8,7 @@ from twinplate.errors import InputError
 
 
 def check_items(shape: Sequence[int], num_features: int) -> int:
-    """Batch size of `x`, which must be (B, D): items first. Raises InputError otherwise."""
+    """B of an `x` of shape (B, D), items first. Raises InputError for any other shape."""
     if len(shape) == 2 and shape[1] == num_features:
         return shape[0]
     hint = "; it looks transposed: pass x.T" if len(shape) == 2 and shape[0] == num_features else ""
@@ -48,7 +48,7 @@ def check_observed(shape: Sequence[int], num_components: int, batch_size: int) -
 
 
 def check_num_items(num_items: int | None, batch_size: int) -> int:
-    """N, the full size of the mini_batch plate; B itself when not given. Raises InputError if N < B."""
+    """N, the full size of the mini_batch plate, which is B when not given. Raises InputError if N < B."""
     if num_items is None:
         return batch_size
     if num_items < batch_size:

@@ -21,7 +21,10 @@ def packed_size(size: int) -> int:
 
 
 def check_packed(loc: Shape, scale: Shape, lower: Shape) -> None:
-    """Raise InputError unless the last dims are K, K and M, or K, K and 0, and the others broadcast."""
+    """Raise InputError unless the shapes of loc, scale and lower are those of one triangle an item.
+
+    Their last dims must be K, K and M, or K, K and 0 for a diagonal covariance; the others must broadcast.
+    """
     if min(len(loc), len(scale), len(lower)) < 1:
         raise InputError(
             f"loc, scale and lower have shapes {loc}, {scale} and {lower}; expected one dim or more of each"
@@ -43,7 +46,10 @@ def check_packed(loc: Shape, scale: Shape, lower: Shape) -> None:
 
 @lru_cache(maxsize=16)
 def selectors(size: int) -> tuple[Array, Array]:
-    """Constant 0/1 matrices C (K, M) and R (M, K): (lower · (v C)) R is the triangle times v."""
+    """Constant matrices C (K, M) and R (M, K) of zeros and ones that multiply with a packed triangle.
+
+    (lower * (v @ C)) @ R is the strict lower triangle times v (..., K), and no K × K matrix is built.
+    """
     rows, columns = np.tril_indices(size, -1)
     copy, add = np.zeros((size, len(rows))), np.zeros((len(rows), size))
     copy[columns, np.arange(len(rows))] = 1

@@ -1,4 +1,4 @@
-"""The data of a training run: looked at once, before anything goes to a device."""
+"""Checks of what a training run is given: data and pairs before it starts, and then its chunks."""
 
 from __future__ import annotations
 
@@ -54,17 +54,18 @@ def check_pairs(
 
 
 def check_brought(chunk: Chunk, streamed: bool, length: int) -> None:
-    """Raise InputError where the data stay on disk and `chunk` does not bring its mini-batches along.
+    """Raise InputError unless `chunk` suits a trainer of data that stay on disk, as `streamed` says.
 
-    Also where it brings those of more than `length` steps: there is no room for them.
+    It must bring its mini-batches along, and have `length` steps at most: the device has no room for more.
+    Chunks of any length suit a trainer that has all data on the device.
     """
     if streamed and chunk.x is None:
         raise InputError(
-            "x is a memory map and the chunk brings no mini-batches; expected chunks of "
-            "twinplate.training.streaming.with_batches(plan, x, a)"
+            "x is a memory map and the chunk brings no mini-batches; expected the trainer's `plan()`, "
+            "or twinplate.training.streaming.with_batches(plan, x, a)"
         )
     if streamed and len(chunk.rates) > length:
         raise InputError(
-            f"the chunk has {len(chunk.rates)} steps; expected {length} at most: give `chunks` the program, "
-            "the training and the `matched` of the trainer"
+            f"the chunk has {len(chunk.rates)} steps; expected {length} at most: take those of the trainer's "
+            "`plan()`, or give `chunks` the program, the training and the `matched` of the trainer"
         )

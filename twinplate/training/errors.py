@@ -37,15 +37,35 @@ class TrainingError(Exception):
 
 
 class NonFiniteLossError(TrainingError):
-    """A loss, or the gradient of one, was infinite or not a number."""
+    """A loss, or the gradient of one, was infinite or not a number.
+
+    >>> import numpy as np
+    >>> from twinplate import Fit, NonFiniteLossError, TrainingState
+    >>> good = Fit(TrainingState.start({"raw_intercept": np.ones(2)}), losses=np.array([3.0, 2.5]))
+    >>> try:
+    ...     raise NonFiniteLossError("the loss is nan at step 2", good)  # as `fit` does
+    ... except NonFiniteLossError as error:
+    ...     print(error.fit.losses)
+    [3.  2.5]
+    """
 
 
 class OutOfMemoryError(TrainingError):
-    """The device has no memory for a mini-batch of this size."""
+    """The device has no memory for a mini-batch of this size.
+
+    >>> import numpy as np
+    >>> from twinplate import Fit, OutOfMemoryError, TrainingState
+    >>> good = Fit(TrainingState.start({"raw_intercept": np.ones(2)}), losses=np.array([3.0, 2.5]))
+    >>> try:
+    ...     raise OutOfMemoryError("out of memory with batch_size 256", good)  # as `fit` does
+    ... except OutOfMemoryError as error:
+    ...     print(error.fit.params)  # where a fit with a smaller batch_size can go on from
+    {'raw_intercept': array([1., 1.])}
+    """
 
 
 def _dictionaries(state: TrainingState) -> dict[str, Params]:
-    """What a state holds by parameter, each of the names and shapes of the parameters."""
+    """The four dictionaries of a state, each of which has the names and shapes of the parameters."""
     return {
         "params": state.params,
         "mean": state.mean,
@@ -80,13 +100,13 @@ def non_finite_loss(
     losses: Array,
     replay: Callable[[Chunk], TrainingState],
 ) -> NonFiniteLossError:
-    """The error for a chunk with a loss, or a state after its last step, that is not finite.
+    """The error for a chunk in which a loss, or after which the state, is not finite.
 
-    losses (steps,): per item, of all steps of the chunk.
-    replay: the state after the steps of `chunk.head(n)`, taken once more from the chunk's first state.
+    losses: (steps,), per item, of all steps of the chunk.
+    replay: takes `chunk.head(n)` once more from the state before the chunk, and returns the state after it.
 
-    The step that is named is the one that the last finite state cannot take: its loss is not finite,
-    or its loss is and the gradient is not, so that only the next loss shows it.
+    The message names the step that the last finite state cannot take. Either its loss is not finite, or
+    its loss is finite and its gradient is not. In the second case only the loss of the next step shows it.
     """
     bad = np.flatnonzero(~np.isfinite(losses))
     step, state = _last_finite(int(bad[0]) if len(bad) else len(losses), chunk, replay)
@@ -106,9 +126,9 @@ def non_finite_loss(
 def _last_finite(
     most: int, chunk: Chunk, replay: Callable[[Chunk], TrainingState]
 ) -> tuple[int, TrainingState]:
-    """The most steps of `chunk`, `most` at most, that leave a finite state, and that state.
+    """The largest number of steps, `most` or less, after which the state is finite; and that state.
 
-    What is not finite stays so, so that halving the steps in question finds them.
+    A number that is not finite stays so in all later steps, and so bisection finds where it comes from.
     """
     state = replay(chunk.head(most))
     if most == 0 or is_finite(state):
@@ -132,7 +152,7 @@ def what_broke(loss: float) -> str:
 
 
 def norm(arrays: Iterable[np.ndarray]) -> float:
-    """Euclidean, of all numbers together; nothing that is finite overflows."""
+    """The Euclidean norm of all numbers of `arrays` together, without overflow where they are large."""
     arrays = [np.asarray(values, np.float64) for values in arrays]
     largest = max((float(np.abs(v).max(initial=0)) for v in arrays), default=0.0) or 1.0
     return largest * float(np.sqrt(sum(np.square(v / largest).sum() for v in arrays)))
@@ -146,7 +166,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def room_for(x: np.ndarray) -> Iterator[None]:
-    """While the data go to the device as a whole: InputError where there is no memory for them."""
+    """A context in which all of `x` goes to the device. Raises InputError where there is no memory for it."""
     try:
         yield
     except Exception as error:
@@ -161,9 +181,10 @@ def room_for(x: np.ndarray) -> Iterator[None]:
 def out_of_memory(
     training: TrainingConfig, state: TrainingState, items: int | None = None
 ) -> OutOfMemoryError:
-    """The error for a mini-batch that does not fit; `state` is that before the chunk it was in.
+    """The error for a mini-batch that the device has no memory for.
 
-    items: of a mini-batch that were taken at once; by default all of them.
+    state: that before the chunk of the mini-batch.
+    items: how many of a mini-batch were taken at once; by default all of them.
     """
     items = items or training.batch_size
     at_once = training.particles if training.vectorize_particles else 1

@@ -1,4 +1,4 @@
-"""The loop over the chunks of a training run, around whichever twin's trainer."""
+"""The loop over the chunks of a training run, by the trainer of either twin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Trainer(Protocol):
 
     @property
     def state(self) -> TrainingState:
-        """Everything the next step depends on."""
+        """Everything that the next step depends on."""
         ...
 
     @property
@@ -32,9 +32,12 @@ class Trainer(Protocol):
 
 
 def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = None) -> Fit:
-    """Run all chunks of `plan`.
+    """Run all chunks of `plan`, one after the other.
 
-    A `TrainingError` of the trainer passes through, with the losses of the chunks before put into its `fit`.
+    progress: called after each chunk, with the number of the steps done and the chunk's losses per item.
+
+    Raises the trainer's TrainingError. The trainer knows the losses of one chunk; those of the chunks
+    before are put into the `fit` of the error.
     """
     losses = [np.zeros(0)]
     for chunk in plan:

@@ -17,14 +17,18 @@ from twinplate.seeds import base_noise_chunk, batch_indices
 from twinplate.training.state import Array
 
 CHUNK = 100  # steps between two looks at the loss; one compiled loop on JAX
-CHUNK_BYTES = 2**27  # of what the steps of a chunk bring; large mini-batches make for fewer
-# "sticking-the-landing" begins after this fraction of all steps, and never before so many: far from the
-# exact posterior, where a fit starts, its gradients vary more than those of "base-noise".
+CHUNK_BYTES = (
+    2**27
+)  # that the mini-batches and the noise of a chunk may take; more make for fewer steps
+# The estimator "sticking-the-landing" begins after the fraction LANDING of all steps, and never before WARM
+# of them: far from the exact posterior, where a fit starts, its gradients vary more than those of
+# "base-noise".
 LANDING = 0.8
 WARM = 200
 
-# The parameters of a fit are a running average of those of its steps: after the first step and every
-# AVERAGED-th from there the average takes them in, so that about the last fifth of a run counts.
+# The parameters of a fit are a running average of those of its steps (`average_weight`), which are taken in
+# after the first step and after every AVERAGED-th from there. With this DECAY about the last fifth of a run
+# counts.
 AVERAGED = 5
 DECAY = 4
 
@@ -33,10 +37,12 @@ DECAY = 4
 class Chunk:
     """Instructions for `len(rates)` consecutive steps.
 
-    indices (steps, B): items of each mini-batch.  rates (steps,): learning rates.
-    noise: base noise by site, (steps, P, ...); empty when a framework draws its own.
-    estimator: of these steps; one of `twinplate.programs.config.ESTIMATORS`.
-    x (steps · B, D), a (K, steps · B): the mini-batches one after the other, for data on disk.
+    first: the number of the first one; that of a run's first step is 0.
+    indices: (steps, B), items of each mini-batch.  rates: (steps,), learning rates.
+    noise: base noise by site, (steps, P, ...); empty where a framework draws its own.
+    estimator: of these steps, one of `twinplate.programs.config.ESTIMATORS`.
+    x: (steps · B, D), the mini-batches one after the other, where the data are on disk; else None.
+    a: (K, steps · B), the pairs of these items, where there are pairs too.
     """
 
     first: int
@@ -49,7 +55,7 @@ class Chunk:
 
     @property
     def places(self) -> npt.NDArray[np.int64]:
-        """Where each mini-batch is on the device, (steps, B): in all the data, or in `x`."""
+        """Rows of each mini-batch on the device, (steps, B): of `x` if the chunk has it, else of all data."""
         if self.x is None:
             return self.indices
         return np.arange(self.indices.size).reshape(self.indices.shape)
@@ -66,12 +72,15 @@ def cosine(learning_rate: float, step: npt.ArrayLike, steps: int) -> Array:
 
 
 def average_weight(step: Any) -> Any:
-    """What the parameters after `step` steps (1, 2, …) weigh as the average takes them in; 0: not at all.
+    """What the parameters after `step` steps (1, 2, …) weigh in the average as it takes them in.
 
-    (η + 1) / (n + η) at the n-th time, which gives the i-th parameters a weight that grows as i^η:
-    polynomial-decay averaging (Shamir and Zhang 2013), with η = DECAY. Constant rates leave parameters
-    moving about an optimum, whose average comes closer than any of them (Polyak and Juditsky 1992; for
-    variational inference Dhaka and others 2020).
+    With that weight w it becomes (1 - w) · average + w · parameters. w is 0 after steps
+    whose parameters are not taken in, and (η + 1) / (n + η) for the n-th that are: so the i-th counts as
+    i^η in the end, polynomial-decay averaging (Shamir and Zhang 2013) with η = DECAY. Steps at a constant
+    rate keep moving about an optimum, to which their average is closer than any of them (Polyak and
+    Juditsky 1992; for variational inference Dhaka and others 2020).
+
+    step: a number, or an array of either framework or NumPy; w is of the same kind.
     """
     taken = (step - 1) // AVERAGED
     return ((step - 1) % AVERAGED == 0) * ((DECAY + 1.0) / (taken + 1 + DECAY))
@@ -87,7 +96,8 @@ def chunks(
 ) -> Iterator[Chunk]:
     """The instructions of a whole training run, from step `first` on.
 
-    fits: runs whose chunks are held at the same time; many make for shorter ones.
+    matched: whether the chunks bring base noise, the same in both twins.
+    fits: runs whose chunks are held in memory at the same time; many make for shorter ones.
     """
     shapes = step_noise_shapes(program, training) if matched else {}
     most = chunk_length(program, training, matched, fits)
@@ -104,7 +114,10 @@ def chunks(
 def step_noise_shapes(
     program: ProgramConfig, training: TrainingConfig
 ) -> dict[str, tuple[int, ...]]:
-    """Base noise that one particle of a step consumes, by site: the guide's, the simulation's or none."""
+    """Shape of the base noise that one particle of a step takes at each site, by site name.
+
+    The guide's for the objective "elbo", the model's for "simulated"; "pairs" draws nothing.
+    """
     if training.objective == "elbo":
         return noise_shapes(program, training.batch_size)
     if training.objective == "simulated":
@@ -115,10 +128,11 @@ def step_noise_shapes(
 def chunk_length(
     program: ProgramConfig, training: TrainingConfig, matched: bool, fits: int = 1
 ) -> int:
-    """Steps of a chunk: CHUNK, or fewer where what they bring would take more than CHUNK_BYTES.
+    """Steps of a chunk: CHUNK, or as many as bring CHUNK_BYTES of mini-batches and `matched` noise.
 
-    That is mini-batches and `matched` noise, at 8 bytes a number: noise is made in double precision, and
-    data on disk may be. Data in memory are cut alike, or torch would draw other numbers for them.
+    A number counts 8 bytes: noise is made in double precision, and data on disk may be in it. Chunks of
+    data in memory bring no mini-batches but are cut as if they did: torch's generator is seeded for every
+    chunk, so other chunks would be other random numbers.
     """
     numbers = training.batch_size * program.num_features
     if matched:

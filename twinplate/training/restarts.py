@@ -27,7 +27,10 @@ Posterior = Callable[[Array, ReferenceProgram, Params], Gaussian]
 
 @dataclass(frozen=True)
 class Ranked:
-    """R fits by their losses (R, steps), NaN from where one could not go on; diverged (R,)."""
+    """R fits and how each of them went.
+
+    losses: (R, steps), NaN from where a fit could not go on.  diverged: (R,), whether a fit is of no use.
+    """
 
     losses: Array
     diverged: npt.NDArray[np.bool_]
@@ -55,12 +58,23 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Restarts(Ranked):
-    """R fits. `trainings[r]` is the configuration of `fits[r]`, with its seed and learning rate.
+    """R fits of one program, as `fit_many` makes them.
 
-    A fit that meets a number that is not finite ends before the chunk of steps it is met in: so do its
-    state and its losses. losses (R, steps): per item, NaN from there on. diverged (R,): true for such a
-    fit, and for one with more evidence for the data than there is (`diverges`).
+    trainings: of each fit, with its seed and learning rate.  fits: in the same order.
+    losses: (R, steps), per item. A fit that meets a number that is not finite ends before the chunk of
+        steps in which it met it: so do its state and its losses, and the rest of its row is NaN.
+    diverged: (R,), true for such a fit, and for one whose ELBO is higher than any guide's can be
+        (`twinplate.training.restarts.diverges`).
     compile_seconds: of all fits together.
+
+    >>> import numpy as np
+    >>> from twinplate import Fit, Restarts, TrainingConfig, TrainingState
+    >>> losses = np.array([[3.0, 2.5], [3.0, 2.0], [4.0, np.nan]])
+    >>> trainings = tuple(TrainingConfig(steps=2, seed=seed) for seed in range(3))
+    >>> fits = tuple(Fit(TrainingState.start({}), row) for row in losses)
+    >>> many = Restarts(losses, np.array([False, False, True]), trainings, fits)
+    >>> many.best, many.trainings[many.best].seed
+    (1, 1)
     """
 
     trainings: tuple[TrainingConfig, ...]
@@ -96,7 +110,7 @@ def make_restarts(
     posterior: Posterior,
     compile_seconds: float,
 ) -> Restarts:
-    """The fits with what became of each; `posterior` is the implementation's own."""
+    """The fits, with what became of each. `posterior` is that of the twin which made them."""
     steps = max(training.steps for training in trainings)
     losses = np.full((len(fits), steps), np.nan)
     for row, fit in zip(losses, fits, strict=True):
@@ -113,10 +127,11 @@ def make_restarts(
 def diverges(
     x: Array, program: ReferenceProgram, training: TrainingConfig, fit: Fit, posterior: Posterior
 ) -> bool:
-    """Whether a parameter is not finite, or the ELBO exceeds the exact log evidence of the fitted model.
+    """Whether a fit is of no use, by two signs.
 
-    By more than 1 nat per item: the guide's exact expected ELBO, or for that objective the one that the
-    last losses report. Closed forms exist without an amplitude; with one only the first sign counts.
+    The first is a parameter that is not finite. The second is an ELBO that exceeds the exact log evidence
+    of the fitted model by more than MARGIN: the guide's exact expected ELBO, or for the objective "elbo"
+    the one that the last losses report. It needs closed forms, so with an amplitude only the first counts.
     """
     if not is_finite(fit.state):
         return True

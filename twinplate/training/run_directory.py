@@ -47,12 +47,17 @@ RUN_KEYS: dict[str, type] = {
 
 @dataclass(frozen=True, eq=False)
 class SavedRun:
-    """Everything a run directory holds.
+    """Everything that a run directory holds.
 
-    `config` and `data` (fingerprint, num_items, num_features, columns) are plain JSON data: lists,
-    never tuples. `params` are the fitted ones, an average over the steps. `last`, the parameters after
-    the last step, and `mean` and `variance`, Adam's moments, have their names and shapes.
-    `losses` has shape (steps,). `step` is the next step, the position of the seed's streams.
+    config, data: plain JSON data, with lists and no tuples. `data` has fingerprint, num_items, num_features
+        and columns.
+    versions: by package.
+    params: the fitted parameters, an average over the steps.
+    last: the parameters after the last step.  mean, variance: Adam's moments. All three have the names and
+        shapes of `params`.
+    fixed: the numbers that are not trained, `ReferenceProgram.fixed`.
+    losses: (steps,), nats per item.
+    step: the number of the next step, which is where the random streams of the seed go on.
     """
 
     config: dict[str, Any]
@@ -68,7 +73,7 @@ class SavedRun:
 
 
 def versions() -> dict[str, str]:
-    """Python, NumPy and SciPy, and those of twinplate and the frameworks that are installed."""
+    """Versions by name: of Python, NumPy, SciPy and twinplate, and of the frameworks that are installed."""
     found = {"python": platform.python_version()}
     for name in ("numpy", "scipy", "twinplate", *FRAMEWORKS):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -185,7 +190,8 @@ def _read_losses(path: Path, content: bytes) -> np.ndarray:
 
 
 def _to_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
-    # safetensors writes the buffer as it lies in memory, so C order first (and 0-d stays 0-d)
+    # safetensors writes the buffer as it lies in memory, so it must be in C order. np.ascontiguousarray would
+    # do that too, but makes a scalar an array of one number.
     return save({name: np.asarray(value, order="C") for name, value in arrays.items()})
 
 

@@ -18,10 +18,17 @@ Progress = Callable[[int, Array], None]
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything the next step depends on: parameters, Adam's two moments, the number of steps done.
+    """Everything that the next step depends on. `fit` takes one as `state` and goes on from there.
 
-    average: of the parameters so far, weighted by `average_weight`: what a fit gives.
-    The four dictionaries are in the neutral layout of `twinplate.programs.parameters`.
+    params: the parameters after the last step.  mean, variance: Adam's two moments of each.
+    average: of the parameters of the steps so far, which is what a fit gives.  step: steps that are done.
+    All four dictionaries are in the neutral layout of `twinplate.programs.parameters`.
+
+    >>> import numpy as np
+    >>> from twinplate import TrainingState
+    >>> state = TrainingState.start({"raw_intercept": np.ones(2)})
+    >>> state.step, state.mean["raw_intercept"]
+    (0, array([0., 0.]))
     """
 
     params: Params
@@ -32,16 +39,23 @@ class TrainingState:
 
     @classmethod
     def start(cls, params: Params) -> TrainingState:
-        """Moments of zero at step 0, and nothing to average yet but the parameters themselves."""
+        """At step 0: moments of zero, and `params` themselves for an average."""
         mean, variance = ({n: np.zeros_like(v) for n, v in params.items()} for _ in range(2))
         return cls(params, mean, variance, {n: v.copy() for n, v in params.items()})
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted program: the state after the last step and the loss per item (nats) of every step.
+    """A fitted program: where training ended, and how it went.
 
-    compile_seconds: what compiling took of the time, little where the compiled program was on disk.
+    state: after the last step.  losses: (steps,), of every step, in nats per item.
+    compile_seconds: what compiling took; little where the compiled program was found on disk.
+
+    >>> import numpy as np
+    >>> from twinplate import Fit, TrainingState
+    >>> fit = Fit(TrainingState.start({"raw_intercept": np.ones(2)}), losses=np.array([3.0, 2.5]))
+    >>> fit.params
+    {'raw_intercept': array([1., 1.])}
     """
 
     state: TrainingState
@@ -50,5 +64,5 @@ class Fit:
 
     @property
     def params(self) -> Params:
-        """The fitted parameters, neutral layout: the average over the steps."""
+        """The fitted parameters in the neutral layout: `state.average`, no longer moved by single steps."""
         return self.state.average

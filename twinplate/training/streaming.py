@@ -1,4 +1,4 @@
-"""Training on data that stay on disk: the mini-batches of the steps ahead are fetched meanwhile."""
+"""Training on data that stay on disk: the mini-batches of the next chunk are read during the one before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 def with_batches(plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None) -> Iterator[Chunk]:
-    """The chunks of `plan`, with their mini-batches of `x` (N, D) and pairs `a` (K, N) if `x` is on disk.
+    """The chunks of `plan`, each with its mini-batches of `x` (N, D) and `a` (K, N) if `x` is on disk.
 
-    Data in memory go to the device as a whole, and the chunks stay as they are.
+    If `x` is in memory it goes to the device as a whole, and the chunks stay as they are.
     """
     if not on_disk(x):
         return iter(plan)
@@ -28,7 +28,7 @@ def with_batches(plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None) -> 
 def with_batches_of_all(
     plans: Iterable[Iterable[Chunk]], x: np.ndarray, a: np.ndarray | None
 ) -> Iterator[tuple[Chunk, ...]]:
-    """`with_batches` for several `plans` of equal length: their first chunks, their second ones, ..."""
+    """`with_batches` for several `plans` of equal length: all first chunks, then all second ones, ..."""
     rows = zip(*plans, strict=True)
     if not on_disk(x):
         return rows
@@ -41,7 +41,7 @@ def _fetched(chunk: Chunk, x: np.ndarray, a: np.ndarray | None) -> Chunk:
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made by a second thread while the one before it is used."""
+    """The same items, each of them made by a second thread while the one before it is in use."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, items, end)
