@@ -101,7 +101,7 @@ def container(tmp_path, monkeypatch):
 @contextmanager
 def sizes(twin):
     """How many items the loss is asked for at once."""
-    module = twin.module({"pyro": "training", "numpyro": "loop"}[twin.name])
+    module = twin.module({"pyro": "training.trainer", "numpyro": "training.loop"}[twin.name])
     found, make = set(), module.make_loss
 
     def make_loss(*arguments):
