@@ -15,8 +15,8 @@ import pyro
 import pyro.distributions as pdist
 import torch
 
-from numpyro_impl.recording.program import Program as NumpyroProgram
-from pyro_impl.recording.program import Program as PyroProgram
+from numpyro_impl import Program as NumpyroProgram
+from pyro_impl import Program as PyroProgram
 from twinplate import Case, verify
 
 rng = np.random.default_rng(0)

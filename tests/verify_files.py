@@ -19,7 +19,7 @@ import numpy as np
 import pyro
 import pyro.distributions as pdist
 import torch
-from pyro_impl.recording.program import Program as PyroProgram
+from pyro_impl import Program as PyroProgram
 
 X = np.array([0.3, -1.2, 0.8])
 ARGS = (X,)
@@ -45,7 +45,7 @@ NUMPYRO = """
 import numpy as np
 import numpyro
 import numpyro.distributions as ndist
-from numpyro_impl.recording.program import Program as NumpyroProgram
+from numpyro_impl import Program as NumpyroProgram
 
 X = np.array([0.3, -1.2, 0.8])
 ARGS = (X,)

@@ -25,14 +25,14 @@ import pyro_impl.recording.program as pyro_program
 import pyro_impl.recording.replay as pyro_replay
 import pyro_impl.recording.session as pyro_session
 import pyro_impl.recording.sites as pyro_sites
-from equivalence_tests.mutation.verifier_mutations import CAST, Mutation, Patch
+from equivalence_tests.mutation.verifier_mutations import CAST, Patch, Spoil
 from twinplate.records.record import Settings
 from twinplate.verification import recording
 
 # -- what is recorded of a site ------------------------------------------------------------------------
 
 
-def kind_dropped(kind: str) -> Mutation:
+def kind_dropped(kind: str) -> Spoil:
     """Sites of one kind not recorded."""
 
     def mutation(patch: Patch) -> None:
@@ -46,7 +46,7 @@ def _without(sites: dict[str, Any], kind: str) -> dict[str, Any]:
     return {name: site for name, site in sites.items() if site.kind != kind}
 
 
-def sites_with(**fields: Any) -> Mutation:
+def sites_with(**fields: Any) -> Spoil:
     """Some fields of every site recorded as constants."""
 
     def mutation(patch: Patch) -> None:
@@ -238,7 +238,7 @@ def keywords_ignored(patch: Patch) -> None:
 # -- precision, and runs -------------------------------------------------------------------------------
 
 
-def precision_for(asked: str, used: str) -> Mutation:
+def precision_for(asked: str, used: str) -> Spoil:
     """One precision passed off as the other."""
 
     def mutation(patch: Patch) -> None:
@@ -253,7 +253,7 @@ def precision_for(asked: str, used: str) -> Mutation:
     return mutation
 
 
-def perturbation(size: float) -> Mutation:
+def perturbation(size: float) -> Spoil:
     """Inputs changed by another amount."""
     return lambda patch: patch.setattr(recording, "PERTURBATION", size)
 
@@ -264,8 +264,8 @@ def failures_swallowed(patch: Patch) -> None:
         patch.setattr(session, "failure_of", lambda *arguments: None)
 
 
-# Mutation's name -> (mutation, the case that it must turn red: a mistake, or a correct pair's case)
-MUTATIONS: dict[str, tuple[Mutation, str]] = {
+# Spoil's name -> (mutation, the case that it must turn red: a mistake, or a correct pair's case)
+RECORDER_MUTATIONS: dict[str, tuple[Spoil, str]] = {
     "factors_dropped": (kind_dropped("factor"), "factors-factor_left_out"),
     "deterministic_dropped": (kind_dropped("deterministic"), "prepared_data-biased_deviation"),
     "auxiliary_dropped": (kind_dropped("auxiliary"), "auxiliary-scale_squared"),

@@ -1,4 +1,4 @@
-"""Every deliberate mistake is seen, at its place, and the known traps are called by their name."""
+"""Every deliberate mistake is seen, at its place, and the known ones are called by their name."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PLACED_ELSEWHERE: dict[str, str] = {
     "replays; the model comes first",
 }
 
-# Mistake -> what the headline must say: the trap, and how to mend it.
-TRAPS = {
+# Known mistake -> what the headline must say: which one it is, and how to mend it.
+EXPLAINED = {
     "hierarchical_regression-scale_for_rate": ("scale is given for a rate", "take 1 / it"),
     "eight_schools-variance_for_sd": ("variance", "take its square root"),
     "eight_schools-precision_for_sd": ("precision", "take 1 / sqrt of it"),
@@ -64,8 +64,8 @@ BOTH_WAYS = (
 
 
 def _representatives() -> set[str]:
-    """The traps, and one mistake of every pair that has none among them."""
-    chosen = set(TRAPS)
+    """The explained ones, and one mistake of every pair that has none among them."""
+    chosen = set(EXPLAINED)
     for name, mistake in MISTAKES.items():
         if mistake.pair not in {MISTAKES[other].pair for other in chosen}:
             chosen.add(name)
@@ -90,10 +90,10 @@ def test_mistake_is_seen_at_its_place(name: str) -> None:
     assert mistake.is_located(report) == (name not in PLACED_ELSEWHERE), report
 
 
-@pytest.mark.parametrize("name", TRAPS)
-def test_trap_is_explained(name: str) -> None:
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_known_mistake_is_explained(name: str) -> None:
     headline = MISTAKES[name].report().findings[0].message
-    assert all(words in headline for words in TRAPS[name]), headline
+    assert all(words in headline for words in EXPLAINED[name]), headline
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_at_least_95_percent_are_at_the_right_place() -> None:
     """Those that are not are listed, and the test of each holds it to the list."""
     assert len(PLACED_ELSEWHERE) + len(UNDECIDED) <= 0.05 * len(MISTAKES)
     assert len(UNDECIDED) <= 2
-    assert {*PLACED_ELSEWHERE, *UNDECIDED, *TRAPS, *BOTH_WAYS} <= set(MISTAKES)
+    assert {*PLACED_ELSEWHERE, *UNDECIDED, *EXPLAINED, *BOTH_WAYS} <= set(MISTAKES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from equivalence_tests.mutation.judged_cases import is_green, records, records_afresh
-from equivalence_tests.mutation.recorder_mutations import MUTATIONS as OF_THE_RECORDER
-from equivalence_tests.mutation.verifier_mutations import MUTATIONS
+from equivalence_tests.mutation.recorder_mutations import RECORDER_MUTATIONS
+from equivalence_tests.mutation.verifier_mutations import VERIFIER_MUTATIONS
 
 pytestmark = pytest.mark.xdist_group("mistakes")  # one worker: records are made once
 
@@ -21,11 +21,11 @@ REPRESENTATIVES = (
 )
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize("name", VERIFIER_MUTATIONS)
 def test_a_mistake_in_the_verifier_turns_a_case_red(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mutation, case = MUTATIONS[name]
+    mutation, case = VERIFIER_MUTATIONS[name]
     assert is_green(case, records(case))
     mutation(monkeypatch)
     assert not is_green(case, records(case))
@@ -35,18 +35,18 @@ def test_a_mistake_in_the_verifier_turns_a_case_red(
     "name",
     [
         pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.slow)
-        for name in OF_THE_RECORDER
+        for name in RECORDER_MUTATIONS
     ],
 )
 def test_a_mistake_in_the_recorder_turns_a_case_red(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mutation, case = OF_THE_RECORDER[name]
+    mutation, case = RECORDER_MUTATIONS[name]
     assert is_green(case, records(case))
     mutation(monkeypatch)
     assert not is_green(case, records_afresh(case))
 
 
 def test_the_recorder_has_enough_mistakes() -> None:
-    assert len(OF_THE_RECORDER) >= 25
-    assert set(REPRESENTATIVES) <= set(OF_THE_RECORDER)
+    assert len(RECORDER_MUTATIONS) >= 25
+    assert set(REPRESENTATIVES) <= set(RECORDER_MUTATIONS)

@@ -24,13 +24,13 @@ from twinplate.verification.comparison.findings import STAGES, Finding
 from twinplate.verification.matching import sites
 
 Patch = pytest.MonkeyPatch
-Mutation = Callable[[Patch], None]
+Spoil = Callable[[Patch], None]
 
 
 # -- what is compared ----------------------------------------------------------------------------------
 
 
-def without_stage(stage: str) -> Mutation:
+def without_stage(stage: str) -> Spoil:
     """Findings of one stage forgotten."""
 
     def mutation(patch: Patch) -> None:
@@ -44,7 +44,7 @@ def without_stage(stage: str) -> Mutation:
     return mutation
 
 
-def without_program(program: str) -> Mutation:
+def without_program(program: str) -> Spoil:
     """The model's or the guide's sites never compared."""
 
     def mutation(patch: Patch) -> None:
@@ -126,7 +126,7 @@ def _judging(patch: Patch, change: Callable[[list[Any]], list[Any]]) -> None:
 # -- the rule ------------------------------------------------------------------------------------------
 
 
-def constant(name: str, value: float) -> Mutation:
+def constant(name: str, value: float) -> Spoil:
     """Another constant in the rule."""
     return lambda patch: patch.setattr(rounding, name, value)
 
@@ -215,7 +215,7 @@ def values_not_compared(patch: Patch) -> None:
     patch.setattr(pipeline, "compare_values", lambda *arguments: iter(()))
 
 
-# Mutation's name -> (mutation, the case that it must turn red: a mistake, or a correct pair's case)
+# Spoil's name -> (mutation, the case that it must turn red: a mistake, or a correct pair's case)
 CAST = "vae-single_precision_head"
 STAGE_CASES = {
     "execution": "refactorings-features_outside",
@@ -229,7 +229,7 @@ STAGE_CASES = {
     "loss": "mixture-not_enumerated",
     "gradient": "gradients-abs_at_zero",
 }
-MUTATIONS: dict[str, tuple[Mutation, str]] = {
+VERIFIER_MUTATIONS: dict[str, tuple[Spoil, str]] = {
     **{f"without_{stage}": (without_stage(stage), STAGE_CASES[stage]) for stage in STAGES},
     "without_model": (without_program("model"), "eight_schools-variance_for_sd"),
     "without_guide": (without_program("guide"), "vae-tanh_gelu"),

@@ -58,9 +58,10 @@ assert not set({absent!r}) & {{name.split(".")[0] for name in sys.modules}}
 
 def fresh(*parts: str, **values) -> str:
     """What a fresh interpreter prints, in the working directory."""
+    path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     ran = subprocess.run(
         [sys.executable, "-c", "\n".join(part.format(**values) for part in parts)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -107,14 +107,14 @@ def run_compare(first: Path, second: Path, outputs: Outputs, console: Console) -
     return EXIT_CODES[report.verdict]
 
 
-def exit_code(reports: Iterator[Report] | Any) -> int:
-    """That of the worst verdict."""
+def exit_code(reports: Iterable[Report]) -> int:
+    """The exit code of the worst verdict among the reports."""
     found = {report.verdict for report in reports}
     return EXIT_CODES[next(verdict for verdict in WORST_FIRST if verdict in found)]
 
 
 def _changes(seeds: str, loss: str) -> dict[str, Any]:
-    """What the options change in a case."""
+    """The fields of a case that the options `--seeds` and `--loss` replace."""
     changes: dict[str, Any] = {"loss": loss} if loss else {}
     if seeds:
         try:

@@ -77,7 +77,8 @@ def verify(
     Takes two programs and the arguments of a `Case`, which has their meaning; or a `Case` alone, which
     brings its own arguments. progress: is told, in words, what is run next.
 
-    Raises InputError for arguments that the programs cannot be run on, TypeError for one program alone.
+    Raises InputError for an unknown loss, no seeds, names in `params` or `rename` that match nothing and
+    parameters of another shape; TypeError for one program alone.
 
     >>> import pyro, pyro.distributions as dist
     >>> from pyro_impl import Program

@@ -78,14 +78,14 @@ def record(
     rename: this program's names for what `like` calls otherwise, {first: second} or
         {first: (second, to_second, to_first)} where the layouts differ too.
 
-    Raises InputError for an unknown loss, arguments that changed, or names that match nothing.
+    progress: is told, in words, what is run next.
+
+    Raises InputError for an unknown loss, no seeds, a model without sites, names that match nothing, and
+    parameters of another shape than the program's.
     """
     kwargs = {} if kwargs is None else kwargs
     settings = like.settings if like is not None else settings or Settings()
-    if settings.loss not in LOSSES:
-        raise InputError(f"loss is {settings.loss!r}; expected one of {', '.join(LOSSES)}")
-    if not settings.seeds:
-        raise InputError("seeds is empty; expected at least one whole number")
+    _check_settings(settings)
     tell = progress or (lambda text: None)
     exact = program.session("float64", settings)
     tell("sampling")
@@ -97,14 +97,14 @@ def record(
     single = program.session("float32", settings)
     given: dict[str, Given] = {}
     runs: dict[tuple[str, str], Run] = {}
+    runs_of_the_other = {} if like is None else like.runs
     for draw, seed in settings.draws.items():
-        if like is not None and draw not in like.given:
-            break  # the other program stopped before
-        given[draw] = (
-            _choose(exact, found, seed, draw, params, args, kwargs)
-            if like is None
-            else like.given[draw]
-        )
+        if like is None:
+            given[draw] = _choose(exact, found, seed, draw, params, args, kwargs)
+        elif draw in like.given:
+            given[draw] = like.given[draw]
+        else:
+            break  # the other program stopped before this draw
         for precision in PRECISIONS:
             tell(f"draw {draw}, {precision}")
             session = single if precision == "float32" else exact
@@ -112,22 +112,21 @@ def record(
             runs[draw, precision] = translation.translated(run)
             if like is None and precision == "float64":
                 given[draw] = _with_computed(given[draw], run)
-            if _stopped(draw, runs, {} if like is None else like.runs):
+            if _stopped(draw, runs, runs_of_the_other):
                 break
-        if _stopped(draw, runs, {} if like is None else like.runs):
+        if _stopped(draw, runs, runs_of_the_other):
             break
-    operations = tuple(sorted(exact.operations))
     inputs = leaves({"args": args, "kwargs": kwargs})
-    return Record(
-        program.framework,
-        program.versions(),
-        settings,
-        inputs,
-        runs,
-        given,
-        translation.names,
-        operations,
-    )
+    names, operations = translation.names, tuple(sorted(exact.operations))
+    versions = program.versions()
+    return Record(program.framework, versions, settings, inputs, runs, given, names, operations)
+
+
+def _check_settings(settings: Settings) -> None:
+    if settings.loss not in LOSSES:
+        raise InputError(f"loss is {settings.loss!r}; expected one of {', '.join(LOSSES)}")
+    if not settings.seeds:
+        raise InputError("seeds is empty; expected at least one whole number")
 
 
 def _run(
@@ -147,7 +146,7 @@ def _run(
 
 
 def _stopped(draw: str, *records: dict[tuple[str, str], Run]) -> bool:
-    """Whether a program stops in this draw: then no numbers are compared from here on."""
+    """Whether a program stops in this draw: from then on no numbers are compared, so nothing is run."""
     return any(r[draw, "float64"].failure is not None for r in records if (draw, "float64") in r)
 
 
@@ -180,7 +179,7 @@ def _choose(
 
 
 def _with_computed(given: Given, run: Run) -> Given:
-    """The draws, with the values that the program computed at its Delta sites."""
+    """What a draw gives, with the values that the program itself computed at its Delta sites."""
     computed = {
         name: site.value
         for name, site in run.guide.items()

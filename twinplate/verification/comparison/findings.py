@@ -54,9 +54,11 @@ class Finding:
 
 
 def ordered(findings: list[Finding], sites: dict[tuple[str, str], int]) -> list[Finding]:
-    """Differences first, then by stage, model before guide, execution order; one for each place.
+    """One finding for each place, of all draws the gravest; in the order to look at them.
 
-    Where a program stops after its sites already have another structure, that is the likely cause.
+    Differences come first, then what is undecided, then notes; within these the order is that of the
+    stages, model before guide, and `sites`, the position of each (program, site). A program that stops
+    comes after sites whose structure differs, which is the likely cause.
     """
     once: dict[tuple[str, str, str], Finding] = {}
     for finding in findings:

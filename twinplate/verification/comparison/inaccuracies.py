@@ -1,7 +1,7 @@
 """Where a framework's own log density is known to be wrong in double precision.
 
 Measured with Pyro 1.9.2 on torch 2.13 and NumPyro 0.22 on JAX 0.10.2, judged by mpmath;
-`docs/distributions.md` has the figures. Nobody's porting mistake: to be reported as a note.
+`docs/distributions.md` has the figures. It is nobody's mistake of porting, so it is reported as a note.
 """
 
 from __future__ import annotations

@@ -120,7 +120,10 @@ def compare_values(pair: DrawPair, program: str, name: str) -> Iterator[Finding]
 
 
 def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
-    """Judged log densities, summed over dims that only one program has as batch dims."""
+    """The judgement of a site's log densities and both programs' numbers, None without a correspondence.
+
+    The numbers are summed over the dims that only one program has as batch dims.
+    """
     sites = [getattr(pair.run(w), program)[name] for w in ("first", "second")]
     if any(site.log_prob is None for site in sites):
         return None
@@ -136,7 +139,7 @@ def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array
 
 
 def _reducers(correspondence: Moved) -> tuple[Callable[[Site], Array], Callable[[Site], Array]]:
-    """For each program: log densities with only the batch dims that both have, in the first's order."""
+    """For each program, what sums its log densities over batch dims the other lacks, in the first's order."""
     pairs, axes = correspondence.pairs, correspondence.axes
     first_batch = [i for i, (a, _) in enumerate(pairs) if a.is_batch]
     common = [i for i, (a, b) in enumerate(pairs) if a.is_batch and b.is_batch]

@@ -18,7 +18,7 @@ def slight(context: Context) -> bool:
 
 
 def gelu(context: Context) -> str | None:
-    """The tanh approximation."""
+    """GELU by its tanh approximation, JAX's default, beside torch's exact one."""
     torch, jax = context.operations("pyro"), context.operations("numpyro")
     exact = any(op.startswith("gelu") and "tanh" not in op for op in torch)
     if slight(context) and exact and "tanh" in jax and not jax & {"erf", "erfc"}:
@@ -27,7 +27,7 @@ def gelu(context: Context) -> str | None:
 
 
 def layer_norm(context: Context) -> str | None:
-    """The epsilon of a LayerNorm."""
+    """A layer norm adds the epsilon of the other framework."""
     torch, jax = context.operations("pyro"), context.operations("numpyro")
     if slight(context) and any(op.startswith("layer_norm") for op in torch) and "rsqrt" in jax:
         return "Perhaps the LayerNorm's epsilon: torch adds 1e-5, flax 1e-6; pass epsilon=1e-5"
@@ -35,7 +35,7 @@ def layer_norm(context: Context) -> str | None:
 
 
 def index(context: Context) -> str | None:
-    """An index out of bounds."""
+    """An index is out of bounds, which torch refuses and JAX clamps."""
     if context.finding.stage == "execution" and "out of" in context.finding.message and "index" in (
         context.finding.message.lower()
     ):  # fmt: skip
@@ -57,7 +57,7 @@ def index(context: Context) -> str | None:
 
 
 def downcast(context: Context) -> str | None:
-    """A cast to single precision."""
+    """A value is cast to single precision on its way."""
     if not context.is_numeric or context.first is None or context.second is None:
         return None
     types = context.first.dtype, context.second.dtype
@@ -78,7 +78,7 @@ def downcast(context: Context) -> str | None:
 
 
 def square_weight(context: Context) -> str | None:
-    """A square weight that is not transposed."""
+    """A square weight is used untransposed, which no shape can show."""
     if not context.is_numeric or context.finding.stage == "gradient":
         return None
     record = context.pair.first
@@ -95,7 +95,7 @@ def square_weight(context: Context) -> str | None:
 
 
 def layers_by_order(context: Context) -> str | None:
-    """Layers of equal shape matched by their order."""
+    """Layers of equal shape are exchanged, because they are matched by their order."""
     parameters = context.pair.run("first").parameters
     weights: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for a, b in context.pair.second.names.items():
@@ -116,7 +116,7 @@ def layers_by_order(context: Context) -> str | None:
 
 
 def score_function(context: Context) -> str | None:
-    """A discrete guide under `Trace_ELBO`."""
+    """A guide has discrete latents under `Trace_ELBO`, whose gradient lacks a term in NumPyro."""
     if context.finding.stage != "gradient" or context.pair.first.settings.loss != "Trace_ELBO":
         return None
     guide = context.pair.run("first").guide.values()
@@ -130,7 +130,7 @@ def score_function(context: Context) -> str | None:
 
 
 def gradient_alone(context: Context) -> str | None:
-    """A gradient that differs although the loss does not."""
+    """A gradient differs although the loss does not."""
     losses = [context.pair.run(which).loss for which in ("first", "second")]
     if context.finding.stage != "gradient" or losses[0] is None or losses[1] is None:
         return None
@@ -143,7 +143,7 @@ def gradient_alone(context: Context) -> str | None:
 
 
 def enumerated_scan(context: Context) -> str | None:
-    """NumPyro's enumerated `scan`."""
+    """A `scan` is enumerated, and NumPyro's loss of it is known to be wrong."""
     if context.finding.stage not in ("loss", "gradient"):
         return None
     if context.pair.first.settings.loss == "TraceEnum_ELBO" and "scan" in context.operations(
@@ -157,7 +157,7 @@ def enumerated_scan(context: Context) -> str | None:
 
 
 def mean_field(context: Context) -> str | None:
-    """Other analytic KLs."""
+    """`TraceMeanField_ELBO` takes analytic KLs, and the frameworks have different ones."""
     if context.finding.stage in ("loss", "gradient") and (
         context.pair.first.settings.loss == "TraceMeanField_ELBO"
     ):
@@ -169,7 +169,7 @@ def mean_field(context: Context) -> str | None:
 
 
 def flow_order(context: Context) -> str | None:
-    """Sites in another order under a flow."""
+    """A flow gets the latent sites in another order."""
     site, finding = context.first, context.finding
     if site is None or finding.stage != "density" or not AUTOGUIDE_LATENT.match(finding.site):
         return None
@@ -182,7 +182,7 @@ def flow_order(context: Context) -> str | None:
 
 
 def plate_in_scan(context: Context) -> str | None:
-    """A plate inside of a `scan`, which NumPyro's autoguides do not find."""
+    """A plate stands inside of a `scan`, where NumPyro's autoguides do not find it."""
     finding, pair = context.finding, context.pair
     if finding.stage != "execution" or finding.program != "guide":
         return None

@@ -32,8 +32,9 @@ CODES = ("same", "undecided", "differs")
 
 @dataclass(frozen=True)
 class Judgement:
-    """For each number: 0 same, 1 undecided, 2 differs; and the difference over its noise.
+    """What was found of each number; all three arrays have the numbers' shape.
 
+    codes: 0 the same, 1 undecided, 2 differs.  ratio: the difference over its noise.
     cast: where neither program could be raised to double precision.
     """
 
@@ -76,7 +77,7 @@ def judge(
 
 
 def _single_noise(a: Array, b: Array, a_single: Array, b_single: Array) -> Array:
-    """What single precision changes, zero where it says nothing."""
+    """How much single precision changes each number, zero where it says nothing."""
     parts = [np.abs(a_single - a), np.abs(b_single - b), np.abs(a_single - b_single)]
     noise = np.max(parts, axis=0)
     loud = noise <= SILENT * _at_least_one(a, b)  # false for NaN too

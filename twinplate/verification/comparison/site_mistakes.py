@@ -11,7 +11,7 @@ from twinplate.verification.comparison.context import Context, alike
 
 
 def reparametrised(context: Context) -> str | None:
-    """Scale, variance, precision and rate taken for each other."""
+    """A scale, variance, precision or rate is given where another of them is expected."""
     if context.finding.stage != "density":
         return None
     for name, a, b in context.differing():
@@ -40,7 +40,7 @@ def reparametrised(context: Context) -> str | None:
 
 
 def swapped(context: Context) -> str | None:
-    """Two arguments exchanged."""
+    """Two arguments of the distribution are exchanged."""
     differing = context.differing() if context.finding.stage == "density" else []
     for i, (name, a, b) in enumerate(differing):
         for other, c, d in differing[i + 1 :]:
@@ -50,7 +50,7 @@ def swapped(context: Context) -> str | None:
 
 
 def probs_and_logits(context: Context) -> str | None:
-    """One given as the other."""
+    """Probs are given as logits, or logits as probs."""
     if context.first is None or context.second is None or context.finding.stage != "density":
         return None
     a, b = context.first.arguments, context.second.arguments
@@ -66,7 +66,7 @@ def probs_and_logits(context: Context) -> str | None:
 
 
 def unnormalised(context: Context) -> str | None:
-    """Probs that do not sum to 1."""
+    """Probs do not sum to 1, which only Pyro mends."""
     for site in (context.first, context.second):
         probs = None if site is None else site.arguments.get("probs")
         if (
@@ -83,7 +83,7 @@ def unnormalised(context: Context) -> str | None:
 
 
 def biased_deviation(context: Context) -> str | None:
-    """A standard deviation over n instead of n - 1."""
+    """A standard deviation divides by n where the other program divides by n - 1."""
     candidates = [(a, b) for _, a, b in context.differing()]
     if context.first is not None and context.second is not None:
         a, b = context.first.value, context.second.value
@@ -106,7 +106,7 @@ def biased_deviation(context: Context) -> str | None:
 
 
 def differing_arguments(context: Context) -> str | None:
-    """Which arguments differ."""
+    """Some arguments of the distribution differ: which ones."""
     if context.finding.stage != "density":
         return None
     names = [name for name, _, _ in context.differing()]
@@ -117,7 +117,7 @@ def differing_arguments(context: Context) -> str | None:
 
 
 def scaling(context: Context) -> str | None:
-    """The factor N/B of a subsample."""
+    """The factor N/B of a subsample is missing."""
     if context.first is None or context.second is None or "scaled" not in context.finding.message:
         return None
     plates = [p for site in (context.first, context.second) for p in site.plates]
@@ -133,7 +133,7 @@ def scaling(context: Context) -> str | None:
 
 
 def subsampled(context: Context) -> str | None:
-    """A plate of the size of its subsample."""
+    """A plate is given the size of its subsample as its full size."""
     if context.first is None or context.second is None or context.finding.stage != "plates":
         return None
     pairs = [(p, q) for p in context.first.plates for q in context.second.plates if p.dim == q.dim]
@@ -150,7 +150,7 @@ def subsampled(context: Context) -> str | None:
 
 
 def masked(context: Context) -> str | None:
-    """Another mask."""
+    """The masks differ, or are each other's complement."""
     if context.first is None or context.second is None or context.finding.stage != "density":
         return None
     masks = [
@@ -166,7 +166,7 @@ def masked(context: Context) -> str | None:
 
 
 def event_dims(context: Context) -> str | None:
-    """A forgotten `to_event`."""
+    """A `to_event` is missing: the dims are the same, batch and event are divided otherwise."""
     if (
         context.finding.stage != "shape"
         or context.finding.level == "note"
@@ -182,7 +182,7 @@ def event_dims(context: Context) -> str | None:
 
 
 def prebuilt_plates(context: Context) -> str | None:
-    """Plates built before they are entered."""
+    """Plates share a dim, because they were built before they were entered."""
     if context.finding.stage not in ("plates", "execution"):
         return None
     runs = context.pair.run("first"), context.pair.run("second")

@@ -42,9 +42,10 @@ def _a(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Moved:
-    """How the dims of a site correspond: for each dim of the first, the second's; and what moved.
+    """How the dims of a site correspond.
 
-    sums: dims (of the first's list) that are batch in one program and event in the other.
+    pairs: each dim of the first program's site with the second's, in the first's order.
+    axes: position of the second's dim among the second's own, for each pair.
     """
 
     pairs: list[tuple[Dim, Dim]]
@@ -62,7 +63,7 @@ class Moved:
 
 
 def moved(first: Site, second: Site) -> Moved | None:
-    """Correspondence of dims, None where there is none."""
+    """How the dims of one site correspond in two programs, None where they do not."""
     layout = align(first, second)
     if layout is None:
         return None
@@ -137,7 +138,7 @@ def _shown(plates: tuple[Plate, ...]) -> str:
     return "; ".join(one(p) for p in plates) or "none"
 
 
-# Constraints under which equal values mean equal training, and those where the maps differ.
+# Constraints with one support whose maps from the real numbers differ, so that training does too.
 SAME_SUPPORT = ({"positive", "softplus_positive"}, {"lower_cholesky", "softplus_lower_cholesky"})
 
 
@@ -146,7 +147,10 @@ def compare_parameters(
     second: Mapping[str, Parameter],
     across: bool,
 ) -> Iterator[Finding]:
-    """Parameters that only one program has; constraints; shapes. `across`: two frameworks."""
+    """Parameters that only one program has; constraints; shapes.
+
+    across: whether the programs are of two frameworks.
+    """
     for name in {**first, **second}:
         a, b = first.get(name), second.get(name)
         if a is None or b is None:

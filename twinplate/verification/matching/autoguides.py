@@ -1,4 +1,4 @@
-"""What the libraries' autoguides keep differently: brought to one form, which is NumPyro's.
+"""What the libraries' autoguides keep differently is brought to one form, which is NumPyro's.
 
 Pyro's AutoNormal samples `x_unconstrained` and hands it on to `x`; NumPyro's samples `x`. Pyro's
 AutoMultivariateNormal keeps a scale and a unit triangle, NumPyro's their product.
@@ -15,8 +15,8 @@ from twinplate.records.record import Array, Parameter, Site
 from twinplate.verification.matching.unconstrained import unconstrained
 
 SUFFIX = "_unconstrained"
-JOINED = "transformed"  # starts the family of a joined site
-TRIANGLE = "scaled_unit_lower_cholesky"
+JOINED = "transformed"  # how the family of a joined site begins
+TRIANGLE = "scaled_unit_lower_cholesky"  # constraint of a scale joined to its unit triangle
 
 
 def merge_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
@@ -51,7 +51,7 @@ def split_draws(
 
 
 def triangles(parameters: Mapping[str, Parameter]) -> list[tuple[str, str]]:
-    """Names of (scale, unit triangle) pairs."""
+    """Names of every scale and its unit triangle, (scale, triangle)."""
     return [
         (name.removesuffix("_tril"), name)
         for name, p in parameters.items()
@@ -78,7 +78,7 @@ def merge_parameters(parameters: Mapping[str, Parameter]) -> dict[str, Parameter
 def merge_values(
     values: Mapping[str, Array], parameters: Mapping[str, Parameter]
 ) -> dict[str, Array]:
-    """`merge_parameters` of values alone; `parameters` tells which."""
+    """As `merge_parameters`, for values alone; `parameters` tells which are a scale and its triangle."""
     merged = dict(values)
     for scale, triangle in triangles(parameters):
         merged[triangle] = merged.pop(scale)[..., None] * merged[triangle]

@@ -1,9 +1,9 @@
 """The joint latent of an autoguide, whose numbers the libraries pack in different orders.
 
 Pyro packs the sites as they are executed, NumPyro by name; what is a site for each step of a loop is
-one stacked site of a scan. A reordered location or scale is only a
-reordered vector; the Cholesky factor of a reordered covariance is not a reordered factor, so values
-and gradients of a factor go by way of the covariance.
+one stacked site of a scan. A reordered location or scale is only a reordered vector; the Cholesky
+factor of a reordered covariance is not a reordered factor, so values and gradients of a factor go by
+way of the covariance.
 """
 
 from __future__ import annotations
@@ -19,13 +19,8 @@ from twinplate.records.record import Array, Parameter, Run, Site
 from twinplate.verification.matching.parameters import autoguide_role
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, SiteMatch, align, split
 
-ELEMENTWISE = (
-    "loc",
-    "scale",
-    "cov_diag",
-    "v",
-    "value",
-)  # arguments and parameters with one entry each
+# Arguments and parameters of the joint latent, a vector of D numbers, by how a new order changes them.
+ELEMENTWISE = ("loc", "scale", "cov_diag", "v", "value")  # (D,)
 ROWS = "cov_factor"  # (D, R)
 FACTOR = "scale_tril"  # (D, D)
 
@@ -149,9 +144,10 @@ def _named_alike(match: SiteMatch) -> list[tuple[str, str]]:
 def _unpacked(
     run: Run, joint: str, others: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[Site, Array]]:
-    """Image and positions in the joint latent of every site unpacked from it; empty if it does not add up.
+    """For every site unpacked from the joint latent: its image, and where its numbers are in the latent.
 
-    others: the other program's names of each site. A site that is several there is taken step by step.
+    Empty where these do not add up to the latent's size. others: the other program's names of each site;
+    a site that is several there is taken step by step.
     """
     unpacked: dict[str, tuple[Site, Array]] = {}
     start = 0

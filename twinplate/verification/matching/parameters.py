@@ -22,18 +22,22 @@ Rename = Mapping[str, str | tuple[str, Convert, Convert]]
 
 
 def same(values: Array) -> Array:
-    """The layout is the same."""
+    """The values as they are, where both programs have one layout."""
     return values
 
 
 def transposed(values: Array) -> Array:
-    """A matrix kept the other way round."""
+    """The transposed matrix, where one program keeps it the other way round."""
     return np.swapaxes(values, -1, -2)
 
 
 @dataclass(frozen=True)
 class Match:
-    """The first program's parameter, the second's, and how layouts convert; `how` they were found."""
+    """One parameter of both programs.
+
+    first, second: its names.  to_second, to_first: convert values between the two layouts.
+    how: by which habit the names were found to mean the same.
+    """
 
     first: str
     second: str
@@ -45,7 +49,7 @@ class Match:
 def match_parameters(
     first: Mapping[str, Parameter], second: Mapping[str, Parameter], rename: Rename
 ) -> list[Match]:
-    """Pair parameters; those left over are in no match.
+    """Which parameters of two programs are the same; one of a single program is in no match.
 
     Order of precedence: the user's `rename`, equal names, the autoguides' habits, the layers of a
     module. Raises InputError for entries of `rename` that name no parameter.
@@ -123,7 +127,7 @@ def of_another_site(name: str, site: str) -> str:
 def _autoguides(
     sites: Mapping[str, str], first: Mapping[str, Parameter], second: Mapping[str, Parameter]
 ) -> list[Match]:
-    """`sites`: the second program's names of renamed sites."""
+    """Parameters with one role in one site's guide; `sites` has the second names of renamed sites."""
     roles = {autoguide_role(name): name for name in second}
     matches = []
     for name in first:

@@ -19,9 +19,11 @@ from twinplate.records.record import Array, Site
 
 @dataclass(frozen=True)
 class Layout:
-    """How a value of the second program is laid out as one of the first: `axes[i]` is where dim i comes from.
+    """How the dims of a site's value correspond in two programs. Shapes are of one particle.
 
-    Shapes are of one particle; dims of size 1 without a plate are dropped from `kept`.
+    first, second: shape of the value in each program.
+    kept: the second's shape without batch dims of size 1 that no plate claims; the first's are dropped too.
+    axes: dim i of what is left of the first is dim `axes[i]` of `kept`.
     """
 
     first: tuple[int, ...]
@@ -65,7 +67,7 @@ def dims(site: Site) -> list[Dim]:
 
 
 def align(first: Site, second: Site) -> Layout | None:
-    """Layout between the sites' values, None where their dims do not correspond."""
+    """The layout between the values of two sites, None where their dims do not correspond."""
     mine, theirs = dims(first), dims(second)
     shared = {d.plate for d in mine} & {d.plate for d in theirs} - {""}
     rest = iter([i for i, d in enumerate(theirs) if d.plate not in shared])
@@ -122,7 +124,7 @@ def split(site: Site, count: int) -> list[Site] | None:
 
 
 def stack(sites: list[Site]) -> Site:
-    """The inverse of `split`."""
+    """One site of several steps, the first batch dim numbering them: the inverse of `split`."""
     first = sites[0]
 
     def stacked(values: list[Array | None]) -> Array | None:
@@ -150,7 +152,7 @@ AUTOGUIDE_LATENT = re.compile(r"^_?auto\w*_latent$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class SiteMatch:
-    """Sites that are the same: one name each, or several steps on one side and their stack on the other."""
+    """One site by its names in both programs; a series has a name for each step, its stack has one."""
 
     first: tuple[str, ...]
     second: tuple[str, ...]
@@ -159,7 +161,7 @@ class SiteMatch:
 def match_sites(
     first: Mapping[str, Site], second: Mapping[str, Site], rename: Mapping[str, str]
 ) -> list[SiteMatch]:
-    """Pair the sites of two models (or guides); those left over are in no match."""
+    """Which sites of two models (or guides) are the same; a site of one program alone is in no match."""
     pairs = {name: rename.get(name, name) for name in first if rename.get(name, name) in second}
     rest = [name for name in first if name not in pairs]
     others = [name for name in second if name not in pairs.values()]

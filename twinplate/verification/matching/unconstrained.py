@@ -1,7 +1,7 @@
 """Small moves of constrained values: by constraint or support name, in NumPy.
 
-A value moves along its unconstrained image, so that it stays where it belongs. Names that are not
-listed stay put: their values are used as they are.
+A value is moved along its unconstrained image, so that it stays in its support. Values whose constraint
+is not listed here are left as they are.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _simplex(values: Array, noise: Array) -> Array:
 
 
 def _ordered(values: Array, noise: Array) -> Array:
-    """The first value is moved, and the steps are stretched."""
+    """The first value is moved, and the steps to the next ones are stretched."""
     first = values[..., :1] + noise[..., :1]
     steps = np.diff(values, axis=-1) * np.exp(noise[..., 1:])
     return np.cumsum(np.concatenate([first, steps], axis=-1), axis=-1)
@@ -80,7 +80,7 @@ def _lower_cholesky(values: Array, noise: Array) -> Array:
 
 
 def _corr_cholesky(values: Array, noise: Array) -> Array:
-    """Rows are moved below the diagonal, and have norm 1 again."""
+    """Each row is moved below the diagonal, then scaled to norm 1 again."""
     moved = _unit_lower_cholesky(values / _diagonal(values)[..., None], noise)
     return moved / np.linalg.norm(moved, axis=-1, keepdims=True)
 
@@ -134,7 +134,7 @@ def is_corr_cholesky(values: Array) -> bool:
 
 
 def unconstrained(values: npt.ArrayLike, support: str) -> Array | None:
-    """The unconstrained image of values, elementwise; None for supports not listed."""
+    """The unconstrained image of values, element by element; None for a support that has no such map."""
     values = np.asarray(values, dtype=np.float64)
     if support == "real":
         return values
