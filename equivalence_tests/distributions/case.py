@@ -61,7 +61,7 @@ class DistributionCase:
         return (self.second or self.pyro)(distributions, params)
 
     def points(self, extreme: bool) -> Points:
-        """The same points on every call."""
+        """The points of one setting; equal calls give equal points."""
         draws = {**self.params, "value": self.value, **(self.extreme if extreme else {})}
         rows: dict[str, list[Array]] = {name: [] for name in draws}
         for batch in range(BATCHES):
@@ -88,12 +88,12 @@ def real(scale: float = 2.0, *shape: int) -> Draw:
 
 
 def positive(low: float = 0.2, high: float = 8.0, *shape: int) -> Draw:
-    """Numbers uniform on the log scale."""
+    """Positive numbers, uniform on the log scale, (SIZE, *shape)."""
     return lambda rng, _: np.exp(rng.uniform(np.log(low), np.log(high), (SIZE, *shape)))
 
 
 def between(low: float = 0.02, high: float = 0.98, *shape: int) -> Draw:
-    """Uniform numbers."""
+    """Numbers uniform between the two, (SIZE, *shape)."""
     return lambda rng, _: rng.uniform(low, high, (SIZE, *shape))
 
 

@@ -72,7 +72,7 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CaseErrors:
     """One case in one setting; `gradient` is None where nothing is differentiated."""
 
     case: DistributionCase
@@ -82,7 +82,7 @@ class Measured:
     gradient: Errors | None
 
 
-def measure(case: DistributionCase, extreme: bool) -> Measured:
+def measure_errors(case: DistributionCase, extreme: bool) -> CaseErrors:
     """Evaluate the case in both libraries and judge them."""
     points = case.points(extreme)
     first, second = in_pyro(case, points), in_numpyro(case, points)
@@ -95,16 +95,16 @@ def measure(case: DistributionCase, extreme: bool) -> Measured:
     families = (first.family, second.family)
     density = errors(difference, *(distances(a.log_prob, truth.log_prob) for a in (first, second)))
     if not slopes:
-        return Measured(case, extreme, families, density, None)
+        return CaseErrors(case, extreme, families, density, None)
     errors_of = [
         np.max([distances(a.gradient[n], t) for n, t in truth.gradient.items()], axis=0)
         for a in (first, second)
     ]
-    return Measured(case, extreme, families, density, errors(steepest, *errors_of))
+    return CaseErrors(case, extreme, families, density, errors(steepest, *errors_of))
 
 
 def errors(difference: Array, first: Array, second: Array) -> Errors:
-    """The largest of each."""
+    """The largest difference, and the largest error of either library."""
     return Errors(*(float(np.max(d)) for d in (difference, first, second)))
 
 

@@ -18,7 +18,7 @@ import pyro.distributions as pdist
 import torch
 
 from equivalence_tests.distributions.case import BATCHES, SIZE
-from equivalence_tests.distributions.errors import CASES, Errors, Measured, measure
+from equivalence_tests.distributions.errors import CASES, CaseErrors, Errors, measure_errors
 from twinplate.verification.comparison.inaccuracies import INACCURACIES
 
 # Shared names that are no row of the table, and why
@@ -57,14 +57,14 @@ def figure(value: float) -> str:
     return f"1e{exponent + 1:+03d}" if digit == 10 else f"{digit}e{exponent:+03d}"
 
 
-def inaccurate(measured: Measured) -> str:
+def inaccurate(measured: CaseErrors) -> str:
     """Who is inaccurate in this setting, as the table shows it."""
     sides = set(measured.density.inaccurate)
     sides |= set(measured.gradient.inaccurate if measured.gradient else ())
     return "both" if len(sides) == 2 else "".join(NAMES[side] for side in sides)
 
 
-def cells(measured: Measured) -> list[str]:
+def cells(measured: CaseErrors) -> list[str]:
     """Density, gradient, inaccurate side of one setting."""
 
     def largest(errors: Errors | None) -> str:
@@ -79,9 +79,11 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def measure_all() -> list[tuple[Measured, Measured]]:
+def measure_all() -> list[tuple[CaseErrors, CaseErrors]]:
     """(ordinary, extreme) of every case."""
-    return [(measure(case, extreme=False), measure(case, extreme=True)) for case in CASES]
+    return [
+        (measure_errors(case, extreme=False), measure_errors(case, extreme=True)) for case in CASES
+    ]
 
 
 def inventory() -> tuple[set[str], set[str]]:
@@ -104,11 +106,11 @@ def known_rows() -> list[list[str]]:
 
 
 def versions() -> str:
-    """Of both libraries and what they stand on."""
+    """The versions of both libraries and of what they stand on."""
     return ", ".join(f"{m.__name__} {m.__version__}" for m in (pyro, torch, numpyro, jax))
 
 
-def page(table: list[tuple[Measured, Measured]]) -> str:
+def page(table: list[tuple[CaseErrors, CaseErrors]]) -> str:
     """The whole document."""
     rows = [
         [

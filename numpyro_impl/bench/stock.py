@@ -71,7 +71,7 @@ class Stock:
 
     @property
     def params(self) -> Params:
-        """Now, in the neutral layout; the last layer in the order of the form."""
+        """The present parameters, in the neutral layout; the last layer in the order of the form."""
         return to_neutral(self._svi.get_params(self._state))
 
     def run(self, chunk: Chunk) -> np.ndarray:

@@ -157,7 +157,7 @@ def begin(route: Route, chunk: Chunk, device: str) -> Started:
 
 @cache
 def _compiler_seconds() -> float:
-    """Of starting torch's compiler, once in a process; every way that uses it has to."""
+    """Seconds that starting torch's compiler takes, once in a process: every way that uses it has to wait."""
     return timed(lambda: torch.compile(torch.sin)(torch.zeros(8)))[1]
 
 

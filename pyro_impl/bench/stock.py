@@ -73,7 +73,7 @@ class Stock:
 
     @property
     def params(self) -> Params:
-        """Now, in the neutral layout."""
+        """The present parameters, in the neutral layout."""
         with pyro.get_param_store().scope(self._store):
             return to_neutral(leaves())
 

@@ -60,12 +60,14 @@ def test_sizes_are_measured_and_written(quick, tmp_path, capsys):
         assert text in printed
 
 
-def test_a_users_file_is_measured_by_the_command(tmp_path):
+def test_a_users_file_is_measured_by_the_command(quick, tmp_path, monkeypatch, capsys):
     path = tmp_path / "case.json"
     words = ["bench", "examples/verify_port.py:RIGHT", "--steps", "50", "--json", str(path)]
-    code = "import sys; from twinplate.cli import main; sys.argv[1:] = %r; main()" % words  # noqa: UP031
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", ["twinplate", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    told = capsys.readouterr().out
     rows = json.loads(path.read_text())
     assert all(set(row) == KEYS for row in rows)
     assert {r["size"] for r in rows} == {"RIGHT"}
@@ -80,8 +82,8 @@ def test_a_users_file_is_measured_by_the_command(tmp_path):
     assert (tmp_path / "case.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["case.json", "case.png"]
     for text in ("For 50 steps pick", "Recommendation, RIGHT:", "Limits of cpu", "÷ fastest"):
-        assert text in done.stdout
-    printed = " ".join(done.stdout.split())
+        assert text in told
+    printed = " ".join(told.split())
     assert (
         "same work was not verified; run: twinplate verify examples/verify_port.py:RIGHT" in printed
     )

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from sklearn.datasets import load_digits as sklearn_digits
 
 from twinplate import Gaussian, InputError, LinearGaussian, TrainingConfig, backends
-from twinplate.demo import run as demo
+from twinplate.demo import run
 from twinplate.demo.digits import BLOCK, PARTS, SIDE, cosines, dictionary, load_digits
 from twinplate.demo.pictures import missed_by_step, shown_items
 from twinplate.demo.report import coverage, fill_in_sd, held_probability
@@ -46,10 +46,10 @@ def tiny(tmp_path_factory):
     text, fits = io.StringIO(), []
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(text):
         patch.setenv("COLUMNS", "80")
-        patch.setattr(demo, "QUICK", demo.Steps(fit=20, matched=5))
-        results = demo.results
-        patch.setattr(demo, "results", lambda *args: fits.extend(args[2]) or results(*args))
-        demo.run_demo(out, True)
+        patch.setattr(run, "QUICK", run.Steps(fit=20, matched=5))
+        results = run.results
+        patch.setattr(run, "results", lambda *args: fits.extend(args[2]) or results(*args))
+        run.run_demo(out, True)
     numbers = json.loads((out / "results.json").read_text(encoding="utf-8"))
     return SimpleNamespace(out=out, text=text.getvalue(), numbers=numbers, fits=fits)
 
@@ -206,7 +206,7 @@ def test_the_frameworks_agree_over_the_matched_stretch(tiny):
 def test_relative_difference_is_of_the_worst_array():
     one = {"small": np.array([0.5, 0.1]), "large": np.array([400.0, 1.0])}
     other = {"small": np.array([0.5, 0.0]), "large": np.array([400.0, 21.0])}
-    assert demo.relative_difference(one, other) == pytest.approx(0.1)  # 0.1 / 1 and 20 / 400
+    assert run.relative_difference(one, other) == pytest.approx(0.1)  # 0.1 / 1 and 20 / 400
 
 
 def test_results_say_what_was_run(tiny):
@@ -277,13 +277,13 @@ def test_coverage_counts_hidden_pixels_only(digits, generative):
 @pytest.fixture
 def no_training(monkeypatch):
     """Fail where a fit begins."""
-    monkeypatch.setattr(demo, "fit_guide", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(run, "fit_guide", lambda *args: pytest.fail("training began"))
 
 
 def test_an_existing_path_is_refused_before_anything_else(tmp_path, no_training):
     (tmp_path / "kept.txt").write_text("mine")
     with pytest.raises(InputError, match="exists already"):
-        demo.run_demo(tmp_path, True)
+        run.run_demo(tmp_path, True)
     assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
 
 
@@ -300,7 +300,7 @@ def test_a_missing_package_is_named_with_its_extra(
 ):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=rf"{package}.*twinplate\[all\]"):
-        demo.run_demo(tmp_path / "out", True)
+        run.run_demo(tmp_path / "out", True)
     assert not list(tmp_path.iterdir())
 
 
@@ -309,7 +309,7 @@ def test_both_frameworks_are_needed(tmp_path, monkeypatch, no_training, module, 
     found = backends._found
     monkeypatch.setattr(backends, "_found", lambda name: name != module and found(name))
     with pytest.raises(InputError, match=rf"twinplate\[{extra}\]"):
-        demo.run_demo(tmp_path / "out", True)
+        run.run_demo(tmp_path / "out", True)
     assert not list(tmp_path.iterdir())
 
 
@@ -321,17 +321,17 @@ def test_a_failure_while_writing_leaves_nothing(
 
     def fit(implementation, backend, program, training, x):
         losses = np.full(training.steps, 100.0)
-        return demo.Fitted(program.config.guide, backend, losses, best, 2.0, 1.0)
+        return run.Fitted(program.config.guide, backend, losses, best, 2.0, 1.0)
 
     def fail(directory: Path, *args) -> None:
         (directory / "elbo.png").write_bytes(b"half")
         raise failure
 
-    monkeypatch.setattr(demo, "fit_guide", fit)
-    monkeypatch.setattr(demo, "matched_difference", lambda *args: demo.Difference(0.0, 0.0))
-    monkeypatch.setattr(demo, "write_pictures", fail)
+    monkeypatch.setattr(run, "fit_guide", fit)
+    monkeypatch.setattr(run, "matched_difference", lambda *args: run.Difference(0.0, 0.0))
+    monkeypatch.setattr(run, "write_pictures", fail)
     expected = InputError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
-        demo.run_demo(tmp_path / "new" / "out", True)
+        run.run_demo(tmp_path / "new" / "out", True)
     assert not list(tmp_path.iterdir())
     assert "Pictures" not in capsys.readouterr().out

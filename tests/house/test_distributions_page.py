@@ -151,7 +151,9 @@ def test_the_judge_names_the_wrong_side(module, side):
         return library.Normal(p["loc"], p["scale"] * (1 + 1e-9))
 
     builds = (wrong, right) if side == "pyro" else (right, wrong)
-    measured = module.measure(replace(normal, build=builds[0], second=builds[1]), extreme=False)
+    measured = module.measure_errors(
+        replace(normal, build=builds[0], second=builds[1]), extreme=False
+    )
     assert measured.density.inaccurate == measured.gradient.inaccurate == (side,)
     assert 1e-10 < measured.density.difference < 1e-8
 

@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("twinplate", "pyro_impl", "numpyro_impl")
 # Public names that have no example yet.
 WITHOUT = {
-    "twinplate.InputError",
     "pyro_impl.CompiledSVI",
     "pyro_impl.EagerWarning",
     "pyro_impl.Encoded",

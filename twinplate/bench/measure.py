@@ -68,7 +68,7 @@ class Measured:
     losses: dict[str, float] = field(default_factory=dict)
 
     def ratio(self, numerator: str, denominator: str) -> Interval | None:
-        """Of two ways, round by round; None if one was not measured."""
+        """The time of one way divided by that of another, round by round; None if one was not measured."""
         if not {numerator, denominator} <= self.seconds.keys():
             return None
         return ratio(self.seconds[numerator], self.seconds[denominator])
@@ -158,7 +158,7 @@ def make_timings(
     seconds: Mapping[str, Array],
     floor: Array | None,
 ) -> list[Timing]:
-    """The rows of a table."""
+    """One `Timing` for each way that was started, in the order of `started`; `floor` in seconds of a step."""
     return [
         Timing(
             size,

@@ -38,7 +38,7 @@ def write_picture(path: Path, tables: Sequence[Measured], flops: Mapping[str, in
 
 
 def write_cases(path: Path, tables: Sequence[Measured]) -> None:
-    """The same for a user's cases, each with a place of its own on the axis. Raises InputError."""
+    """Write a PNG with one panel for each device, a place on its axis for each case. Raises InputError."""
     _write(path, tables, _draw_cases)
 
 
@@ -125,7 +125,7 @@ def _family(name: str) -> str:
 
 
 def _within(name: str, names: Sequence[str]) -> int:
-    """Which one of its family."""
+    """The place of `name` among those of its family: 0 for the first."""
     return [other for other in names if _family(other) == _family(name)].index(name)
 
 

@@ -23,7 +23,8 @@ AS_FAST = 1.1  # times the best: not worth changing frameworks for
 class Target:
     """A ratio of two ways to train and what it should be, by size.
 
-    least: the bound is a lower one.  counts: its outcome is told; otherwise it stands beside.
+    numerator, denominator: names of rows, or what the names of a family of rows begin with.
+    bounds: by size; a size without a bound is shown and not judged.  least: the bounds are lower ones.
     A bound is met if the 95 % interval of the median reaches it.
     """
 
@@ -44,7 +45,7 @@ class Target:
 
 
 def bounds(small: float, middle: float, large: float) -> dict[str, float]:
-    """For S, M and L."""
+    """Bounds of a target for the sizes S, M and L."""
     return {"S": small, "M": middle, "L": large}
 
 
@@ -213,12 +214,12 @@ def break_even(best: Timing, other: Timing) -> int | None:
 
 
 def missing_backends(available: Sequence[str]) -> list[str]:
-    """Those that are not installed."""
+    """The backends that are not among the `available` ones."""
     return [name for name in BACKENDS if name not in available]
 
 
 def not_installed(backend: str) -> str:
-    """What is missing and how to get it."""
+    """One sentence: `backend` is not installed, and how to install it."""
     return f"{backend} is not installed and was not measured; pip install 'twinplate[{backend}]'"
 
 

@@ -30,7 +30,7 @@ class Limits:
 
 
 def threads() -> int:
-    """That both frameworks get: OMP_NUM_THREADS, or the cores that this process may use."""
+    """How many threads each framework gets: OMP_NUM_THREADS, or the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() and int(given) > 0 else cores or 1

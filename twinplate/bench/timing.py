@@ -69,11 +69,11 @@ def median_interval(values: npt.ArrayLike) -> Interval:
 
 
 def ratio(numerator: Sequence[float] | Array, denominator: Sequence[float] | Array) -> Interval:
-    """Of two blocks, round by round."""
+    """How many times as long one way takes as another, round by round: the median of these ratios."""
     return median_interval(np.asarray(numerator) / np.asarray(denominator))
 
 
 def spread(values: npt.ArrayLike) -> float:
-    """Interquartile range."""
+    """The interquartile range of `values`."""
     low, high = np.percentile(np.asarray(values), [25, 75])
     return float(high - low)

@@ -24,7 +24,7 @@ FEWEST_ROUNDS = 7
 
 
 def block_steps(seconds: float) -> int:
-    """Steps of a block where one takes about so long, or less."""
+    """How many steps a block has whose steps take about `seconds` each, or less."""
     wanted = round(BLOCK_SECONDS / seconds)
     return max(min(wanted, MOST_STEPS), min(FEWEST_STEPS, MOST_STEPS))
 

@@ -81,7 +81,7 @@ class Workload:
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that are trained."""
+        """How many numbers are trained."""
         return sum(values.size for values in self.params.values())
 
     @property

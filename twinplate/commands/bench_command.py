@@ -67,7 +67,7 @@ class BenchRequest:
 
     @property
     def training(self) -> TrainingConfig:
-        """For its checks and its default number of steps."""
+        """A configuration of training that checks the batch size and knows the default number of steps."""
         size = self.own_size or SIZES["S"]
         steps = TrainingConfig().steps if self.steps is None else self.steps
         return TrainingConfig(steps, size.batch_size)

@@ -1,4 +1,4 @@
-"""What one pass over a data matrix tells: where entries are missing or infinite, range and moments.
+"""What one pass over a data matrix tells: which entries are missing or infinite, range and moments.
 
 The pass goes block by block (`twinplate.data.blocks`), so the matrix may be a memory-mapped file of any size.
 """
@@ -15,13 +15,13 @@ from twinplate.data.blocks import Array, Rows, blocks
 
 @dataclass
 class Places:
-    """How many there are and the index of the first, in the order of rows."""
+    """Places in a matrix: how many there are, and the index of the first in the order of rows."""
 
     count: int = 0
     first: tuple[int, ...] = ()
 
     def add(self, found: np.ndarray, start: int) -> None:
-        """Those of a block that begins at row `start`: a boolean array, rows first."""
+        """Count the places where `found` is true, a boolean array of the block that begins at row `start`."""
         here = int(np.count_nonzero(found))
         if here and not self.count:
             row, *rest = (int(i) for i in np.unravel_index(np.argmax(found), found.shape))

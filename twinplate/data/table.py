@@ -81,7 +81,7 @@ class Fingerprint:
         self._digest.update(np.where(np.isnan(block), np.nan, block).astype("<f8").tobytes())
 
     def hex(self) -> str:
-        """Of the blocks so far."""
+        """SHA-256, in hex, of the shape and of the blocks that were added so far."""
         return self._digest.hexdigest()
 
 

@@ -63,7 +63,7 @@ def load_digits(seed: int = 0) -> Digits:
 
 
 def hidden_blocks(corner: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which pixels the hidden_blocks with these first pixels (N, 2) cover, (N, SIDE, SIDE)."""
+    """Which pixels the blocks with these first pixels (N, 2) cover, (N, SIDE, SIDE)."""
     rows, columns = ((np.arange(SIDE) - corner[:, [i]]) for i in (0, 1))
     return ((rows >= 0) & (rows < BLOCK))[:, :, None] & ((columns >= 0) & (columns < BLOCK))[
         :, None, :
