@@ -20,7 +20,7 @@ from twinplate.records.tensor_file import Json, NamedTensors, read, write
 
 Array = npt.NDArray[Any]
 
-PERTURBATIONS = 3
+PERTURBATIONS = 3  # how often a draw is run with its inputs changed by a tiny amount
 PERTURBED = tuple(f"perturbed{i}" for i in range(PERTURBATIONS))
 PRECISIONS = ("float64", "float32", *PERTURBED)
 LOSSES = ("Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO", "TraceGraph_ELBO")
@@ -51,7 +51,7 @@ class Site:
     mask: True where the element counts, broadcasts to (P, *batch_shape); None where nothing is masked.
     arguments: the distribution's parameters that have a name in both frameworks, broadcasting to
         (P, *batch_shape, …).
-    Value, log_prob and arguments are missing (None, empty) where the run stopped early.
+    Where the run stopped early, value and log_prob are None and arguments are empty.
     """
 
     kind: str
@@ -126,7 +126,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a program is recorded. The names of the draws are the seeds', and "stress"."""
+    """How a program is recorded: each of `seeds` gives a draw of that name, `stress` one named "stress"."""
 
     loss: str = "Trace_ELBO"
     particles: int = 1

@@ -1,1 +1,1 @@
-"""What differs between two records, what excuses it, and what explains it."""
+"""What differs between two records, what a framework's own inaccuracy allows, and what explains the rest."""

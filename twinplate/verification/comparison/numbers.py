@@ -80,7 +80,7 @@ def _like(values: Array | None, shape_of: Array) -> npt.NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def finding(
+def _finding(
     judgement: Judgement,
     first: Array,
     second: Array,
@@ -116,7 +116,7 @@ def compare_values(pair: DrawPair, program: str, name: str) -> Iterator[Finding]
     if site.value is None or other.value is None or site.value.shape != other.value.shape:
         return
     judgement, a, b = pair.judged(lambda run: getattr(run, program)[name].value)
-    yield from finding(judgement, a, b, "value", program, name)
+    yield from _finding(judgement, a, b, "value", program, name)
 
 
 def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
@@ -177,7 +177,7 @@ def compare_densities(pair: DrawPair, program: str, name: str) -> Iterator[Findi
     if judged is None:
         return
     yield from _not_numbers(*judged[1:], program, name, pair.draw)
-    yield from finding(*judged, "density", program, name)
+    yield from _finding(*judged, "density", program, name)
 
 
 def _not_numbers(
@@ -202,7 +202,7 @@ def compare_losses(pair: DrawPair) -> Iterator[Finding]:
     if runs[0].loss is not None and runs[1].loss is not None:
         judged = pair.judged(lambda run: run.loss)
         yield from _not_numbers(*judged[1:], "loss", "", pair.draw)
-        yield from finding(*judged, "loss", "loss", "")
+        yield from _finding(*judged, "loss", "loss", "")
     for name, p in runs[0].parameters.items():
         other = runs[1].parameters.get(name)
         if other is None or p.gradient is None or other.gradient is None:
@@ -211,4 +211,4 @@ def compare_losses(pair: DrawPair) -> Iterator[Finding]:
             continue
         judged = pair.judged(_gradient(name))
         yield from _not_numbers(*judged[1:], "loss", name, pair.draw)
-        yield from finding(*judged, "gradient", "loss", name)
+        yield from _finding(*judged, "gradient", "loss", name)

@@ -32,9 +32,13 @@ from twinplate.verification.matching.time_series import Stacks, find_stacks
 
 @dataclass(frozen=True)
 class Translation:
-    """Translates what is given to a program from the first one's names, and what it showed back.
+    """Translates both ways: what this program is given, from the first one's names and layouts; what it
+    showed, back to them.
 
-    reference, found: a run of the first program and one of this program.
+    reference, found: a run of the first program (None where there is no other) and one of this program.
+    parameters, guide, model: which parameters and sites of the two are the same.
+    joint_order: how the joint latents of their guides correspond, None where nothing moves.
+    stacks: how parameters of time series correspond.
     """
 
     reference: Run | None = None
@@ -90,7 +94,7 @@ class Translation:
         return own
 
     def _indices(self, indices: Mapping[str, Array]) -> dict[str, Array]:
-        """By name, or else for the only plate of the same sizes."""
+        """Indices of each plate of this program: its namesake's, or those of the only plate of its sizes."""
         mine, theirs = plates_of(self.reference), plates_of(self.found)
         own = {}
         for name, plate in theirs.items():
@@ -128,7 +132,7 @@ class Translation:
         return renamed
 
     def _images(self, images: Mapping[str, Parameter]) -> dict[str, Parameter]:
-        """Unconstrained values of latent sites, which are named and laid out as the sites are."""
+        """Unconstrained values of latent sites, and gradients, laid out as in the first program."""
         if self.reference is None or not images:
             return dict(images)
         mine = _image_sites(self.reference.model, self.reference.parameters, "value")
