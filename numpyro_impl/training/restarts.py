@@ -38,8 +38,11 @@ def fit_many(
 ) -> Restarts:
     """Fit `program` from every seed, with every one of `learning_rates` if they are given.
 
-    Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
-    x: as for `fit`; of a memory map the mini-batches ahead are read, those of all fits.
+    Each fit is the one that `fit` makes of that seed and rate. A fit that diverges raises no error, but is
+    reported in `Restarts.diverged`.
+
+    training: of all fits, but for the seed, and for the learning rate where `learning_rates` are given.
+    x: as for `fit`; of a memory map, the mini-batches of all fits are in memory at the same time.
     progress: called with the number of steps of all fits that are done so far.
 
     Raises InputError for arguments that do not fit.
@@ -81,7 +84,10 @@ def fit_many(
 
 
 def _stacked(trees: Sequence[Any]) -> Any:
-    """With a leading dim of the fits; what is on the host stays there, for the compiled loop to take."""
+    """One tree with a leading dim of the fits, from one tree a fit.
+
+    Arrays on the host stay there: the compiled loop takes them to the device in less time than JAX by itself.
+    """
 
     def stacked(*leaves: Any) -> Any:
         return (np if isinstance(leaves[0], np.ndarray) else jnp).stack(leaves)
@@ -91,7 +97,7 @@ def _stacked(trees: Sequence[Any]) -> Any:
 
 @jax.jit
 def _chosen(which: np.ndarray, these: Carry, those: Carry) -> Carry:
-    """Of every fit the carry among `these` where `which` (R,) is true, else that among `those`."""
+    """For every fit its carry in `these` where `which` (R,) is true, and else that in `those`."""
     return jax.vmap(lambda one, *both: jax.tree.map(partial(jnp.where, one), *both))(
         which, these, those
     )
@@ -99,6 +105,7 @@ def _chosen(which: np.ndarray, these: Carry, those: Carry) -> Carry:
 
 @contextmanager
 def _enough_memory(trainings: Sequence[TrainingConfig]) -> Iterator[None]:
+    """A context that says, where the memory does not suffice, that all fits are in it at once."""
     try:
         yield
     except Exception as error:

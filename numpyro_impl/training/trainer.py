@@ -1,7 +1,7 @@
 """Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
 
-The steps of a chunk are one compiled loop on the device. Between two chunks the losses come back; the
-state stays there, and so does the one from before the chunk, to fall back on if the chunk goes wrong.
+The steps of a chunk are one compiled loop on the device. Between two chunks the losses come back from the
+device. The state stays there. So does the state before a chunk, to fall back on if the chunk goes wrong.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def fit(
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
-    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`),
-        of which only the mini-batches ahead are read.
+    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`), of
+        which the mini-batches of the next chunk are read while the steps of one are taken.
     a: pairs (K, N) for the objective "pairs".
-    state: where to go on from; by default the initial parameters of `training.seed`.
+    state: that of a run to go on with, such as `Fit.state`; by default a run starts from the initial
+        parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         JAX's keys. Initial parameters and mini-batches are the same in any case.
-    progress: called after every chunk of steps.
+    progress: called after every chunk, with the number of the steps done and the chunk's losses per item.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
     Raises InputError for arguments that do not fit, and the TrainingErrors of `Trainer.run`.
@@ -66,9 +67,10 @@ def _copy(carry: Carry) -> Carry:
 
 
 class Trainer:
-    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
+    """A program in training, one chunk of steps after the other; `fit` takes all of them.
 
-    `plan` makes the chunks. Those of another plan may be too long for it where `x` is on disk.
+    Arguments as for `fit`.
+    `plan` makes the chunks. Where `x` is on disk, those of another plan may be too long for the trainer.
 
     >>> import numpy as np
     >>> from numpyro_impl import Trainer
@@ -105,7 +107,7 @@ class Trainer:
 
     @property
     def state(self) -> TrainingState:
-        """Everything the next step depends on."""
+        """Everything that the next step depends on, copied from the device."""
         with using(self._device, self.training.precision):
             return to_state(self._carry)
 
@@ -115,14 +117,15 @@ class Trainer:
         return self._loop.compile_seconds
 
     def plan(self) -> Iterator[Chunk]:
-        """The chunks of all steps from the first state on, for `run` to take one after the other."""
+        """All chunks from the state that training starts from, for `run` to take one after the other."""
         return self._prepared.plan()
 
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
-        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
-        raised, the trainer's own is then that before the chunk.
+        Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError and
+        OutOfMemoryError, which hold the last good state. Whatever is raised, `state` is afterwards that
+        before the chunk.
         """
         self._prepared.check(chunk)
         with using(self._device, self.training.precision):
@@ -153,7 +156,7 @@ class Trainer:
             return losses
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
-        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        """Take the steps of `chunk`: their losses per item, and whether these and the state are finite."""
         inputs = to_inputs(chunk, self._key, self._dtype, self._prepared.length)
         data = self._data or to_data(chunk.x, chunk.a, self._dtype)
         self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)

@@ -29,8 +29,11 @@ def fit_many(
 ) -> Restarts:
     """Fit `program` from every seed, with every one of `learning_rates` if they are given.
 
-    Each fit is the one that `fit` makes of that seed and rate. One that diverges is reported, not raised.
-    x: as for `fit`; of a memory map the mini-batches ahead are read, those of one fit at a time.
+    Each fit is the one that `fit` makes of that seed and rate. A fit that diverges raises no error, but is
+    reported in `Restarts.diverged`.
+
+    training: of all fits, but for the seed, and for the learning rate where `learning_rates` are given.
+    x: as for `fit`; of a memory map, only the mini-batches of one fit are in memory at a time.
     progress: called with the number of steps of all fits that are done so far.
 
     Raises InputError for arguments that do not fit.

@@ -1,8 +1,8 @@
 """Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
 
-A step is one compiled graph, `pyro_impl.CompiledSVI`, or with `compiled=False` Pyro and torch as they
-are: the reference. Between two chunks of steps the losses come back from the device; the state before a
-chunk is kept, to fall back on if the chunk goes wrong.
+A step is one compiled graph, of `pyro_impl.CompiledSVI`. With `compiled=False` it is what Pyro and torch do
+by themselves, which is the reference. Between two chunks of steps the losses come back from the device. The
+state before a chunk is kept, to fall back on if the chunk goes wrong.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from twinplate.training.plan import Chunk, average_weight
 from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
 
-# Steps; fewer do not win back the seconds of compiling, not even where the compiler itself is warm. A first
-# compilation on a machine takes several times as long; `twinplate bench` says how many steps that is.
+# Runs of fewer steps than this do not win back the seconds of compiling, not even where the compiler has the
+# parts of the program in its cache. The first compilation on a machine takes several times as long;
+# `twinplate bench` says after how many steps that is won back.
 WORTHWHILE = 1000
 
-# One step on the mini-batch of these items with this base noise; its loss.
+# Takes one step, on the mini-batch of the items and with the base noise by site, and returns its loss.
 Step = Callable[[Tensor, dict[str, Tensor]], Any]
 
 
@@ -57,17 +58,18 @@ def fit(
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
-    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`),
-        of which only the mini-batches ahead are read.
+    x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`), of
+        which the mini-batches of the next chunk are read while the steps of one are taken.
     a: pairs (K, N) for the objective "pairs".
-    state: where to go on from; by default the initial parameters of `training.seed`.
+    state: that of a run to go on with, such as `Fit.state`; by default a run starts from the initial
+        parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         torch's generator. Initial parameters and mini-batches are the same in any case.
-    compiled: every step as one compiled graph, in runs of WORTHWHILE steps or more; False for Pyro and
-        torch as they are. Both draw the same random numbers and differ by rounding. What is not compiled
-        after all, such as a mini-batch that the memory holds only in blocks of items, runs eagerly with
-        an EagerWarning that says why.
-    progress: called after every chunk of steps.
+    compiled: whether every step of a run of WORTHWHILE steps or more is one compiled graph; shorter runs are
+        never compiled. False leaves the steps to Pyro and torch as they are. Both draw the same random
+        numbers, and their results differ by rounding. What cannot be compiled, such as a mini-batch
+        that the memory holds only in blocks of items, runs eagerly with an EagerWarning that says why.
+    progress: called after every chunk, with the number of the steps done and the chunk's losses per item.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
     The caller's parameter store is left as it was. Raises InputError for arguments that do not fit,
@@ -88,9 +90,10 @@ def fit(
 
 
 class Trainer:
-    """A program in training: `run` takes the steps of one chunk. Arguments as for `fit`.
+    """A program in training, one chunk of steps after the other; `fit` takes all of them.
 
-    `plan` makes the chunks. Those of another plan may be too long for it where `x` is on disk.
+    Arguments as for `fit`, but that `compiled` counts for short runs too.
+    `plan` makes the chunks. Where `x` is on disk, those of another plan may be too long for the trainer.
 
     >>> import numpy as np
     >>> from pyro_impl import Trainer
@@ -120,7 +123,7 @@ class Trainer:
         self.training, self._device = training, find_device(training.device)
         self._at_once = self._prepared.items_at_once(memory(self._device))
         self._compiled = compiled and self._at_once == training.batch_size
-        if compiled and not self._compiled:  # there the time goes into large products anyway
+        if compiled and not self._compiled:  # no great loss: such steps are large products anyway
             warnings.warn(
                 f"training runs eagerly: the memory holds {self._at_once} items at once of the mini-batches "
                 f"of {training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, "
@@ -139,7 +142,8 @@ class Trainer:
         """All data on the device, or as much as the mini-batches of a chunk of data on disk will take."""
         run, x, a = self._prepared, self._prepared.x, self._prepared.a
         if run.streamed:
-            # room for the mini-batches of a chunk, read by the steps as if it were the data
+            # Room for the mini-batches of a chunk, which the steps read as if they were all data. Compiled
+            # steps are bound to these tensors, so every chunk is copied into them.
             rows = run.length * run.training.batch_size
             x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
@@ -173,7 +177,7 @@ class Trainer:
 
     @property
     def state(self) -> TrainingState:
-        """Everything the next step depends on."""
+        """Everything that the next step depends on, copied from the device."""
         return TrainingState(
             to_neutral(self._leaves),
             self._moment("exp_avg"),
@@ -188,14 +192,15 @@ class Trainer:
         return sum(svi.compile_seconds for svi in self._svis)
 
     def plan(self) -> Iterator[Chunk]:
-        """The chunks of all steps from the first state on, for `run` to take one after the other."""
+        """All chunks from the state that training starts from, for `run` to take one after the other."""
         return self._prepared.plan()
 
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
-        Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state. Whatever is
-        raised, the trainer's own is then that before the chunk.
+        Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError and
+        OutOfMemoryError, which hold the last good state. Whatever is raised, `state` is afterwards that
+        before the chunk.
         """
         self._prepared.check(chunk)
         with self._world():
@@ -226,7 +231,7 @@ class Trainer:
             return losses
 
     def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
-        """Losses per item of the steps of `chunk`, and whether they and the state are finite."""
+        """Take the steps of `chunk`: their losses per item, and whether these and the state are finite."""
         seed = generator(self.training.seed, "torch", chunk.first).integers(2**62)
         torch.manual_seed(int(seed))
         self._fetch(chunk)
@@ -287,7 +292,7 @@ class Trainer:
         return step
 
     def _fetch(self, chunk: Chunk) -> None:
-        """Put the mini-batches that a chunk brings along where the steps look for the data."""
+        """Put the mini-batches that `chunk` brings along where the steps read the data."""
         if chunk.x is not None:
             self._data[: len(chunk.x)] = self._to_tensor(chunk.x)
         if chunk.a is not None:
@@ -296,13 +301,13 @@ class Trainer:
             self._pairs[:, : pairs.shape[1]] = pairs
 
     def _create_parameters(self) -> None:
-        """Run once, validated, on a single item."""
+        """Make Pyro create the parameters: by one loss, validated, on a single item."""
         training = replace(self.training, estimator=ESTIMATORS[0])
         pairs = None if self._pairs is None else self._pairs[:, :1]
         make_loss(self._pair, training, len(self._prepared.x))(self._data[:1], pairs, {})
 
     def _tensors(self) -> list[Tensor]:
-        """Parameters, moments, numbers of steps and the average, all that a step changes."""
+        """All tensors that a step changes: parameters, Adam's moments and counters, the average."""
         moments = [
             v for leaf in self._leaves.values() for v in self._optimizer.state[leaf].values()
         ]
@@ -314,7 +319,10 @@ class Trainer:
 
     @contextmanager
     def _world(self, validated: bool = False) -> Iterator[None]:
-        """This program's parameters in the store; afterwards store and random numbers are the caller's."""
+        """A context in which Pyro's parameter store is this program's, and random numbers are its own.
+
+        Afterwards both are the caller's again, as they were.
+        """
         validation = pyro.settings.get("validate_infer") if validated else False
         with (
             pyro.get_param_store().scope(self._store),
