@@ -20,19 +20,10 @@ from numpyro_impl.device import DTYPES, find_device, memory, to_array
 from numpyro_impl.objectives.item_blocks import ValueAndGradient, value_and_gradient
 from numpyro_impl.objectives.losses import make_loss
 from numpyro_impl.programs.assembly import build
-from numpyro_impl.programs.parameters import NativeParams, to_native, to_neutral
+from numpyro_impl.training.carry import Carry
 from twinplate.programs.config import TrainingConfig
 from twinplate.training.plan import AVERAGED, Chunk, average_weight, step_noise_shapes
 from twinplate.training.preparation import Preparation
-from twinplate.training.state import TrainingState
-
-
-class Carry(NamedTuple):
-    """What the steps hand on: native parameters, Adam's moments and the average of the parameters."""
-
-    params: NativeParams
-    moments: optax.ScaleByAdamState
-    average: NativeParams
 
 
 class Inputs(NamedTuple):
@@ -133,24 +124,6 @@ def to_data(
 def to_span(chunk: Chunk) -> Any:
     """Which steps `chunk` takes."""
     return Span(*np.array([chunk.first, len(chunk.rates)], np.int32))
-
-
-def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
-    """The state in native form."""
-    count = jnp.asarray(state.step, jnp.int32)
-    params, mean, variance, average = (
-        to_native(values, dtype)
-        for values in (state.params, state.mean, state.variance, state.average)
-    )
-    return Carry(params, optax.ScaleByAdamState(count, mean, variance), average)
-
-
-def to_state(carry: Carry) -> TrainingState:
-    """The inverse of `to_carry`."""
-    moments = carry.moments
-    groups = (carry.params, moments.mu, moments.nu, carry.average)
-    params, mean, variance, average = map(to_neutral, groups)
-    return TrainingState(params, mean, variance, average, int(moments.count))
 
 
 class CompiledLoop:

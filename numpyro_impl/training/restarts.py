@@ -15,7 +15,8 @@ import numpy as np
 from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.programs.posteriors import posterior
-from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
+from numpyro_impl.training.carry import Carry, to_carry, to_state
+from numpyro_impl.training.loop import CompiledLoop, to_data, to_inputs
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram

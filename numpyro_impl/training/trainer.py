@@ -14,7 +14,8 @@ import numpy as np
 
 from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.programs.noise import key_of
-from numpyro_impl.training.loop import Carry, CompiledLoop, to_carry, to_data, to_inputs, to_state
+from numpyro_impl.training.carry import Carry, to_carry, to_state
+from numpyro_impl.training.loop import CompiledLoop, to_data, to_inputs
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for

@@ -25,8 +25,8 @@ from pyro_impl.device import DTYPES, find_device, memory, to_tensor
 from pyro_impl.objectives.item_blocks import backward
 from pyro_impl.objectives.losses import Loss, make_loss
 from pyro_impl.programs.assembly import build
-from pyro_impl.programs.parameters import leaves, to_neutral
-from pyro_impl.torch_private import lerp_each_
+from pyro_impl.programs.parameters import leaves as parameter_leaves
+from pyro_impl.training.carry import to_carry, to_state
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.seeds import generator
@@ -120,7 +120,8 @@ class Trainer:
         compiled: bool = True,
     ) -> None:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
-        self.training, self._device = training, find_device(training.device)
+        self.training = training
+        self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         self._at_once = self._prepared.items_at_once(memory(self._device))
         self._compiled = compiled and self._at_once == training.batch_size
         if compiled and not self._compiled:  # no great loss: such steps are large products anyway
@@ -131,8 +132,6 @@ class Trainer:
                 EagerWarning,
                 stacklevel=2,
             )
-        axes = self._prepared.item_axes
-        self._backward = partial(backward, length=self._at_once, axes=axes)
         self._steps: dict[str, Step] = {}
         self._svis: list[CompiledSVI] = []
         self._place_data()
@@ -155,36 +154,19 @@ class Trainer:
         """Parameters, average and Adam's moments on the device, as the state says that they are."""
         run, state = self._prepared, self._prepared.state
         self._store: StateDict = {"params": {}, "constraints": {}}
-        dtype = DTYPES[run.training.precision]
         with self._world(validated=True):
-            self._pair = build(
-                run.program, state.params, dtype, self._device, complete=run.complete
-            )
+            self._pair = build(run.program, state.params, self._dtype, self._device, run.complete)
             self._create_parameters()
-            self._leaves = leaves()
-        self._optimizer = torch.optim.Adam(self._leaves.values())
-        self._done = state.step
-        self._average = {name: self._to_tensor(values) for name, values in state.average.items()}
-        for name, leaf in self._leaves.items():
-            self._optimizer.state[leaf] = {
-                "step": torch.tensor(float(state.step)),
-                "exp_avg": self._to_tensor(state.mean[name]),
-                "exp_avg_sq": self._to_tensor(state.variance[name]),
-            }
+            leaves = parameter_leaves()
+        self._carry = to_carry(state, leaves, self._dtype, self._device)
 
     def _to_tensor(self, values: np.ndarray) -> Tensor:
-        return to_tensor(values, DTYPES[self.training.precision], self._device)
+        return to_tensor(values, self._dtype, self._device)
 
     @property
     def state(self) -> TrainingState:
         """Everything that the next step depends on, copied from the device."""
-        return TrainingState(
-            to_neutral(self._leaves),
-            self._moment("exp_avg"),
-            self._moment("exp_avg_sq"),
-            to_neutral(self._average),
-            self._done,
-        )
+        return to_state(self._carry)
 
     @property
     def compile_seconds(self) -> float:
@@ -204,13 +186,7 @@ class Trainer:
         """
         self._prepared.check(chunk)
         with self._world():
-            before, done = [t.detach().clone() for t in self._tensors()], self._done
-
-            def rewind() -> None:
-                with torch.no_grad():
-                    for tensor, content in zip(self._tensors(), before, strict=True):
-                        tensor.copy_(content)
-                self._done = done
+            rewind = self._carry.rewinding()
 
             def replay(head: Chunk) -> TrainingState:
                 rewind()
@@ -236,27 +212,22 @@ class Trainer:
         torch.manual_seed(int(seed))
         self._fetch(chunk)
         step = self._step_of(chunk.estimator)
-        device, dtype = self._data.device, self._data.dtype
+        carry, device, dtype = self._carry, self._data.device, self._data.dtype
         indices = torch.from_numpy(chunk.places).to(device)
         noise = {name: self._to_tensor(v) for name, v in chunk.noise.items()}
         losses = [torch.zeros(0, dtype=dtype, device=device)]
         for i, rate in enumerate(chunk.rates):
-            self._optimizer.param_groups[0]["lr"] = float(rate)
+            carry.optimizer.param_groups[0]["lr"] = float(rate)
             loss = step(indices[i], {name: v[i] for name, v in noise.items()})
             losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
-            self._done += 1
-            if weight := average_weight(self._done):
-                self._take_into_average(weight)
-        kept = [t for t in self._tensors() if t.device == device]  # on a GPU, not Adam's counters
+            carry.step += 1
+            if weight := average_weight(carry.step):
+                carry.take_into_average(weight)
+        kept = [t for t in carry.tensors if t.device == device]  # on a GPU, not Adam's counters
         ends = torch.stack([end for t in kept for end in t.detach().aminmax()])  # nan where one is
         everything = torch.cat([*losses, ends]).double().cpu().numpy()
         values = everything[: len(chunk.rates)] / len(self._prepared.x)
         return values, bool(np.isfinite(everything).all())
-
-    @torch.no_grad()
-    def _take_into_average(self, weight: float) -> None:
-        params = [self._leaves[name] for name in self._average]
-        lerp_each_(list(self._average.values()), params, weight)
 
     def _step_of(self, estimator: str) -> Step:
         """The step by one of `twinplate.programs.config.ESTIMATORS`, made when it is asked for."""
@@ -273,20 +244,23 @@ class Trainer:
         def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
             return loss(data[items], None if pairs is None else pairs[:, items], noise)
 
-        svi = CompiledSVI(self._pair.model, self._pair.guide, self._optimizer, loss_of)
-        store, known = pyro.get_param_store(), self._leaves.values()
+        svi = CompiledSVI(self._pair.model, self._pair.guide, self._carry.optimizer, loss_of)
+        store, known = pyro.get_param_store(), self._carry.leaves.values()
         names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
         self._svis.append(svi.prepared(names))
         return svi.advance
 
     def _eager_step(self, loss: Loss) -> Step:
+        leaves, optimizer = self._carry.leaves.values(), self._carry.optimizer
+        differentiate = partial(backward, length=self._at_once, axes=self._prepared.item_axes)
+
         def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
             a = None if self._pairs is None else self._pairs[:, items]
-            self._optimizer.zero_grad()
-            value = self._backward(loss, self._data[items], a, noise)
-            for leaf in self._leaves.values():  # torch would leave out a leaf and its moments
+            optimizer.zero_grad()
+            value = differentiate(loss, self._data[items], a, noise)
+            for leaf in leaves:  # torch leaves out one without a gradient, and its moments
                 leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-            self._optimizer.step()
+            optimizer.step()
             return value
 
         return step
@@ -305,17 +279,6 @@ class Trainer:
         training = replace(self.training, estimator=ESTIMATORS[0])
         pairs = None if self._pairs is None else self._pairs[:, :1]
         make_loss(self._pair, training, len(self._prepared.x))(self._data[:1], pairs, {})
-
-    def _tensors(self) -> list[Tensor]:
-        """All tensors that a step changes: parameters, Adam's moments and counters, the average."""
-        moments = [
-            v for leaf in self._leaves.values() for v in self._optimizer.state[leaf].values()
-        ]
-        return [*self._leaves.values(), *moments, *self._average.values()]
-
-    def _moment(self, key: str) -> Any:
-        state = self._optimizer.state
-        return to_neutral({name: state[leaf][key] for name, leaf in self._leaves.items()})
 
     @contextmanager
     def _world(self, validated: bool = False) -> Iterator[None]:

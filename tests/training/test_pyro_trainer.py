@@ -137,7 +137,7 @@ def test_a_number_of_the_state_that_is_not_finite_is_seen(problem, bad, precisio
     training = config(precision=precision)
     trainer = pyro_impl.Trainer(x, program, training, compiled=False)
     no_steps = next(chunks(program.config, training, N, False)).head(0)
-    tensors = trainer._tensors()
+    tensors = trainer._carry.tensors
     assert len(tensors) > 30 and all(tensor.numel() for tensor in tensors)
     for tensor in tensors:
         for entry in {0, tensor.numel() - 1}:
