@@ -20,8 +20,8 @@ from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.parameters import check_params
 from twinplate.programs.program import Params, ReferenceProgram
 
-CHUNK = 4096  # items encoded at once, fewer where their covariances are large
-CHUNK_BYTES = 2**27  # of the covariances of these items
+CHUNK = 4096  # items that are encoded at once, or fewer, so that
+CHUNK_BYTES = 2**27  # their covariances take no more than this
 
 
 def posterior(
@@ -61,7 +61,7 @@ def posterior_blocks(
     precision: str = "float64",
     device: str = "cpu",
 ) -> Iterator[Gaussian]:
-    """`posterior` of consecutive items, a few thousand at a time; for data and results beyond memory.
+    """`posterior` in parts: of a few thousand consecutive items each, for data or results beyond memory.
 
     Arguments and errors as in `posterior`; `x` may be a memory map.
 
@@ -81,14 +81,17 @@ def posterior_blocks(
         native = to_native(params, dtype)
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
     for _, block in blocks(x, length=length):
-        with using(where, precision):  # not while the caller is at work
+        with using(where, precision):  # here alone: at `yield` the caller is at work
             found = Gaussian(*(to_numpy(v) for v in encode(native, to_array(block, dtype))))
         yield found
 
 
 @lru_cache(maxsize=4)
 def _encode(program: ReferenceProgram) -> Callable[[NativeParams, Array], tuple[Array, Array]]:
-    """Loc and scale_tril of a block of items, compiled for the first one and kept for later calls."""
+    """A function of native parameters and items (B, D): their loc (B, K) and scale_tril (B, K, K).
+
+    It is compiled when it is first called, and kept here for later calls with the same program.
+    """
     encoder = ENCODERS[program.config.encoder](program)
 
     @jax.jit

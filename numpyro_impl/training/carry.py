@@ -12,7 +12,11 @@ from twinplate.training.state import TrainingState
 
 
 class Carry(NamedTuple):
-    """What the steps hand on: native parameters, Adam's moments and the average of the parameters."""
+    """What the steps hand on, as a JAX tree.
+
+    params: as NumPyro names them.  moments: Adam's, with the number of steps that are done.
+    average: of the parameters of the steps so far.
+    """
 
     params: NativeParams
     moments: optax.ScaleByAdamState
@@ -20,7 +24,7 @@ class Carry(NamedTuple):
 
 
 def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
-    """The state in native form."""
+    """The state on the device, in NumPyro's names."""
     count = jnp.asarray(state.step, jnp.int32)
     params, mean, variance, average = (
         to_native(values, dtype)
@@ -30,7 +34,7 @@ def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
 
 
 def to_state(carry: Carry) -> TrainingState:
-    """The inverse of `to_carry`."""
+    """The inverse of `to_carry`, a copy on the host."""
     moments = carry.moments
     groups = (carry.params, moments.mu, moments.nu, carry.average)
     params, mean, variance, average = map(to_neutral, groups)

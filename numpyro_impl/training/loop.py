@@ -27,7 +27,11 @@ from twinplate.training.preparation import Preparation
 
 
 class Inputs(NamedTuple):
-    """What a chunk brings: the run's key, then indices, learning rates and base noise of each step."""
+    """What the steps of a chunk are given besides the data.
+
+    key: of the run.  indices: (steps, B), rows of the data.  rates: (steps,), learning rates.
+    noise: base noise by site, (steps, P, ...), where the chunk brings it.
+    """
 
     key: Array
     indices: Array
@@ -36,7 +40,10 @@ class Inputs(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Which steps of a run a chunk takes: `length` of them from `first` on; its arrays may be longer."""
+    """Which steps of a run a chunk takes: `length` of them from `first` on.
+
+    The arrays of its `Inputs` may be longer than that; what is left over is not looked at.
+    """
 
     first: Array
     length: Array
@@ -47,10 +54,13 @@ def make_loop(
     training: TrainingConfig,
     shapes: dict[str, tuple[int, ...]],
 ) -> Callable[..., tuple[Carry, Array, Array]]:
-    """`loop(carry, inputs, span, data, pairs)`: a chunk; the carry, losses, whether all are finite.
+    """`loop(carry, inputs, span, data, pairs)`, which takes the steps of a chunk, for JAX to compile.
 
-    Noise that the chunk does not bring is drawn, with the given shapes: one key per site and step,
-    derived for all steps at once, which leaves nothing for the handlers inside the loop to derive.
+    It returns the carry, the losses (steps,) of the sum over items, and whether all of both is finite.
+
+    shapes: of the base noise of one particle by site. Noise that the chunk does not bring is drawn from
+        one key for each site and step. All keys are derived before the loop, in one vectorised call:
+        inside it, the handlers would derive them one by one in every step.
     """
     adam = optax.scale_by_adam()
 
@@ -70,7 +80,10 @@ def make_loop(
             return Carry(params, moments, carry.average), losses.at[i].set(value)
 
         def stretch(reached: tuple[Array, Carry, Array]) -> tuple[Array, Carry, Array]:
-            """All steps until the average is due, or the chunk ends."""
+            """All steps until the average takes parameters in, or the chunk ends.
+
+            An inner loop of these steps alone: the average costs nothing in steps that leave it as it is.
+            """
             i, carry, losses = reached
             due = i + AVERAGED - (span.first + i - 1) % AVERAGED
             stop = jnp.minimum(due, span.length)
@@ -91,17 +104,21 @@ def make_loop(
 
 
 def _step_keys(inputs: Inputs, first: Array, sites: list[str]) -> dict[str, Array]:
-    """A key for each site and step, (steps,): derived from the run's key, the site's number and the step."""
+    """Keys (steps,) of each site, derived from the run's key, the number of the site and that of the step.
+
+    They depend on no other step, so that a run that is continued draws what an uninterrupted one draws.
+    """
     steps = first + jnp.arange(len(inputs.rates))
     of_site = {name: random.fold_in(inputs.key, number) for number, name in enumerate(sites)}
     return {name: jax.vmap(random.fold_in, (None, 0))(key, steps) for name, key in of_site.items()}
 
 
 def to_inputs(chunk: Chunk, key: Array, dtype: jnp.dtype, length: int) -> Inputs:
-    """The chunk of the run of `key`, filled up to `length` steps with zeros.
+    """What `chunk` brings, for the run of `key`, filled up to `length` steps with zeros.
 
-    So chunks of all lengths are one program: the last one too, and the parts that are taken again. The
-    arrays are NumPy's: a compiled function takes them to the device in less time than JAX by itself.
+    With arrays of one length, chunks of all lengths are one compiled program: also the last chunk of a run,
+    and the parts of a chunk that are taken again after an error. The arrays are NumPy's, since a compiled
+    function takes them to the device in less time than JAX by itself.
     """
 
     def filled(values: np.ndarray, dtype: Any) -> Any:
@@ -116,7 +133,7 @@ def to_inputs(chunk: Chunk, key: Array, dtype: jnp.dtype, length: int) -> Inputs
 def to_data(
     x: np.ndarray | None, a: np.ndarray | None, dtype: jnp.dtype
 ) -> tuple[Array, Array | None]:
-    """All data, or those that a chunk brings, on the device: items and pairs."""
+    """Items and pairs on the device: all of them, or those that a chunk brings."""
     assert x is not None  # a chunk brings its mini-batches where the data are on disk
     return to_array(x, dtype), None if a is None else to_array(a, dtype)
 

@@ -94,9 +94,11 @@ def build(
 
 
 def generative(fixed: dict[str, Tensor], raw: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Loadings, intercept and noise scale: as fixed, or from learned numbers of order one.
+    """Loadings (D, K), intercept (D,) and noise scale (D,) by name, each as fixed or as learned.
 
-    `raw` holds the first values of those that are learned. Formulas in `twinplate.programs.parameters`.
+    fixed: `ReferenceProgram.fixed`, as arrays.
+    raw: first values of the learned ones, in which they are of order one; the formulas that give them
+        units are at the head of `twinplate.programs.parameters`.
     """
     values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
     learned = {name: pyro.param(f"raw_{name}", first) for name, first in raw.items()}

@@ -20,7 +20,7 @@ def neutral_name(name: str) -> str:
 
 
 def leaves() -> dict[str, Tensor]:
-    """The unconstrained leaves of the current parameter store by neutral name, sorted."""
+    """The unconstrained parameters of Pyro's current store by neutral name, sorted."""
     found = {neutral_name(n): p for n, p in pyro.get_param_store().named_parameters()}
     return dict(sorted(found.items()))
 

@@ -15,8 +15,8 @@ from twinplate.data.blocks import blocks, fitting
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.program import Params, ReferenceProgram
 
-CHUNK = 4096  # items encoded at once, fewer where their covariances are large
-CHUNK_BYTES = 2**27  # of the covariances of these items
+CHUNK = 4096  # items that are encoded at once, or fewer, so that
+CHUNK_BYTES = 2**27  # their covariances take no more than this
 
 
 def posterior(
@@ -56,7 +56,7 @@ def posterior_blocks(
     precision: str = "float64",
     device: str = "cpu",
 ) -> Iterator[Gaussian]:
-    """`posterior` of consecutive items, a few thousand at a time; for data and results beyond memory.
+    """`posterior` in parts: of a few thousand consecutive items each, for data or results beyond memory.
 
     Arguments and errors as in `posterior`; `x` may be a memory map.
 
@@ -73,7 +73,7 @@ def posterior_blocks(
     encoder = build(program, params, dtype, where).encoder
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
     for _, block in blocks(x, length=length):
-        with torch.no_grad():  # not while the caller is at work
+        with torch.no_grad():  # here alone: at `yield` the caller is at work
             q = joint_normal(encoder(to_tensor(block, dtype, where)))
             found = Gaussian(to_numpy(q.loc), to_numpy(q.scale_tril))
         yield found
