@@ -9,24 +9,6 @@ import pytest
 from absent import JAX_SIDE, REFUSE, TORCH_SIDE
 
 USE = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Absent())
-for name in {absent!r}:
-    try:
-        __import__(name)
-    except ImportError:
-        pass
-    else:
-        raise SystemExit(f"{{name}} was not refused")
-"""
-
-USE = """
 import numpy as np
 from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
 from twinplate.backends import load_backend

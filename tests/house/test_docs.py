@@ -10,10 +10,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -30,9 +27,9 @@ BLOCK = re.compile(
 )
 REGION = re.compile(r"^# --- begin\n(.*?)^# --- end$", re.DOTALL | re.MULTILINE)
 RUNNER = """
-import contextlib, io, json, sys
+import contextlib, io, json
 namespace, printed = {"__name__": "__main__"}, []
-for number, (title, code) in enumerate(json.load(sys.stdin)):
+for title, code in json.load(open("blocks.json")):
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compile(code, title, "exec"), namespace)
     printed.append(out.getvalue())
@@ -58,18 +55,12 @@ def runnable(page):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda p: p.name)
-def test_python_blocks_run_and_print_what_stands_below(page, tmp_path):
+def test_python_blocks_run_and_print_what_stands_below(page, tmp_path, interpreter):
     found = runnable(page)
     code = [(f"{page.name}, block {i}", text) for i, (text, _) in enumerate(found, 1)]
-    ran = subprocess.run(
-        [sys.executable, "-c", RUNNER],
-        input=json.dumps(code),
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    (tmp_path / "blocks.json").write_text(json.dumps(code))
+    (tmp_path / "page.py").write_text(RUNNER)
+    ran = interpreter.run(tmp_path / "page.py", tmp_path)
     assert ran.returncode == 0, ran.stderr
     for (title, _), (_, expected), printed in zip(code, found, json.loads(ran.stdout), strict=True):
         assert expected is None or printed == expected, title

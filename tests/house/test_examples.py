@@ -6,10 +6,7 @@ Where the documentation quotes an example's output, between fences under a line
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,15 +96,8 @@ def test_every_example_is_listed():
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_example_prints_what_it_promises_and_what_the_docs_quote(name, tmp_path):
-    ran = subprocess.run(
-        [sys.executable, ROOT / "examples" / name],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def test_example_prints_what_it_promises_and_what_the_docs_quote(name, tmp_path, interpreter):
+    ran = interpreter.run(ROOT / "examples" / name, tmp_path)
     assert ran.returncode == 0, ran.stderr
     EXAMPLES[name](ran.stdout)
     for page, quoted in quotations(name).items():
