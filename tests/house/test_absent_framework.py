@@ -12,7 +12,7 @@ USE = """
 import numpy as np
 from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
 from twinplate.backends import load_backend
-from twinplate.programs.program import noise_shapes
+from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise
 
 impl = load_backend({backend!r})

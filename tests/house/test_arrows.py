@@ -9,6 +9,7 @@ The contracts, in pyproject.toml, order the wings of each package.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -110,8 +111,45 @@ def test_the_scan_sees(package, source, expected):
     assert violations(package, source) == expected
 
 
-def fresh(*lines: str) -> list[str]:
-    """What a fresh interpreter prints."""
+def modules(package: str) -> list[str]:
+    paths = [(ROOT / package / path).relative_to(ROOT) for path in sources(package)]
+    dotted = [".".join(path.with_suffix("").parts) for path in paths]
+    return [name.removesuffix(".__init__") for name in dotted]
+
+
+# package -> lines before the import of all its modules, and lines after it that print what it touched
+TOUCHED = {
+    "twinplate": ([], []),
+    "pyro_impl": (
+        [
+            "import torch, pyro",
+            "settings = lambda: (torch.get_default_dtype(), torch.is_grad_enabled(), "
+            "torch.get_num_threads(), torch.initial_seed(), len(pyro.get_param_store()))",
+            "before = settings()",
+        ],
+        ["print(settings() == before, torch.cuda.is_initialized())"],
+    ),
+    "numpyro_impl": (
+        [],
+        [
+            "from jax._src import xla_bridge",
+            "import jax",
+            "print(len(xla_bridge._backends), jax.config.jax_enable_x64, len(jax.live_arrays()))",
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """Package -> (packages loaded, what it touched), as a fresh interpreter prints after all its imports."""
+    return functools.cache(imported)
+
+
+def imported(package: str) -> tuple[set[str], list[str]]:
+    before, after = TOUCHED[package]
+    loaded = "import sys; print(*{name.split('.')[0] for name in sys.modules})"
+    lines = [*before, *(f"import {name}" for name in modules(package)), loaded, *after]
     done = subprocess.run(
         [sys.executable, "-W", "error::ImportWarning", "-c", "\n".join(lines)],
         capture_output=True,
@@ -119,47 +157,28 @@ def fresh(*lines: str) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    first, *rest = done.stdout.splitlines()
+    return set(first.split()), rest
 
 
-LOADED = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-
-
-def modules(package: str) -> list[str]:
-    paths = [(ROOT / package / path).relative_to(ROOT) for path in sources(package)]
-    dotted = [".".join(path.with_suffix("").parts) for path in paths]
-    return [name.removesuffix(".__init__") for name in dotted]
-
-
+@pytest.mark.xdist_group("imports")
 @pytest.mark.parametrize("package", FORBIDDEN)
-def test_importing_every_module_loads_nothing_forbidden(package):
-    loaded = set(fresh(*(f"import {name}" for name in modules(package)), LOADED))
+def test_importing_every_module_loads_nothing_forbidden(package, fresh):
+    loaded, _ = fresh(package)
     never, inside_only = FORBIDDEN[package]
     assert not loaded & (never | inside_only)
     assert loaded >= REQUIRED[package] - {"optax"}
 
 
-def test_importing_numpyro_impl_touches_no_device():
+@pytest.mark.xdist_group("imports")
+def test_importing_numpyro_impl_touches_no_device(fresh):
     """No array, and not even a backend: the user can still choose one."""
-    printed = fresh(
-        *(f"import {name}" for name in modules("numpyro_impl")),
-        "from jax._src import xla_bridge",
-        "import jax",
-        "print(len(xla_bridge._backends), jax.config.jax_enable_x64, len(jax.live_arrays()))",
-    )
-    assert printed == ["0", "False", "0"]
+    assert fresh("numpyro_impl")[1] == ["0 False 0"]
 
 
-def test_importing_pyro_impl_changes_no_setting_of_torch():
-    printed = fresh(
-        "import torch, pyro",
-        "settings = lambda: (torch.get_default_dtype(), torch.is_grad_enabled(), "
-        "torch.get_num_threads(), torch.initial_seed(), len(pyro.get_param_store()))",
-        "before = settings()",
-        *(f"import {name}" for name in modules("pyro_impl")),
-        "print(settings() == before, torch.cuda.is_initialized())",
-    )
-    assert printed == ["True", "False"]
+@pytest.mark.xdist_group("imports")
+def test_importing_pyro_impl_changes_no_setting_of_torch(fresh):
+    assert fresh("pyro_impl")[1] == ["True False"]
 
 
 def kept(root: Path) -> dict[str, bool]:
