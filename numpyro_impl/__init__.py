@@ -1,7 +1,6 @@
 """twinplate's programs on NumPyro and JAX: the models, the guides, their training and evaluation."""
 
 from numpyro_impl.compiled.svi import CompiledSVI
-from numpyro_impl.objectives.evaluation import evaluate
 from numpyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from numpyro_impl.programs.assembly import Pair, build
 from numpyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
@@ -14,6 +13,7 @@ from numpyro_impl.programs.normal import (
     PackedMultivariateNormal,
 )
 from numpyro_impl.programs.posteriors import posterior, posterior_blocks
+from numpyro_impl.recording.evaluation import evaluate
 from numpyro_impl.recording.program import Program
 from numpyro_impl.training.restarts import fit_many
 from numpyro_impl.training.trainer import Trainer, fit

@@ -1,7 +1,6 @@
 """twinplate's programs on Pyro and torch: the models, the guides, their training and evaluation."""
 
 from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
-from pyro_impl.objectives.evaluation import evaluate
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from pyro_impl.programs.assembly import Pair, build
 from pyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
@@ -14,6 +13,7 @@ from pyro_impl.programs.normal import (
     PackedMultivariateNormal,
 )
 from pyro_impl.programs.posteriors import posterior, posterior_blocks
+from pyro_impl.recording.evaluation import evaluate
 from pyro_impl.recording.program import Program
 from pyro_impl.training.restarts import fit_many
 from pyro_impl.training.trainer import Trainer, fit

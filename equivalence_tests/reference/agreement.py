@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from twinplate.records.evaluation import Evaluation, Site
+from twinplate.records.evaluation import Evaluation
+from twinplate.records.record import Site
 
 # Of max(1, |value|). Honest differences in double precision stay below 1e-13, see benchmarks.
 PRECISION = 1e-12

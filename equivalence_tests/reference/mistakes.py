@@ -110,7 +110,7 @@ def no_mask(patch: Patch) -> None:
 
 def wrong_scale_of_delta(patch: Patch) -> None:
     """A loss off by a factor in NumPyro, its sites right."""
-    module = _module("numpyro_impl.objectives.evaluation")
+    module = _module("numpyro_impl.recording.evaluation")
     original = module.make_loss
 
     def spoilt(*args: Any) -> Callable[..., Any]:

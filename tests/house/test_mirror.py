@@ -74,7 +74,6 @@ DIFFERENCES = {
     ): "only Pyro's ELBO is a class that brings its particles along",
     ("objectives.estimators", "EstimatedELBO.__init__"): "only Pyro's ELBO is a class",
     ("objectives.estimators", "Trace"): "a Pyro trace is an object, a NumPyro trace a dictionary",
-    ("objectives.evaluation", "PARTICLES"): "Pyro's particles are a plate, NumPyro's a vmap",
     ("recording.execution", "Executed"): TRACED,
     ("recording.execution", "Execution.__init__"): "NumPyro builds the program when it first runs",
     ("recording.execution", "Execution.draw"): STATE,

@@ -8,33 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.programs.program import Params
-from twinplate.records.record import Plate
-
-
-@dataclass(frozen=True)
-class Site:
-    """One sample site of one program, for all P particles.
-
-    kind: "latent", "observed" or "auxiliary".
-    plates: around the site, sorted by dim; without the plate of particles.
-    batch_shape, event_shape: of one particle.
-    value: (P, *batch_shape, *event_shape).
-    log_prob: (P, *batch_shape), elementwise, masked entries zero, not yet scaled.
-    scale: factor of the site's log densities, N / B under a subsampled plate.
-    """
-
-    kind: str
-    plates: tuple[Plate, ...]
-    batch_shape: tuple[int, ...]
-    event_shape: tuple[int, ...]
-    value: npt.NDArray[np.float64]
-    log_prob: npt.NDArray[np.float64]
-    scale: float
-
-    @property
-    def total(self) -> npt.NDArray[np.float64]:
-        """Scaled log density of every particle, (P,)."""
-        return self.scale * self.log_prob.reshape(len(self.log_prob), -1).sum(axis=1)
+from twinplate.records.record import Site
 
 
 @dataclass(frozen=True)

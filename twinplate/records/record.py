@@ -67,6 +67,12 @@ class Site:
     mask: Array | None = None
     arguments: dict[str, Array] = field(default_factory=dict)
 
+    @property
+    def total(self) -> npt.NDArray[np.float64]:
+        """Scaled log density of every particle, (P,), of a run that did not stop early."""
+        assert self.log_prob is not None
+        return self.scale * as_float(self.log_prob).reshape(len(self.log_prob), -1).sum(axis=1)
+
 
 @dataclass(frozen=True)
 class Parameter:
