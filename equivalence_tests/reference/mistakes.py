@@ -31,7 +31,7 @@ def _module(name: str) -> Any:
 def _in_models(patch: Patch, package: str, families: Any, **changed: Any) -> None:
     """Other families of distributions for the models of one twin alone."""
     spoilt = SimpleNamespace(**{**vars(families), **changed})
-    patch.setattr(_module(f"{package}.models"), "dist", spoilt)
+    patch.setattr(_module(f"{package}.programs.models"), "dist", spoilt)
 
 
 def plate_dim(patch: Patch) -> None:

@@ -32,6 +32,16 @@ class StickingTheLandingELBO(Trace_ELBO):
 
     From the same draws, that is: those of a key are others. Raises InputError for a guide with a draw that
     cannot be differentiated.
+
+    >>> import jax
+    >>> def model():
+    ...     numpyro.sample("z", dist.Normal(0.0, 1.0))
+    >>> def guide():
+    ...     numpyro.sample("z", dist.Normal(numpyro.param("loc", 0.0), 1.0))
+    >>> def loss(params):
+    ...     return StickingTheLandingELBO().loss(jax.random.key(0), params, model, guide)
+    >>> bool(jax.grad(loss)({"loc": 0.0})["loc"] == 0)  # the guide is the posterior, whatever was drawn
+    True
     """
 
     def loss_with_mutable_state(

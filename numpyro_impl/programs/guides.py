@@ -25,7 +25,16 @@ from twinplate.programs.shapes import check_observed
 def diagonal_guide(
     x: Array, a: Array | None = None, *, encoder: Encoder, num_items: int | None = None
 ) -> Array:
-    """For the component model: `a` (K, B) independent in both plates. Returns `a` (K, B)."""
+    """For the component model: `a` (K, B) independent in both plates. Returns `a` (K, B).
+
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3, guide="diagonal", covariance="diagonal"))
+    >>> encoder = Encoder(program)
+    >>> a = numpyro.handlers.seed(diagonal_guide, 0)(jnp.zeros((5, 4)), encoder=encoder)
+    >>> tuple(a.shape)
+    (3, 5)
+    """
     encoded = _encode(encoder, x, a)
     assert encoded.scale is not None
     with mini_batch(x, num_items):
@@ -39,7 +48,16 @@ def diagonal_guide(
 def event_guide(
     x: Array, a: Array | None = None, *, encoder: Encoder, num_items: int | None = None
 ) -> Array:
-    """For the event model: one multivariate normal per item, `a` (B, K). Returns `a` (K, B)."""
+    """For the event model: one multivariate normal per item, `a` (B, K). Returns `a` (K, B).
+
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3, guide="event"))
+    >>> encoder = Encoder(program)
+    >>> a = numpyro.handlers.seed(event_guide, 0)(jnp.zeros((5, 4)), encoder=encoder)
+    >>> tuple(a.shape)
+    (3, 5)
+    """
     encoded = _encode(encoder, x, a)
     with mini_batch(x, num_items):
         _sample_amplitude(encoded)
@@ -53,6 +71,14 @@ def auxiliary_guide(
     """For the component model: a joint `a_aux` (B, K), handed to the plated `a` (K, B) by a Delta.
 
     An observed `a` enters at `a_aux`, transposed; the density belongs there. Returns `a` (K, B).
+
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3, guide="auxiliary"))
+    >>> encoder = Encoder(program)
+    >>> a = numpyro.handlers.seed(auxiliary_guide, 0)(jnp.zeros((5, 4)), encoder=encoder)
+    >>> tuple(a.shape)
+    (3, 5)
     """
     encoded = _encode(encoder, x, a)
     with mini_batch(x, num_items):
@@ -75,7 +101,12 @@ def components_first(a: Array) -> Array:
 
 
 def joint_normal(encoded: Encoded) -> MultivariateNormal | LowRankMultivariateNormal:
-    """One multivariate normal per item: batch shape (B,), event shape (K,)."""
+    """One multivariate normal per item: batch shape (B,), event shape (K,).
+
+    >>> q = joint_normal(Encoded(jnp.zeros((5, 3)), scale=jnp.ones((5, 3))))
+    >>> tuple(q.batch_shape), tuple(q.event_shape)
+    ((5,), (3,))
+    """
     if encoded.scale_tril is not None:
         return MultivariateNormal(encoded.loc, scale_tril=encoded.scale_tril)
     assert encoded.scale is not None

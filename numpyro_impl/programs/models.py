@@ -32,6 +32,11 @@ def component_model(
     complete: a promise that no entry is NaN; then nothing is spent on masks.
 
     Raises InputError for shapes that do not fit.
+
+    >>> parameters = {"loadings": jnp.ones((4, 3)), "intercept": jnp.zeros(4), "noise_scale": jnp.ones(4)}
+    >>> a = numpyro.handlers.seed(component_model, 0)(jnp.zeros((5, 4)), **parameters)
+    >>> tuple(a.shape)
+    (3, 5)
     """
     loc, scale = jnp.asarray(loc, x.dtype), jnp.asarray(scale, x.dtype)
     _check(x, a, loc, scale, loadings)
@@ -59,6 +64,12 @@ def event_model(
     """The same with `.to_event(1)` instead of the plate: the site `a` is (B, K); returns `a` (K, B).
 
     Arguments and errors as in `component_model`, an observed `a` (K, B) included.
+
+    >>> parameters = {"loadings": jnp.ones((4, 3)), "intercept": jnp.zeros(4), "noise_scale": jnp.ones(4)}
+    >>> seeded = numpyro.handlers.seed(event_model, 0)
+    >>> trace = numpyro.handlers.trace(seeded).get_trace(jnp.zeros((5, 4)), **parameters)
+    >>> tuple(trace["a"]["value"].shape)
+    (5, 3)
     """
     loc, scale = jnp.asarray(loc, x.dtype), jnp.asarray(scale, x.dtype)
     _check(x, a, loc, scale, loadings)

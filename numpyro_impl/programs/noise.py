@@ -33,6 +33,13 @@ class base_noise(Messenger):  # noqa: N801  (handlers are lower case in NumPyro)
 
     `noise[name]` has the shape of one particle's base noise at the site: particles are a vmap, in
     which this handler is entered. Raises ValueError for another shape.
+
+    >>> import jax.numpy as jnp
+    >>> import numpyro
+    >>> with base_noise({"z": jnp.array(0.5)}):
+    ...     z = numpyro.sample("z", dist.Normal(1.0, 2.0))
+    >>> float(z)
+    2.0
     """
 
     def __init__(self, noise: dict[str, Array]) -> None:

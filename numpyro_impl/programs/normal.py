@@ -69,6 +69,11 @@ class MultivariateNormal(_RemembersNoise, dist.MultivariateNormal):
     """`dist.MultivariateNormal` whose `log_prob` of its own draw comes from the base noise.
 
     `loc` (..., K), `scale_tril` (..., K, K); noise (..., K).
+
+    >>> q = MultivariateNormal(jnp.zeros((5, 3)), scale_tril=jnp.eye(3))
+    >>> a, noise = q.sample_with_intermediates(random.key(0))
+    >>> a.shape, q.log_prob(a, noise).shape
+    ((5, 3), (5,))
     """
 
     @property
@@ -103,6 +108,10 @@ class PackedMultivariateNormal(MultivariateNormal):
     noise to its columns and add up rows. Their cost grows like K³, so that above `PACKED_LIMIT`
     components the triangle is filled after all. Densities of values drawn elsewhere, `scale_tril` and
     `covariance_matrix` fill it on demand.
+
+    >>> q = PackedMultivariateNormal(jnp.zeros(2), jnp.array([1.0, 2.0]), jnp.array([0.5]))
+    >>> q.scale_tril.tolist()
+    [[1.0, 0.0], [0.5, 2.0]]
     """
 
     arg_constraints: ClassVar = {
@@ -165,6 +174,10 @@ class LowRankMultivariateNormal(_RemembersNoise, dist.LowRankMultivariateNormal)
     of the draw is min over s of ‖e - M s‖²: the squared length of the noise projected off the range
     of M. It is a sum of squares bounded by ‖ε‖², so nothing cancels; s solves the R × R capacitance
     system (MᵀM) s = Mᵀ e, with the Cholesky factor the stock constructor already holds.
+
+    >>> q = LowRankMultivariateNormal(jnp.zeros(2), jnp.array([[1.0], [2.0]]), jnp.ones(2))
+    >>> q.covariance_matrix.tolist(), q.noise_size
+    ([[2.0, 2.0], [2.0, 5.0]], 3)
     """
 
     @property

@@ -33,6 +33,14 @@ class StickingTheLandingELBO(Trace_ELBO):
 
     Raises InputError for a guide with a draw that cannot be differentiated, or with random numbers outside
     of its draws, or that is a GuideMessenger.
+
+    >>> def model():
+    ...     pyro.sample("z", dist.Normal(0.0, 1.0))
+    >>> def guide():
+    ...     pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
+    >>> loss = StickingTheLandingELBO().loss_and_grads(model, guide)
+    >>> bool(pyro.param("loc").grad == 0)  # the guide is the posterior, whatever was drawn
+    True
     """
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:

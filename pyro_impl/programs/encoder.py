@@ -25,6 +25,10 @@ class Encoded:
     triangle `lower` (B, K (K - 1) / 2); diagonal: `scale` (B, K); low-rank: `scale`
     (B, K) and `factor` (B, K, R), covariance factor factorᵀ + diag(scale²). With an
     amplitude also the `amplitude_loc` and `amplitude_scale` (B,) of its logarithm.
+
+    >>> encoded = Encoded(torch.zeros(5, 3), scale=torch.ones(5, 3))
+    >>> encoded.factor is None
+    True
     """
 
     loc: Tensor
@@ -41,6 +45,13 @@ class Encoder(nn.Module):
 
     The skip leaves the scales alone: linear in a feature, they would run away on an outlier.
     complete: a promise that no entry of `x` is missing; then nothing is spent on the mask.
+
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3))
+    >>> encoder = Encoder(program).double()
+    >>> tuple(encoder(torch.zeros(5, 4, dtype=torch.float64)).loc.shape)
+    (5, 3)
     """
 
     center: Tensor
@@ -119,6 +130,13 @@ class ExpertsEncoder(Encoder):
     features and the missing indicator; the perceptron corrects both h and c per item. The covariance
     family takes what it can express: all of the inverse, or the conditional scales precision_ii^-½
     (the optimum of the diagonal family), or a perceptron's low-rank factor.
+
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3, encoder="experts"))
+    >>> encoder = ExpertsEncoder(program).double()
+    >>> tuple(encoder(torch.zeros(5, 4, dtype=torch.float64)).loc.shape)
+    (5, 3)
     """
 
     def __init__(self, program: ReferenceProgram, complete: bool = False) -> None:

@@ -24,7 +24,17 @@ from twinplate.programs.shapes import check_observed
 def diagonal_guide(
     x: Tensor, a: Tensor | None = None, *, encoder: Encoder, num_items: int | None = None
 ) -> Tensor:
-    """For the component model: `a` (K, B) independent in both plates. Returns `a` (K, B)."""
+    """For the component model: `a` (K, B) independent in both plates. Returns `a` (K, B).
+
+    >>> import torch
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3, guide="diagonal", covariance="diagonal"))
+    >>> encoder = Encoder(program).double()
+    >>> a = diagonal_guide(torch.zeros(5, 4, dtype=torch.float64), encoder=encoder)
+    >>> tuple(a.shape)
+    (3, 5)
+    """
     encoded = _encode(encoder, x, a)
     assert encoded.scale is not None
     with mini_batch(x, num_items):
@@ -38,7 +48,17 @@ def diagonal_guide(
 def event_guide(
     x: Tensor, a: Tensor | None = None, *, encoder: Encoder, num_items: int | None = None
 ) -> Tensor:
-    """For the event model: one multivariate normal per item, `a` (B, K). Returns `a` (K, B)."""
+    """For the event model: one multivariate normal per item, `a` (B, K). Returns `a` (K, B).
+
+    >>> import torch
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3, guide="event"))
+    >>> encoder = Encoder(program).double()
+    >>> a = event_guide(torch.zeros(5, 4, dtype=torch.float64), encoder=encoder)
+    >>> tuple(a.shape)
+    (3, 5)
+    """
     encoded = _encode(encoder, x, a)
     with mini_batch(x, num_items):
         _sample_amplitude(encoded)
@@ -52,6 +72,15 @@ def auxiliary_guide(
     """For the component model: a joint `a_aux` (B, K), handed to the plated `a` (K, B) by a Delta.
 
     An observed `a` enters at `a_aux`, transposed; the density belongs there. Returns `a` (K, B).
+
+    >>> import torch
+    >>> import numpy
+    >>> from twinplate import ProgramConfig, make_program
+    >>> program = make_program(numpy.eye(5, 4), ProgramConfig(4, 3, guide="auxiliary"))
+    >>> encoder = Encoder(program).double()
+    >>> a = auxiliary_guide(torch.zeros(5, 4, dtype=torch.float64), encoder=encoder)
+    >>> tuple(a.shape)
+    (3, 5)
     """
     encoded = _encode(encoder, x, a)
     with mini_batch(x, num_items):
@@ -74,7 +103,13 @@ def components_first(a: Tensor) -> Tensor:
 
 
 def joint_normal(encoded: Encoded) -> MultivariateNormal | LowRankMultivariateNormal:
-    """One multivariate normal per item: batch shape (B,), event shape (K,)."""
+    """One multivariate normal per item: batch shape (B,), event shape (K,).
+
+    >>> import torch
+    >>> q = joint_normal(Encoded(torch.zeros(5, 3), scale=torch.ones(5, 3)))
+    >>> tuple(q.batch_shape), tuple(q.event_shape)
+    ((5,), (3,))
+    """
     if encoded.scale_tril is not None:
         return MultivariateNormal(encoded.loc, scale_tril=encoded.scale_tril)
     assert encoded.scale is not None

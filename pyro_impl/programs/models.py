@@ -32,6 +32,11 @@ def component_model(
     complete: a promise that no entry is NaN; then nothing is spent on masks.
 
     Raises InputError for shapes that do not fit.
+
+    >>> parameters = {"loadings": torch.ones(4, 3), "intercept": torch.zeros(4), "noise_scale": torch.ones(4)}
+    >>> a = component_model(torch.zeros(5, 4), **parameters)
+    >>> tuple(a.shape)
+    (3, 5)
     """
     loc, scale = torch.as_tensor(loc).to(x), torch.as_tensor(scale).to(x)
     _check(x, a, loc, scale, loadings)
@@ -59,6 +64,11 @@ def event_model(
     """The same with `.to_event(1)` instead of the plate: the site `a` is (B, K); returns `a` (K, B).
 
     Arguments and errors as in `component_model`, an observed `a` (K, B) included.
+
+    >>> parameters = {"loadings": torch.ones(4, 3), "intercept": torch.zeros(4), "noise_scale": torch.ones(4)}
+    >>> trace = pyro.poutine.trace(event_model).get_trace(torch.zeros(5, 4), **parameters)
+    >>> tuple(trace.nodes["a"]["value"].shape)
+    (5, 3)
     """
     loc, scale = torch.as_tensor(loc).to(x), torch.as_tensor(scale).to(x)
     _check(x, a, loc, scale, loadings)

@@ -26,6 +26,12 @@ class base_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
     `noise[name]` is (P, *shape), shape that of one particle's base noise at the site. A site in the
     plate of vectorised particles takes all of it at once; otherwise each visit takes the next of
     the P rows. Raises ValueError when a site asks for more than there is.
+
+    >>> import pyro
+    >>> with base_noise({"z": torch.tensor([0.5])}):
+    ...     z = pyro.sample("z", dist.Normal(1.0, 2.0))
+    >>> float(z)
+    2.0
     """
 
     def __init__(self, noise: dict[str, Tensor]) -> None:

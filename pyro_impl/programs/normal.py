@@ -84,6 +84,11 @@ class MultivariateNormal(_RemembersNoise, dist.MultivariateNormal):
     """`dist.MultivariateNormal` whose `log_prob` of its own draw comes from the base noise.
 
     `loc` (..., K), `scale_tril` (..., K, K); noise (..., K).
+
+    >>> q = MultivariateNormal(torch.zeros(5, 3), scale_tril=torch.eye(3))
+    >>> a = q.rsample()
+    >>> tuple(a.shape), tuple(q.log_prob(a).shape)
+    ((5, 3), (5,))
     """
 
     @property
@@ -123,6 +128,10 @@ class PackedMultivariateNormal(MultivariateNormal):
     noise to its columns and add up rows; in a captured graph on a CPU it is multiplied row by row. The
     matrices' cost grows like K³, so that above `PACKED_LIMIT` components the triangle is filled after
     all. Densities of values drawn elsewhere, `scale_tril` and `covariance_matrix` fill it on demand.
+
+    >>> q = PackedMultivariateNormal(torch.zeros(2), torch.tensor([1.0, 2.0]), torch.tensor([0.5]))
+    >>> q.scale_tril.tolist()
+    [[1.0, 0.0], [0.5, 2.0]]
     """
 
     arg_constraints: ClassVar = {  # type: ignore[misc]  # torch does not say that it is one
@@ -209,6 +218,10 @@ class LowRankMultivariateNormal(_RemembersNoise, dist.LowRankMultivariateNormal)
     of the draw is min over s of ‖e - M s‖²: the squared length of the noise projected off the range
     of M. It is a sum of squares bounded by ‖ε‖², so nothing cancels; s solves the R × R capacitance
     system (MᵀM) s = Mᵀ e, with the Cholesky factor the stock constructor already holds.
+
+    >>> q = LowRankMultivariateNormal(torch.zeros(2), torch.tensor([[1.0], [2.0]]), torch.ones(2))
+    >>> q.covariance_matrix.tolist(), q.noise_size
+    ([[2.0, 2.0], [2.0, 5.0]], 3)
     """
 
     @property

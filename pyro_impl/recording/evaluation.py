@@ -38,6 +38,13 @@ def evaluate(
     a: observed values (K, B), if any.  num_items: N ≥ B.
 
     Sites are traced one particle after the other; the loss takes the particles as `training` says.
+
+    >>> from twinplate import ProgramConfig, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(5, 4))
+    >>> program = make_program(x, ProgramConfig(4, 3, guide="auxiliary"))
+    >>> run = evaluate(x, program, initial_params(program, 0), {}, TrainingConfig(device="cpu"))
+    >>> list(run.guide), list(run.model), run.elbo.shape
+    (['a_aux', 'a'], ['a', 'x'], (1,))
     """
     dtype, device = DTYPES[training.precision], find_device(training.device)
     data = to_tensor(x, dtype, device)

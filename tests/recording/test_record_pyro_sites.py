@@ -146,3 +146,10 @@ def test_arguments_broadcast_to_batch_and_particles():
     assert sites["b"].arguments["covariance_matrix"].shape in ((4, 3, 2, 2), (4, 1, 2, 2))
     assert sites["b"].value.shape == (4, 3, 2)
     assert len(np.unique(sites["b"].value)) == 24  # every particle has its own draws
+
+
+def test_a_number_of_python_may_be_observed():
+    run = ran(lambda: pyro.sample("x", dist.Normal(0.0, 1.0), obs=0.5), Given())
+    assert run.failure is None
+    assert (run.model["x"].dtype, run.model["x"].value.tolist()) == ("float64", [0.5])
+    np.testing.assert_allclose(run.model["x"].log_prob, [NORMAL(0.5)])
