@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import platformdirs
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 MIN_SECONDS = 0.1  # compilations that took less are not worth a file
@@ -41,19 +42,19 @@ def kept_compilations() -> Iterator[None]:
 
 def cache_directory() -> Path:
     """Where this user's caches are by the platform's convention, and in there twinplate's of JAX."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "twinplate" / "jax"
+    # platformdirs asks Windows itself, and would pass over what the user set.
+    chosen = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
+    if chosen:
+        return Path(chosen, "twinplate", "jax")
+    return platformdirs.user_cache_path("twinplate", appauthor=False, opinion=False) / "jax"
 
 
 def _usable_directory() -> Path | None:
     """The directory, made for this user alone if need be; None where files cannot be made in it."""
     try:
         path = cache_directory()
+        if not path.is_absolute():  # no home, by older releases of platformdirs; newer ones raise
+            return None
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # not writable, or there is no home
         return None

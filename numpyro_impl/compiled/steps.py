@@ -29,7 +29,9 @@ def take_steps(
         state, loss = update(carry[0], *args, **kwargs)
         return state, carry[1].at[i].set(loss)
 
-    before = _finite(state)  # some optimisers start with an infinite number
+    # Some optimisers start with an infinite number: what was not finite before has not broken now.
+    before = _finite(state)
+    # The number of steps is data, so one compiled loop takes any number up to CHUNK; the losses have room for all.
     state, losses = lax.fori_loop(0, steps, step, (state, jnp.zeros(CHUNK)))
     return state, losses, jnp.all(_finite(state) | ~before) & jnp.isfinite(losses).all()
 
@@ -42,7 +44,10 @@ def _finite(state: SVIState) -> Array:
 
 @jax.jit
 def copied(state: SVIState) -> SVIState:
-    """The state in buffers of its own, which can be given away."""
+    """The state in buffers of its own. The loop is donated its state and writes into these buffers.
+
+    The caller's state, which would be gone after that, stays as it is.
+    """
     return jax.tree.map(jnp.copy, state)
 
 
@@ -81,7 +86,10 @@ def keys_and_rates(
 
 
 def unprepared(guide: Any) -> Any:
-    """The guide; an automatic one, which keeps the values that it once started from, without them."""
+    """The guide; an automatic one, which keeps the values that it once started from, without them.
+
+    With them every fit would start where the first one did, whatever its key.
+    """
     if isinstance(guide, AutoGuide):
         guide = copy(guide)
         guide.prototype_trace = None

@@ -1,9 +1,5 @@
 """`numpyro.infer.SVI` whose `run` takes its steps in chunks, each one compiled loop on the device.
 
-    svi = CompiledSVI(model, guide, numpyro.optim.Adam(1e-3), Trace_ELBO())
-    params, state, losses = svi.run(random.key(0), 2000, x)
-    best = svi.run_many(random.split(random.key(0), 8), 2000, x).best_run
-
 Arrays and floats among the arguments are data, everything else is fixed in the program. Each call traces
 the program anew, so that nothing it reads is out of date, and compiles it where its text is a new one.
 """
@@ -71,6 +67,19 @@ class CompiledSVI(SVI):
     """`numpyro.infer.SVI` for the same models, guides, optimisers and losses.
 
     compile_seconds: spent so far on tracing and compiling, little where the compiled program was on disk.
+
+    >>> import numpyro
+    >>> import numpyro.distributions as dist
+    >>> from numpyro.infer import Trace_ELBO
+    >>> def model(y):
+    ...     numpyro.sample("y", dist.Normal(numpyro.param("mean", 0.0), 1.0), obs=y)
+    >>> svi = CompiledSVI(model, lambda y: None, numpyro.optim.Adam(0.1), Trace_ELBO())
+    >>> params, state, losses = svi.run(jax.random.key(0), 150, 2.0, progress_bar=False)
+    >>> losses.shape, bool(losses[-1] < losses[0])
+    ((150,), True)
+    >>> runs = svi.run_many(jax.random.split(jax.random.key(0), 3), 20, 2.0)
+    >>> runs.losses.shape, runs.best_run.losses.shape
+    ((3, 20), (20,))
     """
 
     def __init__(self, model: Any, guide: Any, optim: Any, loss: Any, **static_kwargs: Any) -> None:
@@ -100,6 +109,7 @@ class CompiledSVI(SVI):
         """
         inputs, lengths = to_inputs(args, kwargs), _chunk_lengths(num_steps)
         state = init_state
+        # `init` learns the constraints of the parameters too, which a state does not hold.
         if state is None or self.constrain_fn is None:
             first = self.init(rng_key, *args, init_params=init_params, **kwargs)
             state = first if state is None else state
@@ -111,7 +121,7 @@ class CompiledSVI(SVI):
             take = self._compile(partial(take_steps, step), state, inputs, 1)
             for length in tqdm.tqdm(lengths, unit="chunk", disable=not progress_bar):
                 after, *results = take(copied(state), inputs, length)
-                found, finite = jax.device_get(results)
+                found, finite = jax.device_get(results)  # the only wait for the device in a chunk
                 found = found[:length]
                 if not (finite or stable_update):
                     raise self._non_finite(take, state, inputs, losses, found, num_steps)
@@ -157,7 +167,9 @@ class CompiledSVI(SVI):
         def at(rate: Any) -> SVI:
             chosen = self.optim if optim is None else optim(rate)
             svi = SVI(self.model, self.guide, chosen, self.loss, **self.static_kwargs)
-            svi.constrain_fn = self.constrain_fn
+            svi.constrain_fn = (
+                self.constrain_fn
+            )  # a function, which no traced `init` could hand out
             return svi
 
         def start(key: Array, rate: Any) -> SVIState:
@@ -198,6 +210,7 @@ class CompiledSVI(SVI):
     def _compile(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
         """`loop`, which takes the state's buffers, traced now; compiled where its text is a new one."""
         started = time.perf_counter()
+        # Traced in every call: the text shows whatever the program reads by now, so nothing has to be guarded.
         try:
             with kept_compilations():
                 lowered = jax.jit(loop, donate_argnums=0).lower(*arguments)

@@ -18,16 +18,17 @@ from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from pyro_impl.compiled.guarded_places import Place
+from pyro_impl.compiled.guarded_places import GuardedPlace
 from pyro_impl.torch_private import add_each_, has_hooks
 
 FIXED = ("eps", "weight_decay", "clip_norm", "centered_variance")
-NUMBERS = 5  # for each row
+NUMBERS = 5  # for each part
+# Options of torch's Adam that change the formula; with any of them the optimiser takes the step itself.
 UNUSUAL = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
 
 
 @dataclass
-class Row:
+class UpdatePart:
     """Leaves whose optimisers agree in everything, the rates and the number of steps included."""
 
     group: dict[str, Any]
@@ -43,28 +44,29 @@ class AdamUpdate:
     the graph does not know.
     """
 
-    def __init__(self, rows: list[Row], optimizers: list[Optimizer]) -> None:
-        self.rows = rows
-        self._counted = [s for row in rows for s in row.states]
-        # Leaves of one group are in several rows where their numbers of steps differ.
-        self._groups = list({id(g): g for row in rows for g in row.groups}.values())
-        # Counted in the graph where they are tensors beside the parameters, else here.
+    def __init__(self, parts: list[UpdatePart], optimizers: list[Optimizer]) -> None:
+        self.parts = parts
+        self._counted = [s for part in parts for s in part.states]
+        # Leaves of one group are in several parts where their numbers of steps differ.
+        self._groups = list({id(g): g for part in parts for g in part.groups}.values())
+        # Numbers of steps that are counted here. Those on a GPU, beside the parameters, the graph counts: to
+        # read one here would mean to wait for all steps before.
         self._tensors = [
             s["step"]
-            for row in rows
-            for leaf, s in zip(row.leaves, row.states, strict=True)
+            for part in parts
+            for leaf, s in zip(part.leaves, part.states, strict=True)
             if isinstance(s["step"], Tensor) and s["step"].device != leaf.device
         ]
         self._places = [
-            *(Place("{}", vars(o), ("state", "param_groups")) for o in optimizers),
-            *(Place("{}", g, tuple(k for k in FIXED if k in g)) for g in self._groups),
-            *(Place("{}", s, ("exp_avg", "exp_avg_sq")) for s in self._counted),
+            *(GuardedPlace("{}", vars(o), ("state", "param_groups")) for o in optimizers),
+            *(GuardedPlace("{}", g, tuple(k for k in FIXED if k in g)) for g in self._groups),
+            *(GuardedPlace("{}", s, ("exp_avg", "exp_avg_sq")) for s in self._counted),
         ]
 
     @classmethod
     def of(cls, optim: PyroOptim | Optimizer, leaves: Sequence[Tensor]) -> AdamUpdate | None:
         """The update of these leaves; each has a gradient in every step."""
-        rows: dict[Any, Row] = {}
+        parts: dict[Any, UpdatePart] = {}
         optimizers: dict[int, Optimizer] = {}
         for leaf in leaves:
             optimizer = optimizer_of(optim, leaf)
@@ -77,13 +79,14 @@ class AdamUpdate:
             optimizers[id(optimizer)] = optimizer
             fixed = tuple(group.get(k) for k in FIXED)
             rates = float(group["lr"]), tuple(map(float, group["betas"])), group.get("lrd")
+            # Pyro has an optimiser for each leaf: leaves that go together share their five numbers.
             key = type(optimizer), fixed, rates, int(state["step"])
-            row = rows.setdefault(key, Row(group))
-            row.leaves.append(leaf)
-            row.states.append(state)
-            if not any(g is group for g in row.groups):
-                row.groups.append(group)
-        return cls(list(rows.values()), list(optimizers.values()))
+            part = parts.setdefault(key, UpdatePart(group))
+            part.leaves.append(leaf)
+            part.states.append(state)
+            if not any(g is group for g in part.groups):
+                part.groups.append(group)
+        return cls(list(parts.values()), list(optimizers.values()))
 
     def is_current(self, counted: bool) -> bool:
         """Whether the optimisers still have the state and options that the graph holds.
@@ -92,16 +95,16 @@ class AdamUpdate:
         """
         if not all(place.is_same() for place in self._places):
             return False
-        for row in self.rows:
-            rate, betas = row.group["lr"], row.group["betas"]
-            if any(g["lr"] != rate or g["betas"] != betas for g in row.groups):
+        for part in self.parts:
+            rate, betas = part.group["lr"], part.group["betas"]
+            if any(g["lr"] != rate or g["betas"] != betas for g in part.groups):
                 return False
-            if counted and len({int(state["step"]) for state in row.states}) > 1:
+            if counted and len({int(state["step"]) for state in part.states}) > 1:
                 return False
         return True
 
     def advance(self) -> Tensor:
-        """Count one step; its numbers for `apply`, NUMBERS for each row.
+        """Count one step; its numbers for `apply`, NUMBERS for each part.
 
         They are: step size, divisor of √variance, 1 - β₁, β₂, 1 - β₂.
         """
@@ -109,15 +112,16 @@ class AdamUpdate:
             if "lrd" in group:
                 group["lr"] *= group["lrd"]
         found = []
-        for row in self.rows:
-            step, rate = int(row.states[0]["step"]) + 1, float(row.group["lr"])
-            beta1, beta2 = map(float, row.group["betas"])
+        for part in self.parts:
+            step, rate = int(part.states[0]["step"]) + 1, float(part.group["lr"])
+            beta1, beta2 = map(float, part.group["betas"])
             root = math.sqrt(1 - beta2**step)
             size = rate / (1 - beta1**step)
-            sizes = [size * root, 1.0] if "lrd" in row.group else [size, root]
+            # Pyro's ClippedAdam adds eps before the bias correction, torch's Adam after it.
+            sizes = [size * root, 1.0] if "lrd" in part.group else [size, root]
             found += [*sizes, 1 - beta1, beta2, 1 - beta2]
-            if not isinstance(row.states[0]["step"], Tensor):
-                for state in row.states:
+            if not isinstance(part.states[0]["step"], Tensor):
+                for state in part.states:
                     state["step"] += 1
         if self._tensors:
             add_each_(self._tensors, 1.0)
@@ -125,10 +129,10 @@ class AdamUpdate:
 
     def stand_in(self) -> Tensor:
         """Of the shape, type and device of what `advance` returns, for a capture; nothing is counted."""
-        return self._on_device([1.0] * NUMBERS * len(self.rows))
+        return self._on_device([1.0] * NUMBERS * len(self.parts))
 
     def _on_device(self, numbers: list[float]) -> Tensor:
-        device = self.rows[0].leaves[0].device
+        device = self.parts[0].leaves[0].device
         # From pinned memory a GPU copies by itself; otherwise Python would wait for all steps before.
         found = torch.tensor(numbers, dtype=torch.float64, pin_memory=device.type == "cuda")
         return found.to(device, non_blocking=True)
@@ -155,27 +159,27 @@ class AdamUpdate:
     def apply(self, numbers: Tensor, gradients: Sequence[Tensor]) -> None:
         """The update itself, Kingma and Ba (2015), algorithm 1; `numbers` as from `advance`."""
         waiting = iter(gradients)
-        for row, of_row in zip(self.rows, numbers.split(NUMBERS), strict=True):
-            for leaf, state in zip(row.leaves, row.states, strict=True):
+        for part, of_part in zip(self.parts, numbers.split(NUMBERS), strict=True):
+            for leaf, state in zip(part.leaves, part.states, strict=True):
                 gradient = next(waiting)
-                if "clip_norm" in row.group:
-                    gradient = gradient.clamp(-row.group["clip_norm"], row.group["clip_norm"])
-                if row.group["weight_decay"]:
-                    gradient = gradient.add(leaf, alpha=row.group["weight_decay"])
+                if "clip_norm" in part.group:
+                    gradient = gradient.clamp(-part.group["clip_norm"], part.group["clip_norm"])
+                if part.group["weight_decay"]:
+                    gradient = gradient.add(leaf, alpha=part.group["weight_decay"])
                 mean, variance, step = state["exp_avg"], state["exp_avg_sq"], state["step"]
                 if isinstance(step, Tensor) and step.device == leaf.device:
                     step.add_(1)
-                size, root, new1, beta2, new2 = of_row.to(leaf.dtype).unbind()
+                size, root, new1, beta2, new2 = of_part.to(leaf.dtype).unbind()
                 mean.lerp_(gradient, new1)
-                if row.group.get("centered_variance"):
+                if part.group.get("centered_variance"):
                     gradient = gradient - mean
                 variance.mul_(beta2).addcmul_(gradient * new2, gradient)
-                leaf.sub_(size * (mean / ((variance.sqrt() / root).add_(row.group["eps"]))))
+                leaf.sub_(size * (mean / ((variance.sqrt() / root).add_(part.group["eps"]))))
 
     @property
     def leaves(self) -> list[Tensor]:
         """In the order of `apply`'s gradients."""
-        return [leaf for row in self.rows for leaf in row.leaves]
+        return [leaf for part in self.parts for leaf in part.leaves]
 
 
 def optimizer_of(optim: PyroOptim | Optimizer, leaf: Tensor) -> Optimizer | None:

@@ -16,7 +16,12 @@ from pyro_impl.torch_private import tree_leaves
 
 @contextmanager
 def same_draws() -> Iterator[None]:
-    """Afterwards the random numbers are again those of before, on every GPU too."""
+    """Afterwards the random numbers are again those of before, on every GPU too.
+
+    Of two steps that are compared both must draw the same; and whether steps are compared must not show in
+    the numbers of the run.
+    """
+    # Without a list torch forks every GPU there is, and starts those that nobody has used.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):
         yield
@@ -48,15 +53,15 @@ class Outcome:
 class Comparison:
     """Compiled steps of one graph beside eager ones, and how far apart rounding may put them.
 
-    The first comes right after the capture: what differs there is rounding, and shows how much of it the
-    program is subject to. An ill-conditioned one is given 30 times as much later.
+    The first comes right after the capture, when nothing can have changed: what differs there is rounding,
+    and shows how much of it the program is subject to. It may differ by 3√ε. Later a loss may by ε^(2/3), or
+    by 30 times what the first one found, up to 3√ε; gradients, in which terms cancel, by
+    3√ε, or by those 30 times.
     """
 
     eps: float  # from `rounding`
     first: float | None = None  # what the first found, relative
-    loss: float = (
-        0.0  # at the last one; a loss that crosses zero is not compared by its own size alone
-    )
+    loss: float = 0.0  # at the last one: a loss that crosses zero is compared by that size too
 
     def difference(self, compiled: Outcome, eager: Outcome) -> str | None:
         """What differs by more than rounding, in words; None where nothing does."""
@@ -89,6 +94,7 @@ def _relative(found: float, expected: float, before: float) -> float:
 def _largest_relative(found: list[Tensor], expected: list[Tensor]) -> float:
     """How far apart entries are, by the size of their tensor, or a thousandth of the largest."""
     sizes = [float(e.nan_to_num().abs().max()) if e.numel() else 0.0 for e in expected]
+    # A gradient that is zero but for rounding has no size of its own to be compared by.
     least = 1e-3 * max(sizes, default=0.0)
     largest = 0.0
     for f, e, size in zip(found, expected, sizes, strict=True):
@@ -102,4 +108,5 @@ def _largest_relative(found: list[Tensor], expected: list[Tensor]) -> float:
 
 
 def _norm(gradients: list[Tensor]) -> float:
+    """Of all of them together."""
     return float(torch.stack([g.norm() for g in gradients]).norm())

@@ -1,4 +1,8 @@
-"""Arguments of a step: what a graph was made for, and the tensors that it is given."""
+"""Which graph a step takes: what it was made for, by its arguments and by torch's settings.
+
+Shapes, strides and types decide which operations a program runs, and numbers which branches it takes; the
+content of a tensor decides neither, or the program is not compiled.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,18 @@ from torch import Tensor, nn
 from pyro_impl.compiled.errors import CannotCompileError
 
 # By value; everything else that is no tensor could change without being seen.
-VALUES = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+BY_VALUE = (
+    int,
+    float,
+    complex,
+    bool,
+    str,
+    bytes,
+    type(None),
+    torch.dtype,
+    torch.device,
+    torch.Size,
+)
 
 AUTOCAST = (torch.is_autocast_enabled, torch.get_autocast_dtype)
 
@@ -29,11 +44,12 @@ def describe(value: Any, tensors: list[Tensor]) -> Any:
             raise CannotCompileError(f"a tensor among the arguments {what}")
         tensors.append(value)
         return value.shape, value.stride(), value.dtype, value.device
+    # By exact type: a class derived from one of these may behave as it likes.
     if kind is tuple or kind is list:
         return (kind, *[describe(v, tensors) for v in value])
     if kind is dict:
         return (kind, *[(k, describe(v, tensors)) for k, v in value.items()])
-    if kind in VALUES:
+    if kind in BY_VALUE:
         return kind, value
     raise CannotCompileError(
         f"an argument is a {kind.__module__}.{kind.__qualname__}; expected tensors, numbers, strings, "

@@ -14,7 +14,8 @@ from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph import Graph
 from pyro_impl.torch_private import machine_code, stays_in_place, tree_map
 
-# The random numbers are those of the eager program, drawn in its order.
+# The random numbers are those of the eager program: drawn by torch's generator, not by one that the compiler
+# writes into its loops, and in the order of the program, which moving operations together would change.
 OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
     "fallback_random": True,
     "reorder_for_locality": False,
@@ -29,7 +30,7 @@ def compile_graph(graph: Graph, arguments: Sequence[Tensor]) -> Callable[..., An
     inputs = [*graph.tensors, *arguments]
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # they are about the compiler's own code
             return (_cuda_graph if _on_gpu(inputs) else _machine_code)(graph, inputs)
     except Exception as error:
         raise CannotCompileError(_compiler_reason(error)) from error
@@ -39,7 +40,9 @@ def _machine_code(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
     run = machine_code(graph.module, inputs, OPTIONS)
 
     def quiet(*inputs: Tensor) -> Any:
-        with torch.no_grad():
+        with (
+            torch.no_grad()
+        ):  # gradients are in the graph; torch allows no writing into leaves otherwise
             return run(*inputs)
 
     return quiet
@@ -50,7 +53,7 @@ def _on_gpu(tensors: list[Tensor]) -> bool:
 
 
 def _cuda_graph(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
-    for tensor in graph.tensors:
+    for tensor in graph.tensors:  # others are copied to where the graph was recorded, in every step
         stays_in_place(tensor)
     options = OPTIONS | {"triton.cudagraphs": True}
     run = torch.compile(graph.module, dynamic=False, options=options)
@@ -60,7 +63,8 @@ def _cuda_graph(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
         with torch.no_grad():  # the next replay overwrites what this one returns
             return tree_map(Tensor.clone, run(*inputs))
 
-    # torch.compile compiles in the first call; this one counts for nothing.
+    # torch.compile compiles in the first call, so that one is made here, where a compiler that fails is
+    # caught. It counts for nothing: what it writes and draws is undone, and arguments are copies.
     before = [t.clone() for t in graph.written]
     arguments = [t.clone() for t in inputs[len(graph.tensors) :]]
     with same_draws():
@@ -70,6 +74,7 @@ def _cuda_graph(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
 
 
 def _compiler_reason(error: BaseException) -> str:
+    """What torch's compiler says; that a C++ compiler is missing, which is the usual reason, in our words."""
     chain: list[BaseException] = [error]
     for link in chain:
         chain += [e for e in (link.__cause__, getattr(link, "inner_exception", None)) if e]

@@ -28,7 +28,11 @@ class Graph:
 
 
 def with_arguments(module: fx.GraphModule) -> Graph:
-    """Tensors held by the module become its first arguments, but for the constants of its own code."""
+    """Tensors held by the module become its first arguments, but for the constants of its own code.
+
+    A tensor that is held would be compiled in as it is now; an argument is read in every step. A literal,
+    `torch.tensor(0.5)` in the code of the program, is nobody else's and is copied before use.
+    """
     graph = module.graph
     found: dict[int, tuple[Tensor, fx.Node]] = {}
     _failures_as_nan(graph)
@@ -39,7 +43,7 @@ def with_arguments(module: fx.GraphModule) -> Graph:
         if not isinstance(tensor, Tensor) or is_literal:
             continue
         if id(tensor) not in found:
-            with graph.inserting_before(first):
+            with graph.inserting_before(first):  # before the arguments that the program was given
                 found[id(tensor)] = tensor, graph.placeholder(f"read_{len(found)}")
         node.replace_all_uses_with(found[id(tensor)][1])
         graph.erase_node(node)
@@ -51,7 +55,11 @@ def with_arguments(module: fx.GraphModule) -> Graph:
 
 
 def _failures_as_nan(graph: fx.Graph) -> None:
-    """A factorisation that fails makes the loss nan: the check that raises would wait for numbers."""
+    """A factorisation that fails makes the loss nan.
+
+    The check that raises would have to wait for its number, and machine code cannot raise. A nan is found in
+    the loss, by whoever looks at that.
+    """
     checks = [n for n in graph.nodes if n.target is CHECK_FACTORISATION]
     if not checks:
         return
@@ -83,6 +91,7 @@ def is_written(argument: Any) -> bool:
 
 
 def _origins(node: Any) -> Iterator[fx.Node]:
+    """The node, what it is a view of, and so on."""
     while isinstance(node, fx.Node):
         yield node
         aliased = (v for v, argument in _arguments(node) if argument.alias_info is not None)
@@ -90,6 +99,7 @@ def _origins(node: Any) -> Iterator[fx.Node]:
 
 
 def _arguments(node: fx.Node) -> list[tuple[Any, Any]]:
+    """Each argument of a node beside its declaration."""
     declared = declared_arguments(node.target)
     named = [(node.kwargs[a.name], a) for a in declared if a.name in node.kwargs]
     return [*zip(node.args, declared, strict=False), *named]

@@ -16,8 +16,8 @@ GONE = (KeyError, IndexError, ValueError, AttributeError)
 
 
 @dataclass
-class Place:
-    """Entries of one dictionary or list, or attributes of one object.
+class GuardedPlace:
+    """Entries of one dictionary or list, or attributes of one object, read at once by one call.
 
     getter: makes of `keys` a function that reads them.  put: writes one, where it is no entry.
     """
@@ -35,7 +35,10 @@ class Place:
         self.values = self.get(self.mapping)
 
     def is_same(self) -> bool:
-        """By identity; False as well where something is gone."""
+        """By identity, which is a comparison of addresses in C; False as well where something is gone.
+
+        An equal number may be another object. `difference` sorts that out, and is asked only then.
+        """
         try:
             return all(map(is_, self.get(self.mapping), self.values))
         except GONE:
@@ -50,7 +53,7 @@ class Place:
                 return self.named(key)
             if not _equal(now, before):
                 return self.named(key)
-        self.values = self.get(self.mapping)
+        self.values = self.get(self.mapping)  # equal ones, from now on known by their identity
         return None
 
     def named(self, key: Any) -> str:
@@ -66,14 +69,16 @@ class Place:
 
 
 def _equal(now: Any, before: Any) -> bool:
-    if now is before or type(now) is not type(before):
+    if now is before or type(now) is not type(
+        before
+    ):  # 1, 1.0 and True are equal, and not the same
         return now is before
     if isinstance(now, tuple):
         return len(now) == len(before) and all(map(_equal, now, before))
     return isinstance(now, (*PLAIN, frozenset)) and bool(now == before)
 
 
-class Whole:
+class GuardedContainer:
     """All entries of a dictionary, list or set: none may be added or taken away."""
 
     def __init__(self, label: str, container: Any) -> None:

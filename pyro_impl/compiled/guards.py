@@ -1,7 +1,8 @@
 """Whether what a program reads besides its arguments is still the same.
 
-A compiled graph keeps the numbers, flags and tensors that Python handed to it; `reads` finds them
-before that.
+A compiled graph keeps the numbers, flags and tensors that Python handed to it. `sources` finds where they
+come from; here all of these places are looked at before each step. That has to take microseconds, so places
+are compared by identity, many in one call, and described only where something changed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 from torch import Tensor
 
 from pyro_impl.compiled.errors import CannotCompileError
-from pyro_impl.compiled.guarded_places import GONE, PLAIN, Place, Whole
-from pyro_impl.compiled.sources import Reads
+from pyro_impl.compiled.guarded_places import GONE, PLAIN, GuardedContainer, GuardedPlace
+from pyro_impl.compiled.sources import Sources
 
 MOST = 20_000  # places; looking at more of them would take longer than many a step
+# No look into these: numbers are what is compared, a tensor is read anew in every step, and whether an array
+# was written into shows only by its content, which a comparison with an eager step finds.
 ENDS = (*PLAIN, Tensor, np.ndarray)
 
 
@@ -29,9 +32,9 @@ class Guards:
     """
 
     def __init__(self, *roots: Any) -> None:
-        self._places: list[Place] = []
-        self._whole: list[Whole] = []
-        reads = Reads(*roots)
+        self._places: list[GuardedPlace] = []
+        self._containers: list[GuardedContainer] = []
+        sources = Sources(*roots)
         seen: dict[int, Any] = {}
         waiting = deque(roots)
         while waiting:
@@ -39,22 +42,22 @@ class Guards:
             if id(item) in seen or isinstance(item, ENDS):
                 continue
             seen[id(item)] = item
-            for found in reads.inside(item):
-                if isinstance(found, Place):
+            for found in sources.inside(item):
+                if isinstance(found, GuardedPlace):
                     self._add(found)
                     waiting += found.values if found.watched else ()
-                elif isinstance(found, Whole):
-                    self._whole.append(found)
+                elif isinstance(found, GuardedContainer):
+                    self._containers.append(found)
                 else:
                     waiting.append(found)
         self._watched = [p for p in self._places if p.watched]
-        # Looked at in every step.
+        # What `change` looks at in every step, without the look-up of attributes.
         self._fast = [(p.get, p.mapping, p.values) for p in self._watched]
-        self._containers = [w.container for w in self._whole]
-        self._lengths = [len(w.before) for w in self._whole]
-        self._sets = [w for w in self._whole if isinstance(w.container, set)]
+        self._held = [c.container for c in self._containers]
+        self._lengths = [len(c.before) for c in self._containers]
+        self._sets = [c for c in self._containers if isinstance(c.container, set)]
 
-    def _add(self, place: Place) -> None:
+    def _add(self, place: GuardedPlace) -> None:
         for key, value in zip(place.keys, place.values, strict=False):
             if isinstance(value, itertools.count):
                 raise CannotCompileError(f"{place.named(key)} counts on with every run")
@@ -67,10 +70,12 @@ class Guards:
 
     def change(self) -> str | None:
         """What is not as it was, in words; None when all is."""
-        if [*map(len, self._containers)] != self._lengths:
-            return next(found for whole in self._whole if (found := whole.difference()))
-        for whole in self._sets:
-            if (found := whole.difference()) is not None:
+        if [*map(len, self._held)] != self._lengths:
+            return next(
+                found for container in self._containers if (found := container.difference())
+            )
+        for container in self._sets:
+            if (found := container.difference()) is not None:
                 return found
         try:
             for get, mapping, values in self._fast:
@@ -80,13 +85,14 @@ class Guards:
                 return None
         except GONE:
             pass
+        # Every place is asked, also after the first change: those that are equal learn their new identity.
         changes = [found for place in self._watched if (found := place.difference())]
         self._fast = [(p.get, p.mapping, p.values) for p in self._watched]
         return changes[0] if changes else None
 
     def restore(self) -> None:
         """Everything as it was, also what is not watched."""
-        for whole in self._whole:
-            whole.restore()
+        for container in self._containers:
+            container.restore()
         for place in self._places:
             place.restore()

@@ -25,7 +25,8 @@ aten = torch.ops.aten
 LEAST = 3e7  # floating-point operations
 LEAST_REARRANGED = 1e9  # where the rows have to be brought into order first
 
-# An operation of its own: torch's compiler takes oneDNN's only for weights that never change.
+# An operation of its own: torch's compiler takes oneDNN's only for weights that never change. In a library of
+# its own, "twinplate", it is known to the compiler by its shapes below, and called as it is.
 _LIBRARY = torch.library.Library("twinplate", "FRAGMENT")
 _LIBRARY.define(
     "linear(Tensor rows, Tensor weight, Tensor? bias) -> Tensor",

@@ -21,10 +21,11 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import Distribution
 
-from pyro_impl.compiled.guarded_places import Place, Whole
+from pyro_impl.compiled.guarded_places import GuardedContainer, GuardedPlace
 from pyro_impl.torch_private import MODULE_HOOKS, MODULE_TABLES
 from twinplate.user_code import FRAMEWORKS, PROJECT, names_of, owner_of_module, top_level
 
+# Callables that hold another one, and what it is called with.
 CALLED = (types.MethodType, functools.partial, property, staticmethod, classmethod)
 CONTAINERS = (dict, list, deque, set, tuple, frozenset)
 # Modules of the standard library whose objects are there to hold the user's own.
@@ -32,7 +33,7 @@ HOLDERS = ("argparse", "collections", "configparser", "functools", "types")
 OF_MODULES = vars(nn.Module()).keys() - {"training"}
 
 
-class Reads:
+class Sources:
     """Looks into objects. `roots` are the program: the packages that they are defined in are the user's."""
 
     def __init__(self, *roots: Any) -> None:
@@ -81,13 +82,13 @@ class Reads:
         names, scope = names_of(function), function.__globals__
         yield from _entries("global `{}`", scope, [n for n in names if n in scope])
         modules += [scope.get(n) for n in names]
-        # Imported in the function itself.
+        # Imported in the function itself: its code has the name, its globals have not.
         modules += [
             sys.modules.get(m) for n in names for m in (n, f"{scope.get('__package__')}.{n}")
         ]
         yield from self._of_modules(modules, names)
 
-    def _of_modules(self, modules: list[Any], names: list[str]) -> Iterator[Place]:
+    def _of_modules(self, modules: list[Any], names: list[str]) -> Iterator[GuardedPlace]:
         """What code with these names reads from modules, and from modules in them."""
         seen = set()
         for module in modules:  # grows
@@ -115,7 +116,7 @@ class Reads:
         if self._is_library(type(module)):
             attributes = [n for n in attributes if not n.startswith("_")]
         else:
-            yield Whole(f"a `{type(module).__name__}`", own)
+            yield GuardedContainer(f"a `{type(module).__name__}`", own)
         watched = ["training"] if keeps else attributes
         yield from _entries(label, own, watched)
         yield from _entries(label, own, [n for n in own if n not in watched], watched=False)
@@ -164,11 +165,11 @@ def _of_container(item: Any) -> Iterator[Any]:
     if isinstance(item, dict):
         yield from _all(f"a {kind}", f"entry {{!r}} of a {kind}", item)
     elif isinstance(item, list | deque):
-        yield Whole(f"a {kind}", item)
+        yield GuardedContainer(f"a {kind}", item)
         yield from _entries(f"entry {{}} of a {kind}", item, range(len(item)))
     else:
         if isinstance(item, set):
-            yield Whole(f"a {kind}", item)
+            yield GuardedContainer(f"a {kind}", item)
         yield from item
 
 
@@ -181,19 +182,19 @@ def _of_callable(item: Any) -> tuple[Any, ...]:
 
 
 def _all(whole: str, label: str, mapping: dict[Any, Any]) -> Iterator[Any]:
-    yield Whole(whole, mapping)
+    yield GuardedContainer(whole, mapping)
     yield from _entries(label, mapping)
 
 
-def _entries(label: str, mapping: Any, keys: Any = None, **settings: Any) -> Iterator[Place]:
+def _entries(label: str, mapping: Any, keys: Any = None, **settings: Any) -> Iterator[GuardedPlace]:
     keys = tuple(mapping if keys is None else keys)
     if keys:
-        yield Place(label, mapping, keys, **settings)
+        yield GuardedPlace(label, mapping, keys, **settings)
 
 
-def _attributes(label: str, item: Any, names: tuple[str, ...]) -> Place:
+def _attributes(label: str, item: Any, names: tuple[str, ...]) -> GuardedPlace:
     put = partial(object.__setattr__, item)  # of a frozen dataclass too
-    return Place(label, item, names, getter=attrgetter, put=put)
+    return GuardedPlace(label, item, names, getter=attrgetter, put=put)
 
 
 def _label(item: Any) -> str:

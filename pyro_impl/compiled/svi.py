@@ -1,14 +1,12 @@
 """`pyro.infer.SVI` with compiled steps.
 
-    svi = CompiledSVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
-    for x in batches:
-        svi.step(x)
-
 The first step with arguments of some shape is an eager one: it creates parameters, prototypes, states
-of the optimiser. The second is captured and compiled, and compared with an eager one that starts from
-the same state and random numbers; so are the compiled steps 2, 4, 8, 16, … Whatever a graph would freeze
-is looked at before each step. Where a program cannot be compiled, or stops being what was compiled, it
-runs eagerly and an EagerWarning says why.
+of the optimiser, which a graph can only update. The second is captured and compiled, and compared with an
+eager one that starts from the same state and random numbers; so are the compiled steps 2, 4, 8, 16, …
+Whatever a graph would freeze is looked at before each step. Where a program cannot be compiled, or stops
+being what was compiled, it runs eagerly and an EagerWarning says why.
+
+This file decides which step is taken; `building` makes one, `cross_check` compares it with an eager one.
 """
 
 from __future__ import annotations
@@ -45,7 +43,18 @@ MOST_CHANGES = 8  # of what a program reads besides
 
 
 class EagerWarning(UserWarning):
-    """A program, or some of its steps, runs eagerly."""
+    """A program, or some of its steps, runs eagerly; the message says why.
+
+    >>> import warnings
+    >>> import pyro
+    >>> from pyro.infer import RenyiELBO
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", EagerWarning)  # rather stop than run eagerly
+    ...     svi = CompiledSVI(print, print, pyro.optim.Adam({"lr": 0.01}), RenyiELBO())
+    Traceback (most recent call last):
+        ...
+    pyro_impl.compiled.svi.EagerWarning: CompiledSVI runs eagerly: RenyiELBO is not one of the losses ...
+    """
 
 
 class CompiledSVI(SVI):
@@ -58,6 +67,20 @@ class CompiledSVI(SVI):
 
     Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
     lacks parameters of the program, or is LBFGS.
+
+    compile_seconds: spent so far on tracing and compiling.
+
+    >>> import pyro
+    >>> import pyro.distributions as dist
+    >>> from pyro.infer.autoguide import AutoNormal
+    >>> def model(y):
+    ...     mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    ...     with pyro.plate("items", len(y)):
+    ...         pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+    >>> svi = CompiledSVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+    >>> loss = svi.step(torch.ones(5))  # eager; from the second step of this shape on, compiled
+    >>> loss > 0, svi.compile_seconds
+    (True, 0.0)
     """
 
     def __init__(
@@ -74,6 +97,7 @@ class CompiledSVI(SVI):
         self._objective = loss.differentiable_loss if type(loss) in LOSSES else loss
         self._roots = (model, guide, loss)
         self._guards: Guards | None = None
+        # By what `describe` says of the arguments: what an eager step trained, and the compiled steps.
         self._seen: dict[Any, Parameters] = {}
         self._steps: dict[Any, Step] = {}
         self._last: Step | None = None  # that took the last step; None after an eager one
@@ -81,7 +105,7 @@ class CompiledSVI(SVI):
         self._eager = False
         self._told: set[str] = set()
         self._ready: Parameters | None = None
-        self.compile_seconds = 0.0  # spent so far on tracing and compiling
+        self.compile_seconds = 0.0
         if isinstance(loss, ELBO) and type(loss) not in LOSSES:
             self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
         elif loss_and_grads is not None and type(loss) not in LOSSES:
@@ -92,7 +116,9 @@ class CompiledSVI(SVI):
 
         The first step is then a compiled one, and the result does not depend on where a run was resumed.
         """
-        for leaf in parameters.values():
+        for (
+            leaf
+        ) in parameters.values():  # a gradient marks what is trained, as an eager step leaves it
             leaf.grad = torch.zeros_like(leaf)
         self._ready = Parameters(list(parameters.values()), dict(parameters))
         return self
@@ -112,6 +138,7 @@ class CompiledSVI(SVI):
             return super().step(*args, **kwargs)
         tensors: list[Tensor] = []
         try:
+            # A handler outside of the step is not in the graph, and its own bookkeeping would miss the sites.
             if _PYRO_STACK:
                 raise CannotCompileError("they are taken inside an effect handler")
             key = describe(args, tensors), describe(kwargs, tensors), surroundings()
@@ -126,10 +153,12 @@ class CompiledSVI(SVI):
             return super().step(*args, **kwargs)
         if step is None:
             return self._take_eagerly(key, args, kwargs)
+        # Compared at the first, second, fourth, eighth, …: n steps cost log₂ n eager ones besides, and what
+        # no guard sees is found before it was wrong for more steps than it was right.
         if step.taken & (step.taken + 1):
             self._last = step
             loss = step.take(tensors, self.optim)
-        else:  # the first, second, fourth, eighth, …
+        else:
             loss = self._take_twice(step, tensors, args, kwargs)
         step.taken += 1
         return loss
@@ -147,7 +176,8 @@ class CompiledSVI(SVI):
         elif step is not None:
             return step
         elif (parameters := self._seen.get(key, self._ready)) is not None:
-            if parameters is self._ready:  # what the program caches must not come from the capture
+            if parameters is self._ready:
+                # No eager step came before: what a program caches in its first run must hold real numbers.
                 with same_draws():
                     self.loss_and_grads(self.model, self.guide, *args, **kwargs)
                 zero_grads(parameters.leaves)
@@ -163,6 +193,7 @@ class CompiledSVI(SVI):
         return None
 
     def _outdated(self, step: Step) -> str | None:
+        """What the graph of this step holds and is no longer so, in words."""
         if (name := step.parameters.missing()) is not None:
             return f"the parameter {name!r} in Pyro's store"
         if step.is_frozen_otherwise():
@@ -172,6 +203,7 @@ class CompiledSVI(SVI):
         return None
 
     def _forget(self, change: str) -> None:
+        """All graphs; raises CannotCompileError where that happens over and over."""
         self._guards, self._last, self._ready = None, None, None
         self._seen.clear()
         self._steps.clear()
@@ -192,12 +224,13 @@ class CompiledSVI(SVI):
         """Once, as a warning at the user's line."""
         if what not in self._told:
             self._told.add(what)
-            frame, level = sys._getframe(), 1
+            frame, level = sys._getframe(), 1  # how deep below the user's line this is differs
             while frame.f_back and not is_users_file(frame.f_code.co_filename):
                 frame, level = frame.f_back, level + 1
             warnings.warn(f"CompiledSVI runs {what}", EagerWarning, stacklevel=level)
 
     def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
+        """The first step of its kind, which shows the parameters."""
         self._last = None
         with poutine.trace(param_only=True) as found:
             loss = super().step(*args, **kwargs)

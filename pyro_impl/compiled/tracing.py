@@ -4,6 +4,9 @@ The run happens on tensors without content: no random number is drawn, and what 
 tensors all the same is put back. Every tensor that the program reads besides its arguments
 (parameters, buffers, data in a closure) becomes an argument of the graph: what is written into it
 later is seen.
+
+torch.compile would not do: it follows Python's bytecode, and where it meets what it does not know, as in
+Pyro's handlers, it leaves that part eager and says nothing.
 """
 
 from __future__ import annotations
@@ -42,10 +45,12 @@ def _bernoulli(p: Tensor, *, generator: Any = None) -> Tensor:
     return torch.empty_like(p).bernoulli_(p)
 
 
+# What a graph holds in place of an operation, at the time when it is traced.
 OPERATIONS = {**PRODUCTS, **BATCH_NORM, aten.bernoulli.default: _bernoulli}
-# What gives Python the content of a tensor; these functions without an operation of torch.
-VALUES = (VALUE_OF, aten.equal.default)
-COPIES = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)
+# What gives Python the content of a tensor; the second without an operation of torch's. A graph would keep
+# the number of this run for good, so they are refused for tensors that have one.
+READ_VALUES = (VALUE_OF, aten.equal.default)
+COPY_VALUES = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)
 
 
 class _ValueNeededError(Exception):
@@ -59,7 +64,7 @@ def capture(function: Callable[..., Any], arguments: Sequence[Tensor]) -> Graph:
     """
     try:
         with _traceable(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # the eager step before has given the program's own
             module = trace_operations(_writing_nothing(function), arguments, OPERATIONS)
     except CannotCompileError:
         raise
@@ -69,6 +74,8 @@ def capture(function: Callable[..., Any], arguments: Sequence[Tensor]) -> Graph:
 
 
 def _writing_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which leaves real tensors as they were."""
+
     def kept(*arguments: Tensor) -> Any:
         mode = _Kept()
         try:
@@ -81,7 +88,11 @@ def _writing_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Kept(OperationMode):
-    """Keeps the content of real tensors that are written to; Python may not ask for it."""
+    """Keeps the content of real tensors that are written to; Python may not ask for it.
+
+    An operation on real tensors alone, such as a counter that goes up by one, meets no tensor without
+    content: torch carries it out at once, besides recording it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +102,7 @@ class _Kept(OperationMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in VALUES and any(map(_is_real, args)):
+        if func in READ_VALUES and any(map(_is_real, args)):
             raise _ValueNeededError
         declared = declared_arguments(func)
         if any(map(is_written, declared)):
@@ -119,7 +130,7 @@ class _Copied(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in COPIES and _is_real(args[0]):
+        if func in COPY_VALUES and _is_real(args[0]):
             raise _ValueNeededError
         return func(*args, **(kwargs or {}))
 
@@ -130,27 +141,33 @@ def _is_real(value: Any) -> bool:
 
 @contextmanager
 def _traceable() -> Iterator[None]:
-    """Pyro without the places where it looks at numbers: a loss as a float, NaN checks, validation."""
+    """Pyro without the places where it looks at numbers: a loss as a float, NaN checks, validation.
+
+    Each of them is an `if` on the value of a tensor, and while a program is traced tensors have none. The
+    eager step before has passed all these checks with real numbers.
+    """
     silent: dict[str, Any] = {"torch_item": _detached, "warn_if_nan": _same, "warn_if_inf": _same}
     original = {
         "torch_item": pyro.infer.util.torch_item,
         "warn_if_nan": pyro.util.warn_if_nan,
         "warn_if_inf": pyro.util.warn_if_inf,
     }
+    # Modules that import the function by its name hold one each.
     before: list[tuple[Any, str, Any]] = [
         (module, name, function)
         for module in list(sys.modules.values())
         for name, function in original.items()
         if getattr(module, "__dict__", {}).get(name) is function
     ]
-    # Distributions made before have kept their own setting; one that asks now wants to be checked.
+    # Distributions made before keep the setting that they were made with, so their method goes too. One that
+    # is made now and asks to be checked is taken at its word: such a program is not compiled.
     before.append((Distribution, VALIDATE_SAMPLE, getattr(Distribution, VALIDATE_SAMPLE)))
     before.append((Distribution, "__init__", Distribution.__init__))
     silent |= {VALIDATE_SAMPLE: _same, "__init__": _unvalidated(Distribution.__init__)}
     for owner, name, _ in before:
         setattr(owner, name, silent[name])
     try:
-        with pyro.validation_enabled(False), torch.enable_grad():
+        with pyro.validation_enabled(False), torch.enable_grad():  # as SVI.step has it
             yield
     finally:
         for owner, name, function in before:
@@ -158,6 +175,8 @@ def _traceable() -> Iterator[None]:
 
 
 def _unvalidated(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor without checks, which refuses to be asked for one."""
+
     def checked(
         self: Distribution,
         batch_shape: Any = torch.Size(),  # noqa: B008
@@ -182,6 +201,7 @@ def _same(value: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
+    """Why a run could not be traced, with the last line of the user\'s own code."""
     frames = traceback.extract_tb(error.__traceback__)
     mine = [f for f in frames if is_users_file(f.filename)]
     place = f" ({mine[-1].filename}, line {mine[-1].lineno})" if mine else ""

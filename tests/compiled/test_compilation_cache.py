@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from platformdirs import macos, unix, windows
 from verify_files import BOTH, twinplate
 
 from twinplate import TrainingConfig
@@ -109,14 +110,12 @@ def test_where_nothing_can_be_written_nothing_is_kept(place, cache, tmp_path, mo
     if place == "file":
         (tmp_path / "cache").write_text("in the way")
     else:
+        monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("XDG_CACHE_HOME")
-
-        def homeless():
-            raise RuntimeError("Could not determine home directory.")
-
-        monkeypatch.setattr(cache.Path, "home", homeless)
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it does without a home
     with cache.kept_compilations():
         assert jax.config.jax_compilation_cache_dir is None
+    assert [path.name for path in tmp_path.iterdir()] == (["cache"] if place == "file" else [])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +123,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(place, cache, tmp_path, mo
     [
         ("linux", "XDG_CACHE_HOME", "{set}/twinplate/jax"),
         ("linux", None, "{home}/.cache/twinplate/jax"),
+        ("linux", "", "{home}/.cache/twinplate/jax"),
         ("darwin", None, "{home}/Library/Caches/twinplate/jax"),
         ("win32", "LOCALAPPDATA", "{set}/twinplate/jax"),
         ("win32", None, "{home}/AppData/Local/twinplate/jax"),
@@ -136,7 +136,14 @@ def test_the_directory_follows_the_platform(
         monkeypatch.delenv(name, raising=False)
     if variable:
         monkeypatch.setenv(variable, "/set")
+    elif variable == "":
+        monkeypatch.setenv("XDG_CACHE_HOME", "")
+    kinds = {"linux": unix.Unix, "darwin": macos.MacOS, "win32": windows.Windows}
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(cache.Path, "home", lambda: Path("/home/user"))
+    monkeypatch.setattr("platformdirs.PlatformDirs", kinds[platform])
+    monkeypatch.setenv("HOME", "/home/user")
+    # What Windows says, which is asked for nothing but this folder.
+    folders = {"CSIDL_LOCAL_APPDATA": "/home/user/AppData/Local"}
+    monkeypatch.setattr(windows, "get_win_folder", folders.__getitem__)
     path = expected.format(set="/set", home="/home/user")
     assert cache.cache_directory() == Path(path)
