@@ -2,20 +2,36 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# One thread per process: tests run in parallel, and results must not depend on the machine's cores.
-TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
+# One thread per process: tests run in parallel, and results must not depend on the machine's cores. Names
+# hashed alike in every process: what one has compiled, the next one finds.
+TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONHASHSEED=0
+# XLA's optimisations and fusions take two thirds of the time of its compilations here, and change nothing
+# but the last digits, and the speed of programs that run for milliseconds.
+QUICKLY_COMPILED := JAX_DISABLE_MOST_OPTIMIZATIONS=true \
+	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: demo test test-all lint format clean
+# Every folder of tests but the shared ones, by its name in tests/ or equivalence_tests/.
+WINGS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py equivalence_tests/*/test_*.py)))))
+WING_FOLDERS = $(wildcard tests/$(WING) equivalence_tests/$(WING))
+
+.PHONY: demo test test-all test-wing lint format clean
 
 demo: .venv/ready
 	@rm -rf demo-out
 	$(BIN)/twinplate demo --out demo-out
 
 test: .venv/ready
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(TEST_ENV) $(QUICKLY_COMPILED) $(PYTEST) -m "not slow"
 
 test-all: .venv/ready
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(TEST_ENV) $(QUICKLY_COMPILED) $(PYTEST)
+	@echo "The reference programs once more, as XLA compiles them for users:"
+	$(TEST_ENV) $(PYTEST) equivalence_tests/reference -m "not slow"
+
+test-wing: .venv/ready
+	@$(if $(filter-out $(WINGS),$(WING))$(filter-out 1,$(words $(WING))),echo "make test-wing WING=...: given '$(WING)'; expected one of $(WINGS)"; exit 2)
+	$(TEST_ENV) $(QUICKLY_COMPILED) $(PYTEST) -m "not slow" $(WING_FOLDERS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worker_memory import *  # noqa: F403, its fixtures and hooks are those of all tests
 
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
 
@@ -182,14 +183,6 @@ class NumpyroTwin(Twin):
 
 
 TWINS = {"pyro": PyroTwin, "numpyro": NumpyroTwin}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_programs():
-    """Let go of after each module: those of all modules together are gigabytes."""
-    yield
-    if "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture(params=sorted(TWINS))

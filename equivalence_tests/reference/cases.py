@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pytest
 
 import numpyro_impl
 import pyro_impl
@@ -56,6 +57,16 @@ class ReferenceCase:
         if self.vectorised is not None:
             words.append("vectorised" if self.vectorised else "sequential")
         return "-".join(words)
+
+    @property
+    def parity(self) -> int:
+        """0 for half of the cases: a switch turned by one place makes it 1, and the other way round.
+
+        So every combination of all switches but one is among those of parity 0.
+        """
+        pair, conditions = (self.guide, self.covariance), list(CONDITIONS)
+        places = PAIRS.index(pair), conditions.index(self.condition), SIZES.index(self.size)
+        return (sum(places) + self.amplitude + self.learned + bool(self.vectorised)) % 2
 
     @property
     def particles(self) -> int:
@@ -145,6 +156,12 @@ class ReferenceCase:
             a=self.a,
             num_items=len(self.x),
         )
+
+
+def half_of_them_slow(cases: list[ReferenceCase]) -> list[Any]:
+    """Parameters of a test: those of parity 1 are left to `make test-all`."""
+    marks = ((), pytest.mark.slow)
+    return [pytest.param(case, id=str(case), marks=marks[case.parity]) for case in cases]
 
 
 def all_programs() -> list[ReferenceCase]:

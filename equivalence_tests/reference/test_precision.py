@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from equivalence_tests.reference.cases import ReferenceCase, all_programs
+from equivalence_tests.reference.cases import ReferenceCase, all_programs, half_of_them_slow
 from twinplate.records.evaluation import Evaluation
 from twinplate.verification.comparison.rounding import PERTURBATION, judge
 
@@ -43,7 +43,7 @@ def perturbed(case: ReferenceCase) -> Evaluation:
     )
 
 
-@pytest.mark.parametrize("case", _cases(), ids=str)
+@pytest.mark.parametrize("case", half_of_them_slow(_cases()))
 def test_twins_agree_at_two_precisions(case: ReferenceCase) -> None:
     runs = [
         flat(case.run(twin, precision))

@@ -6,15 +6,22 @@ import numpy as np
 import pytest
 
 from equivalence_tests.reference.agreement import differences, relative_error
-from equivalence_tests.reference.cases import PAIRS, TWINS, ReferenceCase, all_cases, all_sizes
+from equivalence_tests.reference.cases import (
+    PAIRS,
+    TWINS,
+    ReferenceCase,
+    all_cases,
+    all_sizes,
+    half_of_them_slow,
+)
 
 
-@pytest.mark.parametrize("case", all_cases(), ids=str)
+@pytest.mark.parametrize("case", half_of_them_slow(all_cases()))
 def test_twins_agree(case: ReferenceCase) -> None:
     assert differences(case.run("pyro"), case.run("numpyro")) == []
 
 
-@pytest.mark.parametrize("case", all_sizes(), ids=str)
+@pytest.mark.parametrize("case", half_of_them_slow(all_sizes()))
 def test_twins_agree_at_every_size(case: ReferenceCase) -> None:
     batch_size, num_components, _, particles = case.size
     first, second = case.run("pyro"), case.run("numpyro")

@@ -283,37 +283,42 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.data.readers import load_matrix
 from twinplate.training.memory import peak_memory
 
-D, backend, num_items = 256, sys.argv[1], int(sys.argv[2])
-data, run, out = Path(f"{num_items}.npy"), Path(f"{num_items}-run"), Path(f"{num_items}-posterior")
-rng = np.random.default_rng(0)
-with data.open("xb") as file:
-    header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, D)}
-    np.lib.format.write_array_header_1_0(file, header)
-    for _ in range(num_items // 1000):
-        file.write(rng.standard_normal((1000, D), np.float32).tobytes())
-request = FitRequest(data, run, backend, "auxiliary", "full", 2, 2, None, "error")
-run_fit(request, TrainingConfig(steps=120, batch_size=32, device="cpu"), Console())
-run_posterior(run, data, out, backend)
-print("on disk:", on_disk(load_matrix(data).x))
-print("peak in MB:", peak_memory() // 2**20)
+D, backend, rng = 256, sys.argv[1], np.random.default_rng(0)
+
+def growth(name, num_items):
+    "Bytes by which the peak is above what is resident before: check, fit, summary and posterior."
+    data = Path(f"{name}.npy")
+    with data.open("xb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, D)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(num_items // 1000):
+            file.write(rng.standard_normal((1000, D), np.float32).tobytes())
+    request = FitRequest(data, Path(name), backend, "auxiliary", "full", 2, 2, None, "error")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
+    before = peak_memory()
+    run_fit(request, TrainingConfig(steps=120, batch_size=32, device="cpu"), Console())
+    run_posterior(Path(name), data, Path(f"{name}-posterior"), backend)
+    print("on disk:", on_disk(load_matrix(data).x))  # of the large one
+    return peak_memory() - before
+
+growth("first", 8000)  # compiles, and fills what the frameworks keep
+small, large = growth("small", 8000), growth("large", 200_000)
+print("more in MB:", (large - small) // 2**20)
 """
 
 
-def peak_mb(backend, num_items, folder):
-    """Peak memory of the whole way in a fresh process, and whether the data stayed on disk."""
-    command = [sys.executable, "-c", PIPELINE, backend, str(num_items)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout.split("peak in MB:")[1]), "on disk: True" in done.stdout
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no peak memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak of memory")
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
 def test_memory_does_not_grow_with_the_file(tmp_path, backend):
-    """Check, fit, summary and posterior of 205 MB: within 64 MB of what 8 MB needed."""
-    small, _ = peak_mb(backend, 8000, tmp_path)
-    large, streamed = peak_mb(backend, 200_000, tmp_path)
-    assert streamed
-    assert large - small < 64
-    loc = np.load(tmp_path / "200000-posterior" / "loc.npy", mmap_mode="r")
+    """Check, fit, summary and posterior of 205 MB: within 128 MB of what 8 MB needed.
+
+    Of these, 64 MB are the pages of the 32 rows that are fetched between two releases (`blocks.SCATTERED`): how
+    many of them are resident at a time is the system's choice. A copy, or pages kept, would be 205 MB. In one process, for what importing and compiling take differs from process to process.
+    """
+    command = [sys.executable, "-c", PIPELINE, backend]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "on disk: True" in done.stdout
+    assert int(done.stdout.split("more in MB:")[1]) < 128
+    loc = np.load(tmp_path / "large-posterior" / "loc.npy", mmap_mode="r")
     assert loc.shape == (200_000, 2)
