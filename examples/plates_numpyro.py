@@ -22,7 +22,7 @@ from numpyro import handlers
 from numpyro.infer import Trace_ELBO
 from numpyro.util import format_shapes
 
-from numpyro_impl import MultivariateNormal
+from numpyro_impl import MultivariateNormal, components_first, items_first
 from twinplate import LinearGaussian
 
 N, B, K, D = 1200, 400, 2, 3  # items, mini-batch, components, features
@@ -53,7 +53,8 @@ def model(items: Array, width: float) -> None:
     with mini_batch(items):
         with numpyro.plate("components", K, dim=-2):
             a = numpyro.sample("a", prior)
-        numpyro.sample("x", dist.Normal(a.mT @ loadings.mT, 1.0).to_event(1), obs=x[items])
+        mean = items_first(a) @ loadings.mT
+        numpyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=x[items])
 
 
 def guide(items: Array, width: float) -> None:
@@ -61,7 +62,7 @@ def guide(items: Array, width: float) -> None:
     with mini_batch(items):
         a_aux = numpyro.sample("a_aux", joint(items, width), infer={"is_auxiliary": True})
         with numpyro.plate("components", K, dim=-2):
-            numpyro.sample("a", dist.Delta(a_aux.mT))
+            numpyro.sample("a", dist.Delta(components_first(a_aux)))
 
 
 def swapped_model(items: Array, width: float) -> None:
@@ -87,7 +88,7 @@ def guide_outside(items: Array, width: float, event_dims: int = 1) -> None:
     q = joint(items, width).to_event(event_dims)
     a_aux = numpyro.sample("a_aux", q, infer={"is_auxiliary": True})
     with mini_batch(items), numpyro.plate("components", K, dim=-2):
-        numpyro.sample("a", dist.Delta(a_aux.mT))
+        numpyro.sample("a", dist.Delta(components_first(a_aux)))
 
 
 def model_both_outside(items: Array, width: float) -> None:

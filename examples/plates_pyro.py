@@ -20,7 +20,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from pyro_impl import MultivariateNormal
+from pyro_impl import MultivariateNormal, components_first, items_first
 from twinplate import LinearGaussian
 
 N, B, K, D = 1200, 400, 2, 3  # items, mini-batch, components, features
@@ -50,7 +50,8 @@ def model(items: Tensor, width: float) -> None:
     with mini_batch(items):
         with pyro.plate("components", K, dim=-2):
             a = pyro.sample("a", prior)
-        pyro.sample("x", dist.Normal(a.mT @ loadings.mT, 1.0).to_event(1), obs=x[items])
+        mean = items_first(a) @ loadings.mT
+        pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=x[items])
 
 
 def guide(items: Tensor, width: float) -> None:
@@ -58,7 +59,7 @@ def guide(items: Tensor, width: float) -> None:
     with mini_batch(items):
         a_aux = pyro.sample("a_aux", joint(items, width), infer={"is_auxiliary": True})
         with pyro.plate("components", K, dim=-2):
-            pyro.sample("a", dist.Delta(a_aux.mT))
+            pyro.sample("a", dist.Delta(components_first(a_aux)))
 
 
 def swapped_model(items: Tensor, width: float) -> None:
@@ -86,7 +87,7 @@ def guide_outside(items: Tensor, width: float, event_dims: int = 1) -> None:
     q = joint(items, width).to_event(event_dims)
     a_aux = pyro.sample("a_aux", q, infer={"is_auxiliary": True})
     with mini_batch(items), pyro.plate("components", K, dim=-2):
-        pyro.sample("a", dist.Delta(a_aux.mT))
+        pyro.sample("a", dist.Delta(components_first(a_aux)))
 
 
 def model_both_outside(items: Tensor, width: float) -> None:

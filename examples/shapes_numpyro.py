@@ -22,8 +22,13 @@ from numpyro import handlers
 from numpyro.infer import Trace_ELBO
 from numpyro.util import format_shapes
 
-from numpyro_impl import MultivariateNormal, base_noise, component_model, event_model
-from numpyro_impl.programs.guides import components_first
+from numpyro_impl import (
+    MultivariateNormal,
+    base_noise,
+    component_model,
+    components_first,
+    event_model,
+)
 from twinplate import LinearGaussian
 
 N, B, K, D, P = 12, 4, 2, 3, 5  # items, mini-batch, components, features, particles

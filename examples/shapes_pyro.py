@@ -21,8 +21,13 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from pyro_impl import MultivariateNormal, base_noise, component_model, event_model
-from pyro_impl.programs.guides import components_first
+from pyro_impl import (
+    MultivariateNormal,
+    base_noise,
+    component_model,
+    components_first,
+    event_model,
+)
 from twinplate import LinearGaussian
 
 N, B, K, D, P = 12, 4, 2, 3, 5  # items, mini-batch, components, features, particles

@@ -4,8 +4,14 @@ from numpyro_impl.compiled.svi import CompiledSVI
 from numpyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from numpyro_impl.programs.assembly import Pair, build
 from numpyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
-from numpyro_impl.programs.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
-from numpyro_impl.programs.models import component_model, event_model
+from numpyro_impl.programs.guides import (
+    auxiliary_guide,
+    components_first,
+    diagonal_guide,
+    event_guide,
+    joint_normal,
+)
+from numpyro_impl.programs.models import component_model, event_model, items_first
 from numpyro_impl.programs.noise import base_noise
 from numpyro_impl.programs.normal import (
     LowRankMultivariateNormal,
@@ -34,12 +40,14 @@ __all__ = [
     "base_noise",
     "build",
     "component_model",
+    "components_first",
     "diagonal_guide",
     "evaluate",
     "event_guide",
     "event_model",
     "fit",
     "fit_many",
+    "items_first",
     "joint_normal",
     "posterior",
     "posterior_blocks",

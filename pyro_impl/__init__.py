@@ -4,8 +4,14 @@ from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from pyro_impl.programs.assembly import Pair, build
 from pyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
-from pyro_impl.programs.guides import auxiliary_guide, diagonal_guide, event_guide, joint_normal
-from pyro_impl.programs.models import component_model, event_model
+from pyro_impl.programs.guides import (
+    auxiliary_guide,
+    components_first,
+    diagonal_guide,
+    event_guide,
+    joint_normal,
+)
+from pyro_impl.programs.models import component_model, event_model, items_first
 from pyro_impl.programs.noise import base_noise
 from pyro_impl.programs.normal import (
     LowRankMultivariateNormal,
@@ -35,12 +41,14 @@ __all__ = [
     "base_noise",
     "build",
     "component_model",
+    "components_first",
     "diagonal_guide",
     "evaluate",
     "event_guide",
     "event_model",
     "fit",
     "fit_many",
+    "items_first",
     "joint_normal",
     "posterior",
     "posterior_blocks",
