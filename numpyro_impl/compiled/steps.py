@@ -31,7 +31,8 @@ def take_steps(
 
     # Some optimisers start with an infinite number: what was not finite before has not broken now.
     before = _finite(state)
-    # The number of steps is data, so one compiled loop takes any number up to CHUNK; the losses have room for all.
+    # The number of steps is data, so one compiled loop takes any number up to CHUNK; the losses have
+    # room for all.
     state, losses = lax.fori_loop(0, steps, step, (state, jnp.zeros(CHUNK)))
     return state, losses, jnp.all(_finite(state) | ~before) & jnp.isfinite(losses).all()
 

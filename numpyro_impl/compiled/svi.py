@@ -210,7 +210,8 @@ class CompiledSVI(SVI):
     def _compile(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
         """`loop`, which takes the state's buffers, traced now; compiled where its text is a new one."""
         started = time.perf_counter()
-        # Traced in every call: the text shows whatever the program reads by now, so nothing has to be guarded.
+        # Traced in every call: the text shows whatever the program reads by now, so nothing has to be
+        # guarded.
         try:
             with kept_compilations():
                 lowered = jax.jit(loop, donate_argnums=0).lower(*arguments)

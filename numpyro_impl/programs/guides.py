@@ -96,6 +96,10 @@ def components_first(a: Array) -> Array:
     """(B, K) to (K, B). To the left of the plates, (P, 1, B, K) to (P, K, B).
 
     The 1 is the place of `components` in the batch shape; leaving it in would broadcast silently.
+
+    >>> import jax.numpy as jnp
+    >>> tuple(components_first(jnp.zeros((5, 1, 4, 3))).shape)
+    (5, 3, 4)
     """
     return a.mT if a.ndim == 2 else jnp.squeeze(a, -3).mT
 

@@ -126,6 +126,10 @@ def items_first(a: Array) -> Array:
 
     The components leave the batch shape and their dim=-2 stays behind as 1, so that the plates to
     the left (particles) keep their place.
+
+    >>> import jax.numpy as jnp
+    >>> tuple(items_first(jnp.zeros((5, 3, 4))).shape)
+    (5, 1, 4, 3)
     """
     return a.mT if a.ndim == 2 else a.mT[..., None, :, :]
 

@@ -98,6 +98,10 @@ def components_first(a: Tensor) -> Tensor:
     """(B, K) to (K, B). To the left of the plates, (P, 1, B, K) to (P, K, B).
 
     The 1 is the place of `components` in the batch shape; leaving it in would broadcast silently.
+
+    >>> import torch
+    >>> tuple(components_first(torch.zeros((5, 1, 4, 3))).shape)
+    (5, 3, 4)
     """
     return a.mT if a.ndim == 2 else a.squeeze(-3).mT
 

@@ -11,7 +11,7 @@ pyro = pytest.importorskip("pyro")
 
 import pyro.distributions as dist  # noqa: E402
 from pyro import poutine  # noqa: E402
-from record_pyro_programs import sampled, session  # noqa: E402
+from record_pyro_programs import ran, sampled, session  # noqa: E402
 
 from pyro_impl.recording.sites import arguments  # noqa: E402
 from twinplate.errors import InputError  # noqa: E402

@@ -312,8 +312,10 @@ print("more in MB:", (large - small) // 2**20)
 def test_memory_does_not_grow_with_the_file(tmp_path, backend):
     """Check, fit, summary and posterior of 205 MB: within 128 MB of what 8 MB needed.
 
-    Of these, 64 MB are the pages of the 32 rows that are fetched between two releases (`blocks.SCATTERED`): how
-    many of them are resident at a time is the system's choice. A copy, or pages kept, would be 205 MB. In one process, for what importing and compiling take differs from process to process.
+    Of these, 64 MB are the pages of the 32 rows that are fetched between two releases
+    (`blocks.SCATTERED`): how many of them are resident at a time is the system's choice. A copy, or
+    pages kept, would be 205 MB. All in one process: what importing and compiling take differs from one
+    process to the next.
     """
     command = [sys.executable, "-c", PIPELINE, backend]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
