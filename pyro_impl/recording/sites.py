@@ -66,7 +66,7 @@ def make_site(nodes: Sequence[Node], particles: int) -> Site:
         event_shape=event_shape,
         support=_support(fn),
         family=type(unwrapped(fn)).__name__,
-        dtype=str(torch.as_tensor(node["value"]).dtype).removeprefix("torch."),
+        dtype=str(node["value"].dtype).removeprefix("torch."),
         scale=_scale(node),
         value=_stacked([n["value"] for n in nodes], batch_shape + event_shape, complete),
         log_prob=_stacked([n.get("log_prob") for n in nodes], batch_shape, scored),

@@ -11,7 +11,7 @@ pyro = pytest.importorskip("pyro")
 
 import pyro.distributions as dist  # noqa: E402
 from pyro import poutine  # noqa: E402
-from record_pyro_programs import ran, sampled, session  # noqa: E402
+from record_pyro_programs import sampled, session  # noqa: E402
 
 from pyro_impl.recording.sites import arguments  # noqa: E402
 from twinplate.errors import InputError  # noqa: E402
@@ -146,10 +146,3 @@ def test_arguments_broadcast_to_batch_and_particles():
     assert sites["b"].arguments["covariance_matrix"].shape in ((4, 3, 2, 2), (4, 1, 2, 2))
     assert sites["b"].value.shape == (4, 3, 2)
     assert len(np.unique(sites["b"].value)) == 24  # every particle has its own draws
-
-
-def test_a_number_of_python_may_be_observed():
-    run = ran(lambda: pyro.sample("x", dist.Normal(0.0, 1.0), obs=0.5), Given())
-    assert run.failure is None
-    assert (run.model["x"].dtype, run.model["x"].value.tolist()) == ("float64", [0.5])
-    np.testing.assert_allclose(run.model["x"].log_prob, [NORMAL(0.5)])
