@@ -1,1 +1,1 @@
-"""What is minimised: losses, estimators of their gradients, and the exact evaluation of a fit."""
+"""What is minimised: losses, estimators of their gradients, sticking the landing, blocks of items."""

@@ -1,1 +1,1 @@
-"""How a program is run for the verifier, and what is written down of the run."""
+"""How a program is run for the verifier or evaluated, and what is written down of the run."""

@@ -1,1 +1,1 @@
-"""What differs between two records, what a framework's own inaccuracy allows, and what explains the rest."""
+"""What differs between two records, what inaccuracies allow, and what explains the rest."""
