@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from twinplate.training.memory import peak_memory
 
-STATM = Path("/proc/self/statm")
-KEPT_BYTES = 700 * 2**20  # of compiled programs, roughly, until they are let go of
 PEAKS = pytest.StashKey[dict[str, int]]()
 
 
-def resident() -> int:
-    """Bytes in memory now; where the system does not tell, the most there have been."""
-    if STATM.exists():
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return peak_memory()
-
-
-class CompiledPrograms:
-    """What JAX has compiled is used again from test to test, until memory has grown too much."""
-
-    def __init__(self) -> None:
-        self.resident_after_clearing = resident()
-
-    def clear_if_large(self) -> None:
-        """Those of all tests together would be gigabytes."""
-        if "jax" in sys.modules and resident() - self.resident_after_clearing > KEPT_BYTES:
-            sys.modules["jax"].clear_caches()
-            self.resident_after_clearing = resident()
-
-
-@pytest.fixture(scope="session")
-def programs_of_the_session() -> CompiledPrograms:
-    return CompiledPrograms()
-
-
-@pytest.fixture(autouse=True)
-def compiled_programs(programs_of_the_session: CompiledPrograms) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs() -> Iterator[None]:
+    """Let go of after each module: those of all modules together are gigabytes."""
     yield
-    programs_of_the_session.clear_if_large()
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

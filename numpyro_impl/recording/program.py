@@ -26,11 +26,12 @@ class Program:
 
     The objects given are copied before they are run; `build` is for programs that cannot be copied.
 
+    >>> import numpy as np
     >>> import numpyro
     >>> def model(x):
     ...     z = numpyro.sample("z", numpyro.distributions.Normal(0.0, 1.0))
     ...     numpyro.sample("x", numpyro.distributions.Normal(z, 1.0), obs=x)
-    >>> record = Program(model).record((0.5,), seeds=(0,), stress=False)
+    >>> record = Program(model).record((np.array(0.5),), seeds=(0,), stress=False)
     >>> list(record.runs["0", "float64"].model)
     ['z', 'x']
     """

@@ -99,6 +99,7 @@ class Trainer:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
         self.training = training
         self._loop = CompiledLoop(self._prepared)
+        self._at_once = self._loop.items_at_once
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
             with room_for(x):
@@ -148,8 +149,7 @@ class Trainer:
                 self._carry = before
                 if not is_out_of_memory(error):
                     raise
-                items = self._loop.items_at_once
-                raise out_of_memory(self.training, to_state(before), items) from error
+                raise out_of_memory(self.training, to_state(before), self._at_once) from error
             if not finite:
                 found = non_finite_loss(self.training, chunk, losses, replay)
                 self._carry = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,7 +79,11 @@ def _compiler_reason(error: BaseException) -> str:
     chain: list[BaseException] = [error]
     for link in chain:
         chain += [e for e in (link.__cause__, getattr(link, "inner_exception", None)) if e]
-    if any(type(link).__name__ == "InvalidCxxCompiler" for link in chain):
+    # A compiler looked for by its name alone, in folders of which the user may not read one.
+    not_started = (e.filename for e in chain if isinstance(e, PermissionError))
+    if any(type(link).__name__ == "InvalidCxxCompiler" for link in chain) or any(
+        name and os.sep not in str(name) for name in not_started
+    ):
         return "torch.compile finds no C++ compiler; install g++ or clang, or point CXX to one"
     text = str(error).strip().splitlines() or [""]
     return f"torch's compiler failed: {type(error).__name__}: {text[0]}"

@@ -28,11 +28,12 @@ class Program:
     Modules are copied for every precision. A program that keeps anything else between its runs is
     better given by `Program.build`.
 
+    >>> import numpy as np
     >>> import pyro
     >>> def model(x):
     ...     z = pyro.sample("z", pyro.distributions.Normal(0.0, 1.0))
     ...     pyro.sample("x", pyro.distributions.Normal(z, 1.0), obs=x)
-    >>> record = Program(model).record((0.5,), seeds=(0,), stress=False)
+    >>> record = Program(model).record((np.array(0.5),), seeds=(0,), stress=False)
     >>> list(record.runs["0", "float64"].model)
     ['z', 'x']
     """

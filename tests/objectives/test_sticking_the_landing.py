@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from conftest import TWINS
 from test_estimators import PROGRAMS, B, evaluated
+from twins import TWINS
 
 from twinplate import InputError, TrainingConfig
 
