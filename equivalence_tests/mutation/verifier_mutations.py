@@ -15,10 +15,10 @@ import pytest
 from twinplate.records.record import Record, Settings, Site
 from twinplate.verification.comparison import (
     allowances,
+    correspondence,
     numbers,
     pipeline,
     rounding,
-    structure,
 )
 from twinplate.verification.comparison.findings import STAGES, Finding
 from twinplate.verification.matching import sites
@@ -201,13 +201,13 @@ def arguments_not_compared(patch: Patch) -> None:
 def dims_by_position(patch: Patch) -> None:
     """Dims correspond by their position, whatever their plates."""
     dims = sites.dims
-    for module in (sites, structure):
+    for module in (sites, correspondence):
         patch.setattr(module, "dims", lambda site: [replace(d, plate="") for d in dims(site)])
 
 
 def undeclared_dims_allowed(patch: Patch) -> None:
     """A batch dim outside every plate taken for a restructuring."""
-    patch.setattr(structure.Moved, "undeclared", property(lambda self: False))
+    patch.setattr(correspondence.Moved, "undeclared", property(lambda self: False))
 
 
 def values_not_compared(patch: Patch) -> None:

@@ -45,8 +45,7 @@ class Session:
     def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
         """Run with the framework's own draws; parameters in `given` replace the first values.
 
-        What the program raises becomes the run's failure. Raises InputError for a scale that is no
-        number.
+        What the program raises becomes the run's failure.
         """
         return self._recorded("draw", seed, given, args, kwargs)
 

@@ -15,8 +15,8 @@ from jax import Array
 from numpyro_impl.programs.noise import WRAPPERS, unwrapped
 from numpyro_impl.recording.constraints import name_of
 from numpyro_impl.recording.replay import drawn_dtype
-from twinplate.errors import InputError
 from twinplate.records.record import Plate, Site
+from twinplate.records.scales import scale_of
 
 Node = dict[str, Any]
 
@@ -49,7 +49,7 @@ class TracedSite:
     arguments: dict[str, Array]
 
     def site(self) -> Site:
-        """The site with NumPy arrays. Raises InputError for a scale that is not one number."""
+        """The site with NumPy arrays."""
         mask = None if self.mask is None else np.asarray(self.mask)
         return Site(
             self.kind,
@@ -59,7 +59,7 @@ class TracedSite:
             self.support,
             self.family,
             self.dtype,
-            _one_number(self.name, np.asarray(self.scale)),
+            scale_of(list(np.asarray(self.scale)), self.batch_shape),
             np.asarray(self.value),
             np.asarray(self.log_prob),
             None if mask is None or mask.all() else mask,
@@ -211,12 +211,3 @@ def _event_dim(fn: Any, constraint: Any) -> int:
         return int(constraint.event_dim)
     except NotImplementedError:  # the value of a delta: as many dims as its events have
         return len(fn.event_shape)
-
-
-def _one_number(name: str, scale: np.ndarray) -> float:
-    numbers = np.unique(scale)
-    if numbers.size != 1:
-        raise InputError(
-            f"scale of site {name!r} is an array of shape {scale.shape[1:]}; it must be a number"
-        )
-    return float(numbers[0])

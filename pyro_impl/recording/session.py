@@ -60,8 +60,8 @@ class Session:
     def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
         """Run with the framework's own draws; parameters in `given` replace the first values.
 
-        What the program raises becomes the run's failure. Raises InputError for a scale that is no
-        number, and for a parameter of another shape.
+        What the program raises becomes the run's failure. Raises InputError for a parameter of another
+        shape.
         """
         with self._set_up():
             inputs = self._warm(args, kwargs)

@@ -14,8 +14,8 @@ from torch.distributions.utils import lazy_property
 
 from pyro_impl.programs.noise import WRAPPERS, unwrapped
 from pyro_impl.recording.constraints import name_of
-from twinplate.errors import InputError
 from twinplate.records.record import Array, Plate, Site
+from twinplate.records.scales import scale_of
 
 Node = dict[str, Any]
 
@@ -51,10 +51,7 @@ def make_sites(traces: Sequence[poutine.Trace], particles: int) -> dict[str, Sit
 
 
 def make_site(nodes: Sequence[Node], particles: int) -> Site:
-    """The site of these nodes, one for each particle.
-
-    Raises InputError for a scale that is not one number.
-    """
+    """The site of these nodes, one for each particle."""
     node, fn = nodes[0], nodes[0]["fn"]
     batch_shape, event_shape = shapes(node)
     complete = len(nodes) == particles
@@ -66,8 +63,8 @@ def make_site(nodes: Sequence[Node], particles: int) -> Site:
         event_shape=event_shape,
         support=_support(fn),
         family=type(unwrapped(fn)).__name__,
-        dtype=str(node["value"].dtype).removeprefix("torch."),
-        scale=_scale(node),
+        dtype=str(_numpy(node["value"]).dtype),
+        scale=_scale(nodes, batch_shape),
         value=_stacked([n["value"] for n in nodes], batch_shape + event_shape, complete),
         log_prob=_stacked([n.get("log_prob") for n in nodes], batch_shape, scored),
         mask=_masks(nodes, batch_shape),
@@ -123,16 +120,10 @@ def _support(fn: Any) -> str:
         return "unknown"
 
 
-def _scale(node: Node) -> float:
-    if kind_of(node) == "deterministic":
+def _scale(nodes: Sequence[Node], batch_shape: tuple[int, ...]) -> float | Array:
+    if kind_of(nodes[0]) == "deterministic":
         return 1.0
-    numbers = np.unique(_numpy(node["scale"]))
-    if numbers.size != 1:
-        shape = tuple(node["scale"].shape)
-        raise InputError(
-            f"scale of site {node['name']!r} is an array of shape {shape}; it must be a number"
-        )
-    return float(numbers[0])
+    return scale_of([_numpy(node["scale"]) for node in nodes], batch_shape)
 
 
 def _mask(node: Node, batch_shape: tuple[int, ...]) -> Tensor | None:

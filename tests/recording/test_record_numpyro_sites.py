@@ -12,9 +12,8 @@ numpyro = pytest.importorskip("numpyro")
 import jax.numpy as jnp  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 from numpyro import handlers  # noqa: E402
-from record_numpyro_programs import ran, sampled, session  # noqa: E402
+from record_numpyro_programs import ran, sampled  # noqa: E402
 
-from twinplate.errors import InputError  # noqa: E402
 from twinplate.records.record import Given, Plate  # noqa: E402
 
 
@@ -106,13 +105,27 @@ def test_masks_of_handlers_and_distributions():
     np.testing.assert_allclose(sites["c"].log_prob, [NORMAL(X[[0, 2]]).sum()])
 
 
-def test_a_scale_that_is_no_number_is_an_input_error():
+def test_a_scale_is_a_number_or_a_weight_of_each_element():
     def model(x):
-        with numpyro.plate("data", 3), handlers.scale(scale=jnp.array([1.0, 2.0, 3.0])):
-            numpyro.sample("a", dist.Normal(0.0, 1.0), obs=x)
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        with numpyro.plate("rows", 2, dim=-2), handlers.scale(scale=jnp.array([[1.0], [4.0]])):
+            with numpyro.plate("data", 6, subsample_size=3, dim=-1), handlers.scale(scale=x):
+                numpyro.sample("a", dist.Normal(0.0, 1.0), obs=0 * x)
+            numpyro.sample("b", dist.Normal(0.0, 1.0), obs=jnp.array([[0.0], [1.0]]))
+        with handlers.scale(scale=jnp.array([2.0, 3.0])):
+            numpyro.sample("counted for each", dist.Normal(0.0, 1.0), obs=0.0)
+        with numpyro.plate("alike", 3), handlers.scale(scale=x * 0 + 2):
+            numpyro.sample("c", dist.Normal(0.0, 1.0))
+        with handlers.scale(scale=1 + z**2):
+            numpyro.sample("d", dist.Normal(0.0, 1.0))
 
-    with pytest.raises(InputError, match=r"site 'a'.*must be a number"):
-        session(model).sample(0, Given(), (X,), {})
+    sites = sampled(model, np.abs(X), particles=2).model
+    expected = 2 * np.abs(X) * [[1], [4]]
+    np.testing.assert_allclose(sites["a"].scale, [expected, expected])
+    np.testing.assert_allclose(sites["a"].total, [(NORMAL(0) * expected).sum()] * 2)
+    np.testing.assert_allclose(sites["b"].scale[0], [[1], [4]])
+    assert (sites["c"].scale, sites["counted for each"].scale) == (2.0, 5.0)
+    np.testing.assert_allclose(sites["d"].scale, 1 + sites["z"].value ** 2)
 
 
 def test_supports_families_and_arguments():

@@ -11,11 +11,10 @@ pyro = pytest.importorskip("pyro")
 
 import pyro.distributions as dist  # noqa: E402
 from pyro import poutine  # noqa: E402
-from record_pyro_programs import sampled, session  # noqa: E402
+from record_pyro_programs import sampled  # noqa: E402
 
 from pyro_impl.recording.sites import arguments  # noqa: E402
-from twinplate.errors import InputError  # noqa: E402
-from twinplate.records.record import Given, Plate  # noqa: E402
+from twinplate.records.record import Plate  # noqa: E402
 
 
 def test_every_kind_of_site():
@@ -94,13 +93,27 @@ def test_masks_of_handlers_and_distributions():
     np.testing.assert_allclose(sites["c"].log_prob, [NORMAL(X[[0, 2]]).sum()])
 
 
-def test_a_scale_that_is_no_number_is_an_input_error():
+def test_a_scale_is_a_number_or_a_weight_of_each_element():
     def model(x):
-        with pyro.plate("data", 3), poutine.scale(scale=torch.tensor([1.0, 2.0, 3.0])):
-            pyro.sample("a", dist.Normal(0.0, 1.0), obs=x)
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", 2, dim=-2), poutine.scale(scale=torch.tensor([[1.0], [4.0]])):
+            with pyro.plate("data", 6, subsample_size=3, dim=-1), poutine.scale(scale=x):
+                pyro.sample("a", dist.Normal(0.0, 1.0), obs=0 * x)
+            pyro.sample("b", dist.Normal(0.0, 1.0), obs=torch.tensor([[0.0], [1.0]]))
+        with poutine.scale(scale=torch.tensor([2.0, 3.0])):
+            pyro.sample("counted for each", dist.Normal(0.0, 1.0), obs=0 * z)
+        with pyro.plate("alike", 3), poutine.scale(scale=x * 0 + 2):
+            pyro.sample("c", dist.Normal(0.0, 1.0))
+        with poutine.scale(scale=1 + z**2):
+            pyro.sample("d", dist.Normal(0.0, 1.0))
 
-    with pytest.raises(InputError, match=r"site 'a'.*must be a number"):
-        session(model).sample(0, Given(), (X,), {})
+    sites = sampled(model, np.abs(X), particles=2).model
+    expected = 2 * np.abs(X) * [[1], [4]]
+    np.testing.assert_allclose(sites["a"].scale, [expected, expected])
+    np.testing.assert_allclose(sites["a"].total, [(NORMAL(0) * expected).sum()] * 2)
+    np.testing.assert_allclose(sites["b"].scale[0], [[1], [4]])
+    assert (sites["c"].scale, sites["counted for each"].scale) == (2.0, 5.0)
+    np.testing.assert_allclose(sites["d"].scale, 1 + sites["z"].value ** 2)
 
 
 @pytest.mark.parametrize(

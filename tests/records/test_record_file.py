@@ -36,7 +36,7 @@ def made(draw: float = 0.5, **changes) -> Record:
     bare = dataclasses.replace(site, value=None, log_prob=None, mask=None, arguments={}, scale=1.0)
     run = Run(
         {"z": site},
-        {"z": bare, "array": site},
+        {"z": bare, "array": site, "weighted": dataclasses.replace(site, scale=np.ones((1, 3)))},
         {"w": Parameter("positive", np.float32([1.5, 2.5]), None)},
         np.array([1.25]),
     )

@@ -45,7 +45,7 @@ class Site:
     batch_shape, event_shape: of one particle, the plates' sizes broadcast in.
     support: name of the set of possible values ("real", "positive", …).  family: of the distribution.
     dtype: of the value, as the program made it.
-    scale: factor of the log densities.
+    scale: factor of the log densities: one number, or (P, *batch_shape) where it is a weight of each.
     value: (P, *batch_shape, *event_shape).
     log_prob: (P, *batch_shape), element by element, zero where masked, not scaled.
     mask: True where the element counts, broadcasts to (P, *batch_shape); None where nothing is masked.
@@ -61,17 +61,23 @@ class Site:
     support: str
     family: str
     dtype: str
-    scale: float
+    scale: float | Array
     value: Array | None = None
     log_prob: Array | None = None
     mask: Array | None = None
     arguments: dict[str, Array] = field(default_factory=dict)
 
     @property
+    def scaled(self) -> npt.NDArray[np.float64]:
+        """Scaled log densities, (P, *batch_shape), of a run that did not stop early."""
+        assert self.log_prob is not None
+        return self.scale * as_float(self.log_prob)
+
+    @property
     def total(self) -> npt.NDArray[np.float64]:
         """Scaled log density of every particle, (P,), of a run that did not stop early."""
-        assert self.log_prob is not None
-        return self.scale * as_float(self.log_prob).reshape(len(self.log_prob), -1).sum(axis=1)
+        scaled = self.scaled
+        return scaled.reshape(len(scaled), -1).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -251,6 +257,8 @@ class _Reader:
         built: Json = {name: self._array(data[name]) for name in ("value", "log_prob", "mask")}
         built |= {name: tuple(data[name]) for name in ("batch_shape", "event_shape")}
         built["plates"] = tuple(Plate(**plate) for plate in data["plates"])
+        if isinstance(data["scale"], str):
+            built["scale"] = self._tensors[data["scale"]]
         return Site(**data | built | {"arguments": self._arrays(data["arguments"])})
 
     def _parameter(self, data: Json) -> Parameter:

@@ -57,7 +57,9 @@ class Allowances:
         if not reasons or judged is None or not self._same_distribution(finding, *sites):
             return finding
         _, a, b = judged
-        scale = max(abs(site.scale) for site in sites) * max(1, sites[0].log_prob.size // a.size)
+        scale = max(np.abs(site.scale).max() for site in sites) * max(
+            1, sites[0].log_prob.size // a.size
+        )
         size = np.maximum(scale, np.maximum(np.abs(a), np.abs(b)))
         if not (np.abs(a - b) <= sum(r.log_density for r in reasons) * size).all():
             return finding

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from twinplate.verification.comparison import program_mistakes, site_mistakes
+from twinplate.verification.comparison import program_mistakes, scale_mistakes, site_mistakes
 from twinplate.verification.comparison.context import Context
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.numbers import DrawPair
@@ -27,8 +27,9 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     program_mistakes.flow_order,
     program_mistakes.plate_in_scan,
     program_mistakes.gradient_alone,
-    site_mistakes.scaling,
-    site_mistakes.subsampled,
+    scale_mistakes.scaling,
+    scale_mistakes.subsampled,
+    scale_mistakes.weights,
     site_mistakes.masked,
     site_mistakes.event_dims,
     site_mistakes.prebuilt_plates,

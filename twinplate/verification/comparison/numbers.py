@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.records.record import PERTURBED, Array, Record, Run, Site
+from twinplate.records.record import PERTURBED, Array, Record, Run
+from twinplate.verification.comparison.correspondence import moved, reducers
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.rounding import Judgement, judge
-from twinplate.verification.comparison.structure import Moved, moved
+from twinplate.verification.comparison.scales import compare_scales
 
 Pick = Callable[[Run], Array | None]
+WHICH = ("first", "second")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class DrawPair:
     @property
     def is_complete(self) -> bool:
         """Whether neither program stopped in double precision."""
-        return all(self.run(which).failure is None for which in ("first", "second"))
+        return all(self.run(which).failure is None for which in WHICH)
 
     def judged(self, pick: Pick, pick_second: Pick | None = None) -> tuple[Judgement, Array, Array]:
         """Judgement of the array that `pick` finds in a run, and both programs' double precision."""
@@ -124,54 +126,25 @@ def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array
 
     The numbers are summed over the dims that only one program has as batch dims.
     """
-    sites = [getattr(pair.run(w), program)[name] for w in ("first", "second")]
+    sites = [getattr(pair.run(w), program)[name] for w in WHICH]
     if any(site.log_prob is None for site in sites):
         return None
     correspondence = moved(*sites)
     if correspondence is None:
         return None
-    first, second = _reducers(correspondence)
 
-    def pick(reduce: Callable[[Site], Array]) -> Pick:
-        return lambda run: reduce(getattr(run, program)[name])
+    def pick(reduce: Callable[[Array], Array]) -> Pick:
+        return lambda run: reduce(getattr(run, program)[name].scaled)
 
+    first, second = reducers(correspondence)
     return pair.judged(pick(first), pick(second))
-
-
-def _reducers(correspondence: Moved) -> tuple[Callable[[Site], Array], Callable[[Site], Array]]:
-    """For each program, what sums its log densities over batch dims the other lacks, in the first's order."""
-    pairs, axes = correspondence.pairs, correspondence.axes
-    first_batch = [i for i, (a, _) in enumerate(pairs) if a.is_batch]
-    common = [i for i, (a, b) in enumerate(pairs) if a.is_batch and b.is_batch]
-    second_batch = [i for i in np.argsort(axes) if pairs[i][1].is_batch]
-
-    def reducer(batch: list[int], sizes: dict[int, int]) -> Callable[[Site], Array]:
-        def reduce(site: Site) -> Array:
-            if site.log_prob is None:
-                raise ValueError("nothing was recorded here")
-            count = len(site.log_prob)
-            numbers = site.log_prob.reshape(count, *(sizes[i] for i in batch))
-            gone = tuple(k + 1 for k, i in enumerate(batch) if i not in common)
-            numbers = numbers.sum(axis=gone)
-            left = [i for i in batch if i in common]
-            return site.scale * numbers.transpose(0, *(left.index(i) + 1 for i in common))
-
-        return reduce
-
-    mine = {i: a.size for i, (a, _) in enumerate(pairs)}
-    theirs = {i: b.size for i, (_, b) in enumerate(pairs)}
-    return reducer(first_batch, mine), reducer([int(i) for i in second_batch], theirs)
 
 
 def compare_densities(pair: DrawPair, program: str, name: str) -> Iterator[Finding]:
     """Scale and log densities of a site that both programs have."""
-    sites = [getattr(pair.run(w), program)[name] for w in ("first", "second")]
-    scales = [site.scale for site in sites]
-    relative = abs(scales[0] - scales[1]) / max(abs(s) for s in scales) if any(scales) else 0.0
-    if relative > 2.0**-20 and sites[0].log_prob is not None:
-        message = "has its log density scaled by another factor"
-        a, b = (f"{s:.6g}" for s in scales)
-        yield Finding("difference", "density", program, name, message, a, b)
+    scaled = compare_scales(program, name, *(getattr(pair.run(w), program)[name] for w in WHICH))
+    if scaled is not None:
+        yield scaled
         return
     judged = densities(pair, program, name)
     if judged is None:
@@ -198,7 +171,7 @@ def _gradient(name: str) -> Pick:
 
 def compare_losses(pair: DrawPair) -> Iterator[Finding]:
     """Loss of every particle, and the gradient in every parameter."""
-    runs = [pair.run(w) for w in ("first", "second")]
+    runs = [pair.run(w) for w in WHICH]
     if runs[0].loss is not None and runs[1].loss is not None:
         judged = pair.judged(lambda run: run.loss)
         yield from _not_numbers(*judged[1:], "loss", "", pair.draw)

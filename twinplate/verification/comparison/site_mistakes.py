@@ -113,40 +113,7 @@ def differing_arguments(context: Context) -> str | None:
     return f"Its {' and '.join(names)} differ{'s' if len(names) == 1 else ''}" if names else None
 
 
-# -- scales, masks, plates ----------------------------------------------------------------------------
-
-
-def scaling(context: Context) -> str | None:
-    """The factor N/B of a subsample is missing."""
-    if context.first is None or context.second is None or "scaled" not in context.finding.message:
-        return None
-    plates = [p for site in (context.first, context.second) for p in site.plates]
-    for p in plates:
-        ratio = p.size / p.subsample_size
-        found = context.first.scale / context.second.scale if context.second.scale else np.inf
-        if ratio != 1 and (alike(ratio, found) or alike(1 / ratio, found)):
-            return (
-                f"The factor is N/B = {p.size}/{p.subsample_size} of plate {p.name}: one program lacks "
-                "the subsample scaling; give its plate the full size and the subsample size"
-            )
-    return None
-
-
-def subsampled(context: Context) -> str | None:
-    """A plate is given the size of its subsample as its full size."""
-    if context.first is None or context.second is None or context.finding.stage != "plates":
-        return None
-    pairs = [(p, q) for p in context.first.plates for q in context.second.plates if p.dim == q.dim]
-    for p, q in pairs:
-        short, full = sorted((p, q), key=lambda plate: plate.size)
-        if short.size == short.subsample_size == full.subsample_size < full.size:
-            which = "first" if short is p else "second"
-            return (
-                f"Plate {short.name} has the size of the subsample in the {which} program, which lacks "
-                f"the factor N/B = {full.size}/{full.subsample_size}; give it the full size and "
-                "the subsample size"
-            )
-    return None
+# -- masks, dims, plates ------------------------------------------------------------------------------
 
 
 def masked(context: Context) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from twinplate.records.record import Parameter, Plate, Site
+from twinplate.verification.comparison.correspondence import moved
 from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.comparison.scales import scales_agree
 from twinplate.verification.matching.autoguides import JOINED
-from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, Dim, align, dims
+from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 
 def format_shapes(site: Site) -> str:
@@ -38,38 +40,6 @@ def compare_sites(
 
 def _a(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-@dataclass(frozen=True)
-class Moved:
-    """How the dims of a site correspond.
-
-    pairs: each dim of the first program's site with the second's, in the first's order.
-    axes: position of the second's dim among the second's own, for each pair.
-    """
-
-    pairs: list[tuple[Dim, Dim]]
-    axes: tuple[int, ...]
-
-    @property
-    def restructured(self) -> list[str]:
-        """Names of plates of one program that are event dims of the other."""
-        return [a.plate or b.plate for a, b in self.pairs if a.is_batch != b.is_batch]
-
-    @property
-    def undeclared(self) -> bool:
-        """Whether a batch dim outside every plate became an event dim."""
-        return any(a.is_batch != b.is_batch and not (a.plate or b.plate) for a, b in self.pairs)
-
-
-def moved(first: Site, second: Site) -> Moved | None:
-    """How the dims of one site correspond in two programs, None where they do not."""
-    layout = align(first, second)
-    if layout is None:
-        return None
-    mine, theirs = dims(first), dims(second)
-    pairs = [(d, theirs[i]) for d, i in zip(mine, layout.axes, strict=True)]
-    return Moved(pairs, layout.axes)
 
 
 def compare_site(program: str, name: str, first: Site, second: Site) -> Iterator[Finding]:
@@ -123,11 +93,18 @@ def _plates(
     def layout(plates: list[Plate]) -> list[tuple[int, int, int]]:
         return sorted((0 if restructured else p.dim, p.size, p.subsample_size) for p in plates)
 
+    def subsamples(plates: list[Plate]) -> list[tuple[int, int]]:
+        return [(dim, size) for dim, _, size in layout(plates)]
+
     shown = _shown(first.plates), _shown(second.plates)
-    if layout(mine) != layout(theirs):
+    if layout(mine) == layout(theirs):
+        if {p.name for p in mine} != {p.name for p in theirs}:
+            yield Finding("note", "plates", program, name, "is in plates of other names", *shown)
+    elif subsamples(mine) == subsamples(theirs) and scales_agree(first, second):
+        message = "is scaled by one program as a subsampled plate of the other does"
+        yield Finding("note", "plates", program, name, message, *shown)
+    else:
         yield Finding("difference", "plates", program, name, "is in other plates", *shown)
-    elif {p.name for p in mine} != {p.name for p in theirs}:
-        yield Finding("note", "plates", program, name, "is in plates of other names", *shown)
 
 
 def _shown(plates: tuple[Plate, ...]) -> str:

@@ -72,7 +72,13 @@ class JointOrder:
         }
         density = entries(site.log_prob) if site.batch_shape else site.log_prob
         return dataclasses.replace(
-            site, value=entries(site.value), log_prob=density, arguments=arguments
+            site,
+            value=entries(site.value),
+            log_prob=density,
+            arguments=arguments,
+            scale=np.asarray(entries(site.scale))
+            if isinstance(site.scale, np.ndarray)
+            else site.scale,
         )
 
     def _parameter(self, name: str, parameter: Parameter) -> Parameter:

@@ -117,6 +117,7 @@ def split(site: Site, count: int) -> list[Site] | None:
             value=None if site.value is None else step(site.value, t),
             log_prob=None if site.log_prob is None else step(site.log_prob, t),
             mask=None if site.mask is None else step(site.mask, t),
+            scale=step(site.scale, t) if isinstance(site.scale, np.ndarray) else site.scale,
             arguments={name: step(v, t) for name, v in site.arguments.items()},
         )
         for t in range(count)
@@ -141,8 +142,18 @@ def stack(sites: list[Site]) -> Site:
         value=stacked([site.value for site in sites]),
         log_prob=stacked([site.log_prob for site in sites]),
         mask=stacked([site.mask for site in sites]),
+        scale=_stacked_scales(sites),
         arguments={name: np.stack([s.arguments[name] for s in sites], axis=1) for name in alike},
     )
+
+
+def _stacked_scales(sites: list[Site]) -> float | Array:
+    """One number where all steps have the same, otherwise (P, steps, *batch_shape)."""
+    scales = [site.scale for site in sites]
+    if all(isinstance(scale, float) and scale == scales[0] for scale in scales):
+        return scales[0]
+    count = next((len(site.value) for site in sites if site.value is not None), 1)
+    return np.stack([np.broadcast_to(s.scale, (count, *s.batch_shape)) for s in sites], axis=1)
 
 
 # -- names --------------------------------------------------------------------------------------------

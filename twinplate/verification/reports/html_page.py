@@ -167,7 +167,7 @@ def _site(sites: list[Site | None], pair: DrawPair, row: ReportRow, stopped: boo
             ", ".join(_plate(p.name, p.size, p.subsample_size) for p in s.plates) or "none"
         ),
         "dtype": lambda s: s.dtype,
-        "scaled by": lambda s: f"{s.scale:.6g}",
+        "scaled by": lambda s: _range(s.scale),
     }
     lines = ""
     for name, fact in facts.items():
@@ -176,12 +176,14 @@ def _site(sites: list[Site | None], pair: DrawPair, row: ReportRow, stopped: boo
     head = "<tr><th></th><th>first</th><th>second</th></tr>"
     found = f'<table class="facts">{head}{lines}</table>'
     judged = None if None in sites else densities(pair, row.program, row.name)
-    of_each = [None if s is None or s.log_prob is None else s.scale * s.log_prob for s in sites]
+    of_each = [None if s is None or s.log_prob is None else s.scaled for s in sites]
     logs = judged[1:] if judged else of_each
     values = [None if s is None else s.value for s in sites]
     arguments = "" if stopped else _arguments(sites)
+    weights = [None if s is None or isinstance(s.scale, float) else s.scale for s in sites]
     numbers = [
         _numbers("log density", *logs, stopped=stopped),
+        _numbers("scale", *weights, stopped=stopped),
         arguments,
         _numbers("value", *values, stopped=stopped),
     ]
@@ -199,6 +201,12 @@ def _arguments(sites: list[Site | None]) -> str:
             a, b = first[name], second[name]
         tables += "" if alike(a, b) else _numbers(name, a, b)
     return tables
+
+
+def _range(scale: float | Array) -> str:
+    if not isinstance(scale, np.ndarray):
+        return f"{scale:.6g}"
+    return f"{scale.min():.6g} to {scale.max():.6g}"
 
 
 def _plate(name: str, size: int, subsample_size: int) -> str:
