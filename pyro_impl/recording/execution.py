@@ -19,7 +19,7 @@ from torch import Tensor
 from pyro_impl.arguments import Inputs
 from pyro_impl.recording.parameters import average_gradients, gradient_of
 from pyro_impl.recording.replay import replay_draws
-from pyro_impl.recording.sites import kind_of, plates_of, sample_nodes, score, to_array
+from pyro_impl.recording.sites import kind_of, sample_nodes, score, to_array
 from twinplate.records.record import Array, Parameter, Settings
 
 Tensors = dict[str, Tensor]
@@ -105,7 +105,8 @@ class Execution:
     @property
     def _nesting(self) -> int:
         nodes = [n for ts in self.traces.values() for t in ts for n in sample_nodes(t).values()]
-        return max((-plate.dim for node in nodes for plate in plates_of(node)), default=0)
+        frames = [f for node in nodes for f in node["cond_indep_stack"] if f.vectorized]
+        return max((-frame.dim for frame in frames), default=0)
 
     def _losses(self, draws: Tensors, indices: Tensors, inputs: Inputs) -> Array:
         """(P,), or (1,) for vectorised particles."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from twinplate.records.record import Array, Plate, Site
 from twinplate.records.scales import scale_of
 
 Node = dict[str, Any]
+
+_ANY_SIZE = -1  # of a plate that was given none
 
 
 def score(node: Node) -> None:
@@ -47,18 +49,19 @@ def make_sites(traces: Sequence[poutine.Trace], particles: int) -> dict[str, Sit
     for trace in traces:
         for name, node in sample_nodes(trace).items():
             found.setdefault(name, []).append(node)
-    return {name: make_site(nodes, particles) for name, nodes in found.items()}
+    sizes = _found_sizes([nodes[0] for nodes in found.values()])
+    return {name: make_site(nodes, particles, sizes) for name, nodes in found.items()}
 
 
-def make_site(nodes: Sequence[Node], particles: int) -> Site:
-    """The site of these nodes, one for each particle."""
+def make_site(nodes: Sequence[Node], particles: int, sizes: Mapping[str, int]) -> Site:
+    """The site of these nodes, one for each particle; `sizes` of plates that were given none."""
     node, fn = nodes[0], nodes[0]["fn"]
     batch_shape, event_shape = shapes(node)
     complete = len(nodes) == particles
     scored = complete and all("log_prob" in n for n in nodes)
     return Site(
         kind=kind_of(node),
-        plates=plates_of(node),
+        plates=plates_of(node, sizes),
         batch_shape=batch_shape,
         event_shape=event_shape,
         support=_support(fn),
@@ -89,10 +92,32 @@ def _is_computed(node: Node) -> bool:
     return bool(delta) and getattr(node["fn"], "_mask", None) is False
 
 
-def plates_of(node: Node) -> tuple[Plate, ...]:
-    """Plates around the site, sorted by dim; sequential ones, which have no dim, are not among them."""
+def plates_of(node: Node, sizes: Mapping[str, int]) -> tuple[Plate, ...]:
+    """Plates around the site, sorted by dim; sequential ones, which have no dim, are not among them.
+
+    sizes: of plates that were given none, by name; such a plate is of any size to Pyro.
+    """
     frames = sorted((f for f in node["cond_indep_stack"] if f.vectorized), key=lambda f: f.dim)
-    return tuple(Plate(f.name, f.dim, int(f.full_size or f.size), int(f.size)) for f in frames)
+    return tuple(
+        Plate(f.name, f.dim, sizes[f.name], sizes[f.name])
+        if f.size == _ANY_SIZE
+        else Plate(f.name, f.dim, int(f.full_size or f.size), int(f.size))
+        for f in frames
+    )
+
+
+def _found_sizes(nodes: Sequence[Node]) -> dict[str, int]:
+    """Sizes of the plates that were given none, by name: what the sites inside have at the plate's dim."""
+    sizes: dict[str, int] = {}
+    for node in nodes:
+        batch_shape = shapes(node)[
+            0
+        ]  # empty of a deterministic value, which has no batch dims of its own
+        for frame in node["cond_indep_stack"]:
+            if frame.vectorized and frame.size == _ANY_SIZE:
+                found = batch_shape[frame.dim] if len(batch_shape) >= -frame.dim else 1
+                sizes[frame.name] = max(found, sizes.get(frame.name, 1))
+    return sizes
 
 
 def shapes(node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:

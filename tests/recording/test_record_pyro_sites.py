@@ -93,6 +93,18 @@ def test_masks_of_handlers_and_distributions():
     np.testing.assert_allclose(sites["c"].log_prob, [NORMAL(X[[0, 2]]).sum()])
 
 
+def test_a_plate_without_a_size_has_that_of_the_sites_inside():
+    def model(x):
+        with pyro.plate("data"):
+            pyro.deterministic("wide", torch.zeros(5))
+            pyro.sample("shared", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    sites = sampled(model, X).model
+    assert {site.plates for site in sites.values()} == {(Plate("data", -1, 3, 3),)}
+    assert (sites["shared"].batch_shape, sites["x"].batch_shape) == ((), (3,))
+
+
 def test_a_scale_is_a_number_or_a_weight_of_each_element():
     def model(x):
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
