@@ -98,3 +98,35 @@ def test_cases_need_no_stress_to_be_excused() -> None:
         stress=False,
     )
     assert verify(case).ok
+
+
+# -- the edge of the support ---------------------------------------------------------------------------
+
+
+def pyro_at_the_edge(counts, angles, labels):
+    with pyro.plate("items", 8):
+        q = pyro.sample("q", pdist.Beta(torch.tensor(0.02), torch.tensor(0.02)))
+        pyro.sample("y", pdist.Binomial(10, q), obs=counts)
+        w = pyro.sample("w", pdist.Dirichlet(torch.tensor([0.02, 0.05, 0.1])))
+        pyro.sample("z", pdist.Categorical(w), obs=labels)
+        rate = pyro.sample("rate", pdist.Gamma(torch.tensor(0.001), torch.tensor(1.0)))
+        pyro.sample("x", pdist.Normal(0.0, rate), obs=angles)
+
+
+def numpyro_at_the_edge(counts, angles, labels):
+    with numpyro.plate("items", 8):
+        q = numpyro.sample("q", ndist.Beta(0.02, 0.02))
+        numpyro.sample("y", ndist.Binomial(10, q), obs=counts)
+        w = numpyro.sample("w", ndist.Dirichlet(jnp.array([0.02, 0.05, 0.1])))
+        numpyro.sample("z", ndist.Categorical(w), obs=labels)
+        rate = numpyro.sample("rate", ndist.Gamma(0.001, 1.0))
+        numpyro.sample("x", ndist.Normal(0.0, rate), obs=angles)
+
+
+def test_draws_at_the_edge_of_their_support_are_no_difference() -> None:
+    """These priors draw within rounding of 0 and 1, where Pyro clamps and NumPyro does not."""
+    args = (counts[:8] % 11, angles[:8], np.arange(8) % 3)
+    programs = PyroProgram(pyro_at_the_edge), NumpyroProgram(numpyro_at_the_edge)
+    report = verify(*programs, args=args, seeds=(0,))
+    assert report.verdict == "same", report
+    assert not [f for f in report.findings if f.stage in ("density", "loss", "gradient")]

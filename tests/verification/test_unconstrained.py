@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
-from twinplate.verification.matching.unconstrained import MOVES, jitter
+from twinplate.verification.matching.edges import kept_inside
+from twinplate.verification.matching.unconstrained import MOVES, jitter, stressed
 from twinplate.verification.recording import perturbed
 
 TRIL = np.array([[0.7, 0.0], [0.3, 1.2]])
@@ -69,3 +71,37 @@ def test_a_perturbed_correlation_is_one():
     changed = perturbed(np.stack([CORR, CORR]), np.random.default_rng(0))
     assert 0 < np.abs(changed - CORR).max() < 1e-11
     assert np.allclose(np.linalg.norm(changed, axis=-1), 1.0, rtol=0.0, atol=1e-15)
+
+
+NEAR_ONE = np.array([[1.0, 0.0], [np.sqrt(1 - 1e-20), 1e-10]])
+# support -> (at its edge or beyond what computes exactly, well inside)
+EDGES = {
+    "real": (np.array([1e300, -1e40]), np.array([2.5, -1e6])),
+    "positive": (np.array([0.0, 1e-200, 1e60]), np.array([1e-20, 3.0])),
+    "nonnegative": (np.array([0.0, 1e-200]), np.array([1e-20, 3.0])),
+    "unit_interval": (np.array([0.0, 1e-20, 1 - 1e-16, 1.0]), np.array([1e-8, 0.3])),
+    "simplex": (np.array([[0.0, 0.0, 1.0], [1e-30, 0.4, 0.6]]), np.array([[0.1, 0.2, 0.7]])),
+    "corr_cholesky": (NEAR_ONE, CORR),
+}
+
+
+@pytest.mark.parametrize("support", EDGES)
+@pytest.mark.parametrize("move", [kept_inside, stressed])
+def test_draws_keep_a_distance_from_the_edge(support, move):
+    """There sigmoid's argument is below 20, where torch's softplus becomes linear, and 1 - x has digits."""
+    edge, inside = EDGES[support]
+    moved = move(edge, support)
+    if support in ("unit_interval", "simplex"):
+        assert (np.abs(logit(moved)) < 20).all() and moved.max() <= 1 - 2**-28
+    if support == "corr_cholesky":
+        assert 1 - moved[1, 0] ** 2 > 2e-9
+    if support == "simplex":
+        np.testing.assert_allclose(moved.sum(-1), 1.0, rtol=1e-15)
+    assert np.isfinite(moved**10).all() and (
+        support == "real" or (np.abs(moved[moved > 0]) > 1e-31).all()
+    )
+    np.testing.assert_array_equal(kept_inside(inside, support), inside)
+
+
+def test_a_draw_of_whole_numbers_has_no_edge():
+    np.testing.assert_array_equal(kept_inside(np.array([0, 1]), "unit_interval"), [0, 1])

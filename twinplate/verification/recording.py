@@ -27,6 +27,7 @@ from twinplate.records.record import (
 from twinplate.seeds import generator
 from twinplate.verification.comparison.rounding import PERTURBATION
 from twinplate.verification.matching.autoguides import merge_values
+from twinplate.verification.matching.edges import kept_inside
 from twinplate.verification.matching.parameters import Rename
 from twinplate.verification.matching.translation import Translation, make_translation
 from twinplate.verification.matching.unconstrained import is_corr_cholesky, jitter, stressed
@@ -169,12 +170,10 @@ def _choose(
     sampled = session.sample(seed, Given(parameters=parameters), args, kwargs)
     sites = {**sampled.model, **sampled.guide}
     draws = {
-        name: site.value
+        name: (stressed if draw == "stress" else kept_inside)(site.value, site.support)
         for name, site in sites.items()
         if site.kind in ("latent", "auxiliary") and site.value is not None
     }
-    if draw == "stress":
-        draws = {name: stressed(value, sites[name].support) for name, value in draws.items()}
     return Given(draws, indices(seed, sites), merge_values(parameters, found.parameters))
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit, softmax
 
+from twinplate.verification.matching.edges import POSITIVE, kept_inside
+
 Array = npt.NDArray[Any]
 
 JITTER = 0.1  # standard deviation of a parameter's move, unconstrained
 STRETCH = 4.0  # of unconstrained values, for the stress draw
-
-POSITIVE = ("positive", "nonnegative", "softplus_positive")
 
 
 def jitter(values: npt.ArrayLike, constraint: str, rng: np.random.Generator) -> Array:
@@ -113,16 +113,22 @@ MOVES: dict[str, Callable[..., Array]] = {
 
 
 def stressed(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
-    """A draw moved outwards in unconstrained space, to reach branches that ordinary draws do not."""
+    """A draw moved outwards in unconstrained space, to reach branches that ordinary draws do not.
+
+    It stays inside the support by the distance that `kept_inside` keeps.
+    """
+    return kept_inside(_stretched(kept_inside(values, support), support), support)
+
+
+def _stretched(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
     if support == "real":
         return STRETCH * values
     if support in POSITIVE:
-        return np.exp(STRETCH * np.log(np.maximum(np.asarray(values, dtype=np.float64), 1e-300)))
+        return np.exp(STRETCH * np.log(np.asarray(values, dtype=np.float64)))
     if support == "unit_interval":
         return np.asarray(expit(STRETCH * _logit(values)))
     if support == "simplex":
-        logs = np.log(np.maximum(np.asarray(values, dtype=np.float64), 1e-300))
-        return np.asarray(softmax(STRETCH * logs, axis=-1))
+        return np.asarray(softmax(STRETCH * np.log(values), axis=-1))
     return values
 
 
