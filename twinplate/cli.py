@@ -12,11 +12,14 @@ from rich.console import Console
 
 from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.posterior_command import run_posterior
+from twinplate.commands.told import tell
 from twinplate.commands.verify_command import Outputs, run_compare, run_record, run_verify
+from twinplate.data.columns import Wanted, split_names
 from twinplate.data.table import Missing
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.training.errors import TrainingError
+from twinplate.words import counted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,8 +29,10 @@ app = typer.Typer(
 )
 
 Data = Annotated[
-    Path, typer.Argument(help="CSV (header optional), NPY, NPZ or Parquet; items in rows.")
+    Path, typer.Argument(help="CSV or TSV (header optional), NPY, NPZ or Parquet; items in rows.")
 ]
+Drop = Annotated[str, typer.Option(help="Columns to leave out: their names, with commas between.")]
+IdColumn = Annotated[str, typer.Option(help="The column that names the items; it is no feature.")]
 
 Seeds = Annotated[str, typer.Option(help="Of the draws, such as 0,1,2.")]
 Loss = Annotated[
@@ -170,6 +175,11 @@ def fit(
     precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
     missing: Annotated[str, typer.Option(help="What empty cells are: error or mask.")] = "error",
+    columns: Annotated[
+        str, typer.Option(help="The features: their names, with commas between. By default all.")
+    ] = "",
+    drop: Drop = "",
+    id_column: IdColumn = "",
 ) -> None:
     """Fit a model and guide to DATA and save a run directory that either framework can read."""
     training = TrainingConfig(
@@ -183,7 +193,16 @@ def fit(
         device=device,
     )
     request = FitRequest(
-        data, out, backend, guide, covariance, rank, components, loadings, _missing(missing)
+        data,
+        out,
+        backend,
+        guide,
+        covariance,
+        rank,
+        components,
+        loadings,
+        _missing(missing),
+        Wanted(split_names(columns), split_names(drop), id_column),
     )
     run_fit(request, training, Console())
 
@@ -202,10 +221,16 @@ def posterior(
     backend: Annotated[
         str | None, typer.Option(help="pyro or numpyro; by default the one that wrote the run.")
     ] = None,
+    drop: Drop = "",
+    id_column: IdColumn = "",
 ) -> None:
-    """Write the guide's posterior of every item of DATA, seen in training or new."""
-    items, used = run_posterior(run, data, out, backend)
-    Console().print(f"Wrote the posterior of {items:,} items to {out}, by {used}")
+    """Write the guide's posterior of every item of DATA, seen in training or new.
+
+    The columns of DATA are found by the names that they had in training.
+    """
+    also = Wanted(drop=split_names(drop), id_column=id_column)
+    items, used = run_posterior(run, data, out, backend, also)
+    tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
 
 
 def _wide() -> Console:

@@ -37,7 +37,8 @@ def posterior(
     params: of a fit (`Fit.params`), neutral layout.  precision: "float32" or "float64".
     device: "auto", "cpu" or "gpu".
 
-    With an amplitude it is the guide's factor for `a`. Raises InputError for arrays that do not fit.
+    Of an item without any entry it is the prior; with an amplitude it is the guide's factor for `a`. Raises
+    InputError for arrays that do not fit.
 
     >>> import numpy as np
     >>> from numpyro_impl import posterior
@@ -83,7 +84,7 @@ def posterior_blocks(
     for _, block in blocks(x, length=length):
         with using(where, precision):  # here alone: at `yield` the caller is at work
             found = Gaussian(*(to_numpy(v) for v in encode(native, to_array(block, dtype))))
-        yield found
+        yield program.generative.prior_where_empty(block, found)
 
 
 @lru_cache(maxsize=4)

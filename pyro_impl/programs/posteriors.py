@@ -32,7 +32,8 @@ def posterior(
     params: of a fit (`Fit.params`), neutral layout.  precision: "float32" or "float64".
     device: "auto", "cpu" or "gpu".
 
-    With an amplitude it is the guide's factor for `a`. Raises InputError for arrays that do not fit.
+    Of an item without any entry it is the prior; with an amplitude it is the guide's factor for `a`. Raises
+    InputError for arrays that do not fit.
 
     >>> import numpy as np
     >>> from pyro_impl import posterior
@@ -76,4 +77,4 @@ def posterior_blocks(
         with torch.no_grad():  # here alone: at `yield` the caller is at work
             q = joint_normal(encoder(to_tensor(block, dtype, where)))
             found = Gaussian(to_numpy(q.loc), to_numpy(q.scale_tril))
-        yield found
+        yield program.generative.prior_where_empty(block, found)

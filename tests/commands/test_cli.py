@@ -32,7 +32,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     holes[:, 0] = x[:, 0]
     np.save("holes.npy", holes)
     np.save("wide.npy", np.hstack([x, x]))
-    np.savez("parts.npz", loadings=rng.normal(size=(5, 2)), noise_scale=np.full(5, 0.7))
+    parts = {"loadings": rng.normal(size=(5, 2)), "noise_scale": np.full(5, 0.7)}
+    np.savez("parts.npz", **parts)
+    np.savez("prior.npz", **parts, loc=[1.0, -2.0], scale=[0.5, 3.0])
     return tmp_path
 
 
@@ -92,6 +94,47 @@ def test_given_loadings_stay_and_the_rest_is_learned(folder: Path) -> None:
     np.testing.assert_array_equal(fixed["loadings"], np.load("parts.npz")["loadings"])
 
 
+def test_columns_are_found_by_their_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In another order, beside an index and what was left out; without names they go by place, said so."""
+    x = np.load("x.npy")
+    rows = [f"{i},{','.join(map(str, row))}" for i, row in enumerate(np.c_[x, x[:, :1]])]
+    Path("frame.csv").write_text("\n".join([",p,q,r,s,t,label", *rows]))
+    assert run("fit", "frame.csv", "--drop", "label", *TINY, "--out", "run") == 0
+    told = capsys.readouterr().out
+    assert "Using 30 items and 5 features: p, q, r, s, t\n" in told
+    assert "names of the items: column 1\n" in told and "Left out: label\n" in told
+    order = [3, 0, 4, 1, 2]
+    np.savetxt("permuted.csv", x[:, order], delimiter=",", header="s,p,t,q,r", comments="")
+    for data in ("frame.csv", "permuted.csv", "x.npy"):
+        assert run("posterior", "run", data, "--out", f"{data}.npz") == 0
+    assert "by place, as x.npy names no columns" in capsys.readouterr().out
+    found = [np.load(f"{data}.npz") for data in ("frame.csv", "permuted.csv", "x.npy")]
+    for other in found[1:]:
+        np.testing.assert_allclose(other["loc"], found[0]["loc"], rtol=0, atol=1e-12)
+    assert found[0]["items"].tolist() == [str(i) for i in range(30)] and "items" not in found[1]
+
+
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+@pytest.mark.parametrize("given", ["x.npy", "holes.npy"])
+def test_the_posterior_of_nothing_is_the_prior(
+    folder: Path, capsys: pytest.CaptureFixture[str], backend: str, given: str
+) -> None:
+    """In data to fit, where an empty item adds nothing, and in others; also after a fit of complete data."""
+    x = np.load(given)
+    x[[3, 7]] = np.nan
+    np.save("empty.npy", x)
+    fitted = "x.npy" if given == "x.npy" else "empty.npy"
+    words = ["--backend", backend, "--missing", "mask", *TINY]
+    assert run("fit", fitted, *words, "--loadings", "prior.npz", "--out", "run") == 0
+    assert run("posterior", "run", "empty.npy", "--out", "p.npz") == 0
+    told = "2 items are without any entry, the first in row 4: their posterior is the prior"
+    assert capsys.readouterr().out.count(told) == (1 if fitted == "x.npy" else 2)
+    found = np.load("p.npz")
+    np.testing.assert_array_equal(found["loc"][[3, 7]], [[1, -2], [1, -2]])
+    np.testing.assert_array_equal(found["scale_tril"][3], [[0.5, 0], [0, 3]])
+    assert np.isfinite(found["loc"]).all() and (found["loc"][0] != [1, -2]).all()
+
+
 def test_missing_entries_are_masked(folder: Path) -> None:
     assert run("fit", "holes.npy", "--missing", "mask", *TINY, "--out", "run") == 0
     assert run("posterior", "run", "holes.npy", "--out", "p.npz") == 0
@@ -129,7 +172,6 @@ BAD = [
     ("fit infinite.npy --out run", "infinit"),
     ("fit holes.npy --out run", "--missing mask"),
     ("fit blank-column.npy --missing mask --out run", "without any entry"),
-    ("fit blank-row.npy --missing mask --out run", "no observed entry"),
     ("fit constant.npy --out run", "Constant"),
     ("fit x.npy --out run --components 6", "expected 1 to min(items, features) = 5"),
     ("fit x.npy --out run --components 0", "num_components is 0"),
@@ -148,6 +190,8 @@ BAD = [
     ("fit x.npy --out x.csv", "exists"),
     ("posterior nowhere x.npy --out p.npz", "does not exist"),
     ("posterior good wide.npy --out p.npz", "have 10 columns"),
+    ("posterior named other.csv --out p.npz", "missing: q, r, s, t; unknown: u, v, w, z"),
+    ("fit x.csv --columns p,u --out run", "no column u; it has p, q, r, s, t"),
     ("posterior good holes.npy --out p.npz", "never seen one"),
     ("posterior good x.npy --out x.csv", "exists"),
     ("posterior cut x.npy --out p.npz", "cut"),
@@ -168,11 +212,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     Path("ragged.csv").write_text("1,2\n3,4\n5\n")
     np.save("infinite.npy", np.where(x == x.max(), np.inf, x))
     np.save("blank-column.npy", np.where(np.arange(5) == 1, np.nan, x))
-    np.save("blank-row.npy", np.where(np.arange(30)[:, None] == 1, np.nan, x))
     np.save("constant.npy", np.where(np.arange(5) == 1, 3.0, x))
     if words.startswith("posterior"):
-        for name in ("good", "cut"):
+        for name in ("good", "cut", "named"):
             shutil.copytree(request.getfixturevalue("good_run"), name)
+        header = json.loads(Path("named/run.json").read_text())
+        header["data"] |= {"columns": list("pqrst"), "named": True}
+        Path("named/run.json").write_text(json.dumps(header))
+        np.savetxt("other.csv", x, delimiter=",", header="p,u,v,w,z", comments="")
         params = Path("cut/params.safetensors")
         params.write_bytes(params.read_bytes()[:-10])
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from twinplate.backends import load_backend
+from twinplate.commands.told import tell, tell_data
 from twinplate.data.blocks import release
+from twinplate.data.columns import ALL, Wanted, listed
 from twinplate.data.readers import load_generative, load_matrix
 from twinplate.data.statistics import Statistics
 from twinplate.data.table import Missing, Table, check_matrix
@@ -40,6 +42,7 @@ class FitRequest:
     components: int | None
     loadings: Path | None
     missing: Missing
+    wanted: Wanted = ALL
 
 
 def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> None:
@@ -52,6 +55,8 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
     implementation = load_backend(request.backend)
     table, program = prepare(request)
     training.check_items(len(table.x))
+    by_place = f"{request.data.name} names no columns, so they go by their place"
+    tell_data(console, table, listed(table.columns) if table.named else by_place)
     title = f"{program.config.guide} guide, {request.backend}"
     try:
         with training_progress(title, training.steps, training.batch_size) as progress:
@@ -64,14 +69,15 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
     print_summary(console, table.x, program, fit, guide, training.objective)
     if fit.compile_seconds:
         console.print(f"Compiling took {fit.compile_seconds:.1f} s")
-    console.print(f"Saved the run in {request.out}")
+    tell(console, f"Saved the run in {request.out}")
 
 
 def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
     """The data and the program for them, checked."""
     with rows_progress(f"Checking {request.data.name}") as progress:
-        table = load_matrix(request.data, progress, fingerprinted=True)
-    given = {} if request.loadings is None else load_generative(request.loadings)
+        table = load_matrix(request.data, progress, request.wanted.choose, fingerprinted=True)
+    features = table.columns if table.named else ()
+    given = {} if request.loadings is None else load_generative(request.loadings, features)
     learned = tuple(name for name in LEARNABLE if name not in given)
     check_matrix(table, missing=request.missing, learn_noise="noise_scale" in learned)
     num_features = table.x.shape[1]
@@ -87,7 +93,7 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
     if given and given["loadings"].shape[0] != num_features:
         raise InputError(
             f"loadings in {request.loadings} has shape {given['loadings'].shape}; expected "
-            f"(D, K) with D = {num_features} rows, one for each column of {request.data}"
+            f"(D, K) with D = {num_features} rows, one for each column used of {request.data}"
         )
     generative = None
     if given:
@@ -133,6 +139,9 @@ def _run(
         "num_items": table.x.shape[0],
         "num_features": table.x.shape[1],
         "columns": list(table.columns),
+        "named": table.named,
+        "id_columns": list(table.id_columns),
+        "left_out": list(table.left_out),
     }
     state = fit.state
     return SavedRun(

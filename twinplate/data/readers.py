@@ -6,59 +6,104 @@ and lines are counted from 1 in every message.
 
 from __future__ import annotations
 
-import csv
-import math
 import os
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from twinplate.data.blocks import Array, Rows, on_disk
+from twinplate.data.blocks import Array, Rows, blocks, fitting, on_disk
+from twinplate.data.columns import ALL, Choose, Wanted, default_name, listed, name_items, number
+from twinplate.data.csv_file import read_csv
 from twinplate.data.statistics import read_statistics
-from twinplate.data.table import Fingerprint, Table, column_name
+from twinplate.data.table import Fingerprint, Raw, Table, column_name
 from twinplate.errors import InputError
+from twinplate.words import counted
 
-Raw = tuple[np.ndarray, tuple[str, ...]]  # what a file holds, unchecked, and names if it has any
-
-MISSING_CELLS = ("", "nan", "na", "null")
 GENERATIVE = {"loadings": "DK", "intercept": "D", "noise_scale": "D", "loc": "K", "scale": "K"}
 SCALES = ("noise_scale", "scale")
 MAPPED_BYTES = 2**26  # an NPY file larger than this stays on disk
 
 
-def load_matrix(path: Path, progress: Rows | None = None, *, fingerprinted: bool = False) -> Table:
-    """Read a data matrix from CSV, NPY, NPZ (the array `x`, or the only one) or Parquet.
+def load_matrix(
+    path: Path,
+    progress: Rows | None = None,
+    choose: Choose | None = None,
+    *,
+    fingerprinted: bool = False,
+) -> Table:
+    """Read a data matrix from CSV, TSV, NPY, NPZ (the array `x`, or the only one) or Parquet.
 
     An NPY file of more than 64 MiB that is stored row by row is mapped rather than read: it may be
-    larger than the memory. `progress` is told the rows looked through and the rows in all. The
-    fingerprint of the table is taken in the same pass, where it is asked for.
+    larger than the memory, if its features are neighbours. `progress` is told the rows looked through and
+    the rows in all. The fingerprint of the table is taken in the same pass, where it is asked for.
+
+    choose: which columns are features; by default all but those that name the items
+        (`twinplate.data.columns.Wanted`).
 
     A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA` or
     `null` is missing. The first line is a header when it has text and no number: the names 0, 1, 2
-    would be read as data. Columns without a name are called "column 1", "column 2", ...
+    would be read as data, but behind an index. Columns without a name are called "column 1", "column 2", ...
 
     Raises:
         InputError: `path` holds no real, finite, non-empty matrix; names the file and the place.
     """
     path = Path(path)
-    x, columns = _reader(path)(path)
-    if x.ndim != 2:
-        raise InputError(f"{path} has shape {x.shape}; expected two dimensions (items, features).")
-    if 0 in x.shape:
-        raise InputError(f"{path} holds no data: its shape is {x.shape}.")
-    columns = columns or tuple(f"column {j + 1}" for j in range(x.shape[1]))
-    x = _real(str(path), x)
+    raw = _reader(path)(path, choose or ALL.choose)
+    x = _real(str(path), raw.x)
+    features = [j for j in raw.choice.features if j not in raw.labels]
+    counting = raw.choice.counting and len(features) > 1 and features[0] == 0 and _counts(x)
+    features = features[1:] if counting else features
+    if not features:
+        raise InputError(f"{path} holds no data: all its columns are left out.")
+    x = _taken(x, [raw.places.index(j) for j in features])
     digest = Fingerprint(x.shape) if fingerprinted else None
     found = read_statistics(x, progress, digest.add if digest else None)
+    names = raw.names
+    ids = (*raw.labels, *([0] if counting else []))
+    table = Table(
+        x,
+        tuple(names[j] for j in features),
+        found,
+        digest.hex() if digest else "",
+        raw.named,
+        tuple(features),
+        tuple(names[j] for j in ids),
+        tuple(list(raw.labels.values())[-1]) if raw.labels else (),
+        tuple(name for j, name in enumerate(names) if j not in (*features, *ids)),
+    )
     if found.infinite.count:
         row, column = found.infinite.first
         raise InputError(
-            f"{path} holds {found.infinite.count} infinite entries, the first in row {row + 1}, "
-            f"{column_name(columns, column)}: replace them by finite numbers or mark them as missing."
+            f"{path} holds {counted(found.infinite.count, 'infinite entry', 'infinite entries')}, the "
+            f"first in row {row + 1}, {table.name_of(column)}: replace them by finite numbers or mark "
+            "them as missing."
         )
-    return Table(x, columns, found, digest.hex() if digest else "")
+    return table
+
+
+def _counts(x: np.ndarray) -> bool:
+    """Whether the first column of `x` is 0, 1, 2, ... or 1, 2, 3, ...: three numbers at least."""
+    first = x[0, 0]
+    if len(x) < 3 or first not in (0, 1) or x[1, 0] != first + 1 or x[2, 0] != first + 2:
+        return False
+    length = fitting(8 * x.shape[1], len(x))
+    return all(
+        np.array_equal(block[:, 0], first + np.arange(start, start + len(block)))
+        for start, block in blocks(x[:, :1], length=length)
+    )
+
+
+def _taken(x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """These columns of `x`; of a file, in memory unless they are neighbours."""
+    first, last = columns[0], columns[-1] + 1
+    if list(columns) == list(range(first, last)):
+        part = x[:, first:last]
+        return part if on_disk(x) else np.ascontiguousarray(part)
+    taken = np.empty((len(x), len(columns)))
+    for start, block in blocks(x):
+        taken[start : start + len(block)] = block[:, columns]
+    return taken
 
 
 def _real(what: str, value: np.ndarray) -> np.ndarray:
@@ -70,9 +115,15 @@ def _real(what: str, value: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(value, dtype=np.float64)
 
 
-def _reader(path: Path) -> Callable[[Path], Raw]:
+def _reader(path: Path) -> Callable[[Path, Choose], Raw]:
     """The function that reads files with this suffix; `path` is a file that may be read."""
-    readers = {".csv": _csv, ".npy": _numpy, ".npz": _numpy, ".parquet": _parquet}
+    readers = {
+        ".csv": read_csv,
+        ".tsv": read_csv,
+        ".npy": _numpy,
+        ".npz": _numpy,
+        ".parquet": _parquet,
+    }
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist.")
     if not path.is_file():
@@ -84,78 +135,20 @@ def _reader(path: Path) -> Callable[[Path], Raw]:
     return readers[path.suffix.lower()]
 
 
-def _csv(path: Path) -> Raw:
-    columns: tuple[str, ...] = ()
-    values = array("d")
-    width = blank = 0
-    for line, cells in _csv_lines(path):
-        if not cells or (len(cells) == 1 and cells[0].isspace()):
-            blank = blank or line
-            continue
-        if not width:
-            width, blank = len(cells), 0
-            columns = tuple(f"column {j + 1}" for j in range(width))
-            if _is_header(cells):
-                columns = tuple(cells[j].strip() or columns[j] for j in range(width))
-                continue
-        if blank or len(cells) != width:
-            place, found = (blank, 0) if blank else (line, len(cells))
-            raise InputError(f"{path}, line {place}: found {found} cells, expected {width}.")
-        values.extend(_row(path, line, cells, columns))
-    if not values:
-        raise InputError(f"{path} is empty: it has no data rows.")
-    return np.frombuffer(values).reshape(-1, width), columns
-
-
-def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield every line's number and cells."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = next((line for line in file if line.strip()), "")
-            file.seek(0)
-            mark = next((m for m in "\t;" if m in first and "," not in first), ",")
-            reader = csv.reader(file, delimiter=mark, strict=True)
-            for cells in reader:
-                yield reader.line_num, cells
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: save it again as CSV in UTF-8.") from error
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    texts = [cell for cell in cells if cell.strip().lower() not in MISSING_CELLS]
-    return bool(texts) and all(_number(cell) is None for cell in texts)
-
-
-def _row(path: Path, line: int, cells: Sequence[str], columns: Sequence[str]) -> Iterator[float]:
-    for j, cell in enumerate(cells):
-        value = _number(cell)
-        if value is None:
-            raise InputError(
-                f"{path}, line {line}: {column_name(columns, j)} holds {cell.strip()[:40]!r}, which is "
-                "no number; drop the column, or leave the cell empty if the entry is missing."
-            )
-        yield value
-
-
-def _number(cell: str) -> float | None:
-    """The cell's value, NaN for a missing entry, None for any other text."""
-    try:
-        # float() takes 1_000 for a thousand; nobody who reads a table does
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return math.nan if cell.strip().lower() in MISSING_CELLS else None
-
-
-def _numpy(path: Path) -> Raw:
-    if path.stat().st_size > MAPPED_BYTES and (mapped := _mapped(path)) is not None:
-        return mapped, ()
-    arrays = _numpy_arrays(path, lambda names: ["x"] if "x" in names else names)
-    if len(arrays) != 1:
-        found = ", ".join(arrays)
-        raise InputError(f"{path} holds several arrays or none ({found}); name the data `x`.")
-    return next(iter(arrays.values())), ()
+def _numpy(path: Path, choose: Choose) -> Raw:
+    x = _mapped(path) if path.stat().st_size > MAPPED_BYTES else None
+    if x is None:
+        arrays = _numpy_arrays(path, lambda names: ["x"] if "x" in names else names)
+        if len(arrays) != 1:
+            found = ", ".join(arrays)
+            raise InputError(f"{path} holds several arrays or none ({found}); name the data `x`.")
+        x = next(iter(arrays.values()))
+    if x.ndim != 2:
+        raise InputError(f"{path} has shape {x.shape}; expected two dimensions (items, features).")
+    if 0 in x.shape:
+        raise InputError(f"{path} holds no data: its shape is {x.shape}.")
+    names = tuple(map(default_name, range(x.shape[1])))
+    return Raw(x, tuple(range(len(names))), names, False, choose(path, names, False), {})
 
 
 def _mapped(path: Path) -> np.ndarray | None:
@@ -184,7 +177,7 @@ def _numpy_arrays(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[
         raise _unreadable(path, path.suffix[1:].upper()) from error
 
 
-def _parquet(path: Path) -> Raw:
+def _parquet(path: Path, choose: Choose) -> Raw:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -196,40 +189,53 @@ def _parquet(path: Path) -> Raw:
         labels = (table.schema.pandas_metadata or {}).get("index_columns", [])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, "Parquet") from error
-    table = table.select([j for j, name in enumerate(table.column_names) if name not in labels])
+    names = tuple(name for name in table.column_names if name not in labels)
+    table = table.select([j for j, name in enumerate(table.column_names) if name in names])
+    choice = choose(path, names, True)
+    found = {
+        j: [str(value) for value in table.column(j).to_pylist()]
+        for j in (*choice.perhaps, *choice.labels)
+    }
+    found = {j: t for j, t in found.items() if j in choice.labels or name_items(names[j], t)}
+    places = tuple(j for j in sorted(choice.features) if j not in found)
     numeric = ("is_integer", "is_floating", "is_boolean", "is_decimal", "is_null")
-    x = np.empty(table.shape)
-    for j, column in enumerate(table.columns):
+    x = np.empty((len(table), len(places)))
+    for i, j in enumerate(places):
+        column = table.column(j)
         if not any(getattr(pa.types, test)(column.type) for test in numeric):
-            name = column_name(table.column_names, j)
-            raise InputError(f"{path}: {name} has type {column.type}, no numbers; drop the column.")
-        x[:, j] = column.cast(pa.float64(), safe=False).to_numpy()
-    return x, tuple(table.column_names)
+            name = column_name(names[j], j)
+            raise InputError(
+                f"{path}: {name} has type {column.type}, no numbers; leave the column out, with --drop "
+                "or --id-column."
+            )
+        x[:, i] = column.cast(pa.float64(), safe=False).to_numpy()
+    if not len(table) or not names:
+        raise InputError(f"{path} holds no data: its shape is {table.shape}.")
+    return Raw(x, places, names, True, choice, found)
 
 
 def _unreadable(path: Path, kind: str) -> InputError:
     return InputError(f"{path} cannot be read: it is truncated, damaged or no {kind} file.")
 
 
-def load_generative(path: Path) -> dict[str, Array]:
+def load_generative(path: Path, features: Sequence[str] = ()) -> dict[str, Array]:
     """Read the generative parameters that are given rather than learned.
 
     CSV, NPY and Parquet hold `loadings` (D, K). NPZ holds `loadings` and, where wanted, `intercept`
     (D,), `noise_scale` (D,), the standard deviation of the noise, and the prior's `loc` (K,) and
     `scale` (K,).
 
+    features: names of the D features, in the order that is wanted. A table whose rows are named, and not
+        by numbers, is put into this order.
+
     Raises:
         InputError: as in `load_matrix`; also an unknown name, a shape that does not match the
-            loadings, a value that is not finite, a scale that is not positive.
+            loadings, a value that is not finite, a scale that is not positive, rows of other features.
     """
     path = Path(path)
     _reader(path)
     npz = path.suffix.lower() == ".npz"
-    arrays = (
-        _numpy_arrays(path, list)
-        if npz
-        else {"loadings": np.array(load_matrix(path).x, dtype=np.float64)}
-    )
+    arrays = _numpy_arrays(path, list) if npz else {"loadings": _loadings(path, features)}
     unknown = [name for name in arrays if name not in GENERATIVE]
     if unknown or "loadings" not in arrays:
         problem = f"unknown array {unknown[0]!r}" if unknown else "no array `loadings`"
@@ -239,6 +245,21 @@ def load_generative(path: Path) -> dict[str, Array]:
         raise InputError(f"{path}: `loadings` has shape {shape}; expected (D, K).")
     sizes = dict(zip("DK", shape, strict=True))
     return {name: _generative(path, name, value, sizes) for name, value in arrays.items()}
+
+
+def _loadings(path: Path, features: Sequence[str]) -> Array:
+    table = load_matrix(path, choose=Wanted(counting=False).choose)
+    x, rows = np.array(table.x, dtype=np.float64), list(table.items)
+    if not features or not rows or all(number(row) is not None for row in rows):
+        return x
+    missing = [name for name in features if name not in rows]
+    unknown = [row for row in rows if row not in features]
+    if missing or unknown:
+        raise InputError(
+            f"the rows of {path} have other names than the features: missing {listed(missing) or 'none'}; "
+            f"unknown {listed(unknown) or 'none'}; expected the same names, or rows without names"
+        )
+    return x[[rows.index(name) for name in features]]
 
 
 def _generative(path: Path, name: str, value: np.ndarray, sizes: dict[str, int]) -> Array:
@@ -252,6 +273,6 @@ def _generative(path: Path, name: str, value: np.ndarray, sizes: dict[str, int])
     low, kind = (0.0, "positive and finite") if name in SCALES else (-np.inf, "finite")
     bad = np.argwhere(~(np.isfinite(value) & (value > low)))
     if bad.size:
-        number, place = value[tuple(bad[0])], (bad[0] + 1).tolist()
-        raise InputError(f"{path}: `{name}` holds {number} at {place}; expected {kind} numbers.")
+        found, place = value[tuple(bad[0])], (bad[0] + 1).tolist()
+        raise InputError(f"{path}: `{name}` holds {found} at {place}; expected {kind} numbers.")
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import Array, Rows, blocks
+from twinplate.data.columns import Choice, default_name, listed
 from twinplate.data.statistics import Statistics
 from twinplate.errors import InputError
+from twinplate.words import are, counted
 
 Missing = Literal["error", "mask"]
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """What a reader finds in a file: `x` (N, W), unchecked, whose columns have these `places` in the file.
+
+    names: of all columns of the file, `named` if it has them.  choice: among these columns.
+    labels: what the items are called, by the place of the column.
+    """
+
+    x: np.ndarray
+    places: tuple[int, ...]
+    names: tuple[str, ...]
+    named: bool
+    choice: Choice
+    labels: dict[int, list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,39 +40,48 @@ class Table:
 
     `x` is float64 in memory, or a file mapped for reading, of whatever real type the file has.
     `fingerprint` is that of `fingerprint(x)`, or empty where it was not asked for.
+    named: whether the file names its columns.  places: of the D columns in the file; empty for all.
+    id_columns: the file's columns that name the items.  items: these names (N,), if the file has any.
+    left_out: the file's other columns.
     """
 
     x: np.ndarray
     columns: tuple[str, ...]
     statistics: Statistics
     fingerprint: str = ""
+    named: bool = False
+    places: tuple[int, ...] = ()
+    id_columns: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def name_of(self, j: int) -> str:
+        """How a message names column `j` of `x`."""
+        return column_name(self.columns[j], self.places[j] if self.places else j)
 
 
 def check_matrix(table: Table, *, missing: Missing, learn_noise: bool) -> None:
     """Raise InputError where a model cannot be fitted to the table.
 
-    That is: missing entries with `missing="error"`, a column or an item without any entry, and,
-    where the noise is learned, a constant column, whose noise would shrink to nothing.
+    That is: missing entries with `missing="error"`, a column without any entry, and, where the noise is
+    learned, a constant column, whose noise would shrink to nothing. An item without any entry adds nothing to
+    the likelihood.
     """
-    found, columns = table.statistics, table.columns
+    found = table.statistics
     if missing == "error" and found.missing.count:
         row, column = found.missing.first
+        count = found.missing.count
         raise InputError(
-            f"{found.missing.count} entries are missing, the first in row {row + 1}, "
-            f"{column_name(columns, column)}: pass `--missing mask` to leave them out of the model."
+            f"{counted(count, 'entry', 'entries')} {are(count)} missing, the first in row {row + 1}, "
+            f"{table.name_of(column)}: pass `--missing mask` to leave them out of the model."
         )
     empty = found.observed == 0
     if empty.any():
-        raise InputError(f"Columns without any entry: {_listed(columns, empty)}. Drop them.")
-    if found.empty_items.count:
-        raise InputError(
-            f"{found.empty_items.count} items have no observed entry, the first in row "
-            f"{found.empty_items.first[0] + 1}: drop them."
-        )
+        raise InputError(f"Columns without any entry: {_listed(table, empty)}. Drop them.")
     if learn_noise and found.constant.any():
         raise InputError(
-            f"Constant, so that no noise can be learned: {_listed(columns, found.constant)}. Drop "
-            "such columns, or give `--loadings` an NPZ file with `noise_scale`."
+            f"Constant, so that no noise can be learned: {_listed(table, found.constant)}. Drop "
+            "such columns (--drop), or give `--loadings` an NPZ file with `noise_scale`."
         )
 
 
@@ -85,14 +111,12 @@ class Fingerprint:
         return self._digest.hexdigest()
 
 
-def column_name(columns: Sequence[str], j: int) -> str:
-    """How a message names column `j`."""
-    default = f"column {j + 1}"
-    return default if columns[j] == default else f"{default} ({columns[j]!r})"
+def column_name(name: str, place: int) -> str:
+    """How a message names the column of this name, at this place of the file."""
+    default = default_name(place)
+    return default if name == default else f"{default} ({name!r})"
 
 
-def _listed(columns: Sequence[str], chosen: npt.ArrayLike) -> str:
+def _listed(table: Table, chosen: npt.ArrayLike) -> str:
     """The names of the chosen columns, at most five of them."""
-    places = np.flatnonzero(chosen)
-    names = ", ".join(column_name(columns, int(j)) for j in places[:5])
-    return names + (f" and {len(places) - 5} more" if len(places) > 5 else "")
+    return listed([table.name_of(int(j)) for j in np.flatnonzero(chosen)], most=5)

@@ -144,6 +144,16 @@ class LinearGaussian:
         loc = self.loc + np.linalg.solve(precision, (residual @ self.loadings)[:, :, None])[:, :, 0]
         return Gaussian(loc, _scale_tril_of_precision(precision))
 
+    def prior_where_empty(self, x: npt.ArrayLike, guide: Gaussian) -> Gaussian:
+        """`guide` with the prior for those items of `x` (N, D) of which nothing is observed."""
+        empty = np.asarray(np.isnan(self._items(x)).all(axis=1))
+        if not empty.any():
+            return guide
+        return Gaussian(
+            np.where(empty[:, None], self.loc, guide.loc),
+            np.where(empty[:, None, None], np.diag(self.scale), guide.scale_tril),
+        )
+
     def log_evidence(self, x: npt.ArrayLike) -> Array:
         """Exact log p(x) over the observed entries, shape (N,).
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -33,8 +33,16 @@ def check_output(path: Path) -> None:
         )
 
 
-def save_posterior(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:
+def save_posterior(
+    path: Path,
+    parts: Iterable[Gaussian],
+    num_items: int,
+    size: int,
+    items: Sequence[str] = (),
+) -> None:
     """Write the Gaussians of consecutive items, N = `num_items` in all, K = `size`, to `path`.
+
+    items: their names, (N,), if they have any.
 
     The suffix .npz means a file, no suffix a directory (see above). Whole or not at all. Raises
     InputError for another suffix, and where `path` exists or cannot be written.
@@ -43,6 +51,8 @@ def save_posterior(path: Path, parts: Iterable[Gaussian], num_items: int, size: 
     write = _write_npz if Path(path).suffix else _write_directory
     with written_whole(path) as temporary:
         write(temporary, parts, num_items, size)
+        if items:
+            _write_items(temporary, np.array(items))
 
 
 def _write_npz(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:
@@ -58,6 +68,14 @@ def _write_npz(path: Path, parts: Iterable[Gaussian], num_items: int, size: int)
         with archive.open("loc.npy", "w", force_zip64=True) as member:
             _write_header(member, num_items, size)
             shutil.copyfileobj(waiting, member)
+
+
+def _write_items(path: Path, items: np.ndarray) -> None:
+    if path.is_dir():
+        np.save(path / "items.npy", items)
+        return
+    with ZipFile(path, "a") as archive, archive.open("items.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, items, allow_pickle=False)
 
 
 def _write_directory(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:

@@ -1,0 +1,34 @@
+"""What a command says of the data that it uses."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from twinplate.data.columns import listed
+from twinplate.data.table import Table
+from twinplate.words import are, counted
+
+
+def tell(console: Console, text: str) -> None:
+    """Print one line as it is: brackets are no markup, and it is not broken at a width."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def tell_data(console: Console, table: Table, names: str) -> None:
+    """How many items and features are used, and which (`names`); which columns are not."""
+    items, features = table.x.shape
+    tell(console, f"Using {counted(items, 'item')} and {counted(features, 'feature')}: {names}")
+    if table.id_columns:
+        tell(
+            console,
+            f"Left out, as names of the items: {listed(table.id_columns)}",
+        )
+    if table.left_out:
+        tell(console, f"Left out: {listed(table.left_out)}")
+    empty = table.statistics.empty_items
+    if empty.count:
+        tell(
+            console,
+            f"{counted(empty.count, 'item')} {are(empty.count)} without any entry, the first in row "
+            f"{empty.first[0] + 1}: their posterior is the prior",
+        )
