@@ -29,3 +29,24 @@ def test_two_modules_with_layers_of_equal_names():
         "decoder$$$0.weight": "decoder$params/Dense_0/kernel",
         "decoder$$$2.weight": "decoder$params/Dense_1/kernel",
     }
+
+
+def test_layers_of_stax_are_pairs_without_words():
+    """Dense keeps (in, out) and a bias; a square weight is turned too, which no shape shows."""
+    torch = _parameters(
+        **{"net$$$a.weight": (3, 3), "net$$$a.bias": (3,)},
+        **{"net$$$b.weight": (2, 3), "net$$$b.bias": (2,)},
+    )
+    stax = _parameters(
+        **{"net$params/0/0": (3, 3), "net$params/0/1": (3,)},
+        **{"net$params/2/1/0": (3, 2), "net$params/2/1/1": (2,)},
+    )
+    matches = {match.first: match for match in match_parameters(torch, stax, {})}
+    assert {name: match.second for name, match in matches.items()} == {
+        "net$$$a.weight": "net$params/0/0",
+        "net$$$a.bias": "net$params/0/1",
+        "net$$$b.weight": "net$params/2/1/0",
+        "net$$$b.bias": "net$params/2/1/1",
+    }
+    values = np.arange(9.0).reshape(3, 3)
+    np.testing.assert_array_equal(matches["net$$$a.weight"].to_second(values), values.T)

@@ -77,7 +77,7 @@ def record(
         the program's first values, moved a little and differently for each seed.
     like: the record of the program to be compared with; its draws, indices and parameters are used.
     rename: this program's names for what `like` calls otherwise, {first: second} or
-        {first: (second, to_second, to_first)} where the layouts differ too.
+        {first: (second, to_second, to_first)} where the layouts differ too, of a parameter or of a site.
 
     progress: is told, in words, what is run next.
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from twinplate.records.record import Array, Parameter, Run, Site
 from twinplate.verification.matching.parameters import autoguide_role
-from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, SiteMatch, align, split
+from twinplate.verification.matching.site_layouts import layout_of
+from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, SiteMatch, split
 
 # Arguments and parameters of the joint latent, a vector of D numbers, by how a new order changes them.
 ELEMENTWISE = ("loc", "scale", "cov_diag", "v", "value")  # (D,)
@@ -123,11 +124,13 @@ def find_joint_order(
     mine = _unpacked(reference, joint.first[0], {m.first[0]: m.second for m in model})
     theirs = _unpacked(found, joint.second[0], {m.second[0]: m.first for m in model})
     names = {name: other for m in model for name, other in _named_alike(m)}
+    by_site = {m.first[0]: m for m in model if len(m.first) == len(m.second)}
     if not mine or {names.get(name) for name in mine} != theirs.keys():
         return None
     where = {}
     for name, (image, positions) in mine.items():
-        layout = align(image, theirs[names[name]][0])
+        match = by_site.get(name, SiteMatch((name,), (names[name],)))
+        layout = layout_of(match, image, theirs[names[name]][0])
         if layout is None:
             return None
         where[names[name]] = layout.to_second(positions.reshape(1, *layout.first)).ravel()

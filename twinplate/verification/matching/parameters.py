@@ -18,7 +18,13 @@ from twinplate.errors import InputError
 from twinplate.records.record import Array, Parameter
 
 Convert = Callable[[Array], Array]
-Rename = Mapping[str, str | tuple[str, Convert, Convert]]
+Entry = str | tuple[str, Convert, Convert]  # a name, or (name, to_second, to_first)
+Rename = Mapping[str, Entry]
+
+
+def name_in(entry: Entry) -> str:
+    """The second program's name in an entry of `rename`."""
+    return entry if isinstance(entry, str) else entry[0]
 
 
 def same(values: Array) -> Array:
@@ -57,7 +63,7 @@ def match_parameters(
     matches = [
         _renamed(name, entry, first, second) for name, entry in rename.items() if name in first
     ]
-    sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
+    sites = {name: name_in(entry) for name, entry in rename.items()}
     for pair in (_equal, partial(_autoguides, sites), _modules):
         left = {m.first for m in matches}, {m.second for m in matches}
         rest = (
@@ -70,11 +76,11 @@ def match_parameters(
 
 def _renamed(
     name: str,
-    entry: str | tuple[str, Convert, Convert],
+    entry: Entry,
     first: Mapping[str, Parameter],
     second: Mapping[str, Parameter],
 ) -> Match:
-    other = entry if isinstance(entry, str) else entry[0]
+    other = name_in(entry)
     if other not in second:
         raise InputError(
             f"rename says that parameter {name!r} is {other!r} in the second program, which has no "
@@ -154,7 +160,10 @@ class _Leaf:
     transposed: bool  # stored (in, out)
 
 
-KINDS = {"weight": "weight", "kernel": "weight", "scale": "weight", "embedding": "weight"}
+KINDS = {
+    **dict.fromkeys(("weight", "kernel", "scale", "embedding", "w"), "weight"),
+    "b": "bias",
+}
 
 
 def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
@@ -163,17 +172,17 @@ def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
         return None
     path = re.split(r"[./]", found["path"])
     shape = tuple(parameter.value.shape)
-    flax_kernel = path[-1] == "kernel"
-    if flax_kernel:
+    word = path[-1] if not path[-1].isdigit() else _stax_word(path[-1], len(shape))
+    in_first = word in ("kernel", "w")  # (in, out)
+    if in_first:
         shape = (*shape[:-2], shape[-1], shape[-2])
-    return _Leaf(
-        name,
-        found["module"],
-        "/".join(path[:-1]),
-        KINDS.get(path[-1], path[-1]),
-        shape,
-        flax_kernel,
-    )
+    kind = KINDS.get(word, word)
+    return _Leaf(name, found["module"], "/".join(path[:-1]), kind, shape, in_first)
+
+
+def _stax_word(number: str, dims: int) -> str:
+    """What stax, which has no words, keeps at this place of a layer: Dense is a pair of weight and bias."""
+    return {("0", 2): "w", ("1", 1): "b"}.get((number, dims), number)
 
 
 def _modules(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> list[Match]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinplate.records.record import Array, Site
+from twinplate.verification.matching.parameters import Convert, Entry, name_in
 
 
 @dataclass(frozen=True)
@@ -163,17 +164,22 @@ AUTOGUIDE_LATENT = re.compile(r"^_?auto\w*_latent$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class SiteMatch:
-    """One site by its names in both programs; a series has a name for each step, its stack has one."""
+    """One site by its names in both programs; a series has a name for each step, its stack has one.
+
+    convert: the user's (to_second, to_first) where the layouts of its value differ.
+    """
 
     first: tuple[str, ...]
     second: tuple[str, ...]
+    convert: tuple[Convert, Convert] | None = None
 
 
 def match_sites(
-    first: Mapping[str, Site], second: Mapping[str, Site], rename: Mapping[str, str]
+    first: Mapping[str, Site], second: Mapping[str, Site], rename: Mapping[str, Entry]
 ) -> list[SiteMatch]:
     """Which sites of two models (or guides) are the same; a site of one program alone is in no match."""
-    pairs = {name: rename.get(name, name) for name in first if rename.get(name, name) in second}
+    names = {name: name_in(rename.get(name, name)) for name in first}
+    pairs = {name: other for name, other in names.items() if other in second}
     rest = [name for name in first if name not in pairs]
     others = [name for name in second if name not in pairs.values()]
     for name in rest:
@@ -181,7 +187,11 @@ def match_sites(
             twin = next((other for other in others if AUTOGUIDE_LATENT.match(other)), None)
             if twin is not None:
                 pairs[name] = twin
-    matches = [SiteMatch((name,), (other,)) for name, other in pairs.items()]
+    matches = [
+        SiteMatch((name,), (other,), None if isinstance(entry, str) else entry[1:])
+        for name, other in pairs.items()
+        for entry in [rename.get(name, name)]
+    ]
     rest = [name for name in first if name not in pairs]
     others = [name for name in second if name not in pairs.values()]
     for base in others:

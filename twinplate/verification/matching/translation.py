@@ -20,13 +20,16 @@ from twinplate.verification.matching.joint_latent import (
     image_of,
     in_plates,
 )
+from twinplate.verification.matching.moved_sites import drawn, image_sites, renamed_sites
 from twinplate.verification.matching.parameters import (
     Match,
     Rename,
     autoguide_role,
     match_parameters,
+    name_in,
 )
-from twinplate.verification.matching.sites import SiteMatch, align, match_sites, split, stack
+from twinplate.verification.matching.site_layouts import layout_of
+from twinplate.verification.matching.sites import SiteMatch, match_sites
 from twinplate.verification.matching.time_series import Stacks, find_stacks
 
 
@@ -79,10 +82,10 @@ class Translation:
             ):
                 parameters[name] = p.value  # of another shape: left to the comparison
         alike = {name: given.draws[name] for name in found.guide if name in given.draws}
-        drawn = alike | self._draws(given.draws)
+        values = alike | self._draws(given.draws)
         if self.joint_order is not None:
-            drawn = self.joint_order.draws_to_second(drawn)
-        draws = split_draws(drawn, found.guide, found.model)
+            values = self.joint_order.draws_to_second(values)
+        draws = split_draws(values, found.guide, found.model)
         return Given(draws, self._indices(given.indices), parameters)
 
     def _draws(self, draws: Mapping[str, Array]) -> dict[str, Array]:
@@ -90,7 +93,7 @@ class Translation:
         for which in ("model", "guide"):
             mine, theirs = getattr(self.reference, which), getattr(self.found, which)
             for match in getattr(self, which):
-                own |= _drawn(match, mine, theirs, draws)
+                own |= drawn(match, mine, theirs, draws)
         return own
 
     def _indices(self, indices: Mapping[str, Array]) -> dict[str, Array]:
@@ -113,8 +116,8 @@ class Translation:
             return run
         run = dataclasses.replace(
             run,
-            guide=_renamed_sites(self.guide, self.reference.guide, run.guide),
-            model=_renamed_sites(self.model, self.reference.model, run.model),
+            guide=renamed_sites(self.guide, self.reference.guide, run.guide),
+            model=renamed_sites(self.model, self.reference.model, run.model),
             parameters=self._parameters(self.stacks.to_first(run.parameters)),
         )
         return run if self.joint_order is None else self.joint_order.run_to_first(run)
@@ -135,9 +138,9 @@ class Translation:
         """Unconstrained values of latent sites, and gradients, laid out as in the first program."""
         if self.reference is None or not images:
             return dict(images)
-        mine = _image_sites(self.reference.model, self.reference.parameters, "value")
+        mine = image_sites(self.reference.model, self.reference.parameters, "value")
         values, gradients = (
-            _renamed_sites(self.model, mine, _image_sites(self.found.model, images, which))
+            renamed_sites(self.model, mine, image_sites(self.found.model, images, which))
             for which in ("value", "gradient")
         )
         return {
@@ -158,7 +161,6 @@ def make_translation(like: Record | None, found: Run, rename: Rename | None) -> 
     guide_sites = in_plates(merge_sites(found.guide), found.model)
     found = dataclasses.replace(found, guide=found.guide | guide_sites)
     rename = dict(rename or {})
-    sites = {name: entry for name, entry in rename.items() if isinstance(entry, str)}
     learned = {n: p for n, p in reference.parameters.items() if p.constraint != "unconstrained"}
     known = {*learned, *reference.guide, *reference.model, *plates_of(reference)}
     for name in rename:
@@ -168,7 +170,8 @@ def make_translation(like: Record | None, found: Run, rename: Rename | None) -> 
                 f"{', '.join(sorted(known))}"
             )
     has = {*found.parameters, *found.guide, *found.model, *plates_of(found)}
-    for name, second in sites.items():
+    for name, entry in rename.items():
+        second = name_in(entry)
         if second not in has and found.failure is None:
             raise InputError(
                 f"rename says that {name!r} is {second!r} in the second program, which has no such site, "
@@ -176,17 +179,23 @@ def make_translation(like: Record | None, found: Run, rename: Rename | None) -> 
             )
     if found.failure is not None and not found.parameters:
         rename = {}
-    guide = tuple(match_sites(reference.guide, guide_sites, sites))
-    model = tuple(match_sites(reference.model, found.model, sites))
+    guide = tuple(match_sites(reference.guide, guide_sites, rename))
+    model = tuple(match_sites(reference.model, found.model, rename))
     stacks = find_stacks(model, found.parameters)
     own = stacks.to_first(merge_parameters(found.parameters))
     parameters = match_parameters(learned, own, rename)
     joint_order = find_joint_order(reference, found, guide, model)
-    laid_out = tuple(_of_a_site(m, reference.model, found.model) for m in parameters)
-    return Translation(reference, found, laid_out, guide, model, joint_order, stacks)
+    by_site = {m.first[0]: m for m in model}
+    own_layouts = tuple(_of_a_site(m, by_site, reference.model, found.model) for m in parameters)
+    return Translation(reference, found, own_layouts, guide, model, joint_order, stacks)
 
 
-def _of_a_site(match: Match, mine: Mapping[str, Site], theirs: Mapping[str, Site]) -> Match:
+def _of_a_site(
+    match: Match,
+    sites: Mapping[str, SiteMatch],
+    mine: Mapping[str, Site],
+    theirs: Mapping[str, Site],
+) -> Match:
     """An autoguide's parameter of one site is laid out as the site is."""
     roles = autoguide_role(match.first), autoguide_role(match.second)
     if match.how == "rename" or None in roles:
@@ -194,7 +203,8 @@ def _of_a_site(match: Match, mine: Mapping[str, Site], theirs: Mapping[str, Site
     first, second = (role[1] if role else "" for role in roles)
     if first not in mine or second not in theirs:
         return match
-    layout = align(image_of(mine[first]), image_of(theirs[second]))
+    site = sites.get(first, SiteMatch((first,), (second,)))
+    layout = layout_of(site, image_of(mine[first]), image_of(theirs[second]))
     if layout is None or layout.is_identity:
         return match
     return dataclasses.replace(
@@ -210,75 +220,3 @@ def plates_of(run: Run | None) -> dict[str, Plate]:
         return {}
     sites = (*run.guide.values(), *run.model.values())
     return {plate.name: plate for site in sites for plate in site.plates}
-
-
-def _image_sites(
-    sites: Mapping[str, Site], images: Mapping[str, Parameter], which: str
-) -> dict[str, Site]:
-    """The sites with the "value" or "gradient" of their unconstrained images in place of their values."""
-    found = {}
-    for name, p in images.items():
-        if name in sites and p.constraint == "unconstrained":
-            site = sites[name]
-            event_shape = p.value.shape[1 + len(site.batch_shape) :]
-            found[name] = dataclasses.replace(
-                site,
-                value=getattr(p, which),
-                event_shape=event_shape,
-                log_prob=None,
-                mask=None,
-                arguments={},
-            )
-    return found
-
-
-def _drawn(
-    match: SiteMatch,
-    mine: Mapping[str, Site],
-    theirs: Mapping[str, Site],
-    draws: Mapping[str, Array],
-) -> dict[str, Array]:
-    """Values of the sites of one match, in the second program's layout."""
-    if not all(name in draws for name in match.first):
-        return {}
-    parts = [dataclasses.replace(mine[name], value=draws[name]) for name in match.first]
-    targets = [theirs[name] for name in match.second]
-    if len(targets) > len(parts):
-        parts = split(parts[0], len(targets)) or []
-    elif len(targets) < len(parts):
-        parts = [stack(parts)]
-    own = {}
-    for name, part, target in zip(match.second, parts, targets, strict=False):
-        layout = align(part, target)
-        if layout is not None and part.value is not None:
-            own[name] = layout.to_second(part.value)
-    return own
-
-
-def _renamed_sites(
-    matches: tuple[SiteMatch, ...], mine: Mapping[str, Site], theirs: Mapping[str, Site]
-) -> dict[str, Site]:
-    """Sites under the first program's names, values in its layouts; unmatched ones keep their names."""
-    renamed: dict[str, Site] = {}
-    by_second = {name: match for match in matches for name in match.second}
-    for name, site in theirs.items():
-        match = by_second.get(name)
-        if match is None:
-            renamed[name] = site
-            continue
-        if any(other not in theirs for other in match.second):
-            continue
-        if len(match.second) > 1:
-            sites = [stack([theirs[other] for other in match.second])]
-        else:
-            sites = [site] if len(match.first) == 1 else split(site, len(match.first)) or []
-        for target, part in zip(match.first, sites, strict=False):
-            renamed[target] = _laid_out(mine[target], part) if target in mine else part
-    return renamed
-
-
-def _laid_out(first: Site, second: Site) -> Site:
-    layout = align(first, second)
-    if layout is None or layout.is_identity or second.value is None:
-        return second
-    return dataclasses.replace(second, value=layout.to_first(second.value))
