@@ -4,6 +4,7 @@ Nothing here imports torch or JAX; `twinplate.backends` finds an implementation 
 """
 
 from twinplate.errors import InputError
+from twinplate.loss_faults import WrongLossWarning
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.programs.parameters import initial_params
@@ -36,6 +37,7 @@ __all__ = [
     "Restarts",
     "TrainingConfig",
     "TrainingState",
+    "WrongLossWarning",
     "assert_same",
     "compare",
     "initial_params",

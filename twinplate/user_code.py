@@ -12,6 +12,7 @@ import site
 import sys
 import sysconfig
 import types
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -115,3 +116,11 @@ def _of_frameworks() -> tuple[str, ...]:
     """Folders of the frameworks that are imported now."""
     files = (getattr(sys.modules.get(name), "__file__", None) for name in sorted(FRAMEWORKS))
     return tuple(f"{os.path.dirname(file)}{os.sep}" for file in files if file)
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the user's that led here, however deep below it this is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and not is_users_file(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -25,7 +25,9 @@ from numpyro_impl.arguments import Inputs
 from numpyro_impl.compilation_cache import kept_compilations
 from numpyro_impl.compiled.steps import copied, keys_and_rates, take_steps, to_inputs, unprepared
 from numpyro_impl.failures import untraceable
+from numpyro_impl.objectives.loss_faults import Traced, faults_of
 from twinplate.errors import InputError
+from twinplate.loss_faults import WrongLossWarning
 from twinplate.training.errors import (
     NonFiniteLossError,
     OutOfMemoryError,
@@ -36,6 +38,7 @@ from twinplate.training.errors import (
 from twinplate.training.plan import CHUNK
 from twinplate.training.restarts import Ranked
 from twinplate.training.state import Progress
+from twinplate.user_code import warn_user
 
 SMALLER = (
     "a smaller subsample_size of the plates, fewer items in the arguments, or one particle after the other "
@@ -86,6 +89,22 @@ class CompiledSVI(SVI):
         super().__init__(model, guide, optim, loss, **static_kwargs)
         self.compile_seconds = 0.0
         self._compiled: dict[str, Callable[..., Any]] = {}
+        self._told: set[str] = set()
+
+    def init(self, rng_key: Array, *args: Any, **kwargs: Any) -> SVIState:
+        """The first state, as `numpyro.infer.SVI.init` makes it.
+
+        Warns, by a WrongLossWarning, of a loss or guide that NumPyro gets wrong for such a program.
+        """
+        model, guide = Traced(self.model), Traced(self.guide)
+        svi = SVI(model, guide, self.optim, self.loss, **self.static_kwargs)
+        state = svi.init(rng_key, *args, **kwargs)
+        self.constrain_fn = svi.constrain_fn
+        for fault in faults_of(self.loss, guide.trace, model.trace):
+            if fault not in self._told:
+                self._told.add(fault)
+                warn_user(fault, WrongLossWarning)
+        return state
 
     def run(
         self,

@@ -11,9 +11,7 @@ This file decides which step is taken; `building` makes one, `cross_check` compa
 
 from __future__ import annotations
 
-import sys
 import time
-import warnings
 from functools import partial
 from typing import Any
 
@@ -34,8 +32,10 @@ from pyro_impl.compiled.cross_check import gradients_twice, whole_step_twice
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.steps import Parameters, Step, TorchOptim
+from pyro_impl.objectives.loss_faults import FAULTY, faults_of, kept_traces
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
-from twinplate.user_code import is_users_file
+from twinplate.loss_faults import WrongLossWarning
+from twinplate.user_code import warn_user
 
 LOSSES = (Trace_ELBO, TraceMeanField_ELBO, StickingTheLandingELBO)
 MOST_SHAPES = 16  # of arguments; a graph for each costs seconds
@@ -66,7 +66,8 @@ class CompiledSVI(SVI):
         arguments that returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
 
     Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
-    lacks parameters of the program, or is LBFGS.
+    lacks parameters of the program, or is LBFGS. The first step warns, by a WrongLossWarning, of a loss that
+    Pyro gets wrong for such a program.
 
     compile_seconds: spent so far on tracing and compiling.
 
@@ -110,6 +111,8 @@ class CompiledSVI(SVI):
             self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
         elif loss_and_grads is not None and type(loss) not in LOSSES:
             self._stay_eager("`loss_and_grads` computes the gradients itself; leave it out")
+        if isinstance(loss, tuple(FAULTY)) and loss_and_grads is None:
+            self._warn_of_faults(loss)
 
     def prepared(self, parameters: dict[str, Tensor]) -> CompiledSVI:
         """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
@@ -221,13 +224,27 @@ class CompiledSVI(SVI):
         self._tell(f"eagerly: {reason}")
 
     def _tell(self, what: str) -> None:
-        """Once, as a warning at the user's line."""
-        if what not in self._told:
-            self._told.add(what)
-            frame, level = sys._getframe(), 1  # how deep below the user's line this is differs
-            while frame.f_back and not is_users_file(frame.f_code.co_filename):
-                frame, level = frame.f_back, level + 1
-            warnings.warn(f"CompiledSVI runs {what}", EagerWarning, stacklevel=level)
+        self._warn(f"CompiledSVI runs {what}", EagerWarning)
+
+    def _warn(self, message: str, category: type[Warning]) -> None:
+        """Once, at the user's line."""
+        if message not in self._told:
+            self._told.add(message)
+            warn_user(message, category)
+
+    def _warn_of_faults(self, elbo: Any) -> None:
+        """Have the first eager loss, which comes before everything else, show its traces."""
+        take = self.loss_and_grads
+
+        def first(*args: Any, **kwargs: Any) -> Any:
+            self.loss_and_grads = take
+            with kept_traces(elbo) as traces:
+                loss = take(*args, **kwargs)
+            for fault in faults_of(elbo, *traces[0]):
+                self._warn(fault, WrongLossWarning)
+            return loss
+
+        self.loss_and_grads = first
 
     def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
         """The first step of its kind, which shows the parameters."""

@@ -73,6 +73,7 @@ def run(kind, program):
 
 
 @pytest.mark.filterwarnings("ignore:Failed to verify mean field restriction")
+@pytest.mark.filterwarnings("ignore::twinplate.WrongLossWarning")
 @settings(
     max_examples=15,
     deadline=None,

@@ -77,6 +77,7 @@ def particles(vectorised, loss=Trace_ELBO):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Failed to verify mean field restriction")
+@pytest.mark.filterwarnings("ignore::twinplate.WrongLossWarning")  # told, and the same eagerly
 @pytest.mark.slow
 def test_losses_and_particles(name, loss):
     assert_same(CASES[name], loss=loss, compiled_steps=10)

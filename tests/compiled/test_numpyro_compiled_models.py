@@ -66,6 +66,7 @@ def built(plan):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Failed to verify mean field restriction")
+@pytest.mark.filterwarnings("ignore::twinplate.WrongLossWarning")
 @settings(
     max_examples=6,
     deadline=None,

@@ -23,6 +23,10 @@ SCAN = "NumPyro's loop is compiled and maps over particles itself"
 UNTRACEABLE = "Pyro's steps run eagerly where a program needs a value; JAX has no value to give"
 STEPS = "Pyro's SVI takes single steps, each compiled and guarded; NumPyro's runs many in one loop"
 HAND = "written by hand, each framework's own way; in JAX more than one form is worth comparing"
+FAULTS = "each framework gets its own losses wrong, in its own way"
+SHOWN_TRACES = (
+    "Pyro's losses take their traces by a method; NumPyro's SVI runs the programs themselves"
+)
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
 BORROWED = "torch changes a program's tensors in place, JAX needs the places that hold its arrays"
@@ -48,6 +52,7 @@ DIFFERENCES = {
     ("recording.constraints", "unconstrained_gradient"): CONSTRAINTS,
     ("compiled.svi", "CompiledSVI.__init__"): STEPS,
     ("compiled.svi", "CompiledSVI.advance"): STEPS,
+    ("compiled.svi", "CompiledSVI.init"): STEPS,
     ("compiled.svi", "CompiledSVI.prepared"): STEPS,
     ("compiled.svi", "CompiledSVI.run"): STEPS,
     ("compiled.svi", "CompiledSVI.run_many"): STEPS,
@@ -74,6 +79,12 @@ DIFFERENCES = {
     ): "only Pyro's ELBO is a class that brings its particles along",
     ("objectives.estimators", "EstimatedELBO.__init__"): "only Pyro's ELBO is a class",
     ("objectives.estimators", "Trace"): "a Pyro trace is an object, a NumPyro trace a dictionary",
+    ("objectives.loss_faults", "FAULTY"): FAULTS,
+    ("objectives.loss_faults", "Trace"): "a Pyro trace is an object, a NumPyro trace a dictionary",
+    ("objectives.loss_faults", "Traced"): SHOWN_TRACES,
+    ("objectives.loss_faults", "Traced.__call__"): SHOWN_TRACES,
+    ("objectives.loss_faults", "Traced.__init__"): SHOWN_TRACES,
+    ("objectives.loss_faults", "kept_traces"): SHOWN_TRACES,
     ("recording.execution", "Executed"): TRACED,
     ("recording.execution", "Execution.__init__"): "NumPyro builds the program when it first runs",
     ("recording.execution", "Execution.draw"): STATE,
