@@ -124,9 +124,12 @@ class Execution:
                 if self.guide is not None:
                     self.guide(*args, **kwargs)
             self.stage = "model"
-            with handlers.trace() as model, handlers.replay(trace=guide):
+            program = handlers.seed(self.model, model_key)
+            if self.guide is not None:
+                program = handlers.replay(program, trace=guide)
+            with handlers.trace() as model:
                 self.traces["model"] = model
-                handlers.seed(self.model, model_key)(*args, **kwargs)
+                program(*args, **kwargs)
 
     def _program(self, *given: Any) -> Sampled:
         def traced_program(*given: Any) -> Sampled:

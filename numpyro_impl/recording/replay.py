@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array, random
 from jax.lax import stop_gradient
+from numpyro.distributions import biject_to
 from numpyro.primitives import Messenger
 
 from numpyro_impl.programs.noise import unwrapped
@@ -45,7 +46,8 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in NumPyr
 
     draws: one particle's values by site, of the site's full shape; another shape is left to the program.
     indices: by plate.
-    Sites that already have a value (observed, replayed, enumerated) keep it; a Delta computes its own.
+    Sites that already have a value (observed, replayed, enumerated) keep it; a Delta computes its own; one
+    that cannot be sampled, as a flat prior, gets what samplers start from (`_initial`).
     Must enclose every other handler, so that it acts last.
     """
 
@@ -70,14 +72,19 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in NumPyr
     def _step(self, site: dict[str, Any]) -> Array | None:
         """The value at one step of a `scan`, whose draws are stacked."""
         draws = self.draws.get(site["name"])
-        if site["value"] is not None or draws is None or not draws.ndim:
+        if site["value"] is not None:
             return None
+        if draws is None or not draws.ndim:
+            return self._value(site, None)
         return self._value(site, draws[site["infer"]["_scan_current_index"]])
 
     def _value(self, msg: dict[str, Any], x: Array | None) -> Array | None:
         fn, shape = msg["fn"], msg["kwargs"].get("sample_shape", ()) + tuple(msg["fn"].shape())
-        if x is None or isinstance(unwrapped(fn), dist.Delta):
+        if isinstance(unwrapped(fn), dist.Delta):
             return None
+        if x is None:
+            key = msg["kwargs"].get("rng_key")
+            return None if key is None or _can_sample(fn) else _initial(fn, key)
         if x.size != math.prod(shape):
             try:  # downstream of what is summed over, all cases share one value
                 x = jnp.broadcast_to(x, shape)
@@ -85,6 +92,23 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in NumPyr
                 return None
         joint = AUTOGUIDE_LATENT.match(msg["name"]) is not None
         return replayed(fn, as_drawn(fn, x.reshape(shape)), joint)
+
+
+def _can_sample(fn: Any) -> bool:
+    try:
+        jax.eval_shape(fn.sample, random.key(0))
+    except NotImplementedError:
+        return False
+    except Exception:  # whatever else is wrong, the program itself will say
+        return True
+    return True
+
+
+def _initial(fn: Any, key: Array) -> Array:
+    """Random values of the support of `fn`, uniform on (-2, 2) in unconstrained space."""
+    to_support = biject_to(fn.support)
+    shape = to_support.inverse_shape(tuple(fn.shape()))
+    return jnp.asarray(to_support(random.uniform(key, shape, minval=-2.0, maxval=2.0)))
 
 
 def as_drawn(fn: Any, x: Array) -> Array:

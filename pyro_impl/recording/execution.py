@@ -58,7 +58,8 @@ class Execution:
     def run(self, draws: Tensors, indices: Tensors, inputs: Inputs) -> None:
         """All particles with given draws, and their losses; gradients of the mean stay in the leaves."""
         self.draw(SEED, draws, indices, inputs)
-        self._check_shapes()
+        if self.guide is not None or self._enumerates:
+            self._check_shapes()
         self.stage, self.site = "loss", None
         if self.guide is None:
             self.loss, self.latents = self._potentials(draws, inputs)
@@ -92,7 +93,10 @@ class Execution:
         self.site = None
 
     def _check_shapes(self) -> None:
-        """As the ELBOs do that are not told how deep the plates nest; the others trust us."""
+        """As the ELBOs do that are not told how deep the plates nest; the others trust us.
+
+        Pyro's samplers do not: they take batch dims outside of every plate.
+        """
         for stage, traces in self.traces.items():
             self.stage = stage
             for trace in traces:
@@ -101,6 +105,12 @@ class Execution:
                     if kind_of(node) == "deterministic":
                         continue
                     check_site_shape(trace.nodes[name], max_plate_nesting=sys.maxsize)
+
+    @property
+    def _enumerates(self) -> bool:
+        """Whether a sampler would sum over a discrete latent, in a dim to the left of all plates."""
+        nodes = [n for trace in self.traces["model"] for n in sample_nodes(trace).values()]
+        return any(node["fn"].has_enumerate_support for node in nodes if kind_of(node) == "latent")
 
     @property
     def _nesting(self) -> int:

@@ -19,6 +19,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch import distributions as td
+from torch.distributions import biject_to
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
 from pyro_impl.programs.noise import unwrapped
@@ -47,7 +48,8 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
     draws: one particle's values by site, of the site's full shape; another shape is left to the program.
         With `nesting`, the number of dims that plates take: (P, …) for P particles in one plate.
     indices: by plate.
-    Sites that already have a value (observed, replayed, enumerated) keep it; a Delta computes its own.
+    Sites that already have a value (observed, replayed, enumerated) keep it; a Delta computes its own; one
+    that cannot be sampled, as a flat prior, gets what samplers start from (`_initial`).
     Must enclose every other handler, so that it acts last.
     """
 
@@ -77,8 +79,10 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
 
     def _value(self, msg: Any, x: Tensor | None) -> Tensor | None:
         fn, shape = msg["fn"], msg["fn"].shape()
-        if x is None or isinstance(unwrapped(fn), dist.Delta):
+        if isinstance(unwrapped(fn), dist.Delta):
             return None
+        if x is None:
+            return None if _can_sample(fn) else _initial(fn)
         if self.nesting is not None:
             ones = (1,) * (self.nesting + 1 + fn.event_dim - x.ndim)
             x = x.reshape(x.shape[0], *ones, *x.shape[1:])
@@ -89,6 +93,24 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
             return replayed(fn, as_drawn(fn, x.expand(shape)), joint)
         except RuntimeError:
             return None
+
+
+def _can_sample(fn: Any) -> bool:
+    with torch.random.fork_rng(devices=[]):
+        try:
+            fn.sample()
+        except NotImplementedError:
+            return False
+        except Exception:  # whatever else is wrong, the program itself will say
+            return True
+    return True
+
+
+def _initial(fn: Any) -> Tensor:
+    """Random values of the support of `fn`, uniform on (-2, 2) in unconstrained space."""
+    to_support = biject_to(fn.support)
+    shape = to_support.inverse_shape(fn.shape())
+    return to_support(4 * torch.rand(shape) - 2)
 
 
 def as_drawn(fn: Any, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 from numpyro.contrib.control_flow import scan  # noqa: E402
 from numpyro.distributions import constraints  # noqa: E402
-from record_numpyro_programs import LOCS, PROBS, K, Z, mixture, ran  # noqa: E402
+from record_numpyro_programs import LOCS, PROBS, K, Z, mixture, ran, sampled  # noqa: E402
 
 from twinplate.records.record import Given  # noqa: E402
 
@@ -68,6 +68,27 @@ def test_without_a_guide_subsamples_are_given_and_a_delta_is_no_coordinate():
     run = ran(model, Given({"shift": Z[:1]}, {"data": np.array([0, 2])}), X)
     np.testing.assert_allclose(run.loss, [-1.5 * NORMAL(X[[0, 2]], 0.5).sum()], rtol=1e-12)
     assert run.parameters == {}
+
+
+def test_a_flat_prior_is_drawn_as_samplers_start_and_in_a_scan_too():
+    """Uniform on (-2, 2) in unconstrained space, where the Jacobian is all that a flat prior adds."""
+
+    def model(x):
+        m = numpyro.sample("m", dist.ImproperUniform(constraints.positive, (), (2,)))
+
+        def step(z, y):
+            z = numpyro.sample("z", dist.ImproperUniform(constraints.real, (), ()))
+            return z, numpyro.sample("x", dist.Normal(z + m.sum(), 1.0), obs=y)
+
+        scan(step, 0.0, x)
+
+    drawn = sampled(model, X).model
+    assert (np.abs(np.log(drawn["m"].value)) < 2).all()
+    assert (np.abs(drawn["z"].value) < 2).all() and len(set(drawn["z"].value.ravel())) == 3
+    given = {name: drawn[name].value for name in "mz"}
+    run = ran(model, Given(given), X)
+    expected = -NORMAL(X, given["z"] + given["m"].sum()).sum() - np.log(given["m"]).sum()
+    np.testing.assert_allclose(run.loss, [expected])
 
 
 def test_without_a_guide_a_scan_and_a_parameter():

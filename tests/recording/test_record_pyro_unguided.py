@@ -8,12 +8,12 @@ from record_numbers import NORMAL, X
 from scipy import stats
 from scipy.special import logsumexp
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("pyro")
 
 import pyro.distributions as dist  # noqa: E402
 from pyro import poutine  # noqa: E402
-from record_pyro_programs import ran  # noqa: E402
+from record_pyro_programs import ran, sampled, session  # noqa: E402
 
 from twinplate.records.record import Given  # noqa: E402
 
@@ -38,6 +38,39 @@ def test_potential_energy_and_its_gradient():
         assert run.parameters[name].constraint == "unconstrained"
         np.testing.assert_allclose(run.parameters[name].value, values)
         np.testing.assert_allclose(run.parameters[name].gradient, slopes[name] / 2)
+
+
+def test_batch_dims_outside_of_plates_are_taken_as_samplers_take_them():
+    def model(x):
+        m = pyro.sample("m", dist.Normal(torch.zeros(3), 1.0))
+        pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    m = np.array([[0.2, 0.3, -0.4]])
+    run = ran(model, Given({"m": m}), X)
+    np.testing.assert_allclose(run.loss, [-NORMAL(m).sum() - NORMAL(X, m).sum()])
+    np.testing.assert_allclose(run.parameters["m"].gradient, 2 * m - X)
+
+    def summed(x):
+        k = pyro.sample("k", dist.Bernoulli(0.3))
+        pyro.sample("x", dist.Normal(k, torch.ones(3)), obs=x)
+
+    failure = session(summed).run(Given({"k": np.ones(1)}), (X,), {}).failure
+    assert failure.site == "x" and "invalid log_prob shape" in failure.error
+
+
+def test_a_flat_prior_is_drawn_as_samplers_start():
+    """Uniform on (-2, 2) in unconstrained space, where the Jacobian is all that a flat prior adds."""
+    positive = dist.constraints.independent(dist.constraints.positive, 1)
+
+    def model(x):
+        m = pyro.sample("m", dist.ImproperUniform(positive, torch.Size(), torch.Size([2])))
+        with pyro.plate("data", 3):
+            pyro.sample("x", dist.Normal(m.sum(), 1.0), obs=x)
+
+    m = sampled(model, X).model["m"].value
+    assert (np.abs(np.log(m)) < 2).all() and m.shape == (1, 2)
+    run = ran(model, Given({"m": m}), X)
+    np.testing.assert_allclose(run.loss, [-NORMAL(X, m.sum()).sum() - np.log(m).sum()])
 
 
 def test_discrete_latents_are_summed_out_of_the_potential():
