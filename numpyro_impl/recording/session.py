@@ -43,7 +43,7 @@ class Session:
         self._functions: dict[str, jax.stages.Wrapped] = {}
 
     def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
-        """Run with the framework's own draws; parameters in `given` replace the first values.
+        """Run with the framework's own draws where `given` has none; its parameters replace the first values.
 
         What the program raises becomes the run's failure.
         """

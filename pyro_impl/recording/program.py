@@ -56,6 +56,7 @@ class Program:
         kwargs: Tree | None = None,
         *,
         params: dict[str, Any] | None = None,
+        draws: dict[str, Any] | None = None,
         loss: str = "Trace_ELBO",
         particles: int = 1,
         vectorize_particles: bool = False,
@@ -71,8 +72,8 @@ class Program:
         """
         settings = Settings(loss, particles, vectorize_particles, tuple(seeds), stress)
         return record(
-            self, args, kwargs, params=params, settings=settings, like=like, rename=rename,
-            progress=progress,
+            self, args, kwargs, params=params, draws=draws, settings=settings, like=like,
+            rename=rename, progress=progress,
         )  # fmt: skip
 
     def versions(self) -> dict[str, str]:

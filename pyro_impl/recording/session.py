@@ -22,6 +22,7 @@ from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.execution import SEED, Execution, Tensors
 from pyro_impl.recording.operations import Operations
 from pyro_impl.recording.parameters import give, recorded_parameters
+from pyro_impl.recording.replay import replay_draws
 from pyro_impl.recording.sites import make_sites, sample_nodes
 from twinplate.records.record import Failure, Given, Run, Settings
 
@@ -58,14 +59,15 @@ class Session:
         self._borrowed = Borrowed(tensors_of(self._model, self._guide), DTYPES[precision])
 
     def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
-        """Run with the framework's own draws; parameters in `given` replace the first values.
+        """Run with the framework's own draws where `given` has none; its parameters replace the first values.
 
         What the program raises becomes the run's failure. Raises InputError for a parameter of another
         shape.
         """
         with self._set_up():
-            inputs = self._warm(args, kwargs)
-            return self._recorded(given, inputs, lambda e: e.draw(seed, {}, {}, inputs))
+            draws = {name: to_leaf(x, self._precision) for name, x in given.draws.items()}
+            inputs = self._warm(args, kwargs, draws)
+            return self._recorded(given, inputs, lambda e: e.draw(seed, draws, {}, inputs))
 
     def run(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
         """Run with these draws, indices and parameters; the draws are replayed (`replay_draws`).
@@ -73,7 +75,7 @@ class Session:
         Failures as for `sample`.
         """
         with self._set_up():
-            inputs = self._warm(args, kwargs)
+            inputs = self._warm(args, kwargs, {})
             draws = {name: to_leaf(x, self._precision) for name, x in given.draws.items()}
             draws = {**self._images(draws), **draws}
             indices = {name: to_leaf(x, self._precision) for name, x in given.indices.items()}
@@ -97,13 +99,17 @@ class Session:
             failure,
         )
 
-    def _warm(self, args: Any, kwargs: dict[str, Any]) -> Inputs:
-        """The inputs; at first, run once as it comes, so that every parameter exists before it is given."""
+    def _warm(self, args: Any, kwargs: dict[str, Any], draws: Tensors) -> Inputs:
+        """The inputs; at first, run once as it comes, so that every parameter exists before it is given.
+
+        draws: of sites that the program need not sample.
+        """
         inputs = make_inputs(args, kwargs, self._precision)
         if self._first is None and self._unbuilt is None:
             pyro.set_rng_seed(SEED)
             self._first = Execution(self._model, self._guide, self._settings)
-            with suppress(Exception), Operations(self.operations):
+            first = {name: values[0] for name, values in draws.items()}
+            with suppress(Exception), Operations(self.operations), replay_draws(first, {}):
                 self._first.program(inputs)  # what it raises, the run proper will say
         return inputs
 

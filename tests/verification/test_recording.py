@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from twinplate.errors import InputError
 from twinplate.records.record import PRECISIONS, Failure, Given, Run, Settings, Site
 from twinplate.verification.comparison.rounding import PERTURBATION
 from twinplate.verification.recording import perturbed, record
@@ -20,6 +21,7 @@ class Fake:
     def __init__(self, stops=()) -> None:
         self.stops, self.seen = set(stops), []
         self.operations: set[str] = set()
+        self.given: list[float] = []  # draws to sample with
 
     def versions(self):
         return {}
@@ -29,6 +31,7 @@ class Fake:
 
     def sample(self, seed, given, args, kwargs):
         self.draw = seed
+        self.given += [values.item() for values in given.draws.values() if values.size == 1]
         return self._run(float(seed))
 
     def run(self, given: Given, args, kwargs):
@@ -99,3 +102,22 @@ def test_only_what_is_continuous_is_perturbed() -> None:
     change = np.abs(moved["draws"][1] / rates - 1)
     np.testing.assert_allclose(change, PERTURBATION, rtol=1e-3)
     assert moved["kwargs"]["x"] != 0.1
+
+
+def test_draws_that_are_given_are_those_of_every_draw_as_they_are() -> None:
+    program = Fake()
+    record(program, draws={"z": 0.25}, settings=SETTINGS)
+    assert program.given == [0.25] * 4  # what it is found with, two seeds, the stress draw
+    assert all(abs(value - 0.25) < 1e-12 for _, value in program.seen)  # perturbed, not stretched
+
+
+@pytest.mark.parametrize(
+    ("draws", "said"),
+    [
+        ({"q": 1.0}, "draws names q, which the program does not have; its latent sites are z"),
+        ({"z": np.ones(2)}, r"site 'z' the shape \(2,\); expected \(\)"),
+    ],
+)
+def test_draws_of_no_site_and_of_another_shape_are_refused(draws, said) -> None:
+    with pytest.raises(InputError, match=said):
+        record(Fake(), draws=draws, settings=SETTINGS)

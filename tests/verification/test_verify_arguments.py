@@ -14,6 +14,7 @@ OTHERS = {  # a value for every argument of a Case that is not its default
     "args": (1.0,),
     "kwargs": {"y": 2.0},
     "params": {"loc": 0.5},
+    "draws": {"z": 1.5},
     "loss": "TraceGraph_ELBO",
     "particles": 2,
     "vectorize_particles": True,

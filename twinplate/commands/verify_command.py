@@ -83,6 +83,7 @@ def run_record(target: str, out: Path, like: Path | None, seeds: str, loss: str)
             case.args,
             dict(case.kwargs),
             params=None if case.params is None else dict(case.params),
+            draws=None if case.draws is None else dict(case.draws),
             settings=case.settings,
             like=reference,
             rename=case.rename,

@@ -20,6 +20,8 @@ class Case:
     args, kwargs: of the model and the guide: nested NumPy arrays and plain values.
     params: constrained values by the first program's names; without them, the first values, moved
         a little for each seed.
+    draws: values of latent sites by the first program's names, of the shape of one particle's value,
+        for every draw; without them all are sampled.
     loss: "Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO" or "TraceGraph_ELBO".
     particles: samples of the loss, one after the other or `vectorize_particles`.
     seeds: draws of the latent values; `stress` adds one of extreme values.
@@ -43,6 +45,7 @@ class Case:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] | None = None
+    draws: Mapping[str, Any] | None = None
     loss: str = "Trace_ELBO"
     particles: int = 1
     vectorize_particles: bool = False
@@ -65,6 +68,7 @@ def verify(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     params: Mapping[str, Any] | None = None,
+    draws: Mapping[str, Any] | None = None,
     loss: str = "Trace_ELBO",
     particles: int = 1,
     vectorize_particles: bool = False,
@@ -78,8 +82,8 @@ def verify(
     Takes two programs and the arguments of a `Case`, which has their meaning; or a `Case` alone, which
     brings its own arguments. progress: is told, in words, what is run next.
 
-    Raises InputError for an unknown loss, no seeds, names in `params` or `rename` that match nothing and
-    parameters of another shape; TypeError for one program alone.
+    Raises InputError for an unknown loss, no seeds, names in `params`, `draws` or `rename` that match nothing
+    and parameters or draws of another shape; TypeError for one program alone.
 
     >>> import pyro, pyro.distributions as dist
     >>> from pyro_impl import Program
@@ -102,6 +106,7 @@ def verify(
         args=args,
         kwargs=kwargs or {},
         params=params,
+        draws=draws,
         loss=loss,
         particles=particles,
         vectorize_particles=vectorize_particles,
@@ -119,6 +124,7 @@ def assert_same(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     params: Mapping[str, Any] | None = None,
+    draws: Mapping[str, Any] | None = None,
     loss: str = "Trace_ELBO",
     particles: int = 1,
     vectorize_particles: bool = False,
@@ -148,6 +154,7 @@ def assert_same(
         args=args,
         kwargs=kwargs,
         params=params,
+        draws=draws,
         loss=loss,
         particles=particles,
         vectorize_particles=vectorize_particles,
@@ -170,6 +177,7 @@ def _verified(case: Case, progress: StatusCallback | None) -> Report:
         args,
         kwargs,
         params=None if case.params is None else dict(case.params),
+        draws=None if case.draws is None else dict(case.draws),
         settings=case.settings,
         progress=lambda text: tell(f"first program, {text}"),
     )
@@ -177,6 +185,7 @@ def _verified(case: Case, progress: StatusCallback | None) -> Report:
         case.second,
         args,
         kwargs,
+        draws=None if case.draws is None else dict(case.draws),
         like=first,
         rename=case.rename,
         progress=lambda text: tell(f"second program, {text}"),

@@ -28,7 +28,7 @@ from twinplate.seeds import generator
 from twinplate.verification.comparison.rounding import PERTURBATION
 from twinplate.verification.matching.autoguides import merge_values
 from twinplate.verification.matching.edges import kept_inside
-from twinplate.verification.matching.parameters import Rename
+from twinplate.verification.matching.parameters import Rename, name_in
 from twinplate.verification.matching.translation import Translation, make_translation
 from twinplate.verification.matching.unconstrained import is_corr_cholesky, jitter, stressed
 
@@ -42,7 +42,7 @@ class Session(Protocol):
     operations: set[str]
 
     def sample(self, seed: int, given: Given, args: Tree, kwargs: Tree) -> Run:
-        """Run with the framework's own draws; parameters in `given` replace the first values."""
+        """Run with the framework's own draws where `given` has none, and with its parameters."""
 
     def run(self, given: Given, args: Tree, kwargs: Tree) -> Run:
         """Run with these draws, indices and parameters; the draws follow from the parameters."""
@@ -66,6 +66,7 @@ def record(
     kwargs: Tree | None = None,
     *,
     params: dict[str, Any] | None = None,
+    draws: dict[str, Any] | None = None,
     settings: Settings | None = None,
     like: Record | None = None,
     rename: Rename | None = None,
@@ -75,6 +76,8 @@ def record(
 
     params: constrained values, by this program's names (by the other's, with `like`); without them
         the program's first values, moved a little and differently for each seed.
+    draws: values of latent sites by this program's names, of the shape of one particle's: every draw and
+        every particle has them. Other sites are sampled. With `like` by the other's names, to find its sites.
     like: the record of the program to be compared with; its draws, indices and parameters are used.
     rename: this program's names for what `like` calls otherwise, {first: second} or
         {first: (second, to_second, to_first)} where the layouts differ too, of a parameter or of a site.
@@ -82,7 +85,7 @@ def record(
     progress: is told, in words, what is run next.
 
     Raises InputError for an unknown loss, no seeds, a model without sites, names that match nothing, and
-    parameters of another shape than the program's.
+    parameters or draws of another shape than the program's.
     """
     kwargs = {} if kwargs is None else kwargs
     settings = like.settings if like is not None else settings or Settings()
@@ -90,8 +93,11 @@ def record(
     tell = progress or (lambda text: None)
     exact = program.session("float64", settings)
     tell("sampling")
-    found = exact.sample(settings.seeds[0], Given(), args, kwargs)
-    _check_params({} if like is not None else params, found)
+    own_draws = draws or {} if like is None else _renamed(draws or {}, rename or {})
+    wanted = _wanted(own_draws, params or {}, settings.particles)
+    found = exact.sample(settings.seeds[0], Given(wanted.draws), args, kwargs)
+    if like is None:
+        _check_wanted(wanted, found)
     if not found.model and found.failure is None:
         raise InputError(f"the {program.framework} model has no sites: there is nothing to compare")
     translation = make_translation(like, found, rename)
@@ -101,7 +107,7 @@ def record(
     runs_of_the_other = {} if like is None else like.runs
     for draw, seed in settings.draws.items():
         if like is None:
-            given[draw] = _choose(exact, found, seed, draw, params, args, kwargs)
+            given[draw] = _choose(exact, found, seed, draw, wanted, args, kwargs)
         elif draw in like.given:
             given[draw] = like.given[draw]
         else:
@@ -156,25 +162,26 @@ def _choose(
     found: Run,
     seed: int,
     draw: str,
-    params: dict[str, Any] | None,
+    wanted: Given,
     args: Tree,
     kwargs: Tree,
 ) -> Given:
-    """Parameters, indices and values of latent sites for one draw."""
+    """Parameters, indices and values of latent sites for one draw; those of `wanted` as they are."""
     parameters = {
         name: jitter(p.value, p.constraint, generator(seed, "parameter", name))
         for name, p in found.parameters.items()
         if p.constraint != "unconstrained"
     }
-    parameters |= {name: np.asarray(value) for name, value in (params or {}).items()}
-    sampled = session.sample(seed, Given(parameters=parameters), args, kwargs)
+    parameters |= wanted.parameters
+    sampled = session.sample(seed, Given(wanted.draws, {}, parameters), args, kwargs)
     sites = {**sampled.model, **sampled.guide}
     draws = {
         name: (stressed if draw == "stress" else kept_inside)(site.value, site.support)
         for name, site in sites.items()
         if site.kind in ("latent", "auxiliary") and site.value is not None
     }
-    return Given(draws, indices(seed, sites), merge_values(parameters, found.parameters))
+    parameters = merge_values(parameters, found.parameters)
+    return Given(draws | wanted.draws, indices(seed, sites), parameters)
 
 
 def _with_computed(given: Given, run: Run) -> Given:
@@ -187,13 +194,44 @@ def _with_computed(given: Given, run: Run) -> Given:
     return replace(given, draws={**given.draws, **computed})
 
 
-def _check_params(params: dict[str, Any] | None, found: Run) -> None:
-    unknown = sorted(set(params or {}) - set(found.parameters))
-    if unknown and found.failure is None:
-        raise InputError(
-            f"params names {', '.join(unknown)}, which the program does not have; its parameters are "
-            f"{', '.join(found.parameters) or 'none'}"
-        )
+def _renamed(draws: dict[str, Any], rename: Rename) -> dict[str, Any]:
+    """Draws by the second program's names, in its layouts where the user says so."""
+    entries = {name: rename.get(name, name) for name in draws}
+    return {
+        name_in(entry): draws[name] if isinstance(entry, str) else entry[1](draws[name])
+        for name, entry in entries.items()
+    }
+
+
+def _wanted(draws: dict[str, Any], params: dict[str, Any], particles: int) -> Given:
+    """What the user gives: values of sites for every particle, and parameters."""
+    given = {name: np.asarray(value) for name, value in draws.items()}
+    for_all = {name: np.broadcast_to(x, (particles, *x.shape)) for name, x in given.items()}
+    return Given(for_all, {}, {name: np.asarray(value) for name, value in params.items()})
+
+
+def _check_wanted(wanted: Given, found: Run) -> None:
+    """Raise InputError for names that the program does not have, and draws of another shape."""
+    if found.failure is not None:
+        return
+    sites = {**found.model, **found.guide}
+    latent = {name: s for name, s in sites.items() if s.kind in ("latent", "auxiliary")}
+    for what, names, known, kind in (
+        ("params", wanted.parameters, found.parameters, "parameters"),
+        ("draws", wanted.draws, latent, "latent sites"),
+    ):
+        if unknown := sorted(set(names) - set(known)):
+            raise InputError(
+                f"{what} names {', '.join(unknown)}, which the program does not have; its {kind} are "
+                f"{', '.join(known) or 'none'}"
+            )
+    for name, values in wanted.draws.items():
+        expected = latent[name].batch_shape + latent[name].event_shape
+        if values.shape[1:] != expected:
+            raise InputError(
+                f"draws gives site {name!r} the shape {values.shape[1:]}; expected {expected}, that of one "
+                "particle's value"
+            )
 
 
 def indices(seed: int, sites: dict[str, Site]) -> dict[str, Array]:
