@@ -88,6 +88,7 @@ def prepare(point: Point) -> tuple[np.ndarray, ReferenceProgram]:
         point.num_features,
         point.num_components,
         covariance=point.covariance,
+        learned=(),
         hidden_width=point.hidden_width,
     )
     if point.data:

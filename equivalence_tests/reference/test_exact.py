@@ -23,7 +23,7 @@ ROUTES = [
 def _program(case: ReferenceCase) -> ReferenceProgram:
     """Rank K, with which a low-rank covariance can be any."""
     config = replace(case.program.config, rank=case.size[1])
-    return make_program(case.x, config, case.program.generative)
+    return make_program(case.x, config, case.program.start)
 
 
 def _routes(condition: str) -> list[tuple[str, str, str]]:
@@ -46,7 +46,7 @@ def test_every_particle_has_the_log_evidence(
         noise = {n: np.concatenate([v, v[..., :1] ** 2], -1) for n, v in noise.items()}
     params = closed_form_params(program)
     run = TWINS[twin].evaluate(x, program, params, noise, case.training())
-    evidence = program.generative.log_evidence(x).sum()
+    evidence = program.start.log_evidence(x).sum()
     assert run.elbo.shape == (7,)
     assert np.max(np.abs(run.elbo - evidence)) <= 1e-10 * max(1.0, abs(evidence))
 
@@ -54,19 +54,19 @@ def test_every_particle_has_the_log_evidence(
 @pytest.mark.parametrize("twin", TWINS)
 def test_diagonal_guide_is_exact_where_the_posterior_is_diagonal(twin: str) -> None:
     case = ReferenceCase("diagonal", "diagonal", "full-data")
-    generative = case.program.generative
+    generative = case.program.start
     orthogonal = np.linalg.qr(generative.loadings / generative.noise_scale[:, None])[0]
     loadings = orthogonal * generative.noise_scale[:, None]
     program = make_program(case.x, case.program.config, replace_loadings(case.program, loadings))
     run = case_run(twin, case, program)
-    assert abs(run[0] - program.generative.log_evidence(case.x).sum()) <= 1e-10
-    assert program.generative.family_gap(case.x, "diagonal").max() <= 1e-12
+    assert abs(run[0] - program.start.log_evidence(case.x).sum()) <= 1e-10
+    assert program.start.family_gap(case.x, "diagonal").max() <= 1e-12
     # and is not where it is correlated
-    assert case.program.generative.family_gap(case.x, "diagonal").min() > 0.01
+    assert case.program.start.family_gap(case.x, "diagonal").min() > 0.01
 
 
 def replace_loadings(program: ReferenceProgram, loadings: np.ndarray):  # type: ignore[no-untyped-def]
-    return type(program.generative)(**{**program.generative.as_dict(), "loadings": loadings})
+    return type(program.start)(**{**program.start.as_dict(), "loadings": loadings})
 
 
 def case_run(twin: str, case: ReferenceCase, program: ReferenceProgram) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_posterior_moments_against_the_closed_form(
     twin: str, guide: str, covariance: str, condition: str
 ) -> None:
     case = ReferenceCase(guide, covariance, condition)
-    generative = case.program.generative
+    generative = case.program.start
     found = TWINS[twin].posterior(case.x, case.program, closed_form_params(case.program))
     exact = generative.posterior(case.x)
     if covariance == "diagonal":
@@ -114,7 +114,7 @@ def test_no_elbo_exceeds_the_log_evidence(twin: str, covariance: str) -> None:
         "auxiliary", covariance, "full-data", size=(5, 3, 4, 2000), vectorised=True
     )
     elbo = case.run(twin).elbo
-    generative = case.program.generative
+    generative = case.program.start
     error = elbo.std() / np.sqrt(len(elbo))
     guide = TWINS[twin].posterior(case.x, case.program, case.params)
     assert elbo.mean() <= generative.log_evidence(case.x).sum() + 4 * error

@@ -88,7 +88,7 @@ def test_exactness_sees_a_thousandth_of_a_scale() -> None:
     case = ReferenceCase("auxiliary", "full", "full-data", size=(5, 3, 4, 7), vectorised=True)
     params = closed_form_params(case.program)
     params["encoder.out.bias"][3] += 1e-3
-    evidence = case.program.generative.log_evidence(case.x).sum()
+    evidence = case.program.start.log_evidence(case.x).sum()
     for twin in TWINS.values():
         elbo = twin.evaluate(case.x, case.program, params, case.noise, case.training()).elbo
         assert np.max(np.abs(elbo - evidence)) > 1e-10 * abs(evidence)

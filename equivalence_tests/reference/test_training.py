@@ -47,7 +47,7 @@ def compiled(case: ReferenceCase, **training: object) -> list[Fit]:
 
 def data(case: ReferenceCase) -> np.ndarray:
     """40 items of the case's own model, hidden where its condition hides."""
-    x, _ = case.program.generative.simulate(40, generator(2, "items"))
+    x, _ = case.program.start.simulate(40, generator(2, "items"))
     pattern = np.resize(case.x, x.shape)
     return np.where(np.isnan(pattern), np.nan, x)
 

@@ -77,7 +77,7 @@ def build(
         return MODELS[config.model](
             x,
             a,
-            **generative(fixed, {n: native[f"raw_{n}"] for n in config.learned}),
+            **generative(fixed, {n: native[f"raw_{n}"] for n in program.learned}),
             loc=fixed["loc"][:, None],
             scale=fixed["scale"][:, None],
             amplitude_scale=config.amplitude_scale,

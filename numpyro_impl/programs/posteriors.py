@@ -84,7 +84,7 @@ def posterior_blocks(
     for _, block in blocks(x, length=length):
         with using(where, precision):  # here alone: at `yield` the caller is at work
             found = Gaussian(*(to_numpy(v) for v in encode(native, to_array(block, dtype))))
-        yield program.generative.prior_where_empty(block, found)
+        yield program.start.prior_where_empty(block, found)
 
 
 @lru_cache(maxsize=4)

@@ -80,7 +80,7 @@ def fit_many(
                 progress(done, losses[-1].mean(axis=0))
         states = [to_state(jax.tree.map(itemgetter(r), kept)) for r in range(len(runs))]
     rows = zip(states, np.concatenate(losses, axis=1), strict=True)
-    fits = [Fit(state, row[: state.step]) for state, row in rows]
+    fits = [Fit(state, row[: state.step], program=program) for state, row in rows]
     return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
 
 

@@ -114,6 +114,11 @@ class Trainer:
             return to_state(self._carry)
 
     @property
+    def program(self) -> ReferenceProgram:
+        """What is trained."""
+        return self._prepared.program
+
+    @property
     def compile_seconds(self) -> float:
         """Seconds spent so far on tracing and compiling."""
         return self._loop.compile_seconds

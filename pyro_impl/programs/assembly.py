@@ -73,7 +73,7 @@ def build(
     where = torch.device(device)
     encoder.to(dtype=dtype, device=where)
     fixed = {name: to_tensor(v, dtype, where) for name, v in program.fixed.items()}
-    raw = {n: to_tensor(params[f"raw_{n}"], dtype, where) for n in config.learned}
+    raw = {n: to_tensor(params[f"raw_{n}"], dtype, where) for n in program.learned}
 
     def model(x: Tensor, a: Tensor | None = None, num_items: int | None = None) -> Tensor:
         return MODELS[config.model](

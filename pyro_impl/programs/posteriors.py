@@ -77,4 +77,4 @@ def posterior_blocks(
         with torch.no_grad():  # here alone: at `yield` the caller is at work
             q = joint_normal(encoder(to_tensor(block, dtype, where)))
             found = Gaussian(to_numpy(q.loc), to_numpy(q.scale_tril))
-        yield program.generative.prior_where_empty(block, found)
+        yield program.start.prior_where_empty(block, found)

@@ -75,4 +75,4 @@ def _fit(
         return train(trainer, trainer.plan(), progress)
     except NonFiniteLossError as error:
         state = trainer.state
-        return Fit(state, error.fit.losses[: state.step], trainer.compile_seconds)
+        return Fit(state, error.fit.losses[: state.step], trainer.compile_seconds, program)

@@ -142,7 +142,7 @@ def test_steps_that_cannot_be_compiled_are_not_timed_as_compiled_ones(backends, 
 def test_the_reference_loss_is_the_closed_form_on_average(work):
     """Mean over noise: -(log evidence - KL to the exact posterior), per item."""
     x = work.x[work.chunk(1).indices[0]]
-    generative = work.program.generative
+    generative = work.program.start
     guide = import_module("pyro_impl").posterior(x, work.program, work.params)
     exact = generative.log_evidence(x) - generative.kl_to_posterior(x, guide)
     expected = -exact.mean()

@@ -102,7 +102,7 @@ def test_at_the_exact_posterior_sticking_the_landing_has_no_variance(twin, guide
 
 def divergence(q, program):
     """KL(q ‖ p) of every item, from means, covariances and determinants."""
-    prior = program.generative
+    prior = program.start
     precision = np.diag(prior.scale**-2.0)
     shift = q.loc - prior.loc
     trace = np.einsum("ij,nji->n", precision, q.covariance)

@@ -29,8 +29,8 @@ def make_data(num_items=30, num_features=5, missing=0.0, seed=0) -> np.ndarray:
 
 
 def make(**config) -> ReferenceProgram:
-    config = ProgramConfig(**{"num_features": 5, "num_components": 3, "hidden_width": 4, **config})
-    return make_program(make_data(), config)
+    sizes = {"num_features": 5, "num_components": 3, "hidden_width": 4}
+    return make_program(make_data(), ProgramConfig(**{**sizes, "learned": (), **config}))
 
 
 def refusal(function, *args) -> str:

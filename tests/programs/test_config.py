@@ -61,6 +61,7 @@ def test_every_pair_is_accepted_or_refused(guide, model, covariance):
             ["covariance", "'banded'", "'full' or 'diagonal' or 'low-rank'"],
         ),
         ({"encoder": "cnn"}, ["encoder", "'cnn'", "'mlp' or 'experts'"]),
+        ({"learned": "loadings"}, ["the string 'loadings'", "such as ('loadings',)"]),
         ({"model": "plated"}, ["'plated'", "'auxiliary'", "event × event"]),
         ({"num_features": 0}, ["num_features is 0", "1 or more"]),
         ({"num_components": -1}, ["num_components is -1", "1 or more"]),

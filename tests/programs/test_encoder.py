@@ -129,7 +129,7 @@ def test_units_of_the_data_do_not_matter(twin, problem, encoder):
     x, program, params = problem(missing=0.3, encoder=encoder)
     shift, unit = np.array([5.0, -3.0, 0.1, 1e3]), np.array([1e-3, 10.0, 1e4, 1.0])
     moved = ReferenceProgram(
-        program.config, program.generative, unit * program.center + shift, unit * program.spread
+        program.config, program.start, unit * program.center + shift, unit * program.spread
     )
     first = twin.encode(program, params, x)
     second = twin.encode(moved, params, unit * x + shift)
@@ -147,7 +147,7 @@ def test_nothing_under_a_missing_entry_matters(twin, problem, encoder, covarianc
     center, spread = program.center.copy(), program.spread.copy()
     center[1], spread[1] = 40.0, 0.01
     moved, changed = (
-        ReferenceProgram(program.config, program.generative, center, spread),
+        ReferenceProgram(program.config, program.start, center, spread),
         dict(params),
     )
     if encoder == "experts":
@@ -225,7 +225,7 @@ def exact_parameters(program):
     Λ m = loc / scale² + Σ_d observed_d w_d (x_d - b_d) / noise_d², in the encoder's standardised
     features f and missing indicator: x_d - b_d = spread_d f_d + (center_d - b_d).
     """
-    g, params = program.generative, initial_params(program, 0)
+    g, params = program.start, initial_params(program, 0)
     weight = (g.loadings / g.noise_scale[:, None] ** 2).T  # (K, D)
     offset = weight * (program.center - g.intercept)
     params["encoder.experts"] = g.loadings / g.noise_scale[:, None]

@@ -146,7 +146,7 @@ def test_the_first_parameters_stand_for_the_starting_values(learned, given):
         )
     program = make_program(make_data(), make(learned=learned).config, generative)
     found = generative_of(program, initial_params(program, seed=0)).as_dict()
-    for name, value in (generative or program.generative).as_dict().items():
+    for name, value in (generative or program.start).as_dict().items():
         np.testing.assert_allclose(found[name], value, rtol=1e-13, atol=1e-13)
 
 
@@ -155,6 +155,4 @@ def test_noise_below_the_floor_starts_just_above_it():
     program = make_program(make_data(), make(learned=("noise_scale",)).config, generative)
     found = generative_of(program, initial_params(program, seed=0))
     np.testing.assert_allclose(found.noise_scale, 1.1 * NOISE_FLOOR * program.spread)
-    np.testing.assert_array_equal(
-        generative_of(make(), {}).noise_scale, make().generative.noise_scale
-    )
+    np.testing.assert_array_equal(generative_of(make(), {}).noise_scale, make().start.noise_scale)

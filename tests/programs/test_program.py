@@ -27,8 +27,8 @@ def test_generative_parameters_are_in_the_units_of_the_data():
     np.testing.assert_allclose(found.loadings, np.diag(spread) @ raw["loadings"])
     np.testing.assert_allclose(found.intercept, center + spread * raw["intercept"])
     np.testing.assert_allclose(found.noise_scale, spread * (0.01 + np.exp(raw["noise_scale"])))
-    np.testing.assert_array_equal(found.loc, program.generative.loc)
-    np.testing.assert_array_equal(found.scale, program.generative.scale)
+    np.testing.assert_array_equal(found.loc, program.start.loc)
+    np.testing.assert_array_equal(found.scale, program.start.scale)
 
 
 def test_a_program_goes_through_its_fixed_numbers():
@@ -61,8 +61,8 @@ def test_a_constant_column_has_spread_one(value):
     program = make_program(x, make().config)
     assert program.spread[1] == 1
     assert program.center[1] == pytest.approx(value, rel=1e-13)
-    assert program.generative.noise_scale[1] == pytest.approx(1, rel=1e-13)
-    np.testing.assert_allclose(program.generative.loadings[1], 0, atol=1e-13)
+    assert program.start.noise_scale[1] == pytest.approx(1, rel=1e-13)
+    np.testing.assert_allclose(program.start.loadings[1], 0, atol=1e-13)
 
 
 def test_programs_and_data_that_do_not_fit_together():

@@ -20,9 +20,7 @@ def test_simulated_pairs_bring_the_guide_to_the_posterior(twin, guide, missing):
     training = config(
         steps=500, batch_size=128, learning_rate=0.03, objective="simulated", precision="float32"
     )
-    kl = lambda params: program.generative.kl_to_posterior(
-        x, twin.impl.posterior(x, program, params)
-    )
+    kl = lambda params: program.start.kl_to_posterior(x, twin.impl.posterior(x, program, params))
     before = kl(initial_params(program, 0)).mean()
     after = kl(twin.impl.fit(x, program, training).params).mean()
     assert before > 1.0 and after < 0.02 * before

@@ -170,8 +170,8 @@ def test_fits_at_once_share_the_memory(twin, problem, monkeypatch):
 def test_more_evidence_than_there_is_counts_as_diverged(problem):
     """A loss that reports it, and a guide that is not a distribution."""
     x, program, params = problem(N)
-    exact = program.generative.posterior(x)
-    evidence = program.generative.log_evidence(x).mean()
+    exact = program.start.posterior(x)
+    evidence = program.start.log_evidence(x).mean()
     state = TrainingState.start(params)
 
     def judged(losses, posterior):
@@ -194,7 +194,7 @@ def test_a_fit_is_judged_on_items_that_fit_into_memory(problem, monkeypatch):
 
     def posterior(x, *_):
         given.append(x)
-        return program.generative.posterior(x)
+        return program.start.posterior(x)
 
     def judge():
         fits = [Fit(TrainingState.start(params), np.full(12, 1e9))]

@@ -173,8 +173,8 @@ def print_summary(
     table.add_column("value", justify="right")
     if objective == "simulated":
         table.add_row("loss, mean of the last steps", f"{fit.losses[-100:].mean():.4f}")
-        if program.config.learned:
-            names = ", ".join(program.config.learned)
+        if program.learned:
+            names = ", ".join(program.learned)
             console.print(
                 f"The objective 'simulated' trains the guide alone: {names} keep their start."
             )

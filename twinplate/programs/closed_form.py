@@ -43,7 +43,7 @@ def _experts(program: ReferenceProgram, params: Params) -> Params:
     That is loc / scale² + Σ_d observed_d w_d (x_d - b_d) / noise_d² for the exact posterior. The encoder
     sees x_d in standard units, hence the `center` and `spread`.
     """
-    g, k = program.generative, program.config.num_components
+    g, k = program.start, program.config.num_components
     weights = g.loadings / g.noise_scale[:, None] ** 2
     at_center = (program.center - g.intercept)[:, None] * weights
     bias = params["encoder.out.bias"]
@@ -59,7 +59,7 @@ def _experts(program: ReferenceProgram, params: Params) -> Params:
 
 def _linear(program: ReferenceProgram, params: Params) -> Params:
     """For perceptrons: loc is its value at the center + gain · (x - center), and the covariance constant."""
-    g, k = program.generative, program.config.num_components
+    g, k = program.start, program.config.num_components
     center = program.center[None]
     covariance = g.posterior(center).covariance[0]
     gain = covariance @ (g.loadings / g.noise_scale[:, None] ** 2).T

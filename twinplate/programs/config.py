@@ -38,7 +38,8 @@ class ProgramConfig:
         the diagonal guide, which has no other.
     rank: R of a low-rank covariance, 1 ≤ R ≤ K.
     learned: the generative parameters that are learned rather than fixed, of "loadings", "intercept" and
-        "noise_scale".
+        "noise_scale". By default those that are not given: all, or none of a `LinearGaussian` that
+        `make_program` is given. `twinplate fit` has the same default.
     amplitude_scale: prior standard deviation s > 0 of the log amplitude, a second latent that scales the
         signal of an item; None leaves it out.
     encoder: "mlp", or "experts" for data with missing entries.
@@ -58,7 +59,7 @@ class ProgramConfig:
     model: str = ""
     covariance: str = ""
     rank: int = 2
-    learned: tuple[str, ...] = ()
+    learned: tuple[str, ...] | None = None
     amplitude_scale: float | None = None
     encoder: str = "mlp"
     hidden_width: int = 128
@@ -68,9 +69,8 @@ class ProgramConfig:
         model, covariances = PAIRS[self.guide]
         _set(self, "model", self.model or model)
         _set(self, "covariance", self.covariance or covariances[0])
-        for name in self.learned:
-            _one_of("learned", name, LEARNABLE)
-        _set(self, "learned", tuple(name for name in LEARNABLE if name in self.learned))
+        if self.learned is not None:
+            _set(self, "learned", _learnable(self.learned))
         if self.model != model:
             raise InputError(
                 f"model {self.model!r} and guide {self.guide!r} do not fit together: they name or shape "
@@ -95,12 +95,13 @@ class ProgramConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for `run.json`."""
-        return {**asdict(self), "learned": list(self.learned)}
+        return {**asdict(self), "learned": None if self.learned is None else list(self.learned)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ProgramConfig:
         """The inverse of `as_dict`."""
-        return cls(**{**values, "learned": tuple(values["learned"])})
+        learned = values["learned"]
+        return cls(**{**values, "learned": None if learned is None else tuple(learned)})
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,17 @@ class TrainingConfig:
 
 def _set(config: Any, name: str, value: Any) -> None:
     object.__setattr__(config, name, value)
+
+
+def _learnable(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in the order of LEARNABLE."""
+    if isinstance(names, str):
+        raise InputError(
+            f"learned is the string {names!r}; expected a tuple of {_listed(LEARNABLE)}, such as ({names!r},)"
+        )
+    for name in names:
+        _one_of("learned", name, LEARNABLE)
+    return tuple(name for name in LEARNABLE if name in names)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -78,7 +78,7 @@ def param_shapes(program: ReferenceProgram) -> dict[str, tuple[int, ...]]:
     if experts:
         shapes["encoder.experts"] = (d, k)
     generative = {"loadings": (d, k), "intercept": (d,), "noise_scale": (d,)}
-    return shapes | {f"raw_{name}": generative[name] for name in config.learned}
+    return shapes | {f"raw_{name}": generative[name] for name in program.learned}
 
 
 def initial_params(program: ReferenceProgram, seed: int) -> Params:
@@ -142,21 +142,21 @@ def check_params(program: ReferenceProgram, params: Params) -> None:
 
 
 def _raw_generative(program: ReferenceProgram) -> Params:
-    generative, center, spread = program.generative, program.center, program.spread
+    generative, center, spread = program.start, program.center, program.spread
     excess = np.maximum(generative.noise_scale / spread - NOISE_FLOOR, 0.1 * NOISE_FLOOR)
     raw = {
         "loadings": generative.loadings / spread[:, None],
         "intercept": (generative.intercept - center) / spread,
         "noise_scale": np.log(excess),
     }
-    return {f"raw_{name}": raw[name] for name in program.config.learned}
+    return {f"raw_{name}": raw[name] for name in program.learned}
 
 
 def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
     """The generative parameters in the units of the data: as fixed, or where learned as `params` has them."""
-    values = program.generative.as_dict()
+    values = program.start.as_dict()
     center, spread = program.center, program.spread
-    raw = {name: params[f"raw_{name}"] for name in program.config.learned}
+    raw = {name: params[f"raw_{name}"] for name in program.learned}
     if "loadings" in raw:
         values["loadings"] = spread[:, None] * raw["loadings"]
     if "intercept" in raw:

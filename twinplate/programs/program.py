@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from twinplate.data.blocks import Rows, blocks
 from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.errors import InputError
-from twinplate.programs.config import ProgramConfig
+from twinplate.programs.config import LEARNABLE, ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
 
 Array = npt.NDArray[np.float64]
@@ -21,11 +21,12 @@ Params = dict[str, Array]
 NOISE_FLOOR = 0.01
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReferenceProgram:
     """A model and a guide before any framework: their configuration, and the numbers that are not trained.
 
-    generative: the fixed generative parameters, and the first values of those that are learned.
+    start: the fixed generative parameters, and the first values of those that are learned. The fitted ones
+        are in what `fit` returns.
     center, spread: (D,), mean and standard deviation of each feature; the encoder sees
         `(x - center) / spread`.
 
@@ -41,29 +42,39 @@ class ReferenceProgram:
     """
 
     config: ProgramConfig
-    generative: LinearGaussian
+    start: LinearGaussian
     center: Array
     spread: Array
 
     def __post_init__(self) -> None:
         expected = (self.config.num_features, self.config.num_components)
-        if self.generative.loadings.shape != expected:
+        if self.config.learned is None:  # all are given
+            object.__setattr__(self, "config", replace(self.config, learned=()))
+        if self.start.loadings.shape != expected:
             raise InputError(
-                f"loadings has shape {self.generative.loadings.shape}; expected "
+                f"loadings has shape {self.start.loadings.shape}; expected "
                 f"(num_features, num_components) = {expected}"
             )
+
+    def __repr__(self) -> str:
+        return f"ReferenceProgram({self.config})"
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The generative parameters that are learned rather than fixed, of `LEARNABLE`."""
+        return self.config.learned or ()
 
     @property
     def fixed(self) -> Params:
         """All numbers of the program by name, for a file; `from_fixed` reads them again."""
-        return {**self.generative.as_dict(), "center": self.center, "spread": self.spread}
+        return {**self.start.as_dict(), "center": self.center, "spread": self.spread}
 
     @classmethod
     def from_fixed(cls, config: ProgramConfig, fixed: Params) -> ReferenceProgram:
         """The inverse of `fixed`."""
         names = ("loadings", "intercept", "noise_scale", "loc", "scale")
-        generative = LinearGaussian(**{name: fixed[name] for name in names})
-        return cls(config, generative, fixed["center"], fixed["spread"])
+        start = LinearGaussian(**{name: fixed[name] for name in names})
+        return cls(config, start, fixed["center"], fixed["spread"])
 
 
 def make_program(
@@ -76,8 +87,9 @@ def make_program(
 ) -> ReferenceProgram:
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
-    generative: the fixed generative parameters, and the first values of those that are learned. Without
-        it, all of them come from the principal components of `x`, as `principal_start` says.
+    generative: the fixed generative parameters, and the first values of those that `config` says are
+        learned; unless it says, none are. Without it, all start from the principal components of `x`, as
+        `principal_start` says, and are learned unless `config` says otherwise.
     statistics: of `x`, where they are known (`twinplate.data.statistics.read_statistics`); they save a pass
         over the data.
     progress: called with the rows read so far and the rows in all, in each pass over the data.
@@ -88,8 +100,10 @@ def make_program(
     >>> from twinplate import ProgramConfig, make_program
     >>> x = np.random.default_rng(0).normal(size=(20, 3))
     >>> program = make_program(x, ProgramConfig(num_features=3, num_components=2))
-    >>> program.generative.loadings.shape, program.spread.shape
+    >>> program.start.loadings.shape, program.spread.shape
     ((3, 2), (3,))
+    >>> program.learned
+    ('loadings', 'intercept', 'noise_scale')
     """
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] != config.num_features:
@@ -101,6 +115,7 @@ def make_program(
     units = statistics or read_statistics(x, progress)
     if generative is None:
         generative = _principal(x, config.num_components, units, progress)
+        config = replace(config, learned=LEARNABLE) if config.learned is None else config
     return ReferenceProgram(config, generative, units.mean, units.spread)
 
 

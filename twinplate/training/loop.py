@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import TrainingError
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array, Fit, Progress, TrainingState
@@ -19,6 +20,11 @@ class Trainer(Protocol):
     @property
     def state(self) -> TrainingState:
         """Everything that the next step depends on."""
+        ...
+
+    @property
+    def program(self) -> ReferenceProgram:
+        """What is trained."""
         ...
 
     @property
@@ -45,8 +51,9 @@ def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = N
             losses.append(trainer.run(chunk))
         except TrainingError as error:
             reached = error.fit
-            error.fit = replace(reached, losses=np.concatenate([*losses, reached.losses]))
+            before = np.concatenate([*losses, reached.losses])
+            error.fit = replace(reached, losses=before, program=trainer.program)
             raise
         if progress:
             progress(chunk.first + len(chunk.rates), losses[-1])
-    return Fit(trainer.state, np.concatenate(losses), trainer.compile_seconds)
+    return Fit(trainer.state, np.concatenate(losses), trainer.compile_seconds, trainer.program)

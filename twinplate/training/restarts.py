@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -16,9 +16,10 @@ from twinplate.programs.linear_gaussian import MATRIX_BYTES, Gaussian
 from twinplate.programs.parameters import generative_of
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.training.errors import is_finite
-from twinplate.training.state import Array, Fit
+from twinplate.training.state import LAST, Array, Fit
+from twinplate.words import counted
 
-WINDOW = 100  # the last steps, whose mean loss ranks the fits
+WINDOW = LAST  # the last steps, whose mean loss ranks the fits
 MARGIN = 1.0  # nats per item above the exact log evidence: nothing valid is
 JUDGED = 4096  # items at most on which a fit is held against the exact answer, fewer for a large K
 
@@ -56,7 +57,7 @@ class Ranked:
         return int(np.argmin(self.last_losses))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Restarts(Ranked):
     """R fits of one program, as `fit_many` makes them.
 
@@ -81,6 +82,14 @@ class Restarts(Ranked):
     fits: tuple[Fit, ...]
     compile_seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        text = f"Restarts of {counted(len(self.fits), 'fit')}, {int(self.diverged.sum())} diverged"
+        if self.diverged.all():
+            return text
+        best = self.trainings[self.best]
+        loss = self.last_losses[self.best]
+        return f"{text}; best loss {loss:.4g}, of seed {best.seed} and learning rate {best.learning_rate:g}"
+
     @property
     def best_fit(self) -> Fit:
         """`fits[best]`."""
@@ -91,6 +100,9 @@ def restart_configs(
     training: TrainingConfig, seeds: Sequence[int], learning_rates: Sequence[float] | None
 ) -> tuple[TrainingConfig, ...]:
     """Every learning rate with every seed; without rates that of `training`. Raises InputError if empty."""
+    for name, given in (("seeds", seeds), ("learning_rates", learning_rates)):
+        if isinstance(given, (str, bytes)) or not (given is None or isinstance(given, Sized)):
+            raise InputError(f"{name} is {given!r}; expected numbers in a tuple, such as (0, 1, 2)")
     rates = [training.learning_rate] if learning_rates is None else list(learning_rates)
     if not len(seeds) or not rates:
         raise InputError(
