@@ -31,10 +31,12 @@ class Session:
     build: returns (model, guide or None), afresh. Called once; again if the program turns out to keep
         arrays between runs, or not to be traceable by JAX, and runs operation by operation.
     operations: names of the numerical functions that the program calls, known after the first run.
+    own_indices: of plates that a program gives indices itself: none, NumPyro's take none.
     """
 
     def __init__(self, build: Build, precision: str, settings: Settings) -> None:
         self.operations: set[str] = set()
+        self.own_indices: dict[str, np.ndarray] = {}
         self._build = build
         self._precision = precision
         self._settings = settings

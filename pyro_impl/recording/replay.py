@@ -51,6 +51,7 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
     Sites that already have a value (observed, replayed, enumerated) keep it; a Delta computes its own; one
     that cannot be sampled, as a flat prior, gets what samplers start from (`_initial`).
     Must enclose every other handler, so that it acts last.
+    own_indices: of the plates met so far, those that the program gives itself (`subsample=`); else None.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
         self.draws = draws
         self.indices = indices
         self.nesting = nesting
+        self.own_indices: dict[str, Any] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
+        if type(msg["fn"]).__name__ == "_Subsample":  # a model's may be replayed from its guide's
+            self.own_indices.setdefault(msg["name"], msg["value"])
         if msg["value"] is not None or msg["done"]:
             return
         if type(msg["fn"]).__name__ == "_Subsample":

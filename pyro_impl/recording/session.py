@@ -23,8 +23,8 @@ from pyro_impl.recording.execution import SEED, Execution, Tensors
 from pyro_impl.recording.operations import Operations
 from pyro_impl.recording.parameters import give, recorded_parameters
 from pyro_impl.recording.replay import replay_draws
-from pyro_impl.recording.sites import make_sites, sample_nodes
-from twinplate.records.record import Failure, Given, Run, Settings
+from pyro_impl.recording.sites import make_sites, sample_nodes, to_array
+from twinplate.records.record import Array, Failure, Given, Run, Settings
 
 UNCONSTRAINED = "_unconstrained"  # how AutoNormal calls what it samples
 
@@ -36,6 +36,7 @@ class Session:
 
     build: returns (model, guide or None), afresh. Called once, with that default type.
     operations: names of the numerical functions that the program calls, known after the first run.
+    own_indices: of the plates that the program gives indices itself (`subsample=`), known then too.
 
     Outside of its runs nothing of a session shows: it has a parameter store of its own, and random
     numbers, default type and the tensors that the program reaches are as they were.
@@ -43,6 +44,7 @@ class Session:
 
     def __init__(self, build: Build, precision: str, settings: Settings) -> None:
         self.operations: set[str] = set()
+        self.own_indices: dict[str, Array] = {}
         self._precision = precision
         self._settings = settings
         self._store: StateDict = {"params": {}, "constraints": {}}
@@ -109,8 +111,11 @@ class Session:
             pyro.set_rng_seed(SEED)
             self._first = Execution(self._model, self._guide, self._settings)
             first = {name: values[0] for name, values in draws.items()}
-            with suppress(Exception), Operations(self.operations), replay_draws(first, {}):
+            replaying = replay_draws(first, {})
+            with suppress(Exception), Operations(self.operations), replaying:
                 self._first.program(inputs)  # what it raises, the run proper will say
+            own = {name: x for name, x in replaying.own_indices.items() if x is not None}
+            self.own_indices |= {name: to_array(x) for name, x in own.items()}
         return inputs
 
     def _images(self, draws: Tensors) -> Tensors:

@@ -21,6 +21,7 @@ class Fake:
     def __init__(self, stops=()) -> None:
         self.stops, self.seen = set(stops), []
         self.operations: set[str] = set()
+        self.own_indices: dict[str, np.ndarray] = {}
         self.given: list[float] = []  # draws to sample with
 
     def versions(self):

@@ -95,3 +95,21 @@ def test_a_factor_of_a_batch_that_is_missing_or_applied_twice(other, said):
     report = verify(batch(12, 3, 1.0), other, args=(Y[:3],), seeds=(0,), stress=False)
     assert said in report.findings[0].message
     assert ("lacks" in said) == ("lacks" in str(report))
+
+
+def test_indices_that_the_first_program_gives_a_plate_are_those_of_both():
+    """Of two that differ the second's are not known to the first, which the explanation says."""
+    own, drawn = {"subsample": torch.tensor([1, 3])}, {"subsample_size": 2}
+
+    def taken(options):
+        def model(y):
+            m = pyro.sample("m", dist.Normal(0.0, 2.0))
+            with pyro.plate("items", 4, **options) as i:
+                pyro.sample("y", dist.Normal(m, 1.0), obs=y[i])
+
+        return Program(model, lambda y: pyro.sample("m", dist.Normal(0.0, 1.0)))
+
+    report = verify(taken(own), taken(drawn), args=(Y,), seeds=(0,), stress=False)
+    assert report.ok and report.first.given["0"].indices["items"].tolist() == [1, 3]
+    swapped = verify(taken(drawn), taken(own), args=(Y,), seeds=(1,), stress=False)
+    assert "Perhaps plate items takes other items" in swapped.findings[0].message

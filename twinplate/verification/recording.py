@@ -40,6 +40,7 @@ class Session(Protocol):
     """One program at one precision: built once, compiled once where the framework compiles."""
 
     operations: set[str]
+    own_indices: dict[str, Array]  # of plates that the program gives indices itself
 
     def sample(self, seed: int, given: Given, args: Tree, kwargs: Tree) -> Run:
         """Run with the framework's own draws where `given` has none, and with its parameters."""
@@ -181,7 +182,9 @@ def _choose(
         if site.kind in ("latent", "auxiliary") and site.value is not None
     }
     parameters = merge_values(parameters, found.parameters)
-    return Given(draws | wanted.draws, indices(seed, sites), parameters)
+    chosen = indices(seed, sites)
+    chosen |= {name: x for name, x in session.own_indices.items() if name in chosen}
+    return Given(draws | wanted.draws, chosen, parameters)
 
 
 def _with_computed(given: Given, run: Run) -> Given:

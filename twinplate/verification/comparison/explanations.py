@@ -43,6 +43,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     program_mistakes.gelu,
     program_mistakes.layer_norm,
     program_mistakes.layers_by_order,
+    scale_mistakes.other_items,
     program_mistakes.square_weight,
     site_mistakes.differing_arguments,
 )

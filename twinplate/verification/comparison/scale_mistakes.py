@@ -81,6 +81,19 @@ def _shown(site: Site) -> str:
     return "weights" if isinstance(site.scale, np.ndarray) else f"{site.scale:.6g}"
 
 
+def other_items(context: Context) -> str | None:
+    """A subsampled plate takes other items, because the program gives it the indices itself."""
+    if context.first is None or context.second is None or context.finding.stage != "value":
+        return None
+    for p in context.second.plates:
+        if p.subsample_size != p.size and context.second.kind == "observed":
+            return (
+                f"Perhaps plate {p.name} takes other items: with subsample_size it has the same indices in "
+                "both programs, with subsample= its own; take the plate's, or give both the indices as an argument"
+            )
+    return None
+
+
 def weights(context: Context) -> str | None:
     """Weights of observations are normalised in one program, or in another order."""
     found = _scales(context)
