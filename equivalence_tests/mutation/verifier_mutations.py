@@ -14,11 +14,11 @@ import pytest
 
 from twinplate.records.record import Record, Settings, Site
 from twinplate.verification.comparison import (
-    allowances,
     correspondence,
     numbers,
     pipeline,
     rounding,
+    site_inaccuracy,
 )
 from twinplate.verification.comparison.findings import STAGES, Finding
 from twinplate.verification.matching import sites
@@ -190,12 +190,12 @@ def undecided_is_the_same(patch: Patch) -> None:
 
 def nothing_allowed(patch: Patch) -> None:
     """The table of known inaccuracies forgotten."""
-    patch.setattr(allowances, "known", lambda *names: None)
+    patch.setattr(site_inaccuracy, "known", lambda *names: None)
 
 
 def arguments_not_compared(patch: Patch) -> None:
     """A family in the table allows any arguments."""
-    patch.setattr(allowances.Allowances, "_same_distribution", lambda self, *rest: True)
+    patch.setattr(site_inaccuracy, "_same_distribution", lambda *given: True)
 
 
 def dims_by_position(patch: Patch) -> None:

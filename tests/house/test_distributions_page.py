@@ -7,10 +7,13 @@ import re
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from equivalence_tests.distributions.counterparts import COUNTERPARTS, counterparts
+from twinplate.records.record import Site
 from twinplate.verification.comparison.inaccuracies import INACCURACIES, known
+from twinplate.verification.comparison.validity import bounded
 
 PAGE = Path(__file__).parents[2] / "docs" / "distributions.md"
 FIGURE = re.compile(r"\de[+-]\d\d|0|∞")
@@ -96,8 +99,39 @@ def test_whoever_is_inaccurate_has_an_entry_with_bounds_that_hold(table):
             if max(density, gradient) <= 1e-12:
                 continue
             assert entry, f"{side}'s {family} is off by {density:.0e} and {gradient:.0e}"
-            if not (extreme and "unbounded" in entry.condition):
+            if not (extreme and entry.inside):
                 assert density <= entry.log_density and gradient <= entry.gradient, entry
+
+
+def test_bounds_hold_inside_their_ranges_and_only_there(module):
+    """At the extreme settings too; and of the gradient outside, where it has a bound there."""
+    from equivalence_tests.distributions import errors as judged
+
+    beyond = set()
+    for case in module.CASES:
+        points = case.points(extreme=True)
+        answers = judged.in_pyro(case, points), judged.in_numpyro(case, points)
+        apart = judged.apart(*(a.log_prob for a in answers))
+        slopes = [judged.apart(g, answers[1].gradient[n]) for n, g in answers[0].gradient.items()]
+        density, slope = np.zeros(len(apart)), np.zeros(len(apart))
+        for side, answer in zip(("pyro", "numpyro"), answers, strict=True):
+            entry = known(side, answer.family)
+            if entry:
+                holds = bounded(entry, site_of(points, answer), (1, len(apart)))[0]
+                density += np.where(holds, entry.log_density, np.inf)
+                slope += np.where(holds, entry.gradient, entry.gradient_outside)
+                beyond |= {(side, answer.family)} if not holds.all() else set()
+        assert (apart <= density + 1e-12).all(), (case.family, case.label)
+        assert all((s <= slope + 1e-12).all() for s in slopes), (case.family, case.label)
+    ranged = {(i.framework, i.family) for i in INACCURACIES if i.inside}
+    assert ranged <= beyond  # every range is left by some point of an extreme setting
+
+
+def site_of(points, answer):
+    arguments = {name: values[None] for name, values in points.params.items()}
+    batch = (len(points.value),)
+    return Site("latent", (), batch, (), "", "", "", 1.0,
+                points.value[None], answer.log_prob[None], None, arguments)  # fmt: skip
 
 
 def test_bounds_are_not_lax(table):
@@ -133,6 +167,7 @@ def test_lookup_and_data():
     assert all(
         i.reason and i.condition and i.framework in ("pyro", "numpyro") for i in INACCURACIES
     )
+    assert all(bool(i.inside) == ("unbounded" in i.condition) for i in INACCURACIES)
     assert known("pyro", "VonMises").family == "VonMises"
     assert known("numpyro", "VonMises") is None
     assert known("pyro", "Normal") is None

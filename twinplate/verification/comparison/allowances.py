@@ -3,23 +3,24 @@
 A difference of a log density is allowed only if the site's family is in the table of known
 inaccuracies, the distribution's arguments and the value agree by the rule of `rounding`, and the
 difference is within the listed bound. The loss may then differ by as much as these densities do, and
-a gradient by the listed bound for every number of these sites.
+a gradient by the listed bound for every number of these sites, and of those where a family's gradient
+alone is inaccurate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
-from scipy.special import expit, softmax
 
-from twinplate.records.record import Array, Run, Site
 from twinplate.verification.comparison.findings import Finding
-from twinplate.verification.comparison.inaccuracies import Inaccuracy, known
-from twinplate.verification.comparison.numbers import DrawPair, densities
+from twinplate.verification.comparison.inaccuracies import Inaccuracy
+from twinplate.verification.comparison.numbers import DrawPair
+from twinplate.verification.comparison.site_inaccuracy import SiteInaccuracy, site_inaccuracy
 
-NORMALISED = ("Categ", "Multinom", "OneHot")  # families whose probs sum to 1
+UNJUDGED = "unjudged"  # level of a gradient in one draw, until those of the other draws are known
 
 
 def allowed(findings: list[Finding], pair: DrawPair) -> list[Finding]:
@@ -29,93 +30,64 @@ def allowed(findings: list[Finding], pair: DrawPair) -> list[Finding]:
     return [allowances.total(finding) for finding in densities_allowed]
 
 
+def settled(findings: list[Finding], draws: int) -> list[Finding]:
+    """The findings of all draws: a gradient that none of them could judge is undecided, else a note."""
+    unjudged = Counter(f.place for f in findings if f.level == UNJUDGED)
+    levels = {place: "undecided" if n == draws else "note" for place, n in unjudged.items()}
+    return [replace(f, level=levels[f.place]) if f.level == UNJUDGED else f for f in findings]
+
+
 @dataclass
 class Allowances:
-    """What the densities of one draw allow: filled by `density`, site by site, and used by `total`.
-
-    loss: how much the loss may differ.  gradient: how much each gradient may, relative to max(1, |g|).
-    sites: names of the sites that allow it.
-    """
+    """What the densities of one draw allow: `sites` is filled by `density` and used by `total`."""
 
     pair: DrawPair
-    loss: float = 0.0
-    gradient: float = 0.0
-    sites: list[str] = field(default_factory=list)
+    sites: dict[tuple[str, str], SiteInaccuracy] = field(default_factory=dict)
 
     def density(self, finding: Finding) -> Finding:
         """The finding as a note, if the site's family explains it; otherwise as it is."""
         if finding.stage != "density" or finding.level != "difference":
             return finding
-        sites = [
-            getattr(self.pair.run(which), finding.program)[finding.site]
-            for which in ("first", "second")
-        ]
-        frameworks = self.pair.first.framework, self.pair.second.framework
-        found = [known(f, site.family) for f, site in zip(frameworks, sites, strict=True)]
-        reasons = [inaccuracy for inaccuracy in found if inaccuracy is not None]
-        judged = densities(self.pair, finding.program, finding.site)
-        if not reasons or judged is None or not self._same_distribution(finding, *sites):
+        found = site_inaccuracy(self.pair, finding.program, finding.site)
+        if found is None:
             return finding
-        _, a, b = judged
-        scale = max(np.abs(site.scale).max() for site in sites) * max(
-            1, sites[0].log_prob.size // a.size
-        )
-        size = np.maximum(scale, np.maximum(np.abs(a), np.abs(b)))
-        if not (np.abs(a - b) <= sum(r.log_density for r in reasons) * size).all():
-            return finding
-        self.loss += float(np.abs(a - b).sum())
-        self.gradient += sum(r.gradient for r in reasons) * float(size.sum())
-        self.sites.append(finding.site)
-        worst = max(reasons, key=lambda inaccuracy: inaccuracy.log_density)
-        return replace(finding, level="note", message=f"{finding.message}. {_reason(worst)}")
-
-    def _same_distribution(self, finding: Finding, first: Site, second: Site) -> bool:
-        """Whether value and arguments agree, and all arguments could be compared."""
-        names = [arguments_of(site).keys() for site in (first, second)]
-        if not names[0] or names[0] != names[1]:
-            return False
-        picks = [self._pick(finding, name) for name in names[0]]
-        try:
-            return all(self.pair.judged(pick)[0].verdict == "same" for pick in picks)
-        except ValueError:
-            return False
-
-    def _pick(self, finding: Finding, name: str) -> Callable[[Run], Array]:
-        shapes = [
-            arguments_of(getattr(self.pair.run(w), finding.program)[finding.site])[name].shape
-            for w in ("first", "second")
-        ]
-        shape = np.broadcast_shapes(*shapes)
-
-        def pick(run: Run) -> Array:
-            site = getattr(run, finding.program)[finding.site]
-            return np.broadcast_to(arguments_of(site)[name], shape)
-
-        return pick
+        self.sites[finding.program, finding.site] = found
+        return replace(finding, level="note", message=f"{finding.message}. {_reason(found.reason)}")
 
     def total(self, finding: Finding) -> Finding:
         """A finding about loss or gradient as a note, if the densities allowed to differ explain it."""
-        judged = finding.stage in ("loss", "gradient") and finding.level == "difference"
-        if not self.sites or not judged:
+        if finding.level != "difference" or finding.stage not in ("loss", "gradient"):
             return finding
         difference, size = _difference(finding, self.pair)
-        limit = self.loss * (1 + 1e-6) if finding.stage == "loss" else self.gradient * size
-        if not difference <= limit:
+        here = list(self.sites.values())
+        limit = sum(site.loss for site in here) * (1 + 1e-6)
+        if finding.stage == "gradient":
+            limit = sum(site.gradient for site in here) * size
+            if not difference <= limit:
+                limit += sum(site.beyond for site in self._others) * size
+                here += self._others
+        if not (here and difference <= limit):
             return finding
-        text = f"Within the inaccuracy of the density of {', '.join(self.sites)}"
-        return replace(finding, level="note", message=f"{finding.message}. {text}")
+        sites = ", ".join(dict.fromkeys(site.site for site in here))
+        if np.isfinite(limit) or finding.stage == "loss":
+            text = f"Within the inaccuracy of the density of {sites}"
+            return replace(finding, level="note", message=f"{finding.message}. {text}")
+        return self._unjudged(finding, sites)
 
+    def _unjudged(self, finding: Finding, sites: str) -> Finding:
+        """A gradient that sites with no bound may have spoilt: a note, if some of it was judged."""
+        gradient, _, _ = self.pair.judged(lambda run: run.parameters[finding.site].gradient)
+        level = "note" if (gradient.codes == 0).any() else UNJUDGED
+        text = f"It cannot be judged there: the density of {sites} has no exact gradient"
+        return replace(finding, level=level, message=f"{finding.message}. {text}")
 
-def arguments_of(site: Site) -> dict[str, Array]:
-    """The site's value and its distribution's arguments, logits as probs."""
-    found = {**site.arguments}
-    if "logits" in found and "probs" not in found:
-        logits = found.pop("logits")
-        normalised = site.family.startswith(NORMALISED)
-        found["probs"] = softmax(logits, axis=-1) if normalised else expit(logits)
-    if site.value is not None:
-        found["value"] = site.value
-    return found
+    @cached_property
+    def _others(self) -> list[SiteInaccuracy]:
+        """Sites whose densities agree, but beyond where their gradients are exact."""
+        run = self.pair.run("first")
+        places = [(p, name) for p in ("model", "guide") for name in getattr(run, p)]
+        found = [site_inaccuracy(self.pair, *place) for place in places if place not in self.sites]
+        return [site for site in found if site is not None and site.beyond]
 
 
 def _difference(finding: Finding, pair: DrawPair) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from twinplate.verification.comparison.correspondence import moved, reducers
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.rounding import Judgement, judge
 from twinplate.verification.comparison.scales import compare_scales
+
+NEGLIGIBLE = 2.0**-50  # of a log density: a few roundings of the density itself
 
 Pick = Callable[[Run], Array | None]
 WHICH = ("first", "second")
@@ -137,7 +139,11 @@ def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array
         return lambda run: reduce(getattr(run, program)[name].scaled)
 
     first, second = reducers(correspondence)
-    return pair.judged(pick(first), pick(second))
+    judgement, a, b = pair.judged(pick(first), pick(second))
+    scale = max(float(np.abs(site.scale).max(initial=0.0)) for site in sites)
+    with np.errstate(invalid="ignore"):
+        negligible = np.abs(a - b) <= NEGLIGIBLE * scale
+    return replace(judgement, codes=np.where(negligible, 0, judgement.codes)), a, b
 
 
 def compare_densities(pair: DrawPair, program: str, name: str) -> Iterator[Finding]:

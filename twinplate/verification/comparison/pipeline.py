@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from twinplate.records.record import Failure, Record
-from twinplate.verification.comparison.allowances import allowed
+from twinplate.verification.comparison.allowances import allowed, settled
 from twinplate.verification.comparison.comparable import check_comparable
 from twinplate.verification.comparison.explanations import explained
 from twinplate.verification.comparison.findings import Finding, ordered
@@ -43,6 +43,7 @@ def compare_records(first: Record, second: Record) -> Outcome:
         findings = [replace(finding, draw=draw) for finding in _find(pair)]
         findings = allowed(findings, pair)
         every += [explained(finding, pair) for finding in findings]
+    every = settled(every, len(compared_draws(first, second)))
     kept = ordered(every, _execution_order(first, second))
     return Outcome(verdict_of(kept), tuple(kept), first, second)
 

@@ -1,0 +1,101 @@
+"""What the known inaccuracies of a site's family allow, where both programs have the same distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from twinplate.records.record import Array, Run, Site
+from twinplate.verification.comparison.inaccuracies import Inaccuracy, known
+from twinplate.verification.comparison.numbers import WHICH, DrawPair, densities
+from twinplate.verification.comparison.validity import bounded
+
+NORMALISED = ("Categ", "Multinom", "OneHot")  # families whose probs sum to 1
+
+
+@dataclass(frozen=True)
+class SiteInaccuracy:
+    """How far the site may explain what differs.
+
+    reason: the entry that allows the density most.  loss: difference of its log densities, summed.
+    gradient: how much a gradient of the loss may differ, relative to max(1, |g|), and the part of it
+        that comes from beyond the ranges in which the entries' bounds hold.
+    """
+
+    site: str
+    reason: Inaccuracy
+    loss: float
+    gradient: float
+    beyond: float
+
+
+def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy | None:
+    """What the site allows; None if its family is accurate, its arguments differ, or its density by more."""
+    sites = [getattr(pair.run(which), program).get(name) for which in WHICH]
+    if any(site is None for site in sites):
+        return None
+    frameworks = pair.first.framework, pair.second.framework
+    found = [known(f, site.family) for f, site in zip(frameworks, sites, strict=True)]
+    entries = [entry for entry in found if entry is not None]
+    judged = densities(pair, program, name) if entries else None
+    if judged is None or not _same_distribution(pair, program, name):
+        return None
+    _, a, b = judged
+    summed = max(1, sites[0].log_prob.size // a.size)
+    scale = max(np.abs(site.scale).max() for site in sites) * summed
+    size = np.maximum(scale, np.maximum(np.abs(a), np.abs(b)))
+    difference = np.where(a == b, 0.0, np.abs(a - b))
+    density, gradient, beyond = np.zeros((3, *a.shape))
+    for entry, site in zip(found, sites, strict=True):
+        if entry is not None:
+            holds = bounded(entry, site, a.shape)
+            density += np.where(holds, entry.log_density, np.inf)
+            gradient += np.where(holds, entry.gradient, entry.gradient_outside)
+            beyond += np.where(holds, 0.0, entry.gradient_outside)
+    if not (difference <= density * size).all():
+        return None
+    worst = max(entries, key=lambda entry: entry.log_density)
+    sums = [float(values.sum()) for values in (difference, gradient * size, beyond * size)]
+    return SiteInaccuracy(name, worst, *sums)
+
+
+def _same_distribution(pair: DrawPair, program: str, name: str) -> bool:
+    """Whether value, mask and arguments agree, and all arguments could be compared."""
+    first, second = (getattr(pair.run(which), program)[name] for which in WHICH)
+    mine, theirs = arguments_of(first), arguments_of(second)
+    if not mine or mine.keys() != theirs.keys() or not _same_mask(first, second):
+        return False
+    try:
+        return all(
+            pair.judged(_argument(program, name, argument, shape))[0].verdict == "same"
+            for argument in mine
+            for shape in [np.broadcast_shapes(mine[argument].shape, theirs[argument].shape)]
+        )
+    except ValueError:
+        return False
+
+
+def _argument(
+    program: str, name: str, argument: str, shape: tuple[int, ...]
+) -> Callable[[Run], Array]:
+    return lambda run: np.broadcast_to(arguments_of(getattr(run, program)[name])[argument], shape)
+
+
+def _same_mask(first: Site, second: Site) -> bool:
+    masks = [np.ravel(True if site.mask is None else site.mask) for site in (first, second)]
+    return masks[0].size == masks[1].size and bool((masks[0] == masks[1]).all())
+
+
+def arguments_of(site: Site) -> dict[str, Array]:
+    """The site's value and its distribution's arguments, logits as probs."""
+    found = {**site.arguments}
+    if "logits" in found and "probs" not in found:
+        logits = found.pop("logits")
+        normalised = site.family.startswith(NORMALISED)
+        found["probs"] = softmax(logits, axis=-1) if normalised else expit(logits)
+    if site.value is not None:
+        found["value"] = site.value
+    return found

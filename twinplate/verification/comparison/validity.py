@@ -1,0 +1,53 @@
+"""Where a known inaccuracy has bounds: each number of a site, inside the ranges of the table or not."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.records.record import Array, Site
+from twinplate.verification.comparison.inaccuracies import Inaccuracy
+
+# Matrices by which a covariance is given, and the power of their condition number that is its own
+MATRICES = {"covariance_matrix": 1, "precision_matrix": 1, "scale_tril": 2}
+
+
+def bounded(inaccuracy: Inaccuracy, site: Site, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which log densities of `shape` the entry's bounds hold for.
+
+    Of all of them together where that is not the shape of the site's own, (P, *batch_shape).
+    """
+    own = (1 if site.log_prob is None else len(site.log_prob), *site.batch_shape)
+    within = np.ones(own, dtype=bool)
+    for name, low, high in inaccuracy.inside:
+        values = _looked_at(site, name)
+        if values is not None:
+            within &= _each(~((values < low) | (values > high)), len(own))
+    return within if own == shape else np.full(shape, within.all())
+
+
+def _looked_at(site: Site, name: str) -> Array | None:
+    if name == "value":
+        return site.value
+    if name == "log_prob":
+        return site.log_prob
+    return _condition(site.arguments) if name == "condition" else site.arguments.get(name)
+
+
+def _each(within: npt.NDArray[np.bool_], dims: int) -> npt.NDArray[np.bool_]:
+    """Whether all entries of an element of the batch are within, (P, *batch) or what broadcasts to it."""
+    return np.asarray(within.all(tuple(range(dims, within.ndim))))
+
+
+def _condition(arguments: dict[str, Array]) -> Array | None:
+    """Condition number of the covariance by which the site's density is given, None without one."""
+    for name, power in MATRICES.items():
+        if name in arguments:
+            return np.asarray(np.linalg.cond(arguments[name]) ** power)
+    if {"cov_factor", "cov_diag"} <= arguments.keys():
+        factor, diagonal = arguments["cov_factor"], arguments["cov_diag"]
+        covariance = factor @ np.swapaxes(factor, -1, -2)
+        return np.asarray(
+            np.linalg.cond(covariance + diagonal[..., None] * np.eye(diagonal.shape[-1]))
+        )
+    return None
