@@ -42,7 +42,16 @@ EXPLAINED = {
     "minibatch_logistic-probs_as_logits": ("gives probs as logits", "probs="),
     "missing_data-mask_inverted": ("complement",),
     "gradients-abs_at_zero": ("losses agree", "stop_gradient", "subgradients"),
-    "autoguides-mean_field_autoguide": ("analytic KL", "Trace_ELBO"),
+    "loss_faults-mean_field_of_a_bijection": (
+        "log density of the Delta at site 'size'",
+        "Trace_ELBO",
+    ),
+    "loss_faults-mean_field_of_a_mask": ("site 'noise'", "mask", "from the guide alone"),
+    "loss_faults-score_under_a_scale": ("square of its scale", "TraceEnum_ELBO"),
+    "loss_faults-guide_outside_of_the_plate": ("does not check", "in the plates"),
+    "loss_faults-batched_autoguide": ("numbers of different items", "by hand"),
+    "autoguides-mean_field_autoguide": ("log density of the Delta at site 'spread'", "Trace_ELBO"),
+    "crossed_effects-mean_field_of_log_normals": ("analytic KL", "Trace_ELBO"),
 }
 BOTH_WAYS = (
     "eight_schools-half_normal",

@@ -6,6 +6,7 @@ from equivalence_tests.mutation.port_mistakes import (
     discrete,
     hierarchies,
     kinds,
+    losses,
     networks,
     numerics,
     series,
@@ -14,7 +15,7 @@ from equivalence_tests.mutation.port_mistakes.mistake import Mistake
 
 _GROUPS = tuple(
     group
-    for module in (hierarchies, series, discrete, networks, numerics, kinds)
+    for module in (hierarchies, series, discrete, networks, numerics, kinds, losses)
     for group in module.GROUPS
 )
 

@@ -11,7 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from twinplate.verification.comparison import program_mistakes, scale_mistakes, site_mistakes
+from twinplate.verification.comparison import (
+    loss_mistakes,
+    program_mistakes,
+    scale_mistakes,
+    site_mistakes,
+)
 from twinplate.verification.comparison.context import Context
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.numbers import DrawPair
@@ -21,12 +26,17 @@ Explanation = Callable[
 ]  # what to say of a finding, None where it does not fit
 
 EXPLANATIONS: tuple[Explanation, ...] = (
-    program_mistakes.score_function,
-    program_mistakes.enumerated_scan,
-    program_mistakes.mean_field,
+    loss_mistakes.score_function,
+    loss_mistakes.scaled_score,
+    loss_mistakes.scan,
+    loss_mistakes.lost_density,
+    loss_mistakes.lost_mask,
+    loss_mistakes.mean_field,
+    loss_mistakes.shapes,
+    loss_mistakes.batched_guide,
     program_mistakes.flow_order,
     program_mistakes.plate_in_scan,
-    program_mistakes.gradient_alone,
+    loss_mistakes.gradient_alone,
     scale_mistakes.scaling,
     scale_mistakes.subsampled,
     scale_mistakes.weights,

@@ -1,4 +1,4 @@
-"""Known mistakes of whole programs: networks, indices, precision, objectives."""
+"""Known mistakes of whole programs: networks, indices, precision, series."""
 
 from __future__ import annotations
 
@@ -113,60 +113,7 @@ def layers_by_order(context: Context) -> str | None:
     return None
 
 
-# -- objectives ---------------------------------------------------------------------------------------
-
-
-def score_function(context: Context) -> str | None:
-    """A guide has discrete latents under `Trace_ELBO`, whose gradient lacks a term in NumPyro."""
-    if context.finding.stage != "gradient" or context.pair.first.settings.loss != "Trace_ELBO":
-        return None
-    guide = context.pair.run("first").guide.values()
-    discrete = ("boolean", "nonnegative_integer", "integer_interval", "one_hot", "multinomial")
-    if any(site.support in discrete and site.kind == "latent" for site in guide):
-        return (
-            "NumPyro's Trace_ELBO has no score-function term for discrete sites of the guide: its "
-            "gradient is not that of the ELBO; use TraceGraph_ELBO in both"
-        )
-    return None
-
-
-def gradient_alone(context: Context) -> str | None:
-    """A gradient differs although the loss does not."""
-    losses = [context.pair.run(which).loss for which in ("first", "second")]
-    if context.finding.stage != "gradient" or losses[0] is None or losses[1] is None:
-        return None
-    if not np.allclose(losses[0], losses[1], rtol=AGREEMENT, atol=0.0):
-        return None
-    return (
-        "The losses agree: perhaps one program detaches (stop_gradient) what the other does not, or "
-        "stands at an edge of abs, norm, maximum or clip, where the frameworks choose other subgradients"
-    )
-
-
-def enumerated_scan(context: Context) -> str | None:
-    """A `scan` is enumerated, and NumPyro's loss of it is known to be wrong."""
-    if context.finding.stage not in ("loss", "gradient"):
-        return None
-    if context.pair.first.settings.loss == "TraceEnum_ELBO" and "scan" in context.operations(
-        "numpyro"
-    ):
-        return (
-            "NumPyro's TraceEnum_ELBO is known to return a wrong loss for an enumerated scan, silently: "
-            "the sites agree, the loss does not; unroll the loop or marginalise by hand"
-        )
-    return None
-
-
-def mean_field(context: Context) -> str | None:
-    """`TraceMeanField_ELBO` takes analytic KLs, and the frameworks have different ones."""
-    if context.finding.stage in ("loss", "gradient") and (
-        context.pair.first.settings.loss == "TraceMeanField_ELBO"
-    ):
-        return (
-            "TraceMeanField_ELBO uses an analytic KL wherever the framework has one, and they have "
-            "different ones (NumPyro for AutoNormal, torch for many more families): compare Trace_ELBO"
-        )
-    return None
+# -- series -------------------------------------------------------------------------------------------
 
 
 def flow_order(context: Context) -> str | None:
