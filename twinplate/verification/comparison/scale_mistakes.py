@@ -89,7 +89,7 @@ def other_items(context: Context) -> str | None:
         if p.subsample_size != p.size and context.second.kind == "observed":
             return (
                 f"Perhaps plate {p.name} takes other items: with subsample_size it has the same indices in "
-                "both programs, with subsample= its own; take the plate's, or give both the indices as an argument"
+                "both programs, with subsample= its own; take the plate's, or pass the indices to both"
             )
     return None
 
