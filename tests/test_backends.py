@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from twinplate.backends import available_backends, load_backend
+from twinplate.backends import available_backends, default_backend, load_backend
 from twinplate.errors import InputError
 
 NEEDED = {"pyro": ["torch", "pyro"], "numpyro": ["jax", "numpyro", "flax", "optax"]}
@@ -54,6 +54,18 @@ def ask(backend: str, blocked: list[str], how: str) -> list[str]:
 def test_an_unknown_backend(name):
     with pytest.raises(InputError, match=f"backend is {name!r}; expected 'pyro' or 'numpyro'"):
         load_backend(name)
+
+
+def test_the_default_is_what_is_installed(monkeypatch):
+    """NumPyro where both are."""
+    for available, default in ((["pyro", "numpyro"], "numpyro"), (["pyro"], "pyro")):
+        monkeypatch.setattr("twinplate.backends.available_backends", lambda found=available: found)
+        assert default_backend() == default
+    monkeypatch.setattr("twinplate.backends.available_backends", list)
+    with pytest.raises(
+        InputError, match=r"neither framework .* pip install 'twinplate\[numpyro\]'"
+    ):
+        default_backend()
 
 
 @pytest.mark.parametrize("how", BLOCK)

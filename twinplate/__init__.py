@@ -11,12 +11,14 @@ from twinplate.programs.parameters import initial_params
 from twinplate.programs.posterior_file import unpack_scale_tril
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.records.record import Record
-from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
+from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError, TrainingInterrupted
 from twinplate.training.restarts import Restarts
 from twinplate.training.state import Fit, TrainingState
 from twinplate.verification.case import Case, assert_same, verify
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.report import Report, compare
+
+__version__ = "0.1.0"
 
 Program = ReferenceProgram  # the name it had before; a program of either twin is another thing
 
@@ -36,6 +38,7 @@ __all__ = [
     "Report",
     "Restarts",
     "TrainingConfig",
+    "TrainingInterrupted",
     "TrainingState",
     "WrongLossWarning",
     "assert_same",

@@ -32,6 +32,17 @@ def load_backend(name: str) -> ModuleType:
     return importlib.import_module(package)
 
 
+def default_backend() -> str:
+    """NumPyro, or Pyro where only that is installed. Raises InputError where neither is."""
+    available = available_backends()
+    if not available:
+        raise InputError(
+            "neither framework can be imported; install one with: pip install 'twinplate[numpyro]' or "
+            "pip install 'twinplate[pyro]'"
+        )
+    return "numpyro" if "numpyro" in available else available[0]
+
+
 def available_backends() -> list[str]:
     """The backends whose framework is installed."""
     return [name for name, (_, needed) in BACKENDS.items() if all(map(_found, needed))]

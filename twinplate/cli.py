@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from twinplate import __version__
+from twinplate.backends import default_backend
 from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.posterior_command import run_posterior
 from twinplate.commands.told import tell
@@ -25,7 +27,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Programs in Pyro and in NumPyro: verify that they are the same, fit them, compare them.",
 )
 
 Data = Annotated[
@@ -41,6 +42,22 @@ Loss = Annotated[
 ]
 JsonOut = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 HtmlOut = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"twinplate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Programs in Pyro and in NumPyro: verify that they are the same, fit them, compare them."""
 
 
 @app.command()
@@ -151,7 +168,10 @@ def demo(
 def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="New run directory.")],
-    backend: Annotated[str, typer.Option(help="pyro or numpyro.")] = "numpyro",
+    backend: Annotated[
+        str | None,
+        typer.Option(help="pyro or numpyro; by default what is installed, NumPyro if both are."),
+    ] = None,
     guide: Annotated[str, typer.Option(help="diagonal, event or auxiliary.")] = "auxiliary",
     covariance: Annotated[
         str, typer.Option(help="full, diagonal or low-rank; the diagonal guide has its own.")
@@ -181,7 +201,10 @@ def fit(
     drop: Drop = "",
     id_column: IdColumn = "",
 ) -> None:
-    """Fit a model and guide to DATA and save a run directory that either framework can read."""
+    """Fit a model and guide to DATA and save a run directory that either framework can read.
+
+    Ctrl-C and SIGTERM save what was reached; the exit code is 130 or 143 then.
+    """
     training = TrainingConfig(
         steps=steps,
         batch_size=batch_size,
@@ -195,7 +218,7 @@ def fit(
     request = FitRequest(
         data,
         out,
-        backend,
+        backend or default_backend(),
         guide,
         covariance,
         rank,
@@ -204,7 +227,7 @@ def fit(
         _missing(missing),
         Wanted(split_names(columns), split_names(drop), id_column),
     )
-    run_fit(request, training, Console())
+    raise typer.Exit(run_fit(request, training, Console()))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Progress bars: training with its loss and speed, passes over large data; a line for other work."""
+"""Progress: training with its loss and speed, passes over large data; a line for other work."""
 
 from __future__ import annotations
 
@@ -10,13 +10,41 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from twinplate.data.blocks import Rows
-from twinplate.training.state import Array
 from twinplate.training.state import Progress as Report
+from twinplate.words import counted
+
+EVERY = 10.0  # seconds between two lines of a log
 
 
 @contextmanager
 def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Report]:
-    """A bar on stderr while training; yields the callback that `fit` takes as `progress`."""
+    """Progress on stderr while training; yields the callback that `fit` takes as `progress`.
+
+    A bar in a terminal, and elsewhere, in a log, a line in about EVERY seconds, and the last.
+    """
+    started: list[tuple[float, int]] = []
+
+    def speed(done: int) -> str:
+        now = time.perf_counter()
+        if not started:  # the first chunk compiles; its time says nothing about speed
+            started.append((now, done))
+        since, first = started[0]
+        return (
+            f"{(done - first) * batch_size / (now - since):,.0f} items/s" if done > first else "…"
+        )
+
+    console = Console(stderr=True)
+    shown = _training_bar if console.is_terminal else _training_lines
+    with shown(console, title, steps) as show:
+        yield lambda done, losses: show(done, float(losses.mean()), speed(done))
+
+
+# Told the steps done, the mean loss of the last ones, and the speed.
+Show = Callable[[int, float, str], None]
+
+
+@contextmanager
+def _training_bar(console: Console, title: str, steps: int) -> Iterator[Show]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -25,20 +53,36 @@ def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Repor
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=steps, loss="–", speed="starting")
-        started: list[tuple[float, int]] = []
+        yield lambda done, loss, speed: bar.update(
+            task, completed=done, loss=f"{loss:.3f}", speed=speed
+        )
 
-        def report(done: int, losses: Array) -> None:
-            now = time.perf_counter()
-            if not started:  # the first chunk compiles; its time says nothing about speed
-                started.append((now, done))
-            since, first = started[0]
-            speed = (done - first) * batch_size / (now - since) if done > first else 0.0
-            text = f"{speed:,.0f} items/s" if speed else "…"
-            bar.update(task, completed=done, loss=f"{losses.mean():.3f}", speed=text)
 
-        yield report
+@contextmanager
+def _training_lines(console: Console, title: str, steps: int) -> Iterator[Show]:
+    line = _Lines(console, f"{title}: {counted(steps, 'step')}")
+    yield lambda done, loss, speed: line(
+        f"{title}: step {done:,} of {steps:,}, loss {loss:.3f}, {speed}", last=done >= steps
+    )
+
+
+class _Lines:
+    """Prints what it is told where EVERY seconds have passed since the last time, and what is last."""
+
+    def __init__(self, console: Console, first: str = "") -> None:
+        self.console, self.since = console, time.perf_counter()
+        if first:
+            self.print(first)
+
+    def __call__(self, text: str, last: bool = False) -> None:
+        if last or time.perf_counter() - self.since >= EVERY:
+            self.print(text)
+
+    def print(self, text: str) -> None:
+        self.since = time.perf_counter()
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -50,18 +94,23 @@ def working(title: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def rows_progress(title: str) -> Iterator[Rows]:
-    """A bar on stderr over the rows of a matrix, for passes of more than one block.
+    """Progress on stderr over the rows of a matrix, for passes of more than one block.
 
-    Yields the callback that is told the rows done and the rows in all; several passes in a row share
-    the bar.
+    Yields the callback that is told the rows done and the rows in all; several passes in a row share a bar.
+    Where there is no terminal, a line in about EVERY seconds.
     """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        line = _Lines(console)
+        yield lambda done, total: line(f"{title}: {done:,} of {total:,} items")
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, visible=False)
 
         def report(done: int, total: int) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import twinplate
 from twinplate.cli import main
 from twinplate.programs.linear_gaussian import LinearGaussian
 
@@ -248,6 +255,54 @@ def test_a_fit_that_diverges_saves_what_it_had_reached(
     assert "learning rate below 1e+30" in told and "Traceback" not in told
     assert 1 <= step < 150 and np.load("run/losses.npy").shape == (step,)
     assert all(np.isfinite(values).all() for values in load_file("run/params.safetensors").values())
+
+
+@pytest.mark.parametrize(
+    ("backend", "number"), [("pyro", signal.SIGINT), ("numpyro", signal.SIGTERM)]
+)
+def test_a_signal_saves_what_was_reached(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+    number: signal.Signals,
+) -> None:
+    @contextmanager
+    def progress(*_: object) -> Iterator[Callable[..., None]]:
+        yield lambda done, losses: os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("twinplate.commands.fit_command.training_progress", progress)
+    before = signal.getsignal(number)
+    words = [*TINY, "--steps", "150", "--backend", backend]
+    assert run("fit", "x.csv", *words, "--out", "run") == 128 + number
+    told = capsys.readouterr().err
+    assert "after step 100, by" in told and told.endswith("what was reached is saved in run\n")
+    assert json.loads(Path("run/run.json").read_text())["step"] == 100
+    assert np.load("run/losses.npy").shape == (100,)
+    assert run("posterior", "run", "x.csv", "--out", "p.npz") == 0
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_before_the_first_step_has_nothing_to_save(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "twinplate.commands.fit_command.make_program", lambda *_, **__: signal.raise_signal(15)
+    )
+    assert run("fit", "x.csv", *TINY, "--out", "run") == 143
+    assert "by SIGTERM; nothing was reached" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_the_version_is_told_by_the_command_and_the_module(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert twinplate.__version__ == metadata.version("twinplate")
+    monkeypatch.setattr(sys, "argv", ["twinplate", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("twinplate", run_name="__main__")
+    assert stopped.value.code in (0, None)
+    assert capsys.readouterr().out == f"twinplate {twinplate.__version__}\n"
 
 
 def test_missing_framework_names_the_extra(folder: Path) -> None:

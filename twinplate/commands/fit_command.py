@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from twinplate.backends import load_backend
+from twinplate.commands.stopping import Stop, stoppable
 from twinplate.commands.told import tell, tell_data
 from twinplate.data.blocks import release
 from twinplate.data.columns import ALL, Wanted, listed
@@ -24,9 +25,10 @@ from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
 from twinplate.programs.parameters import generative_of
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.progress import rows_progress, training_progress
-from twinplate.training.errors import TrainingError
+from twinplate.training.errors import TrainingError, TrainingInterrupted
 from twinplate.training.run_directory import SavedRun, save_run, versions
 from twinplate.training.state import Fit
+from twinplate.words import counted
 
 
 @dataclass(frozen=True)
@@ -45,26 +47,53 @@ class FitRequest:
     wanted: Wanted = ALL
 
 
-def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> None:
-    """Load, check, train, save the run directory and print what came out.
+def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> int:
+    """Load, check, train, save the run directory and print what came out; the exit code.
 
     Everything is checked before training starts. Where training stops early, what it had reached is
-    saved all the same, and the error says so. Raises InputError for whatever cannot be used.
+    saved all the same, and the error says so; so where Ctrl-C or SIGTERM stops it, for which the exit code is
+    130 or 143. Raises InputError for whatever cannot be used.
     """
     require_new(request.out)
+    with stoppable() as stop:
+        try:
+            _fit_and_save(request, training, console, stop)
+        except KeyboardInterrupt as interrupt:
+            saved = f"what was reached is saved in {request.out}"
+            what = saved if request.out.exists() else "nothing was reached that could be saved"
+            happened = str(interrupt) or "interrupted"
+            tell(Console(stderr=True), f"twinplate: {happened}, by {stop.name}; {what}")
+            return stop.exit_code
+    return 0
+
+
+def _fit_and_save(
+    request: FitRequest, training: TrainingConfig, console: Console, stop: Stop
+) -> None:
     implementation = load_backend(request.backend)
     table, program = prepare(request)
     training.check_items(len(table.x))
     by_place = f"{request.data.name} names no columns, so they go by their place"
     tell_data(console, table, listed(table.columns) if table.named else by_place)
+
+    def save(fit: Fit) -> None:
+        with stop.held_off():
+            save_run(request.out, _run(request, training, table, program, fit))
+
     title = f"{program.config.guide} guide, {request.backend}"
     try:
-        with training_progress(title, training.steps, training.batch_size) as progress:
+        with training_progress(title, training.steps, training.batch_size) as report:
+            progress = stop.checked_after(report)
             fit: Fit = implementation.fit(table.x, program, training, progress=progress)
+    except TrainingInterrupted as interrupt:
+        if interrupt.fit.state.step:
+            save(interrupt.fit)
+        raise
     except TrainingError as error:
-        save_run(request.out, _run(request, training, table, program, error.fit))
+        save(error.fit)
         raise InputError(f"{error}. What was reached is saved in {request.out}") from error
-    save_run(request.out, _run(request, training, table, program, fit))
+    save(fit)
+    stop.check()
     guide = implementation.posterior_blocks(table.x, program, fit.params)
     print_summary(console, table.x, program, fit, guide, training.objective)
     if fit.compile_seconds:
@@ -115,7 +144,7 @@ def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
     if request.components not in (None, found):
         raise InputError(
             f"--components is {request.components} but the loadings in {request.loadings} have "
-            f"{found} columns; expected the same number, or leave --components out"
+            f"{counted(found, 'column')}; expected the same number, or leave --components out"
         )
     return found
 
@@ -168,7 +197,7 @@ def print_summary(
 ) -> None:
     """Print the fit beside the exact answer, in nats per item; `guide` holds consecutive items."""
     evidence, missed, family = _exact(x, generative_of(program, fit.params), guide, program)
-    table = RichTable(title=f"{len(x):,} items, nats per item", title_justify="left")
+    table = RichTable(title=f"{counted(len(x), 'item')}, nats per item", title_justify="left")
     table.add_column("quantity")
     table.add_column("value", justify="right")
     if objective == "simulated":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twinplate.backends import available_backends, load_backend
+from twinplate.backends import available_backends, default_backend, load_backend
 from twinplate.commands.told import tell_data
 from twinplate.data.blocks import Rows
 from twinplate.data.columns import ALL, Fitted, Wanted, default_name, listed
@@ -116,7 +116,4 @@ def _check_new_items(table: Table, program: ReferenceProgram, run_path: Path) ->
 
 def _backend_for(run: SavedRun) -> str:
     wrote = str(run.config.get("backend"))
-    available = available_backends()
-    if wrote in available or not available:
-        return wrote
-    return available[0]
+    return wrote if wrote in available_backends() else default_backend()

@@ -64,6 +64,27 @@ class OutOfMemoryError(TrainingError):
     """
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """A KeyboardInterrupt, as by Ctrl-C, that carries what training had reached.
+
+    fit: the state after the last chunk of steps that was finished, and the losses up to it. `fit.state` can
+        be given to `fit` again, to go on.
+
+    >>> import numpy as np
+    >>> from twinplate import Fit, TrainingInterrupted, TrainingState
+    >>> good = Fit(TrainingState.start({"raw_intercept": np.ones(2)}), losses=np.array([3.0, 2.5]))
+    >>> try:
+    ...     raise TrainingInterrupted(good)  # as `fit` does
+    ... except KeyboardInterrupt as error:
+    ...     print(error.fit.losses)
+    [3.  2.5]
+    """
+
+    def __init__(self, fit: Fit) -> None:
+        super().__init__(f"training was interrupted after step {fit.state.step}")
+        self.fit = fit
+
+
 def _dictionaries(state: TrainingState) -> dict[str, Params]:
     """The four dictionaries of a state, each of which has the names and shapes of the parameters."""
     return {

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from twinplate.programs.program import ReferenceProgram
-from twinplate.training.errors import TrainingError
+from twinplate.training.errors import TrainingError, TrainingInterrupted
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array, Fit, Progress, TrainingState
 
@@ -43,9 +43,24 @@ def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = N
     progress: called after each chunk, with the number of the steps done and the chunk's losses per item.
 
     Raises the trainer's TrainingError. The trainer knows the losses of one chunk; those of the chunks
-    before are put into the `fit` of the error.
+    before are put into the `fit` of the error. A KeyboardInterrupt becomes a TrainingInterrupted.
     """
     losses = [np.zeros(0)]
+    try:
+        _run_all(trainer, plan, progress, losses)
+    except KeyboardInterrupt as interrupt:
+        raise TrainingInterrupted(_reached(trainer, losses)) from interrupt
+    return _reached(trainer, losses)
+
+
+def _reached(trainer: Trainer, losses: list[Array]) -> Fit:
+    return Fit(trainer.state, np.concatenate(losses), trainer.compile_seconds, trainer.program)
+
+
+def _run_all(
+    trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None, losses: list[Array]
+) -> None:
+    """Run all chunks, and add the losses of each to `losses`."""
     for chunk in plan:
         try:
             losses.append(trainer.run(chunk))
@@ -56,4 +71,3 @@ def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = N
             raise
         if progress:
             progress(chunk.first + len(chunk.rates), losses[-1])
-    return Fit(trainer.state, np.concatenate(losses), trainer.compile_seconds, trainer.program)

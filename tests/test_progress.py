@@ -1,0 +1,34 @@
+"""What a log that is no terminal is told of long work."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twinplate import progress
+from twinplate.words import are, counted
+
+
+def test_a_log_gets_a_line_in_ten_seconds_and_the_last(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    with progress.training_progress("guide", 1000, 50) as told:
+        for done in range(100, 1001, 100):  # four seconds each
+            now[0] += 4
+            told(done, np.array([3.0, 2.0]))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "guide: 1,000 steps"
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        f"guide: step {done}" for done in ("300 of 1", "600 of 1", "900 of 1", "1")
+    ]
+    assert lines[1] == "guide: step 300 of 1,000, loss 2.500, 1,250 items/s"
+    with progress.rows_progress("Reading") as told:
+        for done in (10, 20, 30):
+            now[0] += 6
+            told(done, 30)
+    assert capsys.readouterr().err == "Reading: 20 of 30 items\n"
+
+
+def test_numbers_and_their_nouns():
+    assert [counted(n, "item") for n in (0, 1, 2000)] == ["0 items", "1 item", "2,000 items"]
+    assert f"{counted(1, 'entry', 'entries')} {are(1)}" == "1 entry is"
+    assert f"{counted(2, 'entry', 'entries')} {are(2)}" == "2 entries are"
