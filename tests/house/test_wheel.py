@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -16,14 +18,26 @@ PACKAGES = ("twinplate", "pyro_impl", "numpyro_impl", "equivalence_tests")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of the sources, as an installer would build it."""
-    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
-        subprocess.run(["cp", "-r", ROOT / name, copy / name], check=True)
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source distribution, built in a copy of the checkout."""
+    copy, out = tmp_path_factory.mktemp("copy") / "checkout", tmp_path_factory.mktemp("source")
+    unwanted = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist")
+    shutil.copytree(ROOT, copy, ignore=unwanted)
+    build = f"from setuptools.build_meta import build_sdist; build_sdist({str(out)!r})"
+    command = [sys.executable, "-c", build]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built of the source distribution, as an installer would build it."""
+    out = tmp_path_factory.mktemp("wheel")
     # Without an environment of its own for the build, which would be downloaded.
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    build += ["--wheel-dir", out, copy]
+    build += ["--wheel-dir", out, source]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (built,) = out.glob("*.whl")
@@ -59,6 +73,22 @@ def run_suite(installed: Path, *options: str, absent: str = "") -> subprocess.Co
         text=True,
         check=False,
     )
+
+
+def test_the_source_holds_what_readme_speaks_of(source: Path) -> None:
+    """Every link and every path; and it is installed from a checkout, not by name."""
+    with tarfile.open(source) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    spoken = set()
+    for name in ("README.md", "CONTRIBUTING.md", "docs/README.md"):
+        text = (ROOT / name).read_text()
+        links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)
+        spoken |= {os.path.normpath(Path(name).parent / link) for link in links}
+        spoken |= {p for p in re.findall(r"[\w./-]+/[\w./-]+", text) if (ROOT / p).is_file()}
+    assert {"examples/question_pyro.py", "docs/inpainting.png"} <= spoken
+    wanted = {os.path.normpath(p) for p in spoken} | {"Makefile", "constraints.txt", "LICENSE"}
+    assert {p for p in wanted if not p.startswith(".")} - held == set()
+    assert "pip install 'twinplate[" not in (ROOT / "README.md").read_text()
 
 
 def test_the_wheel_holds_every_module(wheel: Path) -> None:
