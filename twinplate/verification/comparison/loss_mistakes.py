@@ -16,16 +16,31 @@ from twinplate.loss_faults import (
 )
 from twinplate.records.record import Run, Site
 from twinplate.verification.comparison.context import AGREEMENT, Context
+from twinplate.verification.comparison.numbers import DrawPair
 from twinplate.verification.matching.autoguides import JOINED
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
+CLOSE = 1e-6  # of densities that rounding and inaccuracies may part, and no mistake that matters
 DISCRETE = ("boolean", "nonnegative_integer", "integer_interval", "one_hot", "multinomial")
 
 
-def _is_numeric(context: Context, loss: str) -> bool:
-    """Whether the numbers of this loss differ, or of its gradient."""
-    stages = ("loss", "gradient")
-    return context.finding.stage in stages and context.pair.first.settings.loss == loss
+def _is_loss_alone(context: Context, loss: str) -> bool:
+    """Whether this loss differs, or its gradient, although the densities of all sites agree.
+
+    Where a site differs, the loss follows from it, and has no cause of its own.
+    """
+    stages, pair = ("loss", "gradient"), context.pair
+    return (
+        context.finding.stage in stages
+        and pair.first.settings.loss == loss
+        and all(_sites_agree(pair, program) for program in ("model", "guide"))
+    )
+
+
+def _sites_agree(pair: DrawPair, program: str) -> bool:
+    first, second = (getattr(pair.run(which), program) for which in ("first", "second"))
+    totals = [(s.total, second[n].total) for n, s in first.items() if n in second]
+    return all(np.allclose(a, b, rtol=CLOSE, atol=CLOSE, equal_nan=True) for a, b in totals)
 
 
 def _runs(context: Context, framework: str) -> list[Run]:
@@ -44,7 +59,7 @@ def _latents(runs: list[Run]) -> Iterator[tuple[str, Site, Site]]:
 
 def lost_density(context: Context) -> str | None:
     """A `Delta` of the guide has a density, which Pyro's analytic divergence drops."""
-    if not _is_numeric(context, "TraceMeanField_ELBO"):
+    if not _is_loss_alone(context, "TraceMeanField_ELBO"):
         return None
     for name, q, _ in _latents(_runs(context, "pyro")):
         is_delta = q.family == "Delta" or q.family.startswith(JOINED)
@@ -55,7 +70,7 @@ def lost_density(context: Context) -> str | None:
 
 def lost_mask(context: Context) -> str | None:
     """The model's mask is another than the guide's, whose mask alone Pyro applies to a divergence."""
-    if not _is_numeric(context, "TraceMeanField_ELBO"):
+    if not _is_loss_alone(context, "TraceMeanField_ELBO"):
         return None
     for name, q, p in _latents(_runs(context, "pyro")):
         drawn, scored = (np.asarray(True if s.mask is None else s.mask) for s in (q, p))
@@ -66,7 +81,7 @@ def lost_mask(context: Context) -> str | None:
 
 def mean_field(context: Context) -> str | None:
     """`TraceMeanField_ELBO` takes analytic KLs, and the frameworks have different ones."""
-    if not _is_numeric(context, "TraceMeanField_ELBO"):
+    if not _is_loss_alone(context, "TraceMeanField_ELBO"):
         return None
     return (
         "TraceMeanField_ELBO uses an analytic KL wherever the framework has one, and they have "
@@ -76,7 +91,7 @@ def mean_field(context: Context) -> str | None:
 
 def score_function(context: Context) -> str | None:
     """A guide has discrete latents under `Trace_ELBO`, whose gradient lacks a term in NumPyro."""
-    if context.finding.stage != "gradient" or context.pair.first.settings.loss != "Trace_ELBO":
+    if context.finding.stage != "gradient" or not _is_loss_alone(context, "Trace_ELBO"):
         return None
     guide = context.pair.run("first").guide.values()
     if any(site.support in DISCRETE and site.kind == "latent" for site in guide):
@@ -89,7 +104,7 @@ def score_function(context: Context) -> str | None:
 
 def scaled_score(context: Context) -> str | None:
     """A discrete site of the guide is scaled, and NumPyro scales its score-function term twice."""
-    if context.finding.stage != "gradient" or not _is_numeric(context, "TraceGraph_ELBO"):
+    if context.finding.stage != "gradient" or not _is_loss_alone(context, "TraceGraph_ELBO"):
         return None
     for name, q, _ in _latents(_runs(context, "numpyro")):
         if q.support in DISCRETE and np.any(np.asarray(q.scale) != 1.0):
@@ -99,7 +114,7 @@ def scaled_score(context: Context) -> str | None:
 
 def scan(context: Context) -> str | None:
     """A `scan` is enumerated, and NumPyro's loss of it is known to be wrong."""
-    if _is_numeric(context, "TraceEnum_ELBO") and "scan" in context.operations("numpyro"):
+    if _is_loss_alone(context, "TraceEnum_ELBO") and "scan" in context.operations("numpyro"):
         return enumerated_scan()
     return None
 
