@@ -96,7 +96,8 @@ def record(
 ) -> None:
     """Record one program, to be compared where the other framework is installed."""
     made = run_record(target, out, like, seeds, loss)
-    Console().print(f"Recorded {len(made.runs)} runs of a {made.framework} program in {out}")
+    runs = counted(len(made.runs), "run")
+    tell(Console(), f"Recorded {runs} of a {made.framework} program in {out}")
 
 
 @app.command()

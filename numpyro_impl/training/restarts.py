@@ -24,6 +24,7 @@ from twinplate.training.errors import is_out_of_memory, room_for
 from twinplate.training.preparation import plan_many, prepare_many
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
 from twinplate.training.state import Fit, Progress
+from twinplate.words import counted
 
 
 def fit_many(
@@ -114,6 +115,6 @@ def _enough_memory(trainings: Sequence[TrainingConfig]) -> Iterator[None]:
             raise
         batch_size = trainings[0].batch_size
         raise InputError(
-            f"out of memory with {len(trainings)} fits at once of batch_size {batch_size}; expected fewer "
-            f"fits, or batch_size {max(1, batch_size // 2)}"
+            f"out of memory with {counted(len(trainings), 'fit')} at once of batch_size {batch_size}; "
+            f"expected fewer fits, or batch_size {max(1, batch_size // 2)}"
         ) from error

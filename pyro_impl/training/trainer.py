@@ -35,6 +35,7 @@ from twinplate.training.loop import train
 from twinplate.training.plan import Chunk, average_weight
 from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
+from twinplate.words import counted
 
 # Runs of fewer steps than this do not win back the seconds of compiling, not even where the compiler has the
 # parts of the program in its cache. The first compilation on a machine takes several times as long;
@@ -126,7 +127,8 @@ class Trainer:
         self._compiled = compiled and self._at_once == training.batch_size
         if compiled and not self._compiled:  # no great loss: such steps are large products anyway
             warnings.warn(
-                f"training runs eagerly: the memory holds {self._at_once} items at once of the mini-batches "
+                f"training runs eagerly: the memory holds {counted(self._at_once, 'item')} at once of the "
+                f"mini-batches "
                 f"of {training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, "
                 "or compiled=False to be told no more",
                 EagerWarning,

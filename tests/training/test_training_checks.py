@@ -49,9 +49,7 @@ def test_refused(twin, problem, case, function):
 def test_what_a_precision_cannot_hold_is_infinite_in_it():
     x = with_entries((3, 1, 1e200))
     assert check_data(x, PROGRAM, config(precision="float64"))
-    with pytest.raises(
-        InputError, match=r"1 entries that are infinite in float32.*row 4, column 2"
-    ):
+    with pytest.raises(InputError, match=r"1 entry that is infinite in float32.*row 4, column 2"):
         check_data(x, PROGRAM, config(precision="float32"))
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from twinplate.backends import BACKENDS
 from twinplate.bench.measure import FLOOR, Measured, Timing
 from twinplate.bench.timing import Interval
+from twinplate.words import counted
 
 NUMPYRO, PYRO, PYRO_EAGER = "NumPyro, ours", "Pyro, ours, compiled", "Pyro, ours, eager"
 STOCK_NUMPYRO, STOCK_PYRO = "NumPyro, stock", "Pyro, stock, SVI.step"
@@ -167,7 +168,7 @@ def recommend(rows: Sequence[Timing], steps: int, missing: Sequence[str] = ()) -
     ordered = sorted(rows, key=lambda row: total_seconds(row, steps))
     best = ordered[0]
     shortest = total_seconds(best, steps)
-    lines = [f"For {steps:,} steps pick {_called(best)}: {_time(best, steps)}."]
+    lines = [f"For {counted(steps, 'step')} pick {_called(best)}: {_time(best, steps)}."]
     for row in ordered[1:]:
         times = total_seconds(row, steps) / shortest
         close = " (about as fast)" if times <= AS_FAST else ""

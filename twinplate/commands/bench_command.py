@@ -32,6 +32,7 @@ from twinplate.progress import working
 from twinplate.training.run_directory import versions
 from twinplate.user_file import find, parse, run_file, told_in_user_terms
 from twinplate.verification.case import Case
+from twinplate.words import are, counted
 
 YOURS = "yours"
 MOST_ITEMS = 65_536  # that are simulated for the user's size: N hardly changes a step
@@ -152,7 +153,8 @@ def run_sizes(
         names = [YOURS]
         console.print(f"yours: {own}, {request.guide or 'auxiliary'} guide")
         if simulated != own:
-            console.print(f"{simulated.num_items:,} items are simulated: N hardly changes a step.")
+            items = f"{counted(simulated.num_items, 'item')} {are(simulated.num_items)}"
+            console.print(f"{items} simulated: N hardly changes a step.")
     for name in names:
         found = [table for table in tables if table.size == name]
         _print_recommendation(found, request, backends, console)

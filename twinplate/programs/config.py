@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from twinplate.errors import InputError
+from twinplate.words import are, counted
 
 GUIDES = ("diagonal", "event", "auxiliary")
 COVARIANCES = ("full", "diagonal", "low-rank")
@@ -166,8 +167,8 @@ class TrainingConfig:
         """Raise InputError unless B ≤ N."""
         if self.batch_size > num_items:
             raise InputError(
-                f"batch_size is {self.batch_size} but there are {num_items} items; expected a batch "
-                f"size of 1 to {num_items}"
+                f"batch_size is {self.batch_size} but there {are(num_items)} {counted(num_items, 'item')}; "
+                f"expected a batch size of 1 to {num_items}"
             )
 
     def as_dict(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from twinplate.data.blocks import fitting, spans
 from twinplate.errors import InputError
+from twinplate.words import counted
 
 Array = npt.NDArray[np.float64]
 LOG_2PI = float(np.log(2 * np.pi))
@@ -181,7 +182,7 @@ class LinearGaussian:
         x = self._items(x)
         if len(guide.loc) != len(x):
             raise InputError(
-                f"the guide holds {len(guide.loc)} items; expected {len(x)}, those of x"
+                f"the guide holds {counted(len(guide.loc), 'item')}; expected {len(x)}, those of x"
             )
         return self._by_items(self._kl_to_posterior, x, guide.loc, guide.scale_tril)
 

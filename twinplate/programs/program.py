@@ -12,6 +12,7 @@ from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.errors import InputError
 from twinplate.programs.config import LEARNABLE, ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.words import counted
 
 Array = npt.NDArray[np.float64]
 Params = dict[str, Array]
@@ -110,7 +111,7 @@ def make_program(
         raise InputError(f"x has shape {x.shape}; expected (N, {config.num_features})")
     if statistics is not None and statistics.num_items != len(x):
         raise InputError(
-            f"statistics are of {statistics.num_items} items; expected those of x, {len(x)}"
+            f"statistics are of {counted(statistics.num_items, 'item')}; expected those of x, {len(x)}"
         )
     units = statistics or read_statistics(x, progress)
     if generative is None:

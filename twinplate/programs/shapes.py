@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twinplate.errors import InputError
+from twinplate.words import counted
 
 
 def check_items(shape: Sequence[int], num_features: int) -> int:
@@ -53,7 +54,7 @@ def check_num_items(num_items: int | None, batch_size: int) -> int:
         return batch_size
     if num_items < batch_size:
         raise InputError(
-            f"num_items is {num_items} but x holds {batch_size} items; expected the size of the "
+            f"num_items is {num_items} but x holds {counted(batch_size, 'item')}; expected the size of the "
             "whole data set, at least that of the mini-batch"
         )
     return num_items

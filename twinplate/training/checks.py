@@ -11,6 +11,7 @@ from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.shapes import check_items
 from twinplate.training.plan import Chunk
+from twinplate.words import are, counted
 
 
 def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) -> bool:
@@ -31,7 +32,8 @@ def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) 
     if infinite.count:
         row, column = infinite.first
         raise InputError(
-            f"x holds {infinite.count} entries that are infinite in {training.precision}, the first in "
+            f"x holds {counted(infinite.count, 'entry', 'entries')} that {are(infinite.count)} infinite in "
+            f"{training.precision}, the first in "
             f"row {row + 1}, column {column + 1}; expected finite numbers, or NaN where they are missing"
         )
     return not missing
@@ -66,6 +68,6 @@ def check_brought(chunk: Chunk, streamed: bool, length: int) -> None:
         )
     if streamed and len(chunk.rates) > length:
         raise InputError(
-            f"the chunk has {len(chunk.rates)} steps; expected {length} at most: take those of the trainer's "
-            "`plan()`, or give `chunks` the program, the training and the `matched` of the trainer"
+            f"the chunk has {counted(len(chunk.rates), 'step')}; expected {length} at most: take those "
+            "of the trainer's `plan()`, or give `chunks` the program, the training and the `matched` of the trainer"
         )

@@ -13,6 +13,7 @@ from twinplate.programs.parameters import check_params
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array, Fit, TrainingState
+from twinplate.words import counted
 
 SHOWN = 8  # items of a mini-batch that a message names
 
@@ -211,7 +212,7 @@ def out_of_memory(
     at_once = training.particles if training.vectorize_particles else 1
     message = (
         f"out of memory with batch_size {training.batch_size}"
-        + (f", {items} items at once," if items < training.batch_size else "")
+        + (f", {counted(items, 'item')} at once," if items < training.batch_size else "")
         + (f" and {at_once} particles at once" if at_once > 1 else "")
         + f" after step {state.step} of {training.steps}; the state of that step is kept. "
     )

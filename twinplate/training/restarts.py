@@ -50,8 +50,9 @@ class Ranked:
     def best(self) -> int:
         """The fit with the lowest mean loss over the last steps. Raises InputError if all diverged."""
         if self.diverged.all():
+            fits = f"all {len(self.losses)} fits" if len(self.losses) > 1 else "the only fit"
             raise InputError(
-                f"all {len(self.losses)} fits diverged; expected one that did not: try lower learning rates, "
+                f"{fits} diverged; expected one that did not: try lower learning rates, "
                 "or precision 'float64'"
             )
         return int(np.argmin(self.last_losses))
@@ -106,7 +107,8 @@ def restart_configs(
     rates = [training.learning_rate] if learning_rates is None else list(learning_rates)
     if not len(seeds) or not rates:
         raise InputError(
-            f"{len(seeds)} seeds and {len(rates)} learning rates are given; expected one of each or more"
+            f"{counted(len(seeds), 'seed')} and {counted(len(rates), 'learning rate')} are given; "
+            "expected one of each or more"
         )
     return tuple(
         replace(training, learning_rate=float(rate), seed=seed)
