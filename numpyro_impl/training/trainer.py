@@ -97,7 +97,7 @@ class Trainer:
         matched: bool = False,
     ) -> None:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
-        self.training = training
+        self.program, self.training = program, training
         self._loop = CompiledLoop(self._prepared)
         self._at_once = self._loop.items_at_once
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
@@ -112,11 +112,6 @@ class Trainer:
         """Everything that the next step depends on, copied from the device."""
         with using(self._device, self.training.precision):
             return to_state(self._carry)
-
-    @property
-    def program(self) -> ReferenceProgram:
-        """What is trained."""
-        return self._prepared.program
 
     @property
     def compile_seconds(self) -> float:

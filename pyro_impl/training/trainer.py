@@ -121,16 +121,16 @@ class Trainer:
         compiled: bool = True,
     ) -> None:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
-        self.training = training
+        self.program, self.training = program, training
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         self._at_once = self._prepared.items_at_once(memory(self._device))
         self._compiled = compiled and self._at_once == training.batch_size
         if compiled and not self._compiled:  # no great loss: such steps are large products anyway
+            items = counted(self._at_once, "item")
             warnings.warn(
-                f"training runs eagerly: the memory holds {counted(self._at_once, 'item')} at once of the "
-                f"mini-batches "
-                f"of {training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, "
-                "or compiled=False to be told no more",
+                f"training runs eagerly: the memory holds {items} at once of the mini-batches of "
+                f"{training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, or "
+                "compiled=False to be told no more",
                 EagerWarning,
                 stacklevel=2,
             )
@@ -169,11 +169,6 @@ class Trainer:
     def state(self) -> TrainingState:
         """Everything that the next step depends on, copied from the device."""
         return to_state(self._carry)
-
-    @property
-    def program(self) -> ReferenceProgram:
-        """What is trained."""
-        return self._prepared.program
 
     @property
     def compile_seconds(self) -> float:

@@ -72,6 +72,8 @@ def test_a_rate_that_diverges_is_counted_and_not_chosen(twin, problem):
     last = many.losses[:2].mean(1)
     np.testing.assert_array_equal(many.last_losses, [*last, np.inf, np.inf])
     assert many.best == np.argmin(last)
+    assert repr(many).startswith("Restarts of 4 fits, 2 diverged; best loss ")
+    assert many.best_fit.loadings.shape == program.start.loadings.shape
     hopeless = twin.impl.fit_many(x, program, config(learning_rate=1e200), seeds=(0,))
     with pytest.raises(InputError, match="the only fit diverged"):
         _ = hopeless.best
@@ -211,6 +213,12 @@ def test_a_fit_is_judged_on_items_that_fit_into_memory(problem, monkeypatch):
 def test_no_fit_at_all_is_refused(seeds, rates):
     with pytest.raises(InputError, match="expected one of each or more"):
         restart_configs(config(), seeds, rates)
+
+
+@pytest.mark.parametrize("given", ["012", 3])
+def test_seeds_are_numbers_in_a_tuple(given):
+    with pytest.raises(InputError, match=f"seeds is {given!r}; expected numbers in a tuple"):
+        restart_configs(TrainingConfig(), given, None)
 
 
 def test_a_seed_that_is_no_whole_number_is_refused():

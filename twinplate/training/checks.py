@@ -69,5 +69,6 @@ def check_brought(chunk: Chunk, streamed: bool, length: int) -> None:
     if streamed and len(chunk.rates) > length:
         raise InputError(
             f"the chunk has {counted(len(chunk.rates), 'step')}; expected {length} at most: take those "
-            "of the trainer's `plan()`, or give `chunks` the program, the training and the `matched` of the trainer"
+            "of the trainer's `plan()`, or give `chunks` the program, the training and the `matched` of "
+            "the trainer"
         )
