@@ -19,6 +19,8 @@ import torch
 
 from equivalence_tests.distributions.case import BATCHES, SIZE
 from equivalence_tests.distributions.errors import CASES, CaseErrors, Errors, measure_errors
+from equivalence_tests.distributions.functions import POINTS, FunctionErrors, measure_functions
+from twinplate.verification.comparison.functions import FUNCTIONS
 from twinplate.verification.comparison.inaccuracies import INACCURACIES
 
 # Shared names that are no row of the table, and why
@@ -105,12 +107,37 @@ def known_rows() -> list[list[str]]:
     return [[key[0], ", ".join(sorted(found)), *key[1:]] for key, found in classes.items()]
 
 
+def function_rows(measured: list[FunctionErrors]) -> list[list[str]]:
+    """Special functions: value and derivative of torch, then of JAX."""
+    return [
+        [m.case.name, "{} to {}".format(*m.range), *map(figure, (*m.torch, *m.jax))]
+        for m in measured
+    ]
+
+
+def known_functions() -> list[list[str]]:
+    """The functions that are known to be inaccurate (`FUNCTIONS`)."""
+    return [
+        [NAMES[f.framework], f.function, figure(f.value), figure(f.derivative), f.reason]
+        for f in FUNCTIONS
+    ]
+
+
+FUNCTION_TEXT = """\
+## Functions
+
+Largest relative errors of special functions and their derivatives, at {points} points of each range, judged
+by mpmath. torch's ndtr is (1 + erf) / 2: it has an error of 1e-16 in its lower tail, and is zero below -8.3.
+JAX's betaln is behind the entries of negative binomials above.
+"""
+
+
 def versions() -> str:
     """The versions of both libraries and of what they stand on."""
     return ", ".join(f"{m.__name__} {m.__version__}" for m in (pyro, torch, numpyro, jax))
 
 
-def page(table: list[tuple[CaseErrors, CaseErrors]]) -> str:
+def page(table: list[tuple[CaseErrors, CaseErrors]], functions: list[FunctionErrors]) -> str:
     """The whole document."""
     rows = [
         [
@@ -135,6 +162,14 @@ def page(table: list[tuple[CaseErrors, CaseErrors]]) -> str:
             "Bounds on the error, but for settings that the column *where* calls unbounded: there the",
             "density has none. Data in `twinplate.verification.comparison.inaccuracies`.\n",
             markdown(["library", "class", "where", "density", "gradient", "reason"], known_rows()),
+            FUNCTION_TEXT.format(points=POINTS),
+            markdown(
+                ["function", "argument", "torch", "derivative", "JAX", "derivative"],
+                function_rows(functions),
+            ),
+            "A difference that such an error explains is a note, where a program or its loss calls",
+            "(`twinplate.verification.comparison.functions`):\n",
+            markdown(["library", "function", "value", "derivative", "reason"], known_functions()),
             f"## Not in the table\n\nShared by both:\n\n{left_out}\n",
             f"Only in Pyro: {', '.join(sorted(first - second - used))}.\n",
             f"Only in NumPyro: {', '.join(sorted(second - first - used))}.\n",
@@ -149,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--write", type=Path, metavar="PATH", help="write the page to this file")
     path = parser.parse_args(arguments).write
-    text = page(measure_all())
+    text = page(measure_all(), measure_functions())
     if path is None:
         print(text, end="")
     else:

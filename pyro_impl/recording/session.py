@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import pyro
@@ -35,7 +35,8 @@ class Session:
     """A program in "float64" or "float32", as `settings` say.
 
     build: returns (model, guide or None), afresh. Called once, with that default type.
-    operations: names of the numerical functions that the program calls, known after the first run.
+    operations: names of the numerical functions that the program and its loss call, known after the
+        first run.
     own_indices: of the plates that the program gives indices itself (`subsample=`), known then too.
 
     Outside of its runs nothing of a session shows: it has a parameter store of its own, and random
@@ -51,6 +52,7 @@ class Session:
         self._borrowed = Borrowed([], DTYPES[precision])
         self._unbuilt: Failure | None = None
         self._first: Execution | None = None
+        self._ran = False
         with self._set_up():
             pyro.set_rng_seed(SEED)
             try:
@@ -81,7 +83,9 @@ class Session:
             draws = {name: to_leaf(x, self._precision) for name, x in given.draws.items()}
             draws = {**self._images(draws), **draws}
             indices = {name: to_leaf(x, self._precision) for name, x in given.indices.items()}
-            return self._recorded(given, inputs, lambda e: e.run(draws, indices, inputs))
+            first, self._ran = not self._ran, True
+            with Operations(self.operations) if first else nullcontext():  # those of the loss, too
+                return self._recorded(given, inputs, lambda e: e.run(draws, indices, inputs))
 
     def _recorded(self, given: Given, inputs: Inputs, run: Callable[[Execution], None]) -> Run:
         if self._unbuilt is not None:

@@ -159,6 +159,30 @@ def test_a_gradient_alone_is_inaccurate_where_the_density_is_not():
     assert verdicts == ["same", "differs"]
 
 
+# -- functions that programs call themselves -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operations", "change", "verdict"),
+    [
+        (("digamma",), {"gradient": (1 + 5e-10,)}, "same"),
+        (("lgamma",), {"gradient": (1 + 5e-10,)}, "differs"),
+        (("digamma",), {"gradient": (1 + 1e-8,)}, "differs"),
+        (("digamma",), {"density": -1.25 - 1e-9}, "differs"),
+        (("polygamma",), {"density": -1.25 - 6.5e-10}, "same"),
+        (("polygamma",), {"density": -1.25 - 1e-8}, "differs"),
+        (("softplus(beta=1, threshold=20)",), {"gradient": (1 + 2e-9,)}, "same"),
+    ],
+)
+def test_an_inaccurate_function_explains_what_its_error_makes(operations, change, verdict):
+    """torch's trigamma is right to 5e-10, the derivative of its softplus to 2e-9."""
+    rest = {"family": "Normal", "gradient": (1.0,)}
+    first = replace(made("pyro", **rest), operations=operations)
+    report = compare(first, made("numpyro", **rest | change))
+    assert report.verdict == verdict
+    assert ("inaccurate function" in report.findings[0].message) == (verdict == "same")
+
+
 def test_the_same_finding_of_two_draws_is_kept_once():
     twice = [made(f, density=d, draws=("0", "1")) for f, d in (("pyro", -1.25), ("numpyro", -1.5))]
     assert [(f.stage, f.draw) for f in compare(*twice).findings] == [

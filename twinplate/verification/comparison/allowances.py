@@ -4,7 +4,8 @@ A difference of a log density is allowed only if the site's family is in the tab
 inaccuracies, the distribution's arguments and the value agree by the rule of `rounding`, and the
 difference is within the listed bound. The loss may then differ by as much as these densities do, and
 a gradient by the listed bound for every number of these sites, and of those where a family's gradient
-alone is inaccurate.
+alone is inaccurate. A function that a program calls itself, or its derivative, may be inaccurate too
+(`functions`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.comparison.functions import explains, inaccurate_functions
 from twinplate.verification.comparison.inaccuracies import Inaccuracy
 from twinplate.verification.comparison.numbers import DrawPair
 from twinplate.verification.comparison.site_inaccuracy import SiteInaccuracy, site_inaccuracy
@@ -26,8 +28,27 @@ UNJUDGED = "unjudged"  # level of a gradient in one draw, until those of the oth
 def allowed(findings: list[Finding], pair: DrawPair) -> list[Finding]:
     """The findings of one draw, as notes where a known inaccuracy of a framework explains them."""
     allowances = Allowances(pair)
-    densities_allowed = [allowances.density(finding) for finding in findings]
-    return [allowances.total(finding) for finding in densities_allowed]
+    findings = [allowances.density(finding) for finding in findings]
+    findings = [allowances.total(finding) for finding in findings]
+    for _ in ("values", "their gradients"):
+        stages = {finding.stage for finding in findings if finding.level == "difference"}
+        findings = [allowed_function(finding, pair, stages) for finding in findings]
+    return findings
+
+
+def allowed_function(finding: Finding, pair: DrawPair, stages: set[str]) -> Finding:
+    """The finding as a note, if an inaccurate function explains it.
+
+    stages: in which there are differences in this draw. A gradient is explained only if nothing else
+        differs.
+    """
+    if finding.level != "difference" or (finding.stage == "gradient" and stages != {"gradient"}):
+        return finding
+    found = [f.reason for f in inaccurate_functions(pair) if explains(f, finding, pair)]
+    if not found:
+        return finding
+    text = f"No more than an inaccurate function makes it: {'; or '.join(found)}"
+    return replace(finding, level="note", message=f"{finding.message}. {text}")
 
 
 def settled(findings: list[Finding], draws: int) -> list[Finding]:
