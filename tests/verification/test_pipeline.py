@@ -88,7 +88,7 @@ def test_a_family_that_is_not_in_the_table_allows_nothing():
 
 def test_a_difference_is_explained_once():
     density, _ = compare(FIRST, made("numpyro", density=-1.5, concentration=3.1)).findings
-    assert density.message == "differs (1 of 1 numbers at [0]). Its concentration differs"
+    assert density.message == "differs (1 of 1 numbers). Its concentration differs"
 
 
 def test_what_is_allowed_comes_to_the_explanations_as_a_note(monkeypatch):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from twinplate.records.record import PERTURBED, Array, Record, Run
 from twinplate.verification.comparison.correspondence import moved, reducers
 from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.comparison.places import Say, of_array, of_densities, of_particles
 from twinplate.verification.comparison.rounding import Judgement, judge
 from twinplate.verification.comparison.scales import compare_scales
 
@@ -91,6 +92,7 @@ def _finding(
     stage: str,
     program: str,
     site: str,
+    say: Say,
 ) -> Iterator[Finding]:
     """What a judgement says: one finding, and none where all numbers are the same."""
     if judgement.verdict == "same":
@@ -99,7 +101,7 @@ def _finding(
     candidates = np.where(judgement.codes == worst_code, judgement.ratio, -1.0)
     candidates = np.where(np.isnan(candidates), np.inf, candidates)
     place = np.unravel_index(int(np.argmax(candidates)), candidates.shape)
-    where = f" at {list(map(int, place))}" if place else ""
+    where = f" at {said}" if (said := say(tuple(map(int, place)))) else ""
     count = int((judgement.codes == worst_code).sum())
     share = f"{count} of {judgement.codes.size} numbers"
     level = "difference" if worst_code == 2 else "undecided"
@@ -120,7 +122,7 @@ def compare_values(pair: DrawPair, program: str, name: str) -> Iterator[Finding]
     if site.value is None or other.value is None or site.value.shape != other.value.shape:
         return
     judgement, a, b = pair.judged(lambda run: getattr(run, program)[name].value)
-    yield from _finding(judgement, a, b, "value", program, name)
+    yield from _finding(judgement, a, b, "value", program, name, of_particles(len(a)))
 
 
 def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
@@ -148,7 +150,8 @@ def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array
 
 def compare_densities(pair: DrawPair, program: str, name: str) -> Iterator[Finding]:
     """Scale and log densities of a site that both programs have."""
-    scaled = compare_scales(program, name, *(getattr(pair.run(w), program)[name] for w in WHICH))
+    sites = [getattr(pair.run(w), program)[name] for w in WHICH]
+    scaled = compare_scales(program, name, *sites)
     if scaled is not None:
         yield scaled
         return
@@ -156,7 +159,8 @@ def compare_densities(pair: DrawPair, program: str, name: str) -> Iterator[Findi
     if judged is None:
         return
     yield from _not_numbers(*judged[1:], program, name, pair.draw)
-    yield from _finding(*judged, "density", program, name)
+    say = of_densities(len(judged[1]), *sites)
+    yield from _finding(*judged, "density", program, name, say)
 
 
 def _not_numbers(
@@ -181,7 +185,7 @@ def compare_losses(pair: DrawPair) -> Iterator[Finding]:
     if runs[0].loss is not None and runs[1].loss is not None:
         judged = pair.judged(lambda run: run.loss)
         yield from _not_numbers(*judged[1:], "loss", "", pair.draw)
-        yield from _finding(*judged, "loss", "loss", "")
+        yield from _finding(*judged, "loss", "loss", "", of_particles(len(judged[1])))
     for name, p in runs[0].parameters.items():
         other = runs[1].parameters.get(name)
         if other is None or p.gradient is None or other.gradient is None:
@@ -190,4 +194,6 @@ def compare_losses(pair: DrawPair) -> Iterator[Finding]:
             continue
         judged = pair.judged(_gradient(name))
         yield from _not_numbers(*judged[1:], "loss", name, pair.draw)
-        yield from _finding(*judged, "gradient", "loss", name)
+        is_image = p.constraint == "unconstrained"  # of every particle
+        say = of_particles(len(judged[1])) if is_image else of_array
+        yield from _finding(*judged, "gradient", "loss", name, say)

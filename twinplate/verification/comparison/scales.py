@@ -8,6 +8,7 @@ import numpy.typing as npt
 from twinplate.records.record import Site
 from twinplate.verification.comparison.correspondence import Reduce, moved, reducers
 from twinplate.verification.comparison.findings import Finding
+from twinplate.verification.comparison.places import of_densities
 
 Array = npt.NDArray[np.float64]
 
@@ -61,7 +62,7 @@ def compare_scales(program: str, name: str, first: Site, second: Site) -> Findin
     message = "has its log density scaled by another factor"
     place = np.unravel_index(int(np.argmax(np.where(apart, np.abs(a - b), -1.0))), a.shape)
     if a.ndim:
-        where = list(map(int, place if len(a) > 1 else place[1:]))
+        where = of_densities(len(a), first, second)(tuple(map(int, place)))
         message += f" ({int(apart.sum())} of {a.size} numbers at {where})"
     shown = (f"{x[place]:.6g}" for x in (a, b))
     return Finding("difference", "density", program, name, message, *shown)

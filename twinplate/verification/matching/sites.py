@@ -60,11 +60,19 @@ class Dim:
 
 def dims(site: Site) -> list[Dim]:
     """Dims of a value from the left, without batch dims of size 1 that no plate claims."""
+    batch = [d for d, kept in zip(_batch_dims(site), kept_batch_dims(site), strict=True) if kept]
+    return batch + [Dim("", size, False) for size in site.event_shape]
+
+
+def kept_batch_dims(site: Site) -> list[bool]:
+    """Whether each batch dim counts: one of size 1 does only where a plate claims it."""
+    return [bool(d.plate) or d.size != 1 for d in _batch_dims(site)]
+
+
+def _batch_dims(site: Site) -> list[Dim]:
     plates = {plate.dim: plate.name for plate in site.plates}
     depth = len(site.batch_shape)
-    batch = [Dim(plates.get(i - depth, ""), size, True) for i, size in enumerate(site.batch_shape)]
-    events = [Dim("", size, False) for size in site.event_shape]
-    return [d for d in batch if d.plate or d.size != 1] + events
+    return [Dim(plates.get(i - depth, ""), size, True) for i, size in enumerate(site.batch_shape)]
 
 
 def align(first: Site, second: Site) -> Layout | None:

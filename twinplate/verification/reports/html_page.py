@@ -13,6 +13,7 @@ from twinplate.verification.comparison.context import alike
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.numbers import DrawPair, densities
 from twinplate.verification.comparison.outcome import Outcome
+from twinplate.verification.comparison.places import Say, of_array, of_densities, of_particles
 from twinplate.verification.reports.rows import (
     HEADLINES,
     MARKS,
@@ -175,14 +176,16 @@ def _site(sites: list[Site | None], pair: DrawPair, row: ReportRow, stopped: boo
         lines += f"<tr><td>{name}</td>{shown}</tr>"
     head = "<tr><th></th><th>first</th><th>second</th></tr>"
     found = f'<table class="facts">{head}{lines}</table>'
-    judged = None if None in sites else densities(pair, row.program, row.name)
+    first, second = sites
+    judged = densities(pair, row.program, row.name) if first and second else None
     of_each = [None if s is None or s.log_prob is None else s.scaled for s in sites]
     logs = judged[1:] if judged else of_each
+    batch = of_densities(len(judged[1]), first, second) if judged and first and second else None
     values = [None if s is None else s.value for s in sites]
     arguments = "" if stopped else _arguments(sites)
     weights = [None if s is None or isinstance(s.scale, float) else s.scale for s in sites]
     numbers = [
-        _numbers("log density", *logs, stopped=stopped),
+        _numbers("log density", *logs, say=batch, stopped=stopped),
         _numbers("scale", *weights, stopped=stopped),
         arguments,
         _numbers("value", *values, stopped=stopped),
@@ -215,19 +218,26 @@ def _plate(name: str, size: int, subsample_size: int) -> str:
 
 def _parameter(found: list[Parameter | None], stopped: bool) -> str:
     gradients, values = ([getattr(p, n, None) for p in found] for n in ("gradient", "value"))
+    is_image = any(p is not None and p.constraint == "unconstrained" for p in found)
+    say = None if is_image else of_array
     both = (
-        _numbers("gradient of the loss", *gradients, stopped=stopped),
-        _numbers("value", *values, stopped=stopped),
+        _numbers("gradient of the loss", *gradients, say=say, stopped=stopped),
+        _numbers("value", *values, say=say, stopped=stopped),
     )
     return "".join(both)
 
 
 def _numbers(
-    title: str, first: Array | None, second: Array | None, *, stopped: bool = False
+    title: str,
+    first: Array | None,
+    second: Array | None,
+    *,
+    say: Say | None = None,
+    stopped: bool = False,
 ) -> str:
     """The first numbers of both programs beside each other, and those that lie furthest apart.
 
-    stopped: a program stopped, and nothing is compared.
+    say: how a place is said; without it the first axis is the particle's.  stopped: nothing is compared.
     """
     arrays = [None if a is None else np.asarray(a, np.float64) for a in (first, second)]
     known = [a for a in arrays if a is not None and a.size]
@@ -240,8 +250,9 @@ def _numbers(
         worst = _furthest(known[0], known[1])
         places += [worst] if worst is not None and worst not in places else []
     apart = "<th>second − first</th>" * comparable
-    head = f"<tr><th>[particle, …]</th><th>first</th><th>second</th>{apart}</tr>"
-    lines = [_line(i, arrays, comparable, i == worst) for i in places]
+    head = f"<tr><th>at</th><th>first</th><th>second</th>{apart}</tr>"
+    say = say or of_particles(len(known[0]))
+    lines = [_line(say(i), [_at(a, i) for a in arrays], comparable, i == worst) for i in places]
     count = f"{len(places)} of {known[0].size} numbers" if known[0].size > len(places) else ""
     return f"<h3>{title} <small>{count}</small></h3><table>{head}{''.join(lines)}</table>"
 
@@ -256,13 +267,12 @@ def _furthest(a: Array, b: Array) -> tuple[int, ...] | None:
     return tuple(map(int, np.unravel_index(int(np.argmax(apart)), apart.shape)))
 
 
-def _line(index: tuple[int, ...], arrays: list[Array | None], both: bool, is_worst: bool) -> str:
-    numbers = [_at(a, index) for a in arrays]
+def _line(place: str, numbers: list[float | None], both: bool, is_worst: bool) -> str:
     cells = "".join(f"<td>{'–' if v is None else f'{v:.12g}'}</td>" for v in numbers)
     apart = ""
     if both and None not in numbers:
         apart = "0" if numbers[0] == numbers[1] else f"{numbers[1] - numbers[0]:.2e}"  # type: ignore[operator]
-    label = f"{list(index)}{' worst' * is_worst}"
+    label = f"{place}{' worst' * is_worst}"
     return f"<tr{' class=worst' * is_worst}><td>{label}</td>{cells}<td>{apart}</td></tr>"
 
 
