@@ -24,6 +24,7 @@ from numpyro.distributions import biject_to
 from numpyro.primitives import Messenger
 
 from numpyro_impl.programs.noise import unwrapped
+from numpyro_impl.recording.integers import with_own_integers
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 LOCATION_SCALE = (
@@ -58,6 +59,7 @@ class replay_draws(Messenger):  # noqa: N801  (handlers are lower case in NumPyr
 
     def process_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "control_flow":  # handlers do not reach inside; substitution does
+            msg["args"] = with_own_integers(msg["args"])
             msg["kwargs"]["substitute_stack"].append(("substitute", self._step))
         elif msg.get("value") is not None:
             return

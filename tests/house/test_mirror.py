@@ -277,6 +277,7 @@ ONLY_ONE = {
     "compiled/cache_key.py": PYROS_COMPILER,
     "torch_private.py": "what is private in torch, in one place; of JAX no private part is used",
     "compilation_cache.py": "torch keeps its compilations on disk by itself",
+    "recording/integers.py": "torch's whole numbers are int64 in either precision",
     "training/loop.py": "JAX's loop of steps is one compiled function",
 }
 

@@ -13,6 +13,7 @@ numpyro = pytest.importorskip("numpyro")
 
 import jax.numpy as jnp  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
+from numpyro.contrib.control_flow import cond, scan  # noqa: E402
 from numpyro.distributions import constraints  # noqa: E402
 from record_numpyro_programs import LOCS, PROBS, K, mixture, ran, session  # noqa: E402
 
@@ -57,6 +58,37 @@ def test_a_markov_chain_is_summed():
         paths.append(prior + NORMAL(X, LOCS[list(path)]).sum())
     np.testing.assert_allclose(run.loss, [-logsumexp(paths)], rtol=1e-12)
     assert run.model["z1"].value == [1]
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, int])
+def test_a_chain_in_a_scan_starts_with_whole_numbers_of_either_size(dtype):
+    """With int32 by name, as programs for single precision have it, and with the default type."""
+    pytest.importorskip("funsor")
+    transition = np.array([[0.9, 0.1], [0.3, 0.7]])
+
+    def model(x):
+        def step(z, x):
+            row = jnp.array(transition)[z]
+            z = numpyro.sample("z", dist.Categorical(row), infer={"enumerate": "parallel"})
+            numpyro.sample("x", dist.Normal(jnp.array(LOCS)[z], 1.0), obs=x)
+            return z, None
+
+        scan(step, jnp.zeros((), dtype), x)
+
+    forward, densities = np.log(transition[0]), NORMAL(X[:, None], LOCS[:2])
+    for density in densities[:-1]:
+        forward = logsumexp((forward + density)[:, None] + np.log(transition), axis=0)
+    run = ran(model, Given({"z": np.array([[0, 1, 1]])}), X)
+    np.testing.assert_allclose(run.loss, [-logsumexp(forward + densities[-1])], rtol=1e-12)
+
+
+def test_branches_of_cond_give_whole_numbers_of_either_size():
+    def model(x):
+        b = cond(x[0] > 9.0, lambda x: x.astype(int), lambda x: jnp.int32(2), x[1])
+        numpyro.sample("x", dist.Normal(b, 1.0), obs=x[2])
+
+    run = ran(model, Given(), X, guide=lambda x: None)
+    np.testing.assert_allclose(run.loss, [-NORMAL(X[2], 2.0)], rtol=1e-12)
 
 
 def bernoulli(x):

@@ -57,8 +57,8 @@ def test_every_draw_runs_in_every_precision() -> None:
     assert len(program.seen) == len(made.runs) == 3 * len(PRECISIONS)
 
 
-@pytest.mark.parametrize(("stops", "runs"), [({0}, 1), ({5}, 6), ({10}, 11)])
-def test_a_failure_is_the_last_run(stops, runs) -> None:
+@pytest.mark.parametrize(("stops", "runs"), [({0}, 2), ({5}, 7), ({10}, 12)])
+def test_a_failure_is_the_last_run_but_for_one_in_single_precision(stops, runs) -> None:
     """Of the first draw, the second, the stress draw."""
     program = Fake(stops)
     made = record(program, settings=SETTINGS)

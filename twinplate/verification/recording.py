@@ -120,7 +120,9 @@ def record(
             runs[draw, precision] = translation.translated(run)
             if like is None and precision == "float64":
                 given[draw] = _with_computed(given[draw], run)
-            if _stopped(draw, runs, runs_of_the_other):
+            if _stopped(draw, runs_of_the_other) or (
+                precision == "float32" and _stopped(draw, runs)  # or does double precision stop it?
+            ):
                 break
         if _stopped(draw, runs, runs_of_the_other):
             break

@@ -24,6 +24,7 @@ from twinplate.verification.comparison.numbers import (
     compare_values,
 )
 from twinplate.verification.comparison.outcome import Outcome, compared_draws, verdict_of
+from twinplate.verification.comparison.precision import only_in_single
 from twinplate.verification.comparison.structure import (
     compare_parameters,
     compare_site,
@@ -61,7 +62,7 @@ def _find(pair: DrawPair) -> Iterator[Finding]:
         return
     for which, run in runs.items():
         if run.failure is not None:
-            yield _stopped(which, run.failure)
+            yield _stopped(which, run.failure, only_in_single(pair, which))
     for program in ("model", "guide"):
         yield from _compare_program(pair, program)
     if pair.is_complete:
@@ -89,9 +90,9 @@ def _compare_program(pair: DrawPair, program: str) -> Iterator[Finding]:
         yield from compare_densities(pair, program, name)
 
 
-def _stopped(which: str, failure: Failure) -> Finding:
+def _stopped(which: str, failure: Failure, why: str) -> Finding:
     where = f" after site {failure.site!r}" if failure.site else ""
-    message = f"the {which} program stops in its {failure.stage}{where}: {failure.error}"
+    message = f"the {which} program stops in its {failure.stage}{where}: {why}{failure.error}"
     shown = {"first": "", "second": "", which: failure.traceback}
     program = failure.stage if failure.stage in ("model", "guide", "loss") else "model"
     return Finding("difference", "execution", program, failure.site or "", message, **shown)
