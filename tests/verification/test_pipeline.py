@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twinplate import Record, compare
-from twinplate.records.record import PRECISIONS, Given, Parameter, Run, Settings, Site
+from twinplate.records.record import PRECISIONS, Failure, Given, Parameter, Run, Settings, Site
 from twinplate.verification.comparison import pipeline
 
 INACCURACY = 1e-7  # relative; the table allows Pyro's von Mises 2e-6
@@ -101,6 +101,41 @@ def test_what_is_allowed_comes_to_the_explanations_as_a_note(monkeypatch):
     monkeypatch.setattr(pipeline, "explained", explained)
     compare(FIRST, INACCURATE)
     assert seen == [("density", "note", "0"), ("loss", "note", "0")]
+
+
+def test_a_difference_of_an_earlier_draw_comes_before_a_stop():
+    stops, draws = Failure("model", "x", "ValueError: no", ""), ("0", "1")
+    first = made("pyro", draws=draws)
+    for density, verdict, stage in (
+        (-1.5, "differs", "density"),
+        (-1.25, "could not run", "execution"),
+    ):
+        second = made("numpyro", density=density, draws=draws)
+        runs = {k: run if k[0] == "0" else Run(failure=stops) for k, run in second.runs.items()}
+        report = compare(first, replace(second, runs=runs))
+        assert (report.verdict, report.findings[0].stage) == (verdict, stage)
+
+
+def test_structure_that_differs_comes_before_a_stop():
+    run = replace(FIRST.runs["0", "float64"], failure=Failure("loss", None, "ValueError: no", ""))
+    shaped = replace(run, model={"x": replace(run.model["x"], event_shape=(2,))})
+    for stopped, verdict in ((run, "could not run"), (shaped, "differs")):
+        second = replace(made("numpyro"), runs={("0", "float64"): stopped})
+        assert compare(FIRST, second).verdict == verdict
+
+
+@pytest.mark.parametrize(("differing", "verdict"), [("x", "differs"), ("y", "could not run")])
+def test_a_number_that_is_nan_in_both_stands_where_it_would_be_compared(differing, verdict):
+    """`x` comes before `y` in both programs; one of them is NaN, the other differs."""
+    records = []
+    for framework, density in (("pyro", -1.25), ("numpyro", -1.5)):
+        parts = {True: made(framework, density=density), False: made(framework, density=np.nan)}
+        runs = {
+            key: replace(run, model={n: parts[n == differing].runs[key].model["x"] for n in "xy"})
+            for key, run in parts[False].runs.items()
+        }
+        records.append(replace(parts[False], runs=runs))
+    assert compare(*records).verdict == verdict
 
 
 # -- where a family has no bound -----------------------------------------------------------------------

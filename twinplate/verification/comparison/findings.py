@@ -52,22 +52,42 @@ class Finding:
         """Where it is, whichever draw showed it."""
         return self.stage, self.program, self.site
 
+    @property
+    def is_nan(self) -> bool:
+        """Whether numbers cannot be compared, because they are NaN in both programs."""
+        return self.stage == "execution" and self.first == self.second == "nan"
+
+    @property
+    def compared(self) -> str:
+        """The stage; of what is NaN in both programs, the stage in which it would have been compared."""
+        if not self.is_nan:
+            return self.stage
+        if self.program == "loss":
+            return "gradient" if self.site else "loss"
+        return "density"
+
 
 def ordered(findings: list[Finding], sites: dict[tuple[str, str], int]) -> list[Finding]:
     """One finding for each place, of all draws the gravest; in the order to look at them.
 
     Differences come first, then what is undecided, then notes; within these the order is that of the
     stages, model before guide, and `sites`, the position of each (program, site). A program that stops
-    comes after sites whose structure differs, which is the likely cause.
+    comes after sites whose structure differs, which is the likely cause, and after what differs in earlier
+    draws; numbers that are NaN in both programs stand where other numbers of theirs would, after those.
     """
     once: dict[tuple[str, str, str], Finding] = {}
     for finding in findings:
         kept = once.get(finding.place)
         if kept is None or LEVELS.index(finding.level) < LEVELS.index(kept.level):
             once[finding.place] = finding
+    draws = list(dict.fromkeys(finding.draw for finding in findings))
+    stops = [draws.index(f.draw) for f in once.values() if f.stage == "execution" and not f.is_nan]
+    stop = min(stops, default=len(draws))
 
-    def key(f: Finding) -> tuple[int, int, int, int]:
+    def key(f: Finding) -> tuple[int, bool, int, int, int, bool]:
         position = sites.get((f.program, f.site), len(sites))
-        return (LEVELS.index(f.level), ORDER.index(f.stage), PROGRAMS.index(f.program), position)
+        stage, is_late = ORDER.index(f.compared), draws.index(f.draw) >= stop
+        place = (stage, PROGRAMS.index(f.program), position)
+        return (LEVELS.index(f.level), is_late, *place, f.stage == "execution")
 
     return sorted(once.values(), key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twinplate.records.record import Record
@@ -36,11 +37,13 @@ def compared_draws(first: Record, second: Record) -> list[str]:
     return [d for d in draws if all((d, "float64") in r.runs for r in (first, second))]
 
 
-def verdict_of(findings: list[Finding]) -> str:
-    """The verdict that findings amount to: one of `VERDICTS`."""
-    if any(f.stage == "execution" and f.level == "difference" for f in findings):
-        return "could not run"
-    levels = {f.level for f in findings}
-    if "difference" in levels:
-        return "differs"
-    return "undecided" if "undecided" in levels else "same"
+def verdict_of(findings: Sequence[Finding]) -> str:
+    """The verdict that findings, in the order to look at them, amount to: one of `VERDICTS`.
+
+    Where a difference was found before a program stopped, the programs differ.
+    """
+    if not findings or findings[0].level == "note":
+        return "same"
+    if findings[0].level == "undecided":
+        return "undecided"
+    return "could not run" if findings[0].stage == "execution" else "differs"
