@@ -9,6 +9,9 @@ TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONHASHSEED=0
 # but the last digits, and the speed of programs that run for milliseconds.
 QUICKLY_COMPILED := JAX_DISABLE_MOST_OPTIMIZATIONS=true \
 	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# What one worker has compiled, the other one finds, and so does the next run.
+KEPT_COMPILATIONS := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.jax_cache \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Every folder of tests but the shared ones, by its name in tests/ or equivalence_tests/.
@@ -22,16 +25,16 @@ demo: .venv/ready
 	$(BIN)/twinplate demo --out demo-out
 
 test: .venv/ready
-	$(TEST_ENV) $(QUICKLY_COMPILED) $(PYTEST) -m "not slow"
+	$(TEST_ENV) $(QUICKLY_COMPILED) $(KEPT_COMPILATIONS) $(PYTEST) -m "not slow"
 
 test-all: .venv/ready
-	$(TEST_ENV) $(QUICKLY_COMPILED) $(PYTEST)
+	$(TEST_ENV) $(QUICKLY_COMPILED) $(KEPT_COMPILATIONS) $(PYTEST)
 	@echo "The reference programs once more, as XLA compiles them for users:"
 	$(TEST_ENV) $(PYTEST) equivalence_tests/reference -m "not slow"
 
 test-wing: .venv/ready
 	@$(if $(filter-out $(WINGS),$(WING))$(filter-out 1,$(words $(WING))),echo "make test-wing WING=...: given '$(WING)'; expected one of $(WINGS)"; exit 2)
-	$(TEST_ENV) $(QUICKLY_COMPILED) $(PYTEST) -m "not slow" $(WING_FOLDERS)
+	$(TEST_ENV) $(QUICKLY_COMPILED) $(KEPT_COMPILATIONS) $(PYTEST) -m "not slow" $(WING_FOLDERS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -52,4 +55,4 @@ format: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv demo-out .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	rm -rf .venv demo-out .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

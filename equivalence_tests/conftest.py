@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from twinplate.backends import BACKENDS, available_backends
+from twinplate.training.memory import peak_memory
 from twinplate.training.run_directory import versions
+
+MEMORY = 2_200_000_000  # bytes of a worker
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +32,17 @@ def compiled_programs() -> Iterator[None]:
 
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def compiled_within_bounds() -> Iterator[None]:
+    """Let go of within a module too, where they take a worker to a new height beyond `MEMORY`."""
+    import jax
+
+    before = peak_memory()
+    yield
+    if peak_memory() > max(before, MEMORY):
+        jax.clear_caches()
 
 
 def pytest_report_header() -> list[str]:

@@ -135,7 +135,7 @@ def detached_loc(patch: Patch) -> None:
 
 def untransposed_square_weight(patch: Patch) -> None:
     """`hidden2`, a square weight, not transposed on its way to flax."""
-    module = _module("numpyro_impl.programs.assembly")
+    module = _module("numpyro_impl.recording.evaluation")
     original = module.to_native
 
     def spoilt(*args: Any) -> Any:

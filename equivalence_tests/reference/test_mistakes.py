@@ -14,6 +14,7 @@ from equivalence_tests.reference.cases import TWINS, ReferenceCase
 from equivalence_tests.reference.mistakes import KINDS, Patch
 from equivalence_tests.reference.test_precision import flat, perturbed
 from equivalence_tests.reference.test_training import matched
+from numpyro_impl.recording import evaluation
 from twinplate.programs.closed_form import closed_form_params
 from twinplate.training import preparation
 from twinplate.training.plan import Chunk
@@ -21,6 +22,12 @@ from twinplate.verification.comparison.rounding import judge
 
 CASE = ReferenceCase("auxiliary", "full", "missing", amplitude=True, learned=True)
 PLAIN = ReferenceCase("auxiliary", "full", "subsampled", amplitude=True)
+
+
+@pytest.fixture(autouse=True)
+def traced_anew(monkeypatch: Patch) -> None:
+    """A mistake is made after a program has been compiled, and has to be seen all the same."""
+    monkeypatch.setattr(evaluation, "_compiled", evaluation._compiled.__wrapped__)
 
 
 def test_the_unspoilt_cases_agree() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -14,10 +15,11 @@ from numpyro_impl.device import DTYPES, find_device, to_array, using
 from numpyro_impl.objectives.losses import make_loss, map_particles
 from numpyro_impl.programs.assembly import Pair, build
 from numpyro_impl.programs.noise import base_noise, key_of
-from numpyro_impl.programs.parameters import NativeParams, to_neutral
+from numpyro_impl.programs.parameters import NativeParams, to_native, to_neutral
 from numpyro_impl.recording.execution import Sites
 from numpyro_impl.recording.sites import traced_sites
 from twinplate.programs.config import TrainingConfig
+from twinplate.programs.parameters import check_params, initial_params
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.records.evaluation import Evaluation, sum_of_sites
 
@@ -52,18 +54,11 @@ def evaluate(
         data = to_array(x, dtype)
         observed = None if a is None else to_array(a, dtype)
         given = {name: to_array(values, dtype) for name, values in noise.items()}
-        pair = build(program, params, dtype)
-        total = num_items or len(x)
-        loss = make_loss(pair, training, total)
-
-        @jax.jit
-        def run(params: NativeParams, key: Array, noise: dict[str, Array]) -> Any:
-            particle = _particle(pair, params, (data, observed, total))
-            keys = random.split(key, training.particles)
-            particles = map_particles(training.vectorize_particles)(particle, (keys, noise))
-            return jax.value_and_grad(loss)(params, key, data, observed, noise), particles
-
-        (value, gradient), particles = run(pair.params, key_of(training.seed), given)
+        check_params(program, params)
+        run = _compiled(program, training, num_items or len(x))
+        (value, gradient), particles = run(
+            to_native(params, dtype), key_of(training.seed), data, observed, given
+        )
         *traced, returned = particles
         guide, model = ({site.name: site.site() for site in sites} for sites in traced)
         return Evaluation(
@@ -74,6 +69,26 @@ def evaluate(
             float(value),
             to_neutral(gradient),
         )
+
+
+@lru_cache(
+    maxsize=4
+)  # compiling takes a thousand times as long as a run, and is often of the same program
+def _compiled(program: ReferenceProgram, training: TrainingConfig, num_items: int) -> Any:
+    """Loss with its gradient and the traces, as a function of parameters, key, `x`, `a` and noise."""
+    pair = build(program, initial_params(program, 0), DTYPES[training.precision])
+    loss = make_loss(pair, training, num_items)
+
+    @jax.jit
+    def run(
+        params: NativeParams, key: Array, x: Array, a: Array | None, noise: dict[str, Array]
+    ) -> Any:
+        particle = _particle(pair, params, (x, a, num_items))
+        keys = random.split(key, training.particles)
+        particles = map_particles(training.vectorize_particles)(particle, (keys, noise))
+        return jax.value_and_grad(loss)(params, key, x, a, noise), particles
+
+    return run
 
 
 def _particle(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -35,12 +36,16 @@ KEYS = {
 @pytest.fixture
 def quick(monkeypatch):
     """Few rounds and steps, and a tiny size for S."""
+    import torch
+
     monkeypatch.setattr(turns, "ROUNDS", 3)
     monkeypatch.setattr(turns, "MOST_STEPS", 5)
+    # The hand-written ways as graphs, without the minutes of a C++ compiler.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     monkeypatch.setitem(SIZES, "S", TINY)
 
 
-def test_sizes_are_measured_and_written(quick, tmp_path, capsys):
+def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
     path = tmp_path / "rows.json"
     request = BenchRequest(sizes="S", json=path, steps=7)
     run_bench(request, Console(width=200))

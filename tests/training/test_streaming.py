@@ -308,7 +308,7 @@ print("more in MB:", (large - small) // 2**20)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak of memory")
-@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+@pytest.mark.parametrize("backend", ["pyro", pytest.param("numpyro", marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_file(tmp_path, backend):
     """Check, fit, summary and posterior of 205 MB: within 128 MB of what 8 MB needed.
 
