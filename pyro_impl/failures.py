@@ -6,7 +6,7 @@ import traceback
 from types import TracebackType
 
 from twinplate.records.record import Failure
-from twinplate.user_code import is_users_file
+from twinplate.user_code import error_text, is_users_file
 
 SAMPLING = ("sample", "deterministic", "param", "_masked_observe", "factor")
 
@@ -15,7 +15,7 @@ def failure_of(error: Exception, stage: str, reached: str | None) -> Failure:
     """The failure; `reached` is the last site seen, if the error did not arise inside one."""
     text = "".join(traceback.format_list(_users_frames(error))).rstrip()
     site = _site(error.__traceback__) or reached
-    return Failure(stage, site, f"{type(error).__name__}: {error}", text)
+    return Failure(stage, site, error_text(error), text)
 
 
 def _users_frames(error: Exception) -> list[traceback.FrameSummary]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -141,3 +142,17 @@ def test_a_failure_shows_the_users_line_wherever_it_lies(imported, twin, path):
         program.model()
     text = failures.failure_of(caught.value, "model", None).traceback
     assert "raise KeyError('mine')" in text
+
+
+@pytest.mark.parametrize("twin", ["pyro_impl", "numpyro_impl"])
+def test_an_error_without_a_text_is_told_by_the_line_that_raised_it(imported, twin):
+    pytest.importorskip({"pyro_impl": "pyro", "numpyro_impl": "numpyro"}[twin])
+    failures = importlib.import_module(f"{twin}.failures")
+    program = imported("mine/asserting.py", "def model(x):\n    assert x > 0\n")
+    with pytest.raises(AssertionError) as caught:
+        program.model(-1)
+    caught.value.args = ()  # pytest may have given it one
+    error = failures.failure_of(caught.value, "model", None).error
+    assert re.match(
+        r"AssertionError, without a text, raised by 'assert x > 0' \(.+asserting.py:2\)", error
+    )

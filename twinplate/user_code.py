@@ -11,6 +11,7 @@ import os
 import site
 import sys
 import sysconfig
+import traceback
 import types
 import warnings
 from collections.abc import Iterable
@@ -96,6 +97,24 @@ def top_level(name: str | None) -> str:
 def is_users_file(filename: str) -> bool:
     """Whether the user wrote this file."""
     return owner_of_file(filename) == "user"
+
+
+def error_text(error: BaseException) -> str:
+    """The class and text of an error; without a text, the line that raised it.
+
+    >>> error_text(ValueError("no")), error_text(AssertionError())
+    ('ValueError: no', 'AssertionError')
+    """
+    name, text = type(error).__name__, str(error).strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    if text or not frames:
+        return f"{name}: {text}".removesuffix(": ")
+    last = frames[-1]
+    file = next(
+        (last.filename.removeprefix(f) for f in OF_PACKAGES if last.filename.startswith(f)),
+        last.filename,
+    )
+    return f"{name}, without a text, raised by {last.line!r} ({file}:{last.lineno})"
 
 
 def names_of(function: types.FunctionType) -> list[str]:

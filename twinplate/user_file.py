@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from twinplate.errors import InputError
-from twinplate.user_code import is_users_file
+from twinplate.user_code import error_text, is_users_file
 
 
 def parse(target: str) -> tuple[Path, str]:
@@ -77,5 +77,6 @@ def told_in_user_terms(what: str) -> Iterator[None]:
         last = "".join(traceback.format_exception_only(error)).rstrip()
         if not users and not isinstance(error, SyntaxError | ImportError):
             raise
+        last = last if str(error) else error_text(error)
         shown = "".join(traceback.format_list(users)) + last
         raise InputError(f"{what}:\n{shown}") from error

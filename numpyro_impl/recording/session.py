@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from numpyro_impl.recording.execution import SEED, Executed, Execution, Sampled
 from numpyro_impl.recording.operations import operations
 from numpyro_impl.recording.parameters import DeclaredParameters
 from numpyro_impl.recording.sites import TracedSite, partial_sites
-from twinplate.records.record import Given, Parameter, Run, Settings, Site
+from twinplate.records.record import Failure, Given, Parameter, Run, Settings, Site
 
 Build = Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
 WAYS = ((True, True), (False, True), (False, False))  # (parameters, runs) found and made compiled
@@ -140,7 +141,29 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
     reached = next(reversed(model or guide), None)
     declared = execution.parameters
     parameters = {} if declared is None else declared.recorded(declared.flat())
-    return Run(guide, model, parameters, failure=failure_of(error, execution.stage, reached))
+    failure = failure_of(error, execution.stage, reached)
+    if isinstance(error, KeyError):
+        failure = _missing_plate(failure, error, {**guide, **model})
+    return Run(guide, model, parameters, failure=failure)
+
+
+def _missing_plate(failure: Failure, error: KeyError, sites: dict[str, Site]) -> Failure:
+    """The failure in words where NumPyro's enumeration looks for a plate that a site is not in."""
+    plates = {plate.name: plate for site in sites.values() for plate in site.plates}
+    plate = plates.get(error.args[0]) if error.args else None
+    if plate is None:
+        return failure
+    for name, site in sites.items():
+        batch = dict(zip(range(-len(site.batch_shape), 0), site.batch_shape, strict=True))
+        outside = plate.dim not in {p.dim for p in site.plates}
+        if outside and batch.get(plate.dim, 1) > 1:
+            text = (
+                f"missing a plate: site {name!r} has batch dim {plate.dim} of size "
+                f"{batch[plate.dim]} outside of plate {plate.name!r}, which has this dim at other sites, and "
+                f"NumPyro enumerates plate by plate; put the site into the plate ({failure.error})"
+            )
+            return replace(failure, site=name, error=text)
+    return failure
 
 
 @contextmanager
