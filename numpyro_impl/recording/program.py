@@ -39,12 +39,13 @@ class Program:
     framework = "numpyro"
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any] | None = None) -> None:
+        self.functions = (model, guide)
         self._builder: Callable[[], Any] = lambda: _fresh(model, guide)
 
     @classmethod
     def build(cls, builder: Callable[[], Any]) -> Program:
         """A program that `builder()` makes afresh: it returns the model, or (model, guide)."""
-        program = cls.__new__(cls)
+        program = cls(builder)
         program._builder = builder
         return program
 

@@ -41,6 +41,7 @@ class Program:
     framework = "pyro"
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any] | None = None) -> None:
+        self.functions = (model, guide)
         self._builder: Callable[[], tuple[Any, Any]] = partial(_copied, model, guide)
 
     @classmethod

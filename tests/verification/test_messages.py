@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+import numpyro
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
+from numpyro_impl import Program as Other
 from pyro_impl import Program
-from twinplate import verify
+from twinplate import Case, InputError, ProgramConfig, make_program, verify
 from twinplate.verification.reports.html_page import page
 
 # -- indices are those of the shape that the report shows ------------------------------------------------
@@ -56,3 +60,35 @@ def test_an_index_is_one_of_the_shape_shown(particles, event, place):
     message, text = written(wide(None), wide(1, event), particles)
     assert f"numbers at {place}" in message
     assert f"<td>{place}" in text and "<td>[0, " in text
+
+
+# -- what to wrap, and in which class --------------------------------------------------------------------
+
+
+def pyro_model():
+    pyro.sample("m", dist.Normal(0.0, 1.0))
+
+
+def numpyro_model():
+    numpyro.sample("m", numpyro.distributions.Normal(0.0, 1.0))
+
+
+def through_a_helper():
+    return numpyro_model()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (pyro_model, Other(numpyro_model), "first program is the plain function 'pyro_model'.* pyro_impl.P"),
+        (Program(pyro_model), through_a_helper, r"second program .*: numpyro_impl.Program\(through_"),
+        (Program(numpyro_model), Other(pyro_model), "'numpyro_model' calls numpyro.* in numpyro_impl"),
+        (Program(pyro_model), Other(partial(pyro_model)), "calls pyro, .* wrap it in pyro_impl"),
+        (Program(pyro_model, numpyro_model), Other(numpyro_model), "guide 'numpyro_model' calls numpyro"),
+        (make_program(np.eye(3), ProgramConfig(3, 1)), None, "is a twinplate.ReferenceProgram"),
+        ((pyro_model, None), None, r"of type tuple; .*pyro_impl.Program\(model, guide\) or numpyro_impl"),
+    ],
+)  # fmt: skip
+def test_what_to_wrap_and_in_which_class(first, second, said):
+    with pytest.raises(InputError, match=said):
+        verify(Case(first, second, seeds=(0,), stress=False))

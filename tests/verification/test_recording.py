@@ -17,6 +17,7 @@ class Fake:
     """A program without a framework, which stops in the runs named in `stops`; `seen` lists all runs."""
 
     framework = "pyro"
+    functions = ()
 
     def __init__(self, stops=()) -> None:
         self.stops, self.seen = set(stops), []

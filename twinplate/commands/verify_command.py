@@ -20,6 +20,7 @@ from twinplate.verification.recording import Recordable, record
 from twinplate.verification.report import Report, compare
 from twinplate.verification.reports.html_page import page
 from twinplate.verification.reports.terminal import show
+from twinplate.verification.wrapping import is_program
 
 EXIT_CODES = {"same": 0, "differs": 1, "could not run": 2, "undecided": 3}
 WORST_FIRST = ("could not run", "differs", "undecided", "same")
@@ -131,7 +132,7 @@ def _program_of(path: Path, name: str, is_second: bool) -> tuple[Recordable, Cas
     """A program and its arguments: from a Case, or a Program and the file's ARGS, KWARGS, ..."""
     module = run_file(path)
     kind = "Program or Case"
-    found = find(module, path, name, kind, lambda v: isinstance(v, Case) or _is_program(v))
+    found = find(module, path, name, kind, lambda v: isinstance(v, Case) or is_program(v))
     if len(found) > 1:
         names = ", ".join(found)
         raise InputError(f"{path} has several programs; name one of {names}: {path}:NAME")
@@ -140,7 +141,3 @@ def _program_of(path: Path, name: str, is_second: bool) -> tuple[Recordable, Cas
         return (value.second if is_second else value.first), value
     given = {n: getattr(module, n.upper()) for n in ARGUMENTS if hasattr(module, n.upper())}
     return value, Case(value, value, **given)
-
-
-def _is_program(value: Any) -> bool:
-    return not isinstance(value, type) and hasattr(value, "session") and hasattr(value, "framework")

@@ -10,6 +10,7 @@ from twinplate.records.record import Settings
 from twinplate.verification.matching.parameters import Rename
 from twinplate.verification.recording import Recordable, StatusCallback, record
 from twinplate.verification.report import Report, compare
+from twinplate.verification.wrapping import check_is_program
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ def verify(
     Takes two programs and the arguments of a `Case`, which has their meaning; or a `Case` alone, which
     brings its own arguments. progress: is told, in words, what is run next.
 
-    Raises InputError for an unknown loss, no seeds, names in `params`, `draws` or `rename` that match nothing
-    and parameters or draws of another shape; TypeError for one program alone.
+    Raises InputError for functions that are in no `Program`, or in that of the other framework; an unknown
+    loss, no seeds, names in `params`, `draws` or `rename` that match nothing and parameters or draws of
+    another shape; TypeError for one program alone.
 
     >>> import pyro, pyro.distributions as dist
     >>> from pyro_impl import Program
@@ -171,6 +173,8 @@ def assert_same(
 def _verified(case: Case, progress: StatusCallback | None) -> Report:
     """Record both programs of a case, and compare."""
     tell = progress or (lambda text: None)
+    for which in ("first", "second"):
+        check_is_program(getattr(case, which), f"{which} program")
     args, kwargs = case.args, dict(case.kwargs)
     first = record(
         case.first,

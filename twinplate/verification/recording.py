@@ -31,6 +31,7 @@ from twinplate.verification.matching.edges import kept_inside
 from twinplate.verification.matching.parameters import Rename, name_in
 from twinplate.verification.matching.translation import Translation, make_translation
 from twinplate.verification.matching.unconstrained import is_corr_cholesky, jitter, stressed
+from twinplate.verification.wrapping import check_is_program, check_sites
 
 Tree = Any  # nested tuples, lists and dictionaries of NumPy arrays and plain values
 StatusCallback = Callable[[str], None]  # is told what is run next
@@ -50,9 +51,10 @@ class Session(Protocol):
 
 
 class Recordable(Protocol):
-    """What a twin's `Program` offers."""
+    """What a twin's `Program` offers. functions: what it was made of, model and guide or a builder."""
 
     framework: str
+    functions: tuple[Any, ...]
 
     def versions(self) -> dict[str, str]:
         """Versions of what the record depends on, and the device."""
@@ -85,11 +87,12 @@ def record(
 
     progress: is told, in words, what is run next.
 
-    Raises InputError for an unknown loss, no seeds, a model without sites, names that match nothing, and
-    parameters or draws of another shape than the program's.
+    Raises InputError for what is no program of a twin, or is one of the other framework; an unknown loss, no
+    seeds, a model without sites, names that match nothing, and parameters or draws of another shape.
     """
     kwargs = {} if kwargs is None else kwargs
     settings = like.settings if like is not None else settings or Settings()
+    check_is_program(program)
     _check_settings(settings)
     tell = progress or (lambda text: None)
     exact = program.session("float64", settings)
@@ -99,8 +102,7 @@ def record(
     found = exact.sample(settings.seeds[0], Given(wanted.draws), args, kwargs)
     if like is None:
         _check_wanted(wanted, found)
-    if not found.model and found.failure is None:
-        raise InputError(f"the {program.framework} model has no sites: there is nothing to compare")
+    check_sites(program, found)
     translation = make_translation(like, found, rename)
     single = program.session("float32", settings)
     given: dict[str, Given] = {}
