@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 
 from numpyro_impl import Program as Other
 from pyro_impl import Program
@@ -60,6 +62,44 @@ def test_an_index_is_one_of_the_shape_shown(particles, event, place):
     message, text = written(wide(None), wide(1, event), particles)
     assert f"numbers at {place}" in message
     assert f"<td>{place}" in text and "<td>[0, " in text
+
+
+# -- a gradient that a masked entry spoils ---------------------------------------------------------------
+
+
+def masked(family, of=lambda x, ok: x):
+    """Two of four entries are masked; `of` makes what is observed of them."""
+
+    def model(x, ok):
+        m = pyro.sample("m", dist.Normal(0.0, 0.5))
+        with pyro.plate("items", 4), poutine.mask(mask=ok):
+            pyro.sample("x", family(m, 1.0, validate_args=False), obs=of(x, ok))
+
+    return Program(model, lambda x, ok: guide(x))
+
+
+def replaced(x, ok):
+    return torch.where(ok, x, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("family", "entry", "second", "said"),
+    [
+        (dist.Normal, np.nan, replaced, "The first program's gradient .* entry of x is NaN under its mask"),
+        (dist.LogNormal, 0.0, replaced, "entry of x is at or beyond the edge of the support under"),
+        (dist.LogNormal, 0.0, lambda x, ok: x, "Both programs' gradient .* at or beyond the edge"),
+        (dist.Normal, 0.5, lambda x, ok: -x, None),
+    ],
+    ids=["NaN", "edge", "both", "another mistake"],
+)  # fmt: skip
+def test_a_gradient_that_is_nan_names_the_masked_entry(family, entry, second, said):
+    data = np.array([0.3, entry, entry, 1.2]), np.array([True, False, False, True])
+    programs = masked(family), masked(family, second)
+    findings = verify(*programs, args=data, seeds=(0,), stress=False).findings
+    about = [f.message for f in findings if f.site == "loc"]
+    assert len(about) == 1, findings
+    assert re.search(said or "^differs", about[0])
+    assert ("mask" in about[0]) == bool(said)
 
 
 # -- what to wrap, and in which class --------------------------------------------------------------------

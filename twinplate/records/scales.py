@@ -17,8 +17,8 @@ def scale_of(scales: Sequence[npt.ArrayLike], batch_shape: tuple[int, ...]) -> f
 
     >>> scale_of([2.0, 2.0], (3,))
     2.0
-    >>> scale_of([[1.0, 2.0]], (3, 1)).tolist()
-    [[[3.0], [3.0], [3.0]]]
+    >>> scale_of([[1.0, 2.0]], (2,)).tolist()
+    [[1.0, 2.0]]
     """
     factors = np.stack([_factor(np.asarray(s, np.float64), batch_shape) for s in scales])
     numbers = np.unique(factors)

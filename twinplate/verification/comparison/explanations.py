@@ -26,6 +26,7 @@ Explanation = Callable[
 ]  # what to say of a finding, None where it does not fit
 
 EXPLANATIONS: tuple[Explanation, ...] = (
+    site_mistakes.spoilt_under_mask,
     loss_mistakes.score_function,
     loss_mistakes.scaled_score,
     loss_mistakes.scan,

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, softmax
 
+from twinplate.records.record import Array, Site
 from twinplate.verification.comparison.context import Context, alike
+
+# Of supports that an entry under a mask may lie outside of; derivatives at the edge are spoilt too
+EDGES = {
+    "positive": (0.0, np.inf),
+    "nonnegative": (0.0, np.inf),
+    "unit_interval": (0.0, 1.0),
+    "nonnegative_integer": (-1.0, np.inf),
+    "boolean": (-1.0, 2.0),
+}
 
 # -- arguments of a distribution ----------------------------------------------------------------------
 
@@ -130,6 +140,46 @@ def masked(context: Context) -> str | None:
     if (masks[0] == ~masks[1]).all():
         return "The masks are each other's complement"
     return "The masks differ"
+
+
+def spoilt_under_mask(context: Context) -> str | None:
+    """A gradient is NaN, because an entry that is masked is NaN or not inside of the support."""
+    finding = context.finding
+    if finding.program != "loss" or not (finding.stage == "gradient" or finding.is_nan):
+        return None
+    for which in (w for w in ("first", "second") if getattr(finding, w) == "nan"):
+        run = context.pair.run(which)
+        for name, site in {**run.model, **run.guide}.items():
+            if what := _unusable(site):
+                whose = "Both programs'" if finding.is_nan else f"The {which} program's"
+                return (
+                    f"{whose} gradient is not a number: an entry of {name} is {what} under its mask, which "
+                    "takes the density out but not its derivative; replace the entry before it enters the "
+                    "density, by any number of the support, and mask it as well"
+                )
+    return None
+
+
+def _unusable(site: Site) -> str:
+    """What is wrong with an entry that the mask leaves out, "" if nothing is."""
+    if site.mask is None or site.value is None or site.log_prob is None:
+        return ""
+    out = ~np.broadcast_to(site.mask, site.log_prob.shape)
+    low, high = EDGES.get(site.support, (-np.inf, np.inf))
+    values = site.value.reshape(*out.shape, -1)[out]
+    arguments = [
+        np.broadcast_to(_of_batch(a, out.ndim), out.shape)[out] for a in site.arguments.values()
+    ]
+    if np.isnan(values).any():
+        return "NaN"
+    if ((values <= low) | (values >= high)).any():
+        return "at or beyond the edge of the support"
+    return "given arguments that are NaN" if any(np.isnan(a).any() for a in arguments) else ""
+
+
+def _of_batch(argument: Array, dims: int) -> Array:
+    """An argument's sum over its event dims: NaN where any of them is."""
+    return argument.sum(axis=tuple(range(dims, argument.ndim)))
 
 
 def event_dims(context: Context) -> str | None:
