@@ -1,4 +1,4 @@
-"""The three steps of a comparison: findings, then allowances, then explanations, each once."""
+"""The steps of a comparison: findings, allowances, the site of a loss, explanations, each once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twinplate import Record, compare
+from twinplate import Finding, Record, compare
 from twinplate.records.record import PRECISIONS, Failure, Given, Parameter, Run, Settings, Site
 from twinplate.verification.comparison import pipeline
+from twinplate.verification.comparison.outcome import Outcome
+from twinplate.verification.reports.rows import rows
 
 INACCURACY = 1e-7  # relative; the table allows Pyro's von Mises 2e-6
 
@@ -192,6 +194,56 @@ def test_a_gradient_alone_is_inaccurate_where_the_density_is_not():
         for probs in (near, far)
     ]
     assert verdicts == ["same", "differs"]
+
+
+# -- a loss that differs names a site ------------------------------------------------------------------
+
+
+def with_latent(record: Record, loss: float, image: float) -> Record:
+    """The record with a latent that agrees in both, a loss of its own, and an unconstrained value."""
+    runs = {}
+    for key, run in record.runs.items():
+        z = replace(run.model["x"], kind="latent", support="unit_interval", family="Beta")
+        parameters = {"z": Parameter("unconstrained", np.array([image]), np.array([1.0]))}
+        runs[key] = replace(
+            run, model={**run.model, "z": z}, loss=np.array([loss]), parameters=parameters
+        )
+    return replace(record, runs=runs)
+
+
+@pytest.mark.parametrize("image", [36.74, 36.04], ids=["another image", "the same image"])
+def test_a_loss_that_differs_although_all_sites_agree_names_the_latent(image):
+    """The frameworks' own maps to unconstrained values, or Jacobians, are not those of one number."""
+    report = compare(
+        with_latent(made("pyro"), 5.0, 36.04), with_latent(made("numpyro"), 5.7, image)
+    )
+    assert (report.findings[0].stage, report.findings[0].site) == ("loss", "z")
+    assert str(report).startswith("DIFFERS: loss, by site z: differs")
+    marks = {(row.program, row.name): row.level for row in rows(report)}
+    assert (marks["loss", ""], marks["loss", "z"]) == ("difference", "same")
+
+
+def test_a_loss_that_follows_from_a_site_names_it():
+    density, loss = compare(FIRST, made("numpyro", density=-1.5, concentration=3.1)).findings
+    assert (loss.stage, loss.site) == (("loss"), density.site) == ("loss", "x")
+
+
+def test_the_rounding_of_sites_adds_up_in_the_loss():
+    """Each density is judged the same; their sum cancels to a loss that differs by as much."""
+    first, second = (
+        made("pyro", family="Normal"),
+        made("numpyro", family="Normal", density=-1.25 + 4e-10),
+    )
+    records = [with_latent(r, loss, 1.0) for r, loss in ((first, 1e-3), (second, 1e-3 - 7e-10))]
+    report = compare(*records)
+    assert report.verdict == "same"
+    assert "rounding adds up" in report.findings[0].message
+
+
+def test_no_headline_without_a_site():
+    """It is an invariant of every outcome."""
+    with pytest.raises(AssertionError):
+        Outcome("differs", (Finding("difference", "loss", "loss", "", "differs"),), FIRST, FIRST)
 
 
 # -- functions that programs call themselves -----------------------------------------------------------

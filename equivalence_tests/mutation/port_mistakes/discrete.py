@@ -109,7 +109,7 @@ MIXTURE = {
         "mixture", "numpyro_model", "locs[k]", "locs[k - 1]", "x", case="CASE_MCMC"
     ),
     "not_enumerated": M(
-        "mixture", "numpyro_model", ', infer={"enumerate": "parallel"}', "", "", ("loss",), "loss",
+        "mixture", "numpyro_model", ', infer={"enumerate": "parallel"}', "", "k", ("loss",), "loss",
     ),
     "prebuilt_sizes": M(
         "mixture", "numpyro_model", 'plate("data", len(x))', 'plate("data", len(x), dim=-2)', "k",

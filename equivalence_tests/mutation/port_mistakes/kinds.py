@@ -161,7 +161,7 @@ OBJECTIVES = {
         "CASE_NORMAL",
         "args=(x, y)",
         'args=(x, y), loss="TraceMeanField_ELBO"',
-        "",
+        "spread",
         ("loss",),
         "loss",
         case="CASE_NORMAL",
@@ -182,7 +182,7 @@ OBJECTIVES = {
         return state, None
 
     scan(step, 0, y)""",
-        "",
+        "state_0",
         ("loss",),
         "loss",
         imports="from numpyro.contrib.control_flow import scan",
@@ -192,7 +192,7 @@ OBJECTIVES = {
         "numpyro_model",
         ', infer={"enumerate": "parallel"}',
         "",
-        "",
+        "state_0",
         ("loss",),
         "loss",
     ),

@@ -6,15 +6,15 @@ from equivalence_tests.mutation.port_mistakes.mistake import M
 
 LOSSES = {
     "mean_field_of_a_bijection": M(
-        "loss_faults", "CASE", "args=(y,),", 'args=(y,), loss="TraceMeanField_ELBO",', "",
+        "loss_faults", "CASE", "args=(y,),", 'args=(y,), loss="TraceMeanField_ELBO",', "size",
         ("loss",), "loss",
     ),
     "mean_field_of_log_normals": M(
         "crossed_effects", "CASE", "args=(answers,)",
-        'args=(answers,), loss="TraceMeanField_ELBO"', "", ("loss",), "loss",
+        'args=(answers,), loss="TraceMeanField_ELBO"', "spread", ("loss",), "loss",
     ),
     "mean_field_of_a_mask": M(
-        "loss_faults", "CASE_MASKED", "args=(y,", 'loss="TraceMeanField_ELBO", args=(y,', "",
+        "loss_faults", "CASE_MASKED", "args=(y,", 'loss="TraceMeanField_ELBO", args=(y,', "noise",
         ("loss",), "loss", case="CASE_MASKED",
     ),
     "score_under_a_scale": M(

@@ -27,7 +27,8 @@ class Finding:
 
     level: "difference", "undecided" (too ill-conditioned to judge) or "note".
     stage: one of `STAGES`.  program: "model", "guide" or "loss".
-    site: name of a site or parameter in the first program (the second, if only that has it).
+    site: name of a site or parameter in the first program (the second, if only that has it); of the
+        loss, the site that it differs by.
     message: what differs there, and how to mend it where that is known.
     first, second: what each program has there, in words or numbers.
     draw: name of the draw that showed it: a seed, or "stress".
@@ -50,7 +51,12 @@ class Finding:
     @property
     def place(self) -> tuple[str, str, str]:
         """Where it is, whichever draw showed it."""
-        return self.stage, self.program, self.site
+        return (self.stage, *self.row)
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """The program and the name in whose row of a report it is shown; the loss has no name."""
+        return self.program, "" if self.stage == "loss" else self.site
 
     @property
     def is_nan(self) -> bool:

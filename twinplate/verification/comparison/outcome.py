@@ -25,6 +25,10 @@ class Outcome:
     first: Record
     second: Record
 
+    def __post_init__(self) -> None:
+        """A difference that no site or parameter is named for helps nobody: there is none."""
+        assert all(f.site for f in self.findings if f.stage != "execution"), self.findings
+
     @property
     def ok(self) -> bool:
         """Whether the verdict is "same"."""

@@ -1,8 +1,9 @@
-"""From two records to an outcome, in three steps for each draw.
+"""From two records to an outcome, in four steps for each draw.
 
 1. Findings: wherever the programs part.
 2. Allowances: what a framework's own inaccuracy explains becomes a note.
-3. Explanations: what looks like a known mistake says so.
+3. Attribution: a loss that differs names the site that it differs by.
+4. Explanations: what looks like a known mistake says so.
 
 All that is left is put in order, and one verdict is drawn from it.
 """
@@ -14,6 +15,7 @@ from dataclasses import replace
 
 from twinplate.records.record import Failure, Record
 from twinplate.verification.comparison.allowances import allowed, settled
+from twinplate.verification.comparison.attribution import attributed
 from twinplate.verification.comparison.comparable import check_comparable
 from twinplate.verification.comparison.explanations import explained
 from twinplate.verification.comparison.findings import Finding, ordered
@@ -42,7 +44,7 @@ def compare_records(first: Record, second: Record) -> Outcome:
     for draw in compared_draws(first, second):
         pair = DrawPair(first, second, draw)
         findings = [replace(finding, draw=draw) for finding in _find(pair)]
-        findings = allowed(findings, pair)
+        findings = attributed(allowed(findings, pair), pair)
         every += [explained(finding, pair) for finding in findings]
     every = settled(every, len(compared_draws(first, second)))
     kept = ordered(every, _execution_order(first, second))

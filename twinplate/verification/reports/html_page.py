@@ -77,7 +77,7 @@ def _findings(key: str, outcome: Outcome) -> Iterator[str]:
         yield "<h2>Findings</h2>\n"
     anchors = {(row.program, row.name): f"{key}-{i}" for i, row in enumerate(rows(outcome))}
     for finding in outcome.findings:
-        yield _finding(finding, anchors.get((finding.program, finding.site)), outcome)
+        yield _finding(finding, anchors.get(finding.row), outcome)
 
 
 def _finding(finding: Finding, anchor: str | None, outcome: Outcome) -> str:
@@ -144,7 +144,7 @@ def _cell(which: str, cell: Cell) -> str:
 
 def _on_demand(row: ReportRow, outcome: Outcome) -> str:
     """Tables for one place, of the draw that showed its finding, or else of the first."""
-    here = [f for f in outcome.findings if (f.program, f.site) == (row.program, row.name)]
+    here = [f for f in outcome.findings if f.row == (row.program, row.name)]
     draw = next((f.draw for f in here if f.draw), next(iter(outcome.first.settings.draws)))
     pair = DrawPair(outcome.first, outcome.second, draw)
     runs = pair.run("first"), pair.run("second")

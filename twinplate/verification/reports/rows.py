@@ -67,8 +67,12 @@ def place(finding: Finding) -> str:
     """Where a finding is, in words: "log density of model site x"."""
     stage, name = finding.stage, finding.site
     if finding.program == "loss":
-        what = {"gradient": "gradient of the loss in ", "parameter": "parameter "}.get(stage, "")
-        return f"{what}{name}" if what else f"{stage} {name}".strip()
+        words = {
+            "gradient": "gradient of the loss in ",
+            "parameter": "parameter ",
+            "loss": "loss, by site ",
+        }
+        return f"{words[stage]}{name}" if name and stage in words else f"{stage} {name}".strip()
     where = f"{finding.program} site {name}" if name else finding.program
     what = {"density": "log density of ", "value": "value of "}.get(stage, "")
     return f"{what}{where}" if what else f"{stage}, {where}"
@@ -135,7 +139,7 @@ def level(outcome: Outcome, program: str, name: str) -> str:
 
     Without any finding "same", or "unknown" where the program stopped before its numbers were known.
     """
-    here = [f for f in outcome.findings if (f.program, f.site) == (program, name)]
+    here = [f for f in outcome.findings if f.row == (program, name)]
     found = {"execution" if (f.stage, f.level) == STOPPED else f.level for f in here}
     stopped = any(first_run(outcome, which).failure for which in ("first", "second"))
     grave = ("execution", "difference", "undecided", "note")
