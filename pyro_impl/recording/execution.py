@@ -143,7 +143,10 @@ class Execution:
         """Potential energies (P,), and the latents' unconstrained values and gradients (P, …)."""
         energies, points = [], []
         for particle in range(self.settings.particles):
-            energy, point = self._potential(_row(draws, particle), inputs)
+            # Latents that are not given, because the other program has none of that name, stay as drawn.
+            nodes = sample_nodes(self.traces["model"][particle])
+            own = {name: node["value"] for name, node in nodes.items() if kind_of(node) == "latent"}
+            energy, point = self._potential({**own, **_row(draws, particle)}, inputs)
             energies.append(energy)
             points.append(point)
         average_gradients(len(points))

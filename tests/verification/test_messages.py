@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from numpyro.contrib.control_flow import scan
 from pyro import poutine
 
 from numpyro_impl import Program as Other
@@ -62,6 +63,44 @@ def test_an_index_is_one_of_the_shape_shown(particles, event, place):
     message, text = written(wide(None), wide(1, event), particles)
     assert f"numbers at {place}" in message
     assert f"<td>{place}" in text and "<td>[0, " in text
+
+
+# -- series of other lengths --------------------------------------------------------------------------------
+
+
+def loop(length):
+    def model():
+        z = torch.tensor(0.0)
+        for t in range(length):
+            z = pyro.sample(f"z_{t}", dist.Normal(z, 1.0))
+
+    return Program(model)
+
+
+def stacked(length):
+    def model():
+        normal = numpyro.distributions.Normal
+        scan(lambda z, _: (numpyro.sample("z", normal(z, 1.0)), None), 0.0, None, length=length)
+
+    return Other(model)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        (loop(3), stacked(4), ["z_0", "z_1", "z_2", "z"]),
+        (stacked(3), loop(4), ["z", "z_0", "z_1", "z_2", "z_3"]),
+        (loop(3), loop(4), ["z_3"]),
+    ],
+    ids=["loop and scan", "scan and loop", "loops"],
+)
+def test_series_of_other_lengths_say_their_steps(first, second, named):
+    report = verify(first, second, seeds=(0,), stress=False)
+    found = [f for f in report.findings if f.stage == "sites"]
+    assert [f.site for f in found] == named
+    assert {(f.first, f.second) for f in found} == {("3 steps", "4 steps")}
+    assert found[0].message.endswith("of 3 steps in the first program and of 4 steps in the second")
+    assert report.verdict == "differs" and report.findings[0] == found[0]
 
 
 # -- a gradient that a masked entry spoils ---------------------------------------------------------------

@@ -76,7 +76,8 @@ def _find(pair: DrawPair) -> Iterator[Finding]:
 def _compare_program(pair: DrawPair, program: str) -> Iterator[Finding]:
     """Sites of both models or both guides, their structure and then their numbers."""
     first, second = (getattr(pair.run(which), program) for which in ("first", "second"))
-    if not pair.is_complete:  # a program that stopped has not shown its later sites
+    failures = [pair.run(which).failure for which in ("first", "second")]
+    if any(f and f.stage != "loss" for f in failures):  # it has not shown its later sites
         first, second = ({n: sites[n] for n in sites if n in first and n in second}
                          for sites in (first, second))  # fmt: skip
     yield from compare_sites(program, first, second)

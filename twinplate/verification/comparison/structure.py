@@ -10,7 +10,8 @@ from twinplate.verification.comparison.correspondence import moved
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.scales import scales_agree
 from twinplate.verification.matching.autoguides import JOINED
-from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
+from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, STEP, series
+from twinplate.words import counted
 
 
 def format_shapes(site: Site) -> str:
@@ -23,6 +24,7 @@ def compare_sites(
     program: str, first: Mapping[str, Site], second: Mapping[str, Site]
 ) -> Iterator[Finding]:
     """Sites that only one program has, and sites of different kinds."""
+    lengths = _lengths(first, second)
     for name, site in {**second, **first}.items():
         if name in first and name in second:
             a, b = first[name].kind, second[name].kind
@@ -30,12 +32,44 @@ def compare_sites(
                 message = f"is {_a(a)} site in the first program and {_a(b)} site in the second"
                 yield Finding("difference", "sites", program, name, message, a, b)
             continue
+        if name in lengths:
+            steps = [counted(n, "step") for n in lengths[name]]
+            message = (
+                f"is of a series of {steps[0]} in the first program and of {steps[1]} in the second"
+            )
+            yield Finding("difference", "sites", program, name, message, *steps)
+            continue
         only, other = ("first", "second") if name in first else ("second", "first")
         level = "note" if site.kind == "deterministic" else "difference"
         message = f"{_a(site.kind)} site of the {only} program that the {other} does not have"
         shown = f"{site.kind} {format_shapes(site)}"
         pair = (shown, "absent") if name in first else ("absent", shown)
         yield Finding(level, "sites", program, name, message, *pair)
+
+
+def _lengths(first: Mapping[str, Site], second: Mapping[str, Site]) -> dict[str, tuple[int, int]]:
+    """Steps in each program, for sites of one program that belong to a series of another length.
+
+    A series is a loop's `z_0 … z_T`, or the stacked `z` of a scan.
+    """
+    alone = [name for name in {**first, **second} if (name in first) != (name in second)]
+    bases = {step["base"] if (step := STEP.match(name)) else name for name in alone}
+    found: dict[str, tuple[int, int]] = {}
+    for base in bases:
+        loops = [series(sites, base) for sites in (first, second)]
+        counts = [
+            _steps(base, sites, loop) for sites, loop in zip((first, second), loops, strict=True)
+        ]
+        if max(map(len, loops)) > 1 and 0 not in counts and counts[0] != counts[1]:
+            members = {base, *loops[0], *loops[1]}
+            found |= dict.fromkeys(members.intersection(alone), (counts[0], counts[1]))
+    return found
+
+
+def _steps(base: str, sites: Mapping[str, Site], loop: list[str]) -> int:
+    """The steps of a loop, or of a scan's stack; 0 without either."""
+    stack = sites[base].batch_shape if base in sites else ()
+    return len(loop) or (stack[0] if stack else 0)
 
 
 def _a(kind: str) -> str:
