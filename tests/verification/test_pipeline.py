@@ -56,6 +56,17 @@ FIRST = made("pyro")
 INACCURATE = made("numpyro", density=-1.25 * (1 + INACCURACY))
 
 
+def test_two_programs_of_one_framework_have_its_version_each():
+    versions = {"python": "3.11", "torch": "2.13", "pyro": "1.9", "device": "cpu"}
+    record = replace(FIRST, versions=versions)
+    footer = str(compare(record, record)).splitlines()[-3:]
+    assert footer == [
+        "first   torch 2.13, pyro 1.9 on cpu",
+        "second  torch 2.13, pyro 1.9 on cpu",
+        "both    python 3.11",
+    ]
+
+
 def test_what_is_the_same_has_no_findings():
     assert compare(FIRST, made("numpyro")).findings == ()
 

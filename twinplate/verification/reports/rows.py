@@ -148,20 +148,22 @@ def level(outcome: Outcome, program: str, name: str) -> str:
 
 # -- what was tested -----------------------------------------------------------------------------------
 
+WITHOUT_FRAMEWORK = ("numpy", "python", "twinplate")  # said once, the frameworks beside each program
+
 
 def tested(outcome: Outcome) -> list[str]:
     """What the verdict rests on: draws and loss, then the versions of both programs."""
     settings, draws = outcome.first.settings, compared_draws(outcome.first, outcome.second)
     particles = f", {settings.particles} particles" if settings.particles > 1 else ""
     lines = [f"Tested: draws {', '.join(draws)}; {objective(outcome)}{particles}"]
-    both = dict(outcome.first.versions.items() & outcome.second.versions.items())
-    both.pop("device", None)
+    same = dict(outcome.first.versions.items() & outcome.second.versions.items())
+    both = {name: same[name] for name in WITHOUT_FRAMEWORK if name in same}
     lines += [
         f"{which:7} {versions(getattr(outcome, which).versions, both)}"
         for which in ("first", "second")
     ]
     if both:
-        lines.append(f"both    {versions(dict(sorted(both.items())), {})}")
+        lines.append(f"both    {versions(both, {})}")
     return lines
 
 
