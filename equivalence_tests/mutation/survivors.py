@@ -5,6 +5,7 @@ from __future__ import annotations
 VECTOR = "the transpose of a vector is the vector"
 NORMALISED = "the distribution normalises its probs"
 STANDARDISED = "the data are standardised next: a factor of all of them cancels"
+ONE_AXIS = "the array is a vector: its first axis is its last"
 SAME_AXIS = "the array is a matrix: its first axis is also the last but one"
 FIRST_VALUE = "a parameter's first value: programs are compared at shared values"
 
@@ -28,6 +29,10 @@ SURVIVORS: dict[str, str] = {
     "prepared_data:numpyro_model:opposite: counts / 100.0 → counts * 100.0": STANDARDISED,
     "joint_autoguides:pyro_model:other_axis: effects.sum(-2) → effects.sum(0)": SAME_AXIS,
     "joint_autoguides:pyro_reordered_model:other_axis: effects.sum(-2) → effects.sum(0)": SAME_AXIS,
+    "contributed:Forecast:other_axis: step.cumsum(-1) → step.cumsum(0)": ONE_AXIS,
+    "contributed:make_regression:constant_1_percent: 1.2 → 1.212": FIRST_VALUE,
+    "contributed:make_regression:constant_1_percent: 0.7 → 0.707": FIRST_VALUE,
+    "contributed:make_regression:constant_1_percent: 0.3 → 0.303": FIRST_VALUE,
     "eight_schools:make_pyro_auto:constant_1_percent: 1.0 → 1.01": FIRST_VALUE,
     "eight_schools:make_pyro_auto:constant_1_percent: 2.0 → 2.02": FIRST_VALUE,
     "eight_schools:make_pyro_auto:constant_1_percent: 0.2 → 0.202": FIRST_VALUE,

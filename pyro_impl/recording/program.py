@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from pyro_impl.recording.session import Session
+from twinplate.errors import InputError
 from twinplate.records.record import Record, Settings
 from twinplate.verification.matching.parameters import Rename
 from twinplate.verification.recording import StatusCallback, Tree, record
@@ -41,6 +42,7 @@ class Program:
     framework = "pyro"
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any] | None = None) -> None:
+        _refuse_predictor(model)
         self.functions = (model, guide)
         self._builder: Callable[[], tuple[Any, Any]] = partial(_copied, model, guide)
 
@@ -93,8 +95,29 @@ class Program:
         return Session(self._builder, precision, settings)
 
 
+# Objects of pyro.contrib that hold a program, and predict when they are called
+_PREDICTORS = {
+    "GPModel": "Program(gp.model, gp.guide)",
+    "GPLVM": "Program(gplvm.model, gplvm.guide)",
+    "Forecaster": "Program(forecaster.model, forecaster.guide)",
+    "HMCForecaster": "Program(forecaster.model)",
+    "CEVAE": "Program(cevae.model, cevae.guide)",
+}
+
+
+def _refuse_predictor(model: Any) -> None:
+    """Raise InputError for an object of pyro.contrib that is no program itself."""
+    for kind in type(model).__mro__:
+        if kind.__module__.startswith("pyro.contrib.") and kind.__name__ in _PREDICTORS:
+            raise InputError(
+                f"model is a {type(model).__name__}, which predicts when it is called; expected the program "
+                f"inside: {_PREDICTORS[kind.__name__]}"
+            )
+
+
 def _built(builder: Callable[[], Any]) -> tuple[Any, Any]:
     made = builder()
+    _refuse_predictor(made[0] if isinstance(made, tuple) else made)
     return made if isinstance(made, tuple) else (made, None)
 
 

@@ -9,12 +9,15 @@ from record_numbers import NORMAL, X, numeric
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("pyro")
 
+import pyro.contrib.gp as gp  # noqa: E402
 import pyro.distributions as dist  # noqa: E402
 from pyro.nn import PyroModule, PyroParam, PyroSample  # noqa: E402
 from record_pyro_programs import Z, local_model, ran, session  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.distributions import constraints  # noqa: E402
 
+from pyro_impl.recording.program import Program  # noqa: E402
+from twinplate.errors import InputError  # noqa: E402
 from twinplate.records.record import Given  # noqa: E402
 
 
@@ -86,3 +89,12 @@ def test_a_module_that_a_function_reaches_is_borrowed_and_given_back():
     assert all(after[name].dtype == value.dtype for name, value in before.items())
     assert torch.equal(net[0].weight.grad, torch.full((2, 1), 3.0))
     assert constant.dtype == torch.float32
+
+
+def test_an_object_that_predicts_is_refused_and_its_program_named():
+    """GPRegression and Forecaster have the program in their attributes; called, they need other arguments."""
+    kernel = gp.kernels.RBF(1)
+    regression = gp.models.GPRegression(torch.zeros(2), torch.zeros(2), kernel)
+    with pytest.raises(InputError, match=r"a GPRegression, .* Program\(gp.model, gp.guide\)"):
+        Program(regression)
+    ran(regression.model, Given())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from twinplate.records.record import Parameter
 from twinplate.verification.matching.parameters import match_parameters
@@ -50,3 +51,30 @@ def test_layers_of_stax_are_pairs_without_words():
     }
     values = np.arange(9.0).reshape(3, 3)
     np.testing.assert_array_equal(matches["net$$$a.weight"].to_second(values), values.T)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"net$params/first/kernel": (3, 4), "net$params/last/kernel": (4, 2)},  # flax
+        {"net$params/linear/w": (3, 4), "net$params/linear_1/w": (4, 2)},  # haiku
+        {"net$params/layers/0/weight": (4, 3), "net$params/layers/2/weight": (2, 4)},  # equinox
+        {"first$params/kernel": (3, 4), "last$params/kernel": (4, 2)},  # a module for each layer
+    ],
+)
+@pytest.mark.parametrize("mark", [".", "$$$"])
+def test_layers_of_a_pyro_module_that_have_no_name_together(tree, mark):
+    """A layer of a PyroModule is "first.weight" where it is one itself, else "first$$$weight"."""
+    layers = _parameters(**{f"first{mark}weight": (4, 3), f"last{mark}weight": (2, 4)})
+    other = _parameters(**tree)
+    for first, second in ((layers, other), (other, layers)):
+        matched = {match.first: match.second for match in match_parameters(first, second, {})}
+        assert matched == dict(zip(first, second, strict=True))
+
+
+def test_dots_alone_make_no_layer():
+    """Sites and autoguides have such names, too."""
+    names = ("AutoNormal.locs.net.weight", "kernel.lengthscale", "net.weight")
+    first = {name: Parameter("real", np.zeros(2)) for name in names}
+    first["net.weight"] = Parameter("unconstrained", np.zeros(2))
+    assert match_parameters(first, _parameters(**{"net$params/scale": (2,)}), {}) == []

@@ -42,6 +42,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     scale_mistakes.subsampled,
     scale_mistakes.weights,
     site_mistakes.masked,
+    site_mistakes.rounded,
     site_mistakes.event_dims,
     site_mistakes.prebuilt_plates,
     site_mistakes.unnormalised,

@@ -182,6 +182,19 @@ def _of_batch(argument: Array, dims: int) -> Array:
     return argument.sum(axis=tuple(range(dims, argument.ndim)))
 
 
+def rounded(context: Context) -> str | None:
+    """A constant of one program was made before the run, where the default type is float32."""
+    for name, a, b in context.differing() if context.is_numeric else []:
+        for which, mine, theirs in (("first", a, b), ("second", b, a)):
+            if np.array_equal(mine, theirs.astype(np.float32)):
+                return (
+                    f"The {which} program's {name} is the other's rounded to single precision: it was made "
+                    "before the run, in the framework's default type. Make it inside of the program, or let "
+                    "a function make the program: Program.build(function)"
+                )
+    return None
+
+
 def event_dims(context: Context) -> str | None:
     """A `to_event` is missing: the dims are the same, batch and event are divided otherwise."""
     if (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -146,7 +146,8 @@ def _autoguides(
 
 # -- layers of a module -------------------------------------------------------------------------------
 
-MODULE = re.compile(r"^(?P<module>.+?)\$(?:\$\$|params/|params$)(?P<path>.*)$")
+# "net$$$0.weight", "net$params/Dense_0/kernel"; of a PyroModule's own layers "hidden.weight"
+MODULE = re.compile(r"^(?P<module>.+?)(?P<mark>\$(?:\$\$|params/|params$)|\.)(?P<path>.*)$")
 NUMBER = re.compile(r"(\d+)")
 
 
@@ -170,7 +171,9 @@ def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
     found = MODULE.match(name)
     if found is None:
         return None
-    path = re.split(r"[./]", found["path"])
+    path = re.split(r"[./]|\$\$\$", found["path"])
+    if found["mark"] == "." and not _of_a_pyro_module(name, path[-1], parameter):
+        return None
     shape = tuple(parameter.value.shape)
     word = path[-1] if not path[-1].isdigit() else _stax_word(path[-1], len(shape))
     in_first = word in ("kernel", "w")  # (in, out)
@@ -178,6 +181,12 @@ def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
         shape = (*shape[:-2], shape[-1], shape[-2])
     kind = KINDS.get(word, word)
     return _Leaf(name, found["module"], "/".join(path[:-1]), kind, shape, in_first)
+
+
+def _of_a_pyro_module(name: str, word: str, parameter: Parameter) -> bool:
+    """Whether a name with dots alone is one that Pyro gives a layer, and not an autoguide or the user."""
+    learned = word in ("weight", "bias") and parameter.constraint != "unconstrained"
+    return learned and autoguide_role(name) is None
 
 
 def _stax_word(number: str, dims: int) -> str:
@@ -189,6 +198,8 @@ def _modules(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) ->
     """Within modules of one name: by kind and shape, and in the order of the layers' numbers."""
     mine = [leaf for name, p in first.items() if (leaf := _leaf(name, p))]
     theirs = [leaf for name, p in second.items() if (leaf := _leaf(name, p))]
+    mine = _inside(mine, theirs)
+    theirs = _inside(theirs, mine)
     layers = _layers(mine, theirs)
     matches = []
     for leaf in mine:
@@ -206,6 +217,23 @@ def _modules(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) ->
             how = "layers of a module, in order"
             matches.append(Match(leaf.name, other.name, turn, turn, how))
     return matches
+
+
+def _inside(leaves: list[_Leaf], others: list[_Leaf]) -> list[_Leaf]:
+    """Modules that the other program does not name, as layers of the one that only the other names.
+
+    A PyroModule names each of its layers, and what is made one module in NumPyro has a name for all.
+    """
+    own, named = {leaf.module for leaf in leaves}, {leaf.module for leaf in others}
+    if len(named - own) != 1:
+        return leaves
+    (whole,) = named - own
+    return [
+        leaf
+        if leaf.module in named
+        else replace(leaf, module=whole, layer=f"{leaf.module}/{leaf.layer}".rstrip("/"))
+        for leaf in leaves
+    ]
 
 
 def _layers(mine: list[_Leaf], theirs: list[_Leaf]) -> dict[tuple[str, str], str]:
