@@ -58,7 +58,10 @@ INACCURATE = made("numpyro", density=-1.25 * (1 + INACCURACY))
 
 @pytest.mark.parametrize("which", ["first", "second"])
 def test_a_constant_made_in_single_precision_is_named_and_what_to_do(which):
-    exact, single = made("pyro", loc_of=0.7), made("pyro", loc_of=float(np.float32(0.7)), density=-1.3)
+    exact, single = (
+        made("pyro", loc_of=0.7),
+        made("pyro", loc_of=float(np.float32(0.7)), density=-1.3),
+    )
     pair = (single, exact) if which == "first" else (exact, single)
     said = compare(*pair).findings[0].message
     assert f"The {which} program's loc_of is the other's rounded to single precision" in said

@@ -148,7 +148,11 @@ def level(outcome: Outcome, program: str, name: str) -> str:
 
 # -- what was tested -----------------------------------------------------------------------------------
 
-WITHOUT_FRAMEWORK = ("numpy", "python", "twinplate")  # said once, the frameworks beside each program
+WITHOUT_FRAMEWORK = (
+    "numpy",
+    "python",
+    "twinplate",
+)  # said once, the frameworks beside each program
 
 
 def tested(outcome: Outcome) -> list[str]:
