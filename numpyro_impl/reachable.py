@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 from collections.abc import Callable, Iterator
@@ -49,10 +50,11 @@ def _inside(item: Any) -> Iterator[Place]:
 
 
 def _is_users(item: Any) -> bool:
-    if isinstance(item, Distribution | Messenger):
+    if isinstance(item, Distribution | Messenger | types.SimpleNamespace):
         return True
     wrapper = callable(item) and hasattr(item, "__wrapped__")  # of jax.jit
-    return wrapper or (callable(item) and not isinstance(item, type) and not _in_framework(item))
+    holds = callable(item) or dataclasses.is_dataclass(item)
+    return wrapper or (holds and not isinstance(item, type) and not _in_framework(item))
 
 
 def _items(items: dict[Any, Any]) -> Iterator[Place]:

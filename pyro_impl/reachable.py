@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 from contextlib import suppress
@@ -44,7 +45,9 @@ def _inside(item: Any) -> list[Any]:
         return list(item.values())
     if isinstance(item, list | tuple | set | frozenset):
         return list(item)
-    holds = isinstance(item, Distribution | Messenger) or callable(item)
+    holds = isinstance(item, Distribution | Messenger | types.SimpleNamespace) or callable(item)
+    users = top_level(type(item).__module__) not in FRAMEWORKS
+    holds = holds or (users and dataclasses.is_dataclass(item))
     return (
         list(vars(item).values())
         if holds and not isinstance(item, type) and hasattr(item, "__dict__")

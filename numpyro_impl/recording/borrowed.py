@@ -1,7 +1,8 @@
 """The user's arrays, exchanged for a run in another precision and given back.
 
-`LOC = jnp.array(0.5)` beside a model is in single precision for ever. JAX computes with it in single
-precision until it meets something wider, so a run in double precision needs another array there.
+`LOC = jnp.array(0.5)` beside a model is in single precision for ever, and `COUNT = jnp.array([1000, 600])`
+in 32 bits. JAX computes with them in single precision, gammaln of such counts too, until it meets something
+wider: a run in double precision needs other arrays there.
 """
 
 from __future__ import annotations
@@ -12,27 +13,47 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from numpyro_impl.reachable import places_of
 
 
 @contextmanager
 def in_precision(programs: tuple[Any, ...], precision: str) -> Iterator[None]:
-    """Inside, the floating-point arrays that these functions reach are in `precision`."""
-    exchanged = [
-        (value, put)
-        for value, put in places_of(*programs)
-        if _is_array(value) and value.dtype != precision
-    ]
+    """Inside, the arrays that these functions reach have the default types of `precision`.
+
+    Floating-point arrays are in it; in "float64" whole numbers of JAX's default type, int32, are int64.
+    """
+    places = [(value, put, _converted(value, precision)) for value, put in places_of(*programs)]
+    exchanged = [(value, put, new) for value, put, new in places if new is not value]
     try:
-        for value, put in exchanged:
-            put(jnp.asarray(value, dtype=precision))
+        for _, put, new in exchanged:
+            put(new)
         yield
     finally:
-        for value, put in exchanged:
+        for value, put, _ in exchanged:
             put(value)
 
 
-def _is_array(value: Any) -> bool:
-    concrete = isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
-    return concrete and jnp.issubdtype(value.dtype, jnp.floating)
+def _converted(value: Any, precision: str) -> Any:
+    """The value in the other types, or itself; tuples are made anew where an array in them is."""
+    if isinstance(value, tuple):
+        items = [_converted(item, precision) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    dtype = _dtype(value, precision)
+    if dtype is None or value.dtype == dtype:
+        return value
+    return value.astype(dtype) if isinstance(value, np.ndarray) else jnp.asarray(value, dtype=dtype)
+
+
+def _dtype(value: Any, precision: str) -> str | None:
+    """The type to convert an array to, None for what is no array, and for types that were chosen."""
+    if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array | np.ndarray):
+        return None
+    if value.dtype == np.int32 and precision == "float64":
+        return "int64"
+    if isinstance(value, np.ndarray) and value.dtype != np.float32:
+        return None  # JAX makes what it needs of NumPy's double precision
+    return precision if jnp.issubdtype(value.dtype, jnp.floating) else None

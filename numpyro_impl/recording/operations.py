@@ -52,7 +52,7 @@ def _name(equation: Any) -> str:
     if name == "custom_jvp_call":  # a function with a derivative of its own, as log_ndtr
         return str(options["call_jaxpr"].jaxpr.debug_info.func_name)
     if name == "convert_element_type":
-        return f"{name}({options['new_dtype']})"
+        return f"{name}({equation.invars[0].aval.dtype} to {options['new_dtype']})"
     if name in ("gather", "scatter"):
         return f"{name}(mode={str(options['mode']).rsplit('.')[-1].lower()})"
     return str(name)

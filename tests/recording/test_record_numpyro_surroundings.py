@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from record_numbers import NORMAL, X
-from scipy import stats
+from scipy import special, stats
 
 jax = pytest.importorskip("jax")
 numpyro = pytest.importorskip("numpyro")
@@ -116,6 +118,29 @@ def test_arrays_that_a_program_reaches_are_in_its_precision(precision):
         np.dtype("float32")
     }
     assert model.__defaults__[0].dtype == "float32"
+
+
+COUNTS = jnp.array([3, 700])  # of JAX's default type: int32, outside of any session
+
+
+@pytest.mark.parametrize(
+    "held",
+    [(COUNTS, "name"), SimpleNamespace(counts=COUNTS), [np.asarray(COUNTS)]],
+    ids=["tuple", "namespace", "NumPy"],
+)
+def test_whole_numbers_that_a_program_reaches_lose_no_digits(held):
+    """JAX takes gammaln of an int32 array in single precision, right to 1e-7."""
+
+    def model(x):
+        counts = held.counts if isinstance(held, SimpleNamespace) else held[0]
+        numpyro.deterministic("factorials", jax.scipy.special.gammaln(counts))
+        numpyro.sample("x", dist.Normal(0.0, 1.0).expand([3]).to_event(1), obs=x)
+
+    run = ran(model, Given(), X)
+    expected = special.gammaln([3.0, 700.0])
+    np.testing.assert_allclose(run.model["factorials"].value[0], expected, rtol=1e-14)
+    counts = held.counts if isinstance(held, SimpleNamespace) else held[0]
+    assert counts.dtype == "int32"
 
 
 @pytest.mark.parametrize("flag", [False, True])

@@ -28,7 +28,7 @@ def test_operations_are_those_of_the_program():
 
     opened = session(model, guide)
     opened.run(Given({"z": Z[:1]}), (X,), {})
-    assert {"erfc", "convert_element_type(float32)"} <= opened.operations
+    assert {"erfc", "convert_element_type(float64 to float32)"} <= opened.operations
     assert any(name.startswith("gather(mode=") for name in opened.operations)
     assert "tanh" not in opened.operations
     assert not any(name.startswith("scatter") for name in opened.operations)  # in the gradient only

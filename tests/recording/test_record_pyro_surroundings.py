@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from record_numbers import X
@@ -41,6 +43,18 @@ def test_a_constant_among_the_globals_is_raised_to_double_precision():
     run = ran(lambda x: shifted(x), Given(), X, guide=lambda x: None)
     assert run.model["x2"].arguments["loc"].dtype == np.float64
     assert OFFSET.dtype == torch.float32
+
+
+HELD = SimpleNamespace(offset=torch.tensor(0.5))
+
+
+def test_a_constant_in_an_object_is_raised_to_double_precision():
+    def model(x):
+        pyro.sample("x", dist.Normal(HELD.offset, 1.0), obs=x[0])
+
+    run = ran(model, Given(), X, guide=lambda x: None)
+    assert run.model["x"].arguments["loc"].dtype == np.float64
+    assert HELD.offset.dtype == torch.float32
 
 
 def test_a_constant_among_the_defaults_is_raised_to_double_precision():

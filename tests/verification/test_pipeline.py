@@ -116,6 +116,13 @@ def test_a_difference_is_explained_once():
     assert density.message == "differs (1 of 1 numbers). Its concentration differs"
 
 
+def test_whole_numbers_in_single_precision_are_named():
+    second = made("numpyro", family="Normal", density=-1.25 + 1e-6)
+    second = replace(second, operations=("convert_element_type(int32 to float32)",))
+    report = compare(made("pyro", family="Normal"), second)
+    assert "whole numbers of the numpyro program in int32" in report.findings[0].message
+
+
 def test_what_is_allowed_comes_to_the_explanations_as_a_note(monkeypatch):
     seen = []
 

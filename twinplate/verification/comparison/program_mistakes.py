@@ -70,7 +70,13 @@ def downcast(context: Context) -> str | None:
                 "is cast on the way"
             )
     for framework in ("pyro", "numpyro"):
-        if any("float32" in op for op in context.operations(framework)):
+        casts = [op for op in context.operations(framework) if "to float32" in op]
+        if any("int32 to" in op for op in casts):
+            return (
+                f"Perhaps whole numbers of the {framework} program in int32, which JAX takes to single "
+                "precision (gammaln does): leave their dtype to the inputs, or say dtype=int"
+            )
+        if casts:
             return (
                 f"Perhaps a cast to single precision in the {framework} program: leave the dtype to the "
                 "inputs"
