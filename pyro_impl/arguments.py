@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_impl.device import DTYPES
-from twinplate.verification.recording import map_leaves
+from twinplate.verification.trees import map_leaves
 
 
 @dataclass(frozen=True)

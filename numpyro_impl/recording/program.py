@@ -16,7 +16,8 @@ from numpyro_impl.recording.session import Session
 from twinplate.errors import InputError
 from twinplate.records.record import Record, Settings
 from twinplate.verification.matching.parameters import Rename
-from twinplate.verification.recording import StatusCallback, Tree, record
+from twinplate.verification.recording import StatusCallback, record
+from twinplate.verification.trees import Tree
 
 PACKAGES = ("twinplate", "numpyro", "jax", "jaxlib", "flax", "funsor", "numpy")
 

@@ -37,7 +37,7 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.training.plan import Chunk
 from twinplate.training.state import TrainingState
 from twinplate.verification.case import Case
-from twinplate.verification.recording import map_leaves
+from twinplate.verification.trees import map_leaves
 
 MOST_COMPILED = 64
 

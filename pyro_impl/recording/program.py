@@ -20,7 +20,8 @@ from pyro_impl.recording.session import Session
 from twinplate.errors import InputError
 from twinplate.records.record import Record, Settings
 from twinplate.verification.matching.parameters import Rename
-from twinplate.verification.recording import StatusCallback, Tree, record
+from twinplate.verification.recording import StatusCallback, record
+from twinplate.verification.trees import Tree
 
 
 class Program:

@@ -65,6 +65,45 @@ def test_an_index_is_one_of_the_shape_shown(particles, event, place):
     assert f"<td>{place}" in text and "<td>[0, " in text
 
 
+# -- a square matrix used untransposed ------------------------------------------------------------------
+
+
+W = np.array([[1.0, 0.2], [0.7, 2.0]])
+
+
+def linear(of):
+    """`of` the inputs: a square matrix, and which of two probabilities each item has."""
+
+    def model(w, which):
+        q = pyro.sample("q", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("items", 3):
+            pyro.sample("y", dist.Normal(of(q, w, which), 1.0), obs=torch.ones(3))
+
+    def guide(w, which):
+        k = pyro.param("k", w, constraint=dist.constraints.positive)
+        pyro.sample("q", dist.Normal(k[0], k[1]).to_event(1))
+
+    return Program(model, guide)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_named"),
+    [
+        (lambda q, w, i: (w @ q)[i], lambda q, w, i: (w.mT @ q)[i], True),
+        (lambda q, w, i: q[i], lambda q, w, i: q[1 - i], False),
+        (lambda q, w, i: (w @ q)[i], lambda q, w, i: (w @ q)[1 - i], False),
+    ],
+    ids=["untransposed", "only the guide has it", "another mistake"],
+)
+def test_a_square_matrix_is_named_only_where_its_transpose_mends(first, second, is_named):
+    data = W, np.array([0, 1, 0])
+    report = verify(linear(first), linear(second), args=data, seeds=(0,), stress=False)
+    density = report.findings[0]
+    assert (density.site, density.stage) == ("y", "density")
+    assert ("args/0, a square matrix, is used untransposed" in density.message) == is_named
+    assert "square" not in "".join(f.message for f in report.findings[1:])
+
+
 # -- series of other lengths --------------------------------------------------------------------------------
 
 

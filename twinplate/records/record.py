@@ -162,6 +162,8 @@ class Record:
     given: values, indices and parameters by draw, in the *first* program's names.
     names: this program's own names of what it calls otherwise than the program it was recorded like.
     operations: names of the numerical functions it calls, for explanations.
+    untransposed: where it differs from the program it was recorded like, such as "model y", but does not with
+        a square matrix transposed: that matrix's name.
 
     >>> import pyro, pyro.distributions as dist
     >>> from pyro_impl import Program
@@ -182,6 +184,7 @@ class Record:
     given: dict[str, Given]
     names: dict[str, str] = field(default_factory=dict)
     operations: tuple[str, ...] = ()
+    untransposed: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_guide(self) -> bool:

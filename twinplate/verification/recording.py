@@ -31,9 +31,10 @@ from twinplate.verification.matching.edges import kept_inside
 from twinplate.verification.matching.parameters import Rename, name_in
 from twinplate.verification.matching.translation import Translation, make_translation
 from twinplate.verification.matching.unconstrained import is_corr_cholesky, jitter, stressed
+from twinplate.verification.square_matrices import untransposed
+from twinplate.verification.trees import Tree, leaves, map_leaves
 from twinplate.verification.wrapping import check_is_program, check_sites
 
-Tree = Any  # nested tuples, lists and dictionaries of NumPy arrays and plain values
 StatusCallback = Callable[[str], None]  # is told what is run next
 
 
@@ -131,7 +132,15 @@ def record(
     inputs = leaves({"args": args, "kwargs": kwargs})
     names, operations = translation.names, tuple(sorted(exact.operations))
     versions = program.versions()
-    return Record(program.framework, versions, settings, inputs, runs, given, names, operations)
+
+    def again(draw: str, moved: Given, args: Tree, kwargs: Tree) -> Run:
+        run = _run(exact, translation, moved, draw, "float64", args, kwargs)
+        return translation.translated(run)
+
+    turned = untransposed(like, runs, given, args, kwargs, again)
+    return Record(
+        program.framework, versions, settings, inputs, runs, given, names, operations, turned
+    )
 
 
 def _check_settings(settings: Settings) -> None:
@@ -268,30 +277,3 @@ def perturbed(tree: Tree, rng: np.random.Generator) -> Tree:
         return float(changed) if isinstance(leaf, float) else changed
 
     return map_leaves(change, tree)
-
-
-def map_leaves(function: Callable[[Any], Any], tree: Tree) -> Tree:
-    """Apply to every leaf of nested tuples, lists and dictionaries."""
-    if isinstance(tree, dict):
-        return {key: map_leaves(function, value) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_leaves(function, value) for value in tree))
-    if isinstance(tree, tuple | list):
-        return type(tree)(map_leaves(function, value) for value in tree)
-    return function(tree)
-
-
-def leaves(tree: Tree, path: str = "") -> dict[str, Array]:
-    """The arrays and numbers of a tree by path, such as "args/0"."""
-    if isinstance(tree, dict):
-        pairs = [(str(key), value) for key, value in tree.items()]
-    elif isinstance(tree, tuple | list):
-        pairs = [(str(i), value) for i, value in enumerate(tree)]
-    elif isinstance(tree, np.ndarray | np.generic | int | float | bool):
-        return {path: np.asarray(tree)}
-    else:
-        return {}
-    found: dict[str, Array] = {}
-    for key, value in pairs:
-        found |= leaves(value, f"{path}/{key}" if path else key)
-    return found

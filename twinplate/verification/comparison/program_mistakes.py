@@ -86,19 +86,14 @@ def downcast(context: Context) -> str | None:
 
 def square_weight(context: Context) -> str | None:
     """A square weight is used untransposed, which no shape can show."""
-    if not context.is_numeric or context.finding.stage == "gradient":
+    finding = context.finding
+    name = context.pair.second.untransposed.get(f"{finding.program} {finding.site}")
+    if name is None or not context.is_numeric:
         return None
-    record = context.pair.first
-    run = context.pair.run("first")
-    weights = {name: p.value for name, p in run.parameters.items() if p.constraint == "real"}
-    arrays = {**record.inputs, **weights}
-    square = [n for n, v in arrays.items() if v.ndim == 2 and v.shape[0] == v.shape[1] > 1]
-    if square:
-        return (
-            f"Perhaps {square[0]}, a square matrix, is used untransposed: torch's Linear.weight is "
-            "(out, in), flax's kernel (in, out)"
-        )
-    return None
+    return (
+        f"{name}, a square matrix, is used untransposed: with its transpose the second program agrees here "
+        "(torch's Linear.weight is (out, in), flax's kernel (in, out))"
+    )
 
 
 def layers_by_order(context: Context) -> str | None:

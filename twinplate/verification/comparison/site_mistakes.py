@@ -120,7 +120,8 @@ def differing_arguments(context: Context) -> str | None:
     if context.finding.stage != "density":
         return None
     names = [name for name, _, _ in context.differing()]
-    return f"Its {' and '.join(names)} differ{'s' if len(names) == 1 else ''}" if names else None
+    is_one = len(names) == 1 and names[0] not in ("probs", "logits")
+    return f"Its {' and '.join(names)} differ{'s' * is_one}" if names else None
 
 
 # -- masks, dims, plates ------------------------------------------------------------------------------
