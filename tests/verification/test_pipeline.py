@@ -68,6 +68,14 @@ def test_a_constant_made_in_single_precision_is_named_and_what_to_do(which):
     assert "Program.build" in said
 
 
+@pytest.mark.parametrize(("pyros", "numpyros"), [("dropout", "add"), ("add", "_bernoulli")])
+def test_dropout_is_named_as_what_cannot_be_compared(pyros, numpyros):
+    """By what `nn.Dropout` and flax' `Dropout` call."""
+    first = replace(made("pyro"), operations=(pyros,))
+    second = replace(made("numpyro", loc=0.3, density=-1.4), operations=(numpyros,))
+    assert "Perhaps dropout, whose masks are no sites" in compare(first, second).findings[0].message
+
+
 def test_two_programs_of_one_framework_have_its_version_each():
     versions = {"python": "3.11", "torch": "2.13", "pyro": "1.9", "device": "cpu"}
     record = replace(FIRST, versions=versions)

@@ -34,6 +34,20 @@ def layer_norm(context: Context) -> str | None:
     return None
 
 
+def dropout(context: Context) -> str | None:
+    """A network leaves out units at random, by no site: nobody can give both frameworks one mask."""
+    torch, jax = context.operations("pyro"), context.operations("numpyro")
+    runs = (context.pair.run(which) for which in ("first", "second"))
+    sites = (site for run in runs for site in (*run.model.values(), *run.guide.values()))
+    masked = "_bernoulli" in jax and not any(site.family.startswith("Bernoulli") for site in sites)
+    if context.is_numeric and (masked or any("dropout" in op for op in torch)):
+        return (
+            "Perhaps dropout, whose masks are no sites, so that each framework draws its own: compare the "
+            "programs without it, after net.eval() in torch and with deterministic=True in flax"
+        )
+    return None
+
+
 def index(context: Context) -> str | None:
     """An index is out of bounds, which torch refuses and JAX clamps."""
     if context.finding.stage == "execution" and "out of" in context.finding.message and "index" in (

@@ -184,14 +184,14 @@ def _of_batch(argument: Array, dims: int) -> Array:
 
 
 def rounded(context: Context) -> str | None:
-    """A constant of one program was made before the run, where the default type is float32."""
+    """A constant is cast, or was made before the run, where the default type is float32."""
     for name, a, b in context.differing() if context.is_numeric else []:
         for which, mine, theirs in (("first", a, b), ("second", b, a)):
             if np.array_equal(mine, theirs.astype(np.float32)):
                 return (
-                    f"The {which} program's {name} is the other's rounded to single precision: it was made "
-                    "before the run, in the framework's default type. Make it inside of the program, or let "
-                    "a function make the program: Program.build(function)"
+                    f"The {which} program's {name} is the other's rounded to single precision: cast, or made "
+                    "before the run, in the framework's default type. Make it inside of the program, without "
+                    "a cast, or let a function make the program: Program.build(function)"
                 )
     return None
 
