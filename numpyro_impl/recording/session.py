@@ -142,27 +142,32 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
     declared = execution.parameters
     parameters = {} if declared is None else declared.recorded(declared.flat())
     failure = failure_of(error, execution.stage, reached)
-    if isinstance(error, KeyError):
-        failure = _missing_plate(failure, error, {**guide, **model})
-    return Run(guide, model, parameters, failure=failure)
+    return Run(guide, model, parameters, failure=_missing_plate(failure, error, {**guide, **model}))
 
 
-def _missing_plate(failure: Failure, error: KeyError, sites: dict[str, Site]) -> Failure:
-    """The failure in words where NumPyro's enumeration looks for a plate that a site is not in."""
-    plates = {plate.name: plate for site in sites.values() for plate in site.plates}
-    plate = plates.get(error.args[0]) if error.args else None
-    if plate is None:
+def _missing_plate(failure: Failure, error: Exception, sites: dict[str, Site]) -> Failure:
+    """The failure in words where NumPyro's enumeration looks for a plate that a site is not in.
+
+    It raises KeyError with the name of another site's plate of that dim, or, where there is none, ValueError
+    with a name of its own for the dim.
+    """
+    plates = {plate.name: plate.dim for site in sites.values() for plate in site.plates}
+    name = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
+    if name not in plates and "_pyro_dim_" not in str(error):
         return failure
-    for name, site in sites.items():
-        batch = dict(zip(range(-len(site.batch_shape), 0), site.batch_shape, strict=True))
-        outside = plate.dim not in {p.dim for p in site.plates}
-        if outside and batch.get(plate.dim, 1) > 1:
+    asked = plates.get(name)  # the dim
+    where = "every plate" if asked is None else f"plate {name!r}, which has this dim at other sites"
+    for site in sites:
+        shape = sites[site].batch_shape
+        inside = {p.dim for p in sites[site].plates}
+        for dim, size in zip(range(-len(shape), 0), shape, strict=True):
+            if size == 1 or dim in inside or asked not in (None, dim):
+                continue
             text = (
-                f"missing a plate: site {name!r} has batch dim {plate.dim} of size "
-                f"{batch[plate.dim]} outside of plate {plate.name!r}, which has this dim at other sites, and "
-                f"NumPyro enumerates plate by plate; put the site into the plate ({failure.error})"
+                f"missing a plate: site {site!r} has batch dim {dim} of size {size} outside of {where}, and "
+                f"NumPyro enumerates plate by plate; put the site into a plate ({failure.error})"
             )
-            return replace(failure, site=name, error=text)
+            return replace(failure, site=site, error=text)
     return failure
 
 

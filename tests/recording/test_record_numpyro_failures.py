@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -81,16 +82,25 @@ def test_an_error_of_the_objective_is_one_of_the_loss():
     assert run.guide["z"].value == Z[0]
 
 
-@pytest.mark.parametrize("guide", [lambda x: numpyro.param("loc", 0.1), None], ids=["", "alone"])
-def test_enumeration_without_a_plate_says_which_site_is_outside(guide):
-    """NumPyro itself says `KeyError: 'n'`."""
+@pytest.mark.parametrize(
+    ("guide", "plate", "own"),
+    [
+        (lambda x: numpyro.param("loc", 0.1), numpyro.plate, "KeyError: 'n'"),
+        (None, numpyro.plate, "KeyError: 'n'"),
+        (None, lambda name, size: nullcontext(), "ValueError: Expected the joint log density"),
+    ],
+    ids=["with a guide", "without", "without any plate"],
+)
+def test_enumeration_without_a_plate_says_which_site_is_outside(guide, plate, own):
+    """own: what NumPyro itself says."""
 
     def model(x):
         k = numpyro.sample("k", dist.Bernoulli(np.full(3, 0.5)), infer={"enumerate": "parallel"})
-        with numpyro.plate("n", 3):
+        with plate("n", 3):
             numpyro.sample("x", dist.Normal(k, 1.0), obs=x)
 
     run = session(model, guide, loss="TraceEnum_ELBO").run(Given(), (X[:3],), {})
+    assert own in run.failure.error
     assert (run.failure.stage, run.failure.site) == ("loss", "k")
     assert run.failure.error.startswith("missing a plate: site 'k' has batch dim -1 of size 3")
 
