@@ -66,7 +66,7 @@ def frameworks_of(*programs: Any) -> set[str]:
     """Which of Pyro and NumPyro these functions or modules are of, by the names in their code.
 
     >>> import pyro
-    >>> frameworks_of(lambda: pyro.sample("z", pyro.distributions.Normal(0.0, 1.0)))
+    >>> frameworks_of(pyro.distributions.Normal, pyro.sample)
     {'pyro'}
     """
     found, seen, waiting = set(), set(), list(programs)
