@@ -47,8 +47,9 @@ def _changes(pair: DrawPair) -> Iterator[tuple[str, float]]:
     for program in ("model", "guide"):
         first, second = (getattr(pair.run(which), program) for which in WHICH)
         for name, site in first.items():
-            if name in second and site.log_prob is not None:
-                yield name, float(np.abs(site.total - second[name].total).max())
+            other = second.get(name)
+            if other is not None and site.log_prob is not None and other.log_prob is not None:
+                yield name, float(np.abs(site.total - other.total).max())
 
 
 def _images(pair: DrawPair) -> Iterator[str]:

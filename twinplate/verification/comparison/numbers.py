@@ -138,7 +138,11 @@ def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array
         return None
 
     def pick(reduce: Callable[[Array], Array]) -> Pick:
-        return lambda run: reduce(getattr(run, program)[name].scaled)
+        def reduced(run: Run) -> Array | None:  # None where single precision stopped before it
+            site = getattr(run, program)[name]
+            return None if site.log_prob is None else reduce(site.scaled)
+
+        return reduced
 
     first, second = reducers(correspondence)
     judgement, a, b = pair.judged(pick(first), pick(second))
