@@ -101,7 +101,7 @@ def _with_sites(record: Record, change: Callable[[Site], Site]) -> Record:
 
 def summed_densities(patch: Patch) -> None:
     """Log densities compared by their sum alone."""
-    _judging(patch, lambda arrays: [a.sum(keepdims=True) for a in arrays])
+    _judging(patch, lambda arrays: [np.broadcast_to(a.sum(), a.shape) for a in arrays])
 
 
 def first_element(patch: Patch) -> None:
