@@ -58,7 +58,9 @@ def find(
     if name and hasattr(module, name):
         given = type(getattr(module, name)).__name__
         raise InputError(f"{name} in {path} is of type {given}; expected a {kind}; {has}")
-    raise InputError(f"{path} has no {kind}{f' called {name}' if name else ''}; {has}")
+    if not name:
+        raise InputError(f"{path} has no {kind} at its top level; expected NAME = {kind}(...) there")
+    raise InputError(f"{path} has no {kind} called {name}; {has}")
 
 
 @contextmanager
