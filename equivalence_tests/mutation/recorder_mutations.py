@@ -189,7 +189,7 @@ def first_step_for_all(patch: Patch) -> None:
 
 def not_stressed(patch: Patch) -> None:
     """The stress draw is an ordinary one."""
-    patch.setattr(recording, "stressed", lambda value, support: value)
+    patch.setattr(recording, "stressed", lambda value, *support: value)
 
 
 def first_values_kept(patch: Patch) -> None:

@@ -24,7 +24,9 @@ from numpyro.distributions import biject_to
 from numpyro.primitives import Messenger
 
 from numpyro_impl.programs.noise import unwrapped
+from numpyro_impl.recording.constraints import name_of
 from numpyro_impl.recording.integers import with_own_integers
+from twinplate.verification.matching.edges import BOUNDED, POSITIVE
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 LOCATION_SCALE = (
@@ -164,16 +166,31 @@ def path(fn: Any, x: Array, joint: bool = False) -> Array:
             return form(fn, x)
     if isinstance(fn, dist.TransformedDistribution):
         return _transformed(fn, x)
-    return _moved(fn.mean, jnp.sqrt(fn.variance), x)
+    return _moments(fn, x)
 
 
 def _moved(loc: Array, scale: Array, x: Array) -> Array:
     return loc + scale * stop_gradient((x - loc) / scale)
 
 
+def _moments(fn: Any, x: Array) -> Array:
+    """By mean and standard deviation, slowed towards the edge of the support, which it does not leave."""
+    mean = fn.mean
+    moved = _moved(mean, jnp.sqrt(fn.variance), x)
+    return x + _speed(name_of(fn.support), x, stop_gradient(mean)) * (moved - stop_gradient(moved))
+
+
+def _speed(support: str, x: Array, mean: Array) -> Array:
+    """1 around the mean; beyond it the distance to the edge over that of the mean."""
+    below, above = x / mean, (1 - x) / (1 - mean)
+    if support in BOUNDED:
+        return jnp.minimum(jnp.minimum(below, above), 1)
+    return jnp.minimum(below, 1) if support in POSITIVE else jnp.ones_like(x)
+
+
 def _simplex(fn: Any, x: Array) -> Array:
     """The path stays on the simplex: off it, frameworks extend densities of probabilities differently."""
-    moved = _moved(fn.mean, jnp.sqrt(fn.variance), x)
+    moved = _moments(fn, x)
     return moved / moved.sum(-1, keepdims=True)
 
 

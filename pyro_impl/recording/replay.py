@@ -23,6 +23,8 @@ from torch.distributions import biject_to
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
 from pyro_impl.programs.noise import unwrapped
+from pyro_impl.recording.constraints import name_of
+from twinplate.verification.matching.edges import BOUNDED, POSITIVE
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 # Of torch where it has them: Pyro's are subclasses, and torch builds others from its own.
@@ -152,7 +154,7 @@ def path(fn: Any, x: Tensor, joint: bool = False) -> Tensor:
             return form(fn, x)
     if isinstance(fn, td.TransformedDistribution) and not isinstance(fn, MOMENTS):
         return _transformed(fn, x)
-    return _moved(fn.mean, fn.variance.sqrt(), x)
+    return _moments(fn, x)
 
 
 def _is_discrete(fn: Any) -> bool:
@@ -166,8 +168,23 @@ def _moved(loc: Tensor, scale: Tensor, x: Tensor) -> Tensor:
     return loc + scale * ((x - loc) / scale).detach()
 
 
+def _moments(fn: Any, x: Tensor) -> Tensor:
+    """By mean and standard deviation, slowed towards the edge of the support, which it does not leave."""
+    mean = fn.mean
+    moved = _moved(mean, fn.variance.sqrt(), x)
+    return x + _speed(name_of(fn.support), x, mean.detach()) * (moved - moved.detach())
+
+
+def _speed(support: str, x: Tensor, mean: Tensor) -> Tensor:
+    """1 around the mean; beyond it the distance to the edge over that of the mean."""
+    below, above = x / mean, (1 - x) / (1 - mean)
+    if support in BOUNDED:
+        return torch.minimum(below, above).clamp(max=1)
+    return below.clamp(max=1) if support in POSITIVE else torch.ones_like(x)
+
+
 def _simplex(fn: Any, x: Tensor) -> Tensor:
-    moved = _moved(fn.mean, fn.variance.sqrt(), x)
+    moved = _moments(fn, x)
     return moved / moved.sum(-1, keepdim=True)
 
 

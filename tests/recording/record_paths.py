@@ -14,13 +14,20 @@ def on_simplex(x):
     return x / x.sum()
 
 
-def moments(family):
-    """Path through mean and standard deviation, from SciPy's."""
+def moments(family, upper=np.inf):
+    """Path through mean and standard deviation, from SciPy's, for a support from 0 to `upper`.
+
+    Nearer to an edge than the mean it is as much slower as it is nearer.
+    """
 
     def path_of(x, *params):
-        at = family(*params)
-        z = (x - at.mean()) / at.std()
-        return lambda *moved: family(*moved).mean() + family(*moved).std() * z
+        mean, std = family(*params).mean(), family(*params).std()
+        z = (x - mean) / std
+        above = 1.0 if upper == np.inf else (upper - x) / (upper - mean)
+        speed = np.minimum(np.minimum(x / mean, above), 1.0)
+        return lambda *moved: (
+            x + speed * (family(*moved).mean() + family(*moved).std() * z - (mean + std * z))
+        )
 
     return path_of
 
@@ -89,12 +96,12 @@ PATHS = {
         lambda x, *p: (lambda *q: 1 / moments(lambda a, b: stats.gamma(a, scale=1 / b))(1 / x, *p)(*q)),
     ),
     "Gamma": (0.7, (1.5, 2.5), moments(lambda a, b: stats.gamma(a, scale=1 / b))),
-    "Beta": (0.7, (1.5, 2.5), moments(stats.beta)),
-    "Kumaraswamy": (0.7, (1.5, 2.5), moments(Kumaraswamy)),
+    "Beta": (0.7, (1.5, 2.5), moments(stats.beta, 1)),
+    "Kumaraswamy": (0.7, (1.5, 2.5), moments(Kumaraswamy, 1)),
     "Weibull": (0.7, (1.5, 2.5), moments(lambda s, c: stats.weibull_min(c, scale=s))),
     "Dirichlet": (
         np.array([0.5, 0.3, 0.2]), (np.array([1.0, 2.0, 3.0]),),
-        lambda x, *p: (lambda *q: on_simplex(moments(lambda a: stats.beta(a, a.sum() - a))(x, *p)(*q))),
+        lambda x, *p: (lambda *q: on_simplex(moments(lambda a: stats.beta(a, a.sum() - a), 1)(x, *p)(*q))),
     ),
     "MultivariateNormal": (
         np.array([1.0, 2.0]), (VECTOR, TRIL),

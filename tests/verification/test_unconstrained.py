@@ -103,5 +103,13 @@ def test_draws_keep_a_distance_from_the_edge(support, move):
     np.testing.assert_array_equal(kept_inside(inside, support), inside)
 
 
+@pytest.mark.parametrize("arguments", [{"low": -1, "high": 2}, {"loc": -1, "scale": 3}])
+def test_an_interval_ends_where_its_distribution_says(arguments):
+    values, near = np.array([-1.0, 0.3, 2.0]), 3 * 2**-28
+    kept = kept_inside(values, "interval", {n: np.array([v]) for n, v in arguments.items()})
+    np.testing.assert_array_equal(kept, [-1 + near, 0.3, 2 - near])
+    np.testing.assert_array_equal(kept_inside(values, "interval"), values)
+
+
 def test_a_draw_of_whole_numbers_has_no_edge():
     np.testing.assert_array_equal(kept_inside(np.array([0, 1]), "unit_interval"), [0, 1])

@@ -190,7 +190,9 @@ def _choose(
     sampled = session.sample(seed, Given(wanted.draws, {}, parameters), args, kwargs)
     sites = {**sampled.model, **sampled.guide}
     draws = {
-        name: (stressed if draw == "stress" else kept_inside)(site.value, site.support)
+        name: (stressed if draw == "stress" else kept_inside)(
+            site.value, site.support, site.arguments
+        )
         for name, site in sites.items()
         if site.kind in ("latent", "auxiliary") and site.value is not None
     }

@@ -200,10 +200,10 @@ INACCURACIES: tuple[Inaccuracy, ...] = (
     *_entries(
         "pyro numpyro",
         "Kumaraswamy",
-        "unbounded at concentration1 below 1e-3",
+        "unbounded at concentration1 below 0.1, or x above 0.99",
         EXACT,
         "1 - x**concentration1 loses its digits, or is zero",
-        _within(1e-3, inf, "concentration1"),
+        [*_within(0.1, inf, "concentration1"), *_within(0.0, 0.99, "value")],
     ),
     *_entries(
         "pyro numpyro",

@@ -153,7 +153,12 @@ def batched_guide(context: Context) -> str | None:
 def gradient_alone(context: Context) -> str | None:
     """A gradient differs although the loss does not."""
     losses = [context.pair.run(which).loss for which in ("first", "second")]
-    if context.finding.stage != "gradient" or losses[0] is None or losses[1] is None:
+    if (
+        not context.is_numeric
+        or context.finding.stage != "gradient"
+        or losses[0] is None
+        or losses[1] is None
+    ):
         return None
     if not np.allclose(losses[0], losses[1], rtol=AGREEMENT, atol=0.0):
         return None

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from twinplate.records.record import Failure, Record
-from twinplate.verification.comparison.allowances import allowed, settled
+from twinplate.verification.comparison.allowances import UNJUDGED, allowed, settled
 from twinplate.verification.comparison.attribution import attributed
 from twinplate.verification.comparison.comparable import check_comparable
 from twinplate.verification.comparison.explanations import explained
@@ -45,7 +45,7 @@ def compare_records(first: Record, second: Record) -> Outcome:
         pair = DrawPair(first, second, draw)
         findings = [replace(finding, draw=draw) for finding in _find(pair)]
         findings = attributed(allowed(findings, pair), pair)
-        every += [explained(finding, pair) for finding in findings]
+        every += [f if f.level == UNJUDGED else explained(f, pair) for f in findings]
     every = settled(every, len(compared_draws(first, second)))
     kept = ordered(every, _execution_order(first, second))
     return Outcome(verdict_of(kept), tuple(kept), first, second)

@@ -7,6 +7,7 @@ altogether. No port is to blame for it, so no draw is taken there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,18 @@ PROBABILITY = 2.0**-28
 # Up to its tenth power and its reciprocals such a number is normal in double precision, itself in single.
 LARGEST = 2.0**100
 POSITIVE = ("positive", "nonnegative", "softplus_positive")
+BOUNDED = ("unit_interval", "simplex")  # between 0 and 1
 
 
-def kept_inside(values: npt.ArrayLike, support: str) -> Array:
+def kept_inside(
+    values: npt.ArrayLike, support: str, arguments: Mapping[str, Array] | None = None
+) -> Array:
     """Values of a latent site, moved inwards where they are too close to the edge of `support`.
 
-    support: its name.  Values further inside are left as they are, to the bit; so are discrete ones, and
-        those of a support whose edge is not known by its name.
+    support: its name.  arguments: of the distribution, which say where an interval ends: `low` and
+        `high`, or `loc` and `scale`.
+    Values further inside are left as they are, to the bit; so are discrete ones, and those of a support
+    whose edge is not known.
 
     >>> kept_inside([1e-20, 0.25], "unit_interval").tolist()
     [3.725290298461914e-09, 0.25]
@@ -40,11 +46,23 @@ def kept_inside(values: npt.ArrayLike, support: str) -> Array:
         return np.clip(values, 1 / LARGEST, LARGEST)
     if support == "unit_interval":
         return np.clip(values, PROBABILITY, 1 - PROBABILITY)
+    if support == "interval":
+        return _interval(values, arguments or {})
     if support == "simplex":
         return _simplex(values)
     if support == "corr_cholesky":
         return _corr_cholesky(values)
     return values
+
+
+def _interval(values: Array, arguments: Mapping[str, Array]) -> Array:
+    if {"low", "high"} <= arguments.keys():
+        low, width = arguments["low"], arguments["high"] - arguments["low"]
+    elif {"loc", "scale"} <= arguments.keys():
+        low, width = arguments["loc"], arguments["scale"]
+    else:
+        return values
+    return np.clip(values, low + PROBABILITY * width, low + (1 - PROBABILITY) * width)
 
 
 def _simplex(values: Array) -> Array:

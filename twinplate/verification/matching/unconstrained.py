@@ -6,7 +6,7 @@ is not listed here are left as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -112,12 +112,15 @@ MOVES: dict[str, Callable[..., Array]] = {
 }
 
 
-def stressed(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
+def stressed(
+    values: npt.NDArray[Any], support: str, arguments: Mapping[str, Array] | None = None
+) -> npt.NDArray[Any]:
     """A draw moved outwards in unconstrained space, to reach branches that ordinary draws do not.
 
     It stays inside the support by the distance that `kept_inside` keeps.
     """
-    return kept_inside(_stretched(kept_inside(values, support), support), support)
+    inside = kept_inside(values, support, arguments)
+    return kept_inside(_stretched(inside, support), support, arguments)
 
 
 def _stretched(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
