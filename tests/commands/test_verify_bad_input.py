@@ -87,7 +87,7 @@ BAD = {
     "syntax": (BOTH + "\ndef (\n", ["port.py cannot be run", "SyntaxError"]),
     "import": (BOTH + "\nimport no_such\n", ["cannot be run", "import no_such", "No module named"]),
     "exit": (BOTH + "\nraise SystemExit(0)\n", ["cannot be run", "SystemExit: 0"]),
-    "no case": (PYRO, ["port.py has no Case at its top level; expected NAME = Case(...) there"]),
+    "no case": (PYRO, [r"port.py has no Case at its top level; expected NAME = Case\(...\) there"]),
     "empty": ("", ["port.py has no Case"]),
 }
 
