@@ -199,6 +199,13 @@ def test_beyond_its_range_a_density_has_no_bound_and_spoils_the_gradient_there()
     ]
 
 
+def test_beyond_its_range_a_density_may_be_infinite():
+    report = compare(
+        bernoulli("pyro", -36.04, (0.0, 2.0)), bernoulli("numpyro", -np.inf, (-1.0, 2.0))
+    )
+    assert report.verdict == "same", report
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"probs": 1e-3}, {"mask": np.array([False])}, {"family": "Poisson"}],

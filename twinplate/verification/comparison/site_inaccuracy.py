@@ -46,7 +46,8 @@ def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy |
     _, a, b = judged
     summed = max(1, sites[0].log_prob.size // a.size)
     scale = max(np.abs(site.scale).max() for site in sites) * summed
-    size = np.maximum(scale, np.maximum(np.abs(a), np.abs(b)))
+    largest = np.maximum(np.abs(a), np.abs(b))  # infinite where one framework has no density left
+    size = np.maximum(scale, np.where(np.isfinite(largest), largest, 0.0)) + np.finfo(float).tiny
     difference = np.where(a == b, 0.0, np.abs(a - b))
     density, gradient, beyond = np.zeros((3, *a.shape))
     for entry, site in zip(found, sites, strict=True):
