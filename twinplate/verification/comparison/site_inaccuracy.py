@@ -48,7 +48,8 @@ def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy |
     scale = max(np.abs(site.scale).max() for site in sites) * summed
     largest = np.maximum(np.abs(a), np.abs(b))  # infinite where one framework has no density left
     size = np.maximum(scale, np.where(np.isfinite(largest), largest, 0.0)) + np.finfo(float).tiny
-    difference = np.where(a == b, 0.0, np.abs(a - b))
+    with np.errstate(invalid="ignore"):  # both are -inf
+        difference = np.where(a == b, 0.0, np.abs(a - b))
     density, gradient, beyond = np.zeros((3, *a.shape))
     for entry, site in zip(found, sites, strict=True):
         if entry is not None:
@@ -69,8 +70,8 @@ def _same_distribution(pair: DrawPair, program: str, name: str) -> bool:
     mine, theirs = arguments_of(first), arguments_of(second)
     if not mine or mine.keys() != theirs.keys() or not _same_mask(first, second):
         return False
-    shapes = {n: np.broadcast_shapes(mine[n].shape, theirs[n].shape) for n in mine}
     try:
+        shapes = {n: np.broadcast_shapes(mine[n].shape, theirs[n].shape) for n in mine}
         return all(_agrees(pair, program, name, *argument) for argument in shapes.items())
     except ValueError:
         return False
@@ -79,7 +80,8 @@ def _same_distribution(pair: DrawPair, program: str, name: str) -> bool:
 def _agrees(pair: DrawPair, program: str, name: str, argument: str, shape: tuple[int, ...]) -> bool:
     """Whether an argument is the same; of a probability, a rounding of 1 is none of its own."""
     judgement, a, b = pair.judged(_argument(program, name, argument, shape))
-    rounded = (np.abs(a - b) <= NEGLIGIBLE) & (argument == "probs")
+    with np.errstate(invalid="ignore"):
+        rounded = (np.abs(a - b) <= NEGLIGIBLE) & (argument == "probs")
     return bool((rounded | (judgement.codes == 0)).all())
 
 
