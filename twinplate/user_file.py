@@ -59,7 +59,9 @@ def find(
         given = type(getattr(module, name)).__name__
         raise InputError(f"{name} in {path} is of type {given}; expected a {kind}; {has}")
     if not name:
-        raise InputError(f"{path} has no {kind} at its top level; expected NAME = {kind}(...) there")
+        raise InputError(
+            f"{path} has no {kind} at its top level; expected NAME = {kind}(...) there"
+        )
     raise InputError(f"{path} has no {kind} called {name}; {has}")
 
 
