@@ -71,9 +71,8 @@ def evaluate(
         )
 
 
-@lru_cache(
-    maxsize=4
-)  # compiling takes a thousand times as long as a run, and is often of the same program
+# A program is often evaluated again, with other numbers, and compiling it is most of the time.
+@lru_cache(maxsize=4)
 def _compiled(program: ReferenceProgram, training: TrainingConfig, num_items: int) -> Any:
     """Loss with its gradient and the traces, as a function of parameters, key, `x`, `a` and noise."""
     pair = build(program, initial_params(program, 0), DTYPES[training.precision])
