@@ -38,7 +38,9 @@ IdColumn = Annotated[str, typer.Option(help="The column that names the items; it
 Seeds = Annotated[str, typer.Option(help="Of the draws, such as 0,1,2.")]
 Loss = Annotated[
     str,
-    typer.Option(help="Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO or TraceGraph_ELBO."),
+    typer.Option(
+        help="Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO, TraceGraph_ELBO or RenyiELBO."
+    ),
 ]
 JsonOut = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 HtmlOut = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")]

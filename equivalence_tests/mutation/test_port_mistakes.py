@@ -48,6 +48,8 @@ EXPLAINED = {
     ),
     "loss_faults-mean_field_of_a_mask": ("site 'noise'", "mask", "from the guide alone"),
     "loss_faults-score_under_a_scale": ("square of its scale", "TraceEnum_ELBO"),
+    "loss_faults-joint_draw_under_renyi": ("once for every item of plate 'items'", "Trace_ELBO"),
+    "loss_faults-batches_under_renyi": ("factor N/B of plate 'items'", "one particle"),
     "loss_faults-guide_outside_of_the_plate": ("does not check", "in the plates"),
     "loss_faults-batched_autoguide": ("numbers of different items", "by hand"),
     "autoguides-mean_field_autoguide": ("log density of the Delta at site 'spread'", "Trace_ELBO"),

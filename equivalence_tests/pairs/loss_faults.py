@@ -61,6 +61,53 @@ CASE = Case(
     args=(y,),
 )
 
+# -- items, each with a latent of its own, all of them or two in a step --------------------------------
+
+
+def pyro_items(y, batch=None):
+    with pyro.plate("items", N, subsample_size=batch):
+        shift = pyro.sample("shift", pdist.Normal(0.0, 2.0))
+        pyro.sample("y", pdist.Normal(shift, 1.0), obs=pyro.subsample(y, event_dim=0))
+
+
+def pyro_items_guide(y, batch=None):
+    loc = pyro.param("loc", torch.tensor([0.1, 0.4, -0.2]))
+    with pyro.plate("items", N, subsample_size=batch):
+        near = pdist.Normal(pyro.subsample(loc, event_dim=0), 0.7)
+        near = pyro.sample("near", near, infer={"is_auxiliary": True})
+        pyro.sample("shift", pdist.Delta(near))
+
+
+def numpyro_items(y, batch=None):
+    with numpyro.plate("items", N, subsample_size=batch):
+        shift = numpyro.sample("shift", ndist.Normal(0.0, 2.0))
+        numpyro.sample("y", ndist.Normal(shift, 1.0), obs=numpyro.subsample(y, event_dim=0))
+
+
+def numpyro_items_guide(y, batch=None):
+    loc = numpyro.param("loc", jnp.array([0.1, 0.4, -0.2]))
+    with numpyro.plate("items", N, subsample_size=batch):
+        near = ndist.Normal(numpyro.subsample(loc, event_dim=0), 0.7)
+        near = numpyro.sample("near", near, infer={"is_auxiliary": True})
+        numpyro.sample("shift", ndist.Delta(near))
+
+
+CASE_ITEMS = Case(
+    PyroProgram(pyro_items, pyro_items_guide),
+    NumpyroProgram(numpyro_items, numpyro_items_guide),
+    args=(y,),
+    loss="RenyiELBO",
+    alpha=0.5,
+    particles=3,
+)
+CASE_BATCHES = Case(
+    PyroProgram(pyro_items, pyro_items_guide),
+    NumpyroProgram(numpyro_items, numpyro_items_guide),
+    args=(y, 2),
+    particles=3,
+    vectorize_particles=True,
+)
+
 # -- three times over: discrete sites, of which the guide sums out every case --------------------------
 
 

@@ -100,7 +100,7 @@ class Execution:
 
         executed: Executed = self._map(particle, (key, draws))
         loss, gradient = executed.loss, jax.tree.map(lambda g: g.mean(0), executed.gradient)
-        if self.settings.vectorize_particles and self.guide is not None:
+        if self._takes_all_particles and self.guide is not None:
             loss, gradient = jax.value_and_grad(self._vectorised)(flat, key, draws, indices, inputs)
             loss = loss[None]
         assert self.parameters is not None
@@ -146,8 +146,22 @@ class Execution:
     ) -> Array:
         args, kwargs = inputs.arguments()
         with replay_draws(draws, indices):
-            elbo = getattr(infer, self.settings.loss)()
+            elbo = self._elbo(1, False)
             return elbo.loss(key, self._params(flat), self.model, self.guide, *args, **kwargs)
+
+    @property
+    def _takes_all_particles(self) -> bool:
+        """Whether the loss is one number of all particles: Rényi's bound is, of vectorised ones or not."""
+        return self.settings.vectorize_particles or self.settings.loss == "RenyiELBO"
+
+    def _elbo(self, particles: int, mapped: Any) -> Any:
+        """The framework's own loss. mapped: how it maps a function over the particles."""
+        if self.settings.loss == "RenyiELBO":
+            bound = infer.RenyiELBO(self.settings.alpha, particles)
+            bound.vectorize_particles_fn = bound._assign_vectorize_particles_fn(mapped)
+            return bound
+        loss = getattr(infer, self.settings.loss)
+        return loss(num_particles=particles, vectorize_particles=mapped)
 
     def _vectorised(
         self, flat: Arrays, keys: Array, draws: Arrays, indices: Arrays, inputs: Inputs
@@ -164,9 +178,7 @@ class Execution:
 
         if self.settings.particles == 1:
             return self._loss(flat, keys[0], _row(draws, 0), indices, inputs)
-        elbo = getattr(infer, self.settings.loss)(
-            num_particles=self.settings.particles, vectorize_particles=mapped
-        )
+        elbo = self._elbo(self.settings.particles, mapped)
         return elbo.loss(keys[0], self._params(flat), self.model, self.guide, *args, **kwargs)
 
     def _potential(

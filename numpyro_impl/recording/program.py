@@ -64,13 +64,14 @@ class Program:
         stress: bool = True,
         like: Record | None = None,
         rename: Rename | None = None,
+        alpha: float = 0.0,
         progress: StatusCallback | None = None,
     ) -> Record:
         """Record all runs of the program on `args` and `kwargs`: `twinplate.verification.recording.record`.
 
         With `like`, the settings are those of that record.
         """
-        settings = Settings(loss, particles, vectorize_particles, tuple(seeds), stress)
+        settings = Settings(loss, particles, vectorize_particles, tuple(seeds), stress, alpha)
         return record(
             self,
             args,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -119,17 +120,15 @@ class Execution:
         return max((-frame.dim for frame in frames), default=0)
 
     def _losses(self, draws: Tensors, indices: Tensors, inputs: Inputs) -> Array:
-        """(P,), or (1,) for vectorised particles."""
-        particles, name = self.settings.particles, self.settings.loss
-        enumerating = name == "TraceEnum_ELBO"
-        options: dict[str, Any] = {"max_plate_nesting": self._nesting} if enumerating else {}
-        if self.settings.vectorize_particles and particles > 1:
-            options = {"max_plate_nesting": self._nesting, "num_particles": particles}
-            options["vectorize_particles"] = True
+        """(P,), or (1,) of a loss that takes all particles itself: vectorised ones, and Rényi's bound."""
+        particles, options = self.settings.particles, self._options
+        elbo, losses = getattr(infer, self.settings.loss)(**options), []
+        passes: list[Any] = [replay_draws(_row(draws, p), indices) for p in range(particles)]
+        if "vectorize_particles" in options:
             passes = [replay_draws(draws, indices, self._nesting)]
-        else:
-            passes = [replay_draws(_row(draws, p), indices) for p in range(particles)]
-        elbo, losses = getattr(infer, name)(**options), []
+        elif "num_particles" in options:
+            _replay_in_turn(elbo, passes)
+            passes = [nullcontext()]
         for particle, handler in enumerate(passes):
             pyro.set_rng_seed(SEED + 1000 * particle)
             with handler:
@@ -138,6 +137,19 @@ class Execution:
                 )
         average_gradients(len(passes))
         return np.array(losses, dtype=np.float64)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What the loss is told when it is made."""
+        settings, options = self.settings, dict[str, Any]()
+        if settings.loss == "TraceEnum_ELBO":
+            options = {"max_plate_nesting": self._nesting}
+        if settings.loss == "RenyiELBO":
+            options = {"alpha": settings.alpha, "num_particles": settings.particles}
+        if settings.vectorize_particles and settings.particles > 1:
+            options |= {"max_plate_nesting": self._nesting, "num_particles": settings.particles}
+            options["vectorize_particles"] = True
+        return options
 
     def _potentials(self, draws: Tensors, inputs: Inputs) -> tuple[Array, dict[str, Parameter]]:
         """Potential energies (P,), and the latents' unconstrained values and gradients (P, …)."""
@@ -174,6 +186,20 @@ class Execution:
         if energy.requires_grad:
             energy.backward()
         return energy.item(), point
+
+
+def _replay_in_turn(elbo: Any, handlers: list[replay_draws]) -> None:
+    """Make `elbo` take its particles, one after the other, each within the next handler."""
+    take, particles = elbo._get_trace, iter(enumerate(handlers))
+
+    def taken(*program: Any) -> tuple[poutine.Trace, poutine.Trace]:
+        particle, handler = next(particles)
+        pyro.set_rng_seed(SEED + 1000 * particle)
+        with handler:
+            traces: tuple[poutine.Trace, poutine.Trace] = take(*program)
+            return traces
+
+    elbo._get_trace = taken
 
 
 def _row(draws: Tensors, particle: int) -> Tensors:

@@ -68,13 +68,14 @@ class Program:
         stress: bool = True,
         like: Record | None = None,
         rename: Rename | None = None,
+        alpha: float = 0.0,
         progress: StatusCallback | None = None,
     ) -> Record:
         """Record the program on `args` and `kwargs`, trees of arrays and plain values.
 
         Arguments and errors as in `twinplate.verification.recording.record`; `like` brings its own settings.
         """
-        settings = Settings(loss, particles, vectorize_particles, tuple(seeds), stress)
+        settings = Settings(loss, particles, vectorize_particles, tuple(seeds), stress, alpha)
         return record(
             self, args, kwargs, params=params, draws=draws, settings=settings, like=like,
             rename=rename, progress=progress,

@@ -38,6 +38,19 @@ def test_loss_and_gradient_of_particles(vectorize):
     np.testing.assert_allclose(run.model["x"].log_prob, NORMAL(X, Z[:, None]))
 
 
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_renyis_bound_is_of_all_particles(vectorize):
+    run = ran(
+        gaussian, GIVEN, X, guide=gaussian_guide, loss="RenyiELBO", alpha=0.4, particles=2,
+        vectorize_particles=vectorize,
+    )  # fmt: skip
+    losses, loc, _ = np.transpose([gaussian_loss(z) for z in Z])
+    weights = np.exp(-0.6 * losses)
+    np.testing.assert_allclose(run.loss, [-np.log(weights.mean()) / 0.6], rtol=1e-12)
+    expected = (weights / weights.sum() * loc).sum()
+    np.testing.assert_allclose(run.parameters["loc"].gradient, expected, rtol=1e-12)
+
+
 def test_particles_of_one():
     given = Given({"z": Z[:1]}, {}, GIVEN.parameters)
     for vectorize in (False, True):

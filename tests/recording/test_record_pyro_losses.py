@@ -85,6 +85,19 @@ def test_losses_and_gradients_of_particles(loss, vectorize):
     assert run.parameters["scale"].constraint == "positive"
 
 
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_renyis_bound_is_of_all_particles_of_an_item(vectorize):
+    run = ran(
+        local_model, LOCAL, X, guide=local_guide, loss="RenyiELBO", alpha=0.4, particles=2,
+        vectorize_particles=vectorize,
+    )  # fmt: skip
+    weights = np.exp(0.6 * (NORMAL(Z) + NORMAL(X, Z, 0.5) - NORMAL(Z, LOC, STD)))  # (P, 3)
+    np.testing.assert_allclose(run.loss, [-np.log(weights.mean(0)).sum() / 0.6], rtol=1e-13)
+    slope = Z + (Z - X) / 0.25
+    loc = (weights / weights.sum(0) * slope).sum(0)
+    np.testing.assert_allclose(run.parameters["loc"].gradient, loc, rtol=1e-12)
+
+
 def test_mean_field_elbo_takes_its_analytic_divergence():
     run = ran(local_model, LOCAL, X, guide=local_guide, loss="TraceMeanField_ELBO", particles=2)
     divergence = (STD**2 + LOC**2 - 1) / 2 - np.log(STD)

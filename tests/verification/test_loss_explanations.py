@@ -2,10 +2,11 @@
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 from pyro_impl import Program
-from twinplate import verify
+from twinplate import InputError, verify
 
 
 def program(prior_scale):
@@ -23,3 +24,8 @@ def test_a_loss_that_follows_from_a_site_gets_no_cause_of_its_own():
     messages = {f.stage: f.message for f in report.findings}
     assert "scale differs" in messages["density"]
     assert "analytic KL" not in messages["loss"] + messages["gradient"]
+
+
+def test_the_order_of_renyis_bound_may_not_be_one():
+    with pytest.raises(InputError, match=r"alpha is 1.*Trace_ELBO"):
+        verify(program(1.0), program(1.0), loss="RenyiELBO", alpha=1)

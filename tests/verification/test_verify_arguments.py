@@ -21,6 +21,7 @@ OTHERS = {  # a value for every argument of a Case that is not its default
     "seeds": (4, 5),
     "stress": False,
     "rename": {"z": "latent"},
+    "alpha": 0.5,
 }
 
 

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 PERTURBATIONS = 3  # how often a draw is run with its inputs changed by a tiny amount
 PERTURBED = tuple(f"perturbed{i}" for i in range(PERTURBATIONS))
 PRECISIONS = ("float64", "float32", *PERTURBED)
-LOSSES = ("Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO", "TraceGraph_ELBO")
+LOSSES = ("Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO", "TraceGraph_ELBO", "RenyiELBO")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Run:
     """One execution of guide, model, loss and gradient with given draws.
 
     guide, model: sites by name, in execution order.  parameters: by name.
-    loss: (P,) one for each particle, (1,) for vectorised particles; of a program without a guide its
+    loss: (P,) one for each particle, (1,) for vectorised particles and RenyiELBO; without a guide its
         potential energy.  With no guide the gradient of the potential in every latent's unconstrained
         value appears among the parameters, under the site's name and constraint "unconstrained".
     """
@@ -138,13 +138,17 @@ class Given:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a program is recorded: each of `seeds` gives a draw of that name, `stress` one named "stress"."""
+    """How a program is recorded: each of `seeds` gives a draw of that name, `stress` one named "stress".
+
+    alpha: the order of RenyiELBO; other losses have none.
+    """
 
     loss: str = "Trace_ELBO"
     particles: int = 1
     vectorize_particles: bool = False
     seeds: tuple[int, ...] = (0, 1, 2)
     stress: bool = True
+    alpha: float = 0.0
 
     @property
     def draws(self) -> dict[str, int]:

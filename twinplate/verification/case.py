@@ -23,7 +23,8 @@ class Case:
         a little for each seed.
     draws: values of latent sites by the first program's names, of the shape of one particle's value,
         for every draw; without them all are sampled.
-    loss: "Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO" or "TraceGraph_ELBO".
+    loss: "Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO", "TraceGraph_ELBO" or "RenyiELBO".
+    alpha: the order of "RenyiELBO", any number but 1; other losses have none.
     particles: samples of the loss, one after the other or `vectorize_particles`.
     seeds: draws of the latent values; `stress` adds one of extreme values.
     rename: {first: second} for what has another name in the second program (sites, plates,
@@ -53,12 +54,18 @@ class Case:
     seeds: tuple[int, ...] = (0, 1, 2)
     stress: bool = True
     rename: Rename = field(default_factory=dict)
+    alpha: float = 0.0
 
     @property
     def settings(self) -> Settings:
         """How both programs are recorded."""
         return Settings(
-            self.loss, self.particles, self.vectorize_particles, tuple(self.seeds), self.stress
+            self.loss,
+            self.particles,
+            self.vectorize_particles,
+            tuple(self.seeds),
+            self.stress,
+            self.alpha,
         )
 
 
@@ -76,6 +83,7 @@ def verify(
     seeds: tuple[int, ...] = (0, 1, 2),
     stress: bool = True,
     rename: Rename | None = None,
+    alpha: float = 0.0,
     progress: StatusCallback | None = None,
 ) -> Report:
     """Record the first program, the second like the first, and compare.
@@ -84,8 +92,8 @@ def verify(
     brings its own arguments. progress: is told, in words, what is run next.
 
     Raises InputError for functions that are in no `Program`, or in that of the other framework; an unknown
-    loss, no seeds, names in `params`, `draws` or `rename` that match nothing and parameters or draws of
-    another shape; TypeError for one program alone.
+    loss, `alpha` 1, no seeds, names in `params`, `draws` or `rename` that match nothing and parameters or
+    draws of another shape; TypeError for one program alone.
 
     >>> import pyro, pyro.distributions as dist
     >>> from pyro_impl import Program
@@ -115,6 +123,7 @@ def verify(
         seeds=seeds,
         stress=stress,
         rename=rename or {},
+        alpha=alpha,
     )
     return _verified(case, progress)
 
@@ -133,6 +142,7 @@ def assert_same(
     seeds: tuple[int, ...] = (0, 1, 2),
     stress: bool = True,
     rename: Rename | None = None,
+    alpha: float = 0.0,
     progress: StatusCallback | None = None,
 ) -> Report:
     """Verify, and return the report only if its verdict is "same".
@@ -163,6 +173,7 @@ def assert_same(
         seeds=seeds,
         stress=stress,
         rename=rename,
+        alpha=alpha,
         progress=progress,
     )
     if not report.ok:

@@ -88,8 +88,9 @@ def record(
 
     progress: is told, in words, what is run next.
 
-    Raises InputError for what is no program of a twin, or is one of the other framework; an unknown loss, no
-    seeds, a model without sites, names that match nothing, and parameters or draws of another shape.
+    Raises InputError for what is no program of a twin, or is one of the other framework; an unknown loss,
+    `alpha` 1, no seeds, a model without sites, names that match nothing, and parameters or draws of another
+    shape.
     """
     kwargs = {} if kwargs is None else kwargs
     settings = like.settings if like is not None else settings or Settings()
@@ -146,6 +147,8 @@ def record(
 def _check_settings(settings: Settings) -> None:
     if settings.loss not in LOSSES:
         raise InputError(f"loss is {settings.loss!r}; expected one of {', '.join(LOSSES)}")
+    if settings.loss == "RenyiELBO" and settings.alpha == 1:
+        raise InputError("alpha is 1, where Rényi's bound is the ELBO itself: compare Trace_ELBO")
     if not settings.seeds:
         raise InputError("seeds is empty; expected at least one whole number")
 

@@ -33,6 +33,26 @@ LOSSES = {
         "loss",
         case="CASE_SWITCHES",
     ),
+    "joint_draw_under_renyi": M(
+        "loss_faults",
+        "numpyro_items_guide",
+        """    with numpyro.plate("items", N, subsample_size=batch):
+        near = ndist.Normal(numpyro.subsample(loc, event_dim=0), 0.7)
+        near = numpyro.sample("near", near, infer={"is_auxiliary": True})
+""",
+        """    near = ndist.Normal(loc, 0.7).to_event(1)
+    near = numpyro.sample("near", near, infer={"is_auxiliary": True})
+    with numpyro.plate("items", N, subsample_size=batch):
+""",
+        "shift",
+        ("loss",),
+        "loss",
+        case="CASE_ITEMS",
+    ),
+    "batches_under_renyi": M(
+        "loss_faults", "CASE_BATCHES", "args=(y, 2)", 'args=(y, 2), loss="RenyiELBO"', "shift",
+        ("loss",), "loss", case="CASE_BATCHES",
+    ),
     "guide_outside_of_the_plate": M(
         "loss_faults", "numpyro_switches_guide",
         'handlers.scale(scale=3.0), numpyro.plate("items", N):', "handlers.scale(scale=3.0):", "on",

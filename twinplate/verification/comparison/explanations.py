@@ -29,6 +29,8 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     site_mistakes.spoilt_under_mask,
     loss_mistakes.score_function,
     loss_mistakes.scaled_score,
+    loss_mistakes.density_for_every_item,
+    loss_mistakes.factor_inside,
     loss_mistakes.scan,
     loss_mistakes.lost_density,
     loss_mistakes.lost_mask,

@@ -10,6 +10,8 @@ from twinplate.loss_faults import (
     delta_density,
     divergence_factors,
     enumerated_scan,
+    inner_factor,
+    joint_density,
     mixed_items,
     squared_scale,
     unchecked_shapes,
@@ -90,14 +92,17 @@ def mean_field(context: Context) -> str | None:
 
 
 def score_function(context: Context) -> str | None:
-    """A guide has discrete latents under `Trace_ELBO`, whose gradient lacks a term in NumPyro."""
-    if context.finding.stage != "gradient" or not _is_loss_alone(context, "Trace_ELBO"):
+    """A guide has discrete latents, and the gradient of these losses lacks a term in NumPyro."""
+    loss = context.pair.first.settings.loss
+    if loss not in ("Trace_ELBO", "RenyiELBO") or context.finding.stage != "gradient":
+        return None
+    if not _is_loss_alone(context, loss):
         return None
     guide = context.pair.run("first").guide.values()
     if any(site.support in DISCRETE and site.kind == "latent" for site in guide):
         return (
-            "NumPyro's Trace_ELBO has no score-function term for discrete sites of the guide: its "
-            "gradient is not that of the ELBO; use TraceGraph_ELBO in both"
+            f"NumPyro's {loss} has no score-function term for discrete sites of the guide: its "
+            "gradient is not that of the loss; use TraceGraph_ELBO in both"
         )
     return None
 
@@ -110,6 +115,31 @@ def scaled_score(context: Context) -> str | None:
         if q.support in DISCRETE and np.any(np.asarray(q.scale) != 1.0):
             return squared_scale(name)
     return None
+
+
+def density_for_every_item(context: Context) -> str | None:
+    """A guide draws jointly, outside of a plate around the whole model, what the other draws in the plate."""
+    if not _is_loss_alone(context, "RenyiELBO"):
+        return None
+    for run in map(context.pair.run, ("first", "second")):
+        plates = [set(s.plates) for s in run.model.values() if s.kind != "deterministic"]
+        common = {plate for plate in set.intersection(*plates) if plate.subsample_size > 1}
+        for name, q in run.guide.items():
+            outside = sorted(plate.name for plate in common - set(q.plates))
+            if outside and q.family != "Delta" and q.kind != "deterministic":
+                return joint_density(name, outside[0])
+    return None
+
+
+def factor_inside(context: Context) -> str | None:
+    """Pyro scales a mini-batch inside of the logarithm of a mean, NumPyro outside of it."""
+    pyro, numpyro = (_runs(context, framework) for framework in ("pyro", "numpyro"))
+    if not (pyro and numpyro and _is_loss_alone(context, "RenyiELBO")):
+        return None
+    plates = [plate for site in pyro[0].model.values() for plate in site.plates]
+    subsampled = [plate.name for plate in plates if plate.subsample_size < plate.size]
+    several = context.pair.first.settings.particles > 1
+    return inner_factor(subsampled[0]) if subsampled and several else None
 
 
 def scan(context: Context) -> str | None:

@@ -159,7 +159,8 @@ def tested(outcome: Outcome) -> list[str]:
     """What the verdict rests on: draws and loss, then the versions of both programs."""
     settings, draws = outcome.first.settings, compared_draws(outcome.first, outcome.second)
     particles = f", {settings.particles} particles" if settings.particles > 1 else ""
-    lines = [f"Tested: draws {', '.join(draws)}; {objective(outcome)}{particles}"]
+    order = f" of order {settings.alpha:g}" if objective(outcome) == "RenyiELBO" else ""
+    lines = [f"Tested: draws {', '.join(draws)}; {objective(outcome)}{order}{particles}"]
     same = dict(outcome.first.versions.items() & outcome.second.versions.items())
     both = {name: same[name] for name in WITHOUT_FRAMEWORK if name in same}
     lines += [
