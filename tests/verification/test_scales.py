@@ -97,19 +97,27 @@ def test_a_factor_of_a_batch_that_is_missing_or_applied_twice(other, said):
     assert ("lacks" in said) == ("lacks" in str(report))
 
 
-def test_indices_that_the_first_program_gives_a_plate_are_those_of_both():
-    """Of two that differ the second's are not known to the first, which the explanation says."""
-    own, drawn = {"subsample": torch.tensor([1, 3])}, {"subsample_size": 2}
+def taken(options):
+    """Two of four items."""
 
-    def taken(options):
-        def model(y):
-            m = pyro.sample("m", dist.Normal(0.0, 2.0))
-            with pyro.plate("items", 4, **options) as i:
-                pyro.sample("y", dist.Normal(m, 1.0), obs=y[i])
+    def model(y):
+        m = pyro.sample("m", dist.Normal(0.0, 2.0))
+        with pyro.plate("items", 4, **options) as i:
+            pyro.sample("y", dist.Normal(m, 1.0), obs=y[i])
 
-        return Program(model, lambda y: pyro.sample("m", dist.Normal(0.0, 1.0)))
+    return Program(model, lambda y: pyro.sample("m", dist.Normal(0.0, 1.0)))
 
-    report = verify(taken(own), taken(drawn), args=(Y,), seeds=(0,), stress=False)
-    assert report.ok and report.first.given["0"].indices["items"].tolist() == [1, 3]
-    swapped = verify(taken(drawn), taken(own), args=(Y,), seeds=(1,), stress=False)
-    assert "Perhaps plate items takes other items" in swapped.findings[0].message
+
+OWN, DRAWN = {"subsample": torch.tensor([3, 1])}, {"subsample_size": 2}
+
+
+@pytest.mark.parametrize("options", [(OWN, DRAWN), (DRAWN, OWN)])
+def test_indices_that_a_program_gives_a_plate_are_those_of_both(options):
+    report = verify(*map(taken, options), args=(Y,), seeds=(1,), stress=False)
+    assert report.ok and report.first.given["1"].indices["items"].tolist() == [3, 1]
+
+
+def test_of_two_programs_that_give_a_plate_other_indices_that_is_said():
+    other = {"subsample": torch.tensor([0, 2])}
+    report = verify(taken(OWN), taken(other), args=(Y,), seeds=(1,), stress=False)
+    assert "Perhaps plate items takes other items" in report.findings[0].message

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twinplate.records.record import Settings
-from twinplate.verification.matching.parameters import Rename
+from twinplate.records.record import Array, Given, Record, Settings
+from twinplate.verification.matching.parameters import Rename, name_in
 from twinplate.verification.recording import Recordable, StatusCallback, record
 from twinplate.verification.report import Report, compare
 from twinplate.verification.wrapping import check_is_program
@@ -183,26 +183,40 @@ def assert_same(
 
 def _verified(case: Case, progress: StatusCallback | None) -> Report:
     """Record both programs of a case, and compare."""
-    tell = progress or (lambda text: None)
     for which in ("first", "second"):
         check_is_program(getattr(case, which), f"{which} program")
-    args, kwargs = case.args, dict(case.kwargs)
-    first = record(
-        case.first,
-        args,
-        kwargs,
-        params=None if case.params is None else dict(case.params),
+    first = _recorded(case, "first", progress)
+    own = _own_indices(case, first)
+    if own:
+        first = _recorded(case, "first", progress, indices=own)
+    second = _recorded(case, "second", progress, like=first, rename=case.rename)
+    return compare(first, second)
+
+
+def _recorded(case: Case, which: str, progress: StatusCallback | None, **options: Any) -> Record:
+    tell = progress or (lambda text: None)
+    return record(
+        getattr(case, which),
+        case.args,
+        dict(case.kwargs),
+        params=None if case.params is None or which == "second" else dict(case.params),
         draws=None if case.draws is None else dict(case.draws),
         settings=case.settings,
-        progress=lambda text: tell(f"first program, {text}"),
+        progress=lambda text: tell(f"{which} program, {text}"),
+        **options,
     )
-    second = record(
-        case.second,
-        args,
-        kwargs,
-        draws=None if case.draws is None else dict(case.draws),
-        like=first,
-        rename=case.rename,
-        progress=lambda text: tell(f"second program, {text}"),
-    )
-    return compare(first, second)
+
+
+def _own_indices(case: Case, first: Record) -> dict[str, Array]:
+    """Indices that the second program gives plates itself (`subsample=`), by the first program's names.
+
+    Only of plates whose indices are given to the first program, which so can be given these.
+    """
+    drawn = next(iter(first.given.values()), Given()).indices
+    if not drawn or case.second.framework != "pyro":  # NumPyro's plates are given none
+        return {}
+    session = case.second.session("float64", case.settings)
+    session.sample(case.settings.seeds[0], Given(), case.args, dict(case.kwargs))
+    names = {name: name_in(case.rename.get(name, name)) for name in drawn}
+    own = {name: session.own_indices.get(other) for name, other in names.items()}
+    return {name: x for name, x in own.items() if x is not None and len(x) == len(drawn[name])}

@@ -22,10 +22,10 @@ from twinplate.records.record import (
     Record,
     Run,
     Settings,
-    Site,
 )
 from twinplate.seeds import generator
 from twinplate.verification.comparison.rounding import PERTURBATION
+from twinplate.verification.indices import drawn_indices
 from twinplate.verification.matching.autoguides import merge_values
 from twinplate.verification.matching.edges import kept_inside
 from twinplate.verification.matching.parameters import Rename, name_in
@@ -74,6 +74,7 @@ def record(
     settings: Settings | None = None,
     like: Record | None = None,
     rename: Rename | None = None,
+    indices: dict[str, Array] | None = None,
     progress: StatusCallback | None = None,
 ) -> Record:
     """Record every run of `program` on `args` and `kwargs`.
@@ -85,7 +86,8 @@ def record(
     like: the record of the program to be compared with; its draws, indices and parameters are used.
     rename: this program's names for what `like` calls otherwise, {first: second} or
         {first: (second, to_second, to_first)} where the layouts differ too, of a parameter or of a site.
-
+    indices: of subsampled plates by name, for every draw; without them drawn. Those that this program
+        gives a plate itself come first.
     progress: is told, in words, what is run next.
 
     Raises InputError for what is no program of a twin, or is one of the other framework; an unknown loss,
@@ -100,7 +102,7 @@ def record(
     exact = program.session("float64", settings)
     tell("sampling")
     own_draws = draws or {} if like is None else _renamed(draws or {}, rename or {})
-    wanted = _wanted(own_draws, params or {}, settings.particles)
+    wanted = _wanted(own_draws, indices or {}, params or {}, settings.particles)
     found = exact.sample(settings.seeds[0], Given(wanted.draws), args, kwargs)
     if like is None:
         _check_wanted(wanted, found)
@@ -200,8 +202,9 @@ def _choose(
         if site.kind in ("latent", "auxiliary") and site.value is not None
     }
     parameters = merge_values(parameters, found.parameters)
-    chosen = indices(seed, sites)
-    chosen |= {name: x for name, x in session.own_indices.items() if name in chosen}
+    chosen = drawn_indices(seed, sites)
+    for own in (wanted.indices, session.own_indices):
+        chosen |= {name: x for name, x in own.items() if name in chosen}
     return Given(draws | wanted.draws, chosen, parameters)
 
 
@@ -224,11 +227,13 @@ def _renamed(draws: dict[str, Any], rename: Rename) -> dict[str, Any]:
     }
 
 
-def _wanted(draws: dict[str, Any], params: dict[str, Any], particles: int) -> Given:
-    """What the user gives: values of sites for every particle, and parameters."""
+def _wanted(
+    draws: dict[str, Any], indices: dict[str, Array], params: dict[str, Any], particles: int
+) -> Given:
+    """What the user gives: values of sites for every particle, indices and parameters."""
     given = {name: np.asarray(value) for name, value in draws.items()}
     for_all = {name: np.broadcast_to(x, (particles, *x.shape)) for name, x in given.items()}
-    return Given(for_all, {}, {name: np.asarray(value) for name, value in params.items()})
+    return Given(for_all, indices, {name: np.asarray(value) for name, value in params.items()})
 
 
 def _check_wanted(wanted: Given, found: Run) -> None:
@@ -253,18 +258,6 @@ def _check_wanted(wanted: Given, found: Run) -> None:
                 f"draws gives site {name!r} the shape {values.shape[1:]}; expected {expected}, that of one "
                 "particle's value"
             )
-
-
-def indices(seed: int, sites: dict[str, Site]) -> dict[str, Array]:
-    """Shared subsample indices (subsample_size,) of every plate that takes a subsample."""
-    plates = {p.name: p for site in sites.values() for p in site.plates}
-    return {
-        name: np.sort(
-            generator(seed, "indices", name).choice(p.size, p.subsample_size, replace=False)
-        )
-        for name, p in plates.items()
-        if p.subsample_size < p.size
-    }
 
 
 def perturbed(tree: Tree, rng: np.random.Generator) -> Tree:
