@@ -1,6 +1,7 @@
 """twinplate's programs on NumPyro and JAX: the models, the guides, their training and evaluation."""
 
 from numpyro_impl.compiled.svi import CompiledSVI
+from numpyro_impl.guides.joint import Local, joint_sample, layout_of
 from numpyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from numpyro_impl.programs.assembly import Pair, build
 from numpyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
@@ -29,6 +30,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "ExpertsEncoder",
+    "Local",
     "LowRankMultivariateNormal",
     "MultivariateNormal",
     "PackedMultivariateNormal",
@@ -49,6 +51,8 @@ __all__ = [
     "fit_many",
     "items_first",
     "joint_normal",
+    "joint_sample",
+    "layout_of",
     "posterior",
     "posterior_blocks",
 ]

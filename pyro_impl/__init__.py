@@ -1,6 +1,7 @@
 """twinplate's programs on Pyro and torch: the models, the guides, their training and evaluation."""
 
 from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
+from pyro_impl.guides.joint import Local, joint_sample, layout_of
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from pyro_impl.programs.assembly import Pair, build
 from pyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
@@ -30,6 +31,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "ExpertsEncoder",
+    "Local",
     "LowRankMultivariateNormal",
     "MultivariateNormal",
     "PackedMultivariateNormal",
@@ -50,6 +52,8 @@ __all__ = [
     "fit_many",
     "items_first",
     "joint_normal",
+    "joint_sample",
+    "layout_of",
     "posterior",
     "posterior_blocks",
 ]

@@ -38,6 +38,7 @@ class PyroTwin(Twin):
             pyro_impl,
             torch,
         )
+        self.biject_to = torch.distributions.biject_to
         pyro.clear_param_store()
 
     def using(self, precision):
@@ -109,6 +110,7 @@ class NumpyroTwin(Twin):
             numpyro_impl,
             jax,
         )
+        self.biject_to = numpyro.distributions.biject_to
 
     def using(self, precision):
         return self.jax.enable_x64(precision == "float64")

@@ -63,6 +63,8 @@ DIFFERENCES = {
     ("compiled.svi", "MOST_SHAPES"): STEPS,
     ("compiled.svi", "SMALLER"): STEPS,
     ("compiled.svi", "SVIRuns"): STEPS,
+    ("guides.joint", "Delta"): "NumPyro's own divergence of a Delta has its log density",
+    ("guides.joint", "joint_sample"): "Pyro's distributions with shapes are TorchDistributions",
     ("device", "to_tensor"): DEVICE,
     ("device", "to_array"): DEVICE,
     ("device", "using"): DEVICE,
