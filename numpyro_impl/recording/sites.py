@@ -13,7 +13,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from numpyro_impl.programs.noise import WRAPPERS, unwrapped
-from numpyro_impl.recording.constraints import name_of
+from numpyro_impl.recording.constraints import BOUNDS, name_of
 from numpyro_impl.recording.replay import drawn_dtype
 from twinplate.records.record import Plate, Site
 from twinplate.records.scales import scale_of
@@ -204,6 +204,23 @@ def _arguments(fn: Any, batch_dims: int) -> Iterable[tuple[str, Array]]:
         values = jnp.asarray(values)
         missing = dims + _event_dim(base, constraint) - values.ndim
         yield name, values.reshape((1,) * max(0, missing) + values.shape)
+    for name, end in _ends(base).items():
+        yield name, end.reshape((1,) * max(0, dims - end.ndim) + end.shape)
+
+
+def _ends(fn: Any) -> dict[str, Array]:
+    """Where the interval ends to which affine maps bring values of a bounded one: `low` and `high`."""
+    if not isinstance(fn, dist.TransformedDistribution):
+        return {}
+    support = fn.base_dist.support
+    if not all(hasattr(support, bound) for bound in BOUNDS):
+        return {}
+    ends = [jnp.asarray(getattr(support, bound)) for bound in BOUNDS]
+    for transform in fn.transforms:
+        if not isinstance(transform, dist.transforms.AffineTransform):
+            return {}
+        ends = [transform.loc + transform.scale * end for end in ends]
+    return {"low": jnp.minimum(*ends), "high": jnp.maximum(*ends)}
 
 
 def _event_dim(fn: Any, constraint: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -16,15 +17,18 @@ from pyro.infer.mcmc.util import initialize_model
 from pyro.poutine.guide import GuideMessenger
 from pyro.util import check_site_shape
 from torch import Tensor
+from torch.distributions import biject_to, constraints
 
 from pyro_impl.arguments import Inputs
+from pyro_impl.programs.noise import unwrapped
 from pyro_impl.recording.parameters import average_gradients, gradient_of
 from pyro_impl.recording.replay import replay_draws
-from pyro_impl.recording.sites import kind_of, sample_nodes, score, to_array
+from pyro_impl.recording.sites import CIRCULAR, kind_of, sample_nodes, score, to_array
 from twinplate.records.record import Array, Parameter, Settings
 
 Tensors = dict[str, Tensor]
 
+CIRCLE = biject_to(constraints.interval(-math.pi, math.pi))
 SEED = 0  # of everything that is random and not given
 
 
@@ -171,7 +175,11 @@ class Execution:
             for name in points[0]
         }
 
+    def _is_circular(self, name: str) -> bool:
+        return isinstance(unwrapped(self.traces["model"][0].nodes[name]["fn"]), CIRCULAR)
+
     def _potential(self, draws: Tensors, inputs: Inputs) -> tuple[float, Tensors]:
+        """Where Pyro's sampler moves; but angles on the circle, as in NumPyro, and not on the real line."""
         pyro.set_rng_seed(SEED)
         _, potential, transforms, _ = initialize_model(
             self.model,
@@ -181,8 +189,13 @@ class Execution:
             init_strategy=partial(init_to_value, values=draws),
             initial_params={},
         )
-        point = {name: t(draws[name]).requires_grad_() for name, t in transforms.items()}
-        energy = torch.as_tensor(potential(point))
+        circular = {n for n in transforms if self._is_circular(n)}
+        maps = {name: CIRCLE.inv if name in circular else t for name, t in transforms.items()}
+        point = {name: t(draws[name]).requires_grad_() for name, t in maps.items()}
+        on_line = {name: CIRCLE(u) if name in circular else u for name, u in point.items()}
+        energy = torch.as_tensor(potential(on_line))
+        for name in circular:
+            energy = energy - CIRCLE.log_abs_det_jacobian(point[name], on_line[name]).sum()
         if energy.requires_grad:
             energy.backward()
         return energy.item(), point

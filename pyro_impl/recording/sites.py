@@ -10,15 +10,17 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch import distributions as td
 from torch.distributions.utils import lazy_property
 
 from pyro_impl.programs.noise import WRAPPERS, unwrapped
-from pyro_impl.recording.constraints import name_of
+from pyro_impl.recording.constraints import BOUNDS, name_of
 from twinplate.records.record import Array, Plate, Site
 from twinplate.records.scales import scale_of
 
 Node = dict[str, Any]
 
+CIRCULAR = (dist.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)  # to Pyro on the real line
 _ANY_SIZE = -1  # of a plate that was given none
 
 
@@ -139,6 +141,8 @@ def _numpy(values: Any) -> Array:
 
 
 def _support(fn: Any) -> str:
+    if isinstance(unwrapped(fn), CIRCULAR):
+        return "circular"
     try:
         return name_of(fn.support)
     except NotImplementedError:
@@ -222,7 +226,22 @@ def arguments(fn: Any) -> dict[str, Array]:
         values = getattr(holder, name, None)
         if isinstance(values, Tensor | int | float):
             found[name] = to_array(values)
-    return found
+    return found | _ends(fn)
+
+
+def _ends(fn: Any) -> dict[str, Array]:
+    """Where the interval ends to which affine maps bring values of a bounded one: `low` and `high`."""
+    if not isinstance(fn, td.TransformedDistribution):
+        return {}
+    support = getattr(fn.base_dist, "support", None)
+    if not all(hasattr(support, bound) for bound in BOUNDS):
+        return {}
+    ends = [torch.as_tensor(getattr(support, bound)) for bound in BOUNDS]
+    for transform in fn.transforms:
+        if not isinstance(transform, td.AffineTransform):
+            return {}
+        ends = [transform.loc + transform.scale * end for end in ends]
+    return {"low": to_array(torch.minimum(*ends)), "high": to_array(torch.maximum(*ends))}
 
 
 def _holder(fn: Any, name: str) -> Any:

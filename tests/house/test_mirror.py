@@ -230,6 +230,8 @@ DIFFERENCES = {
         "UNCONSTRAINED",
     ): "only Pyro's AutoNormal samples an unconstrained site of its own",
     ("recording.session", "WAYS"): "programs that JAX cannot trace are run operation by operation",
+    ("recording.execution", "CIRCLE"): "the support of an angle is the real line in Pyro",
+    ("recording.sites", "CIRCULAR"): "the support of an angle is the real line in Pyro",
     ("recording.sites", "DERIVED"): FAMILIES,
     ("recording.sites", "TracedSite"): TRACED,
     ("recording.sites", "arguments"): TRACED,

@@ -40,6 +40,25 @@ def test_potential_energy_and_its_gradient():
         np.testing.assert_allclose(run.parameters[name].gradient, slopes[name] / 2)
 
 
+def test_an_angle_moves_on_the_circle():
+    """With a map from the real line as in NumPyro; a von Mises density is that of a normal in the cosine."""
+
+    def model():
+        pyro.sample("m", dist.VonMises(0.4, 2.0))
+
+    m = np.array([2.5, -3.0])
+    run = ran(model, Given({"m": m}), particles=2)
+    assert run.model["m"].support == "circular"
+    share = (m + np.pi) / (2 * np.pi)
+    expected = -stats.vonmises.logpdf(m, 2.0, loc=0.4) - np.log(2 * np.pi * share * (1 - share))
+    np.testing.assert_allclose(
+        run.loss, expected, rtol=1e-7
+    )  # Pyro's Bessel functions: single precision
+    np.testing.assert_allclose(run.parameters["m"].value, np.log(share / (1 - share)))
+    slope = 2 * np.sin(m - 0.4) * 2 * np.pi * share * (1 - share) - (1 - 2 * share)
+    np.testing.assert_allclose(run.parameters["m"].gradient, slope / 2)
+
+
 def test_batch_dims_outside_of_plates_are_taken_as_samplers_take_them():
     def model(x):
         m = pyro.sample("m", dist.Normal(torch.zeros(3), 1.0))

@@ -48,7 +48,9 @@ def _changes(pair: DrawPair) -> Iterator[tuple[str, float]]:
         first, second = (getattr(pair.run(which), program) for which in WHICH)
         for name, site in first.items():
             other = second.get(name)
-            if other is not None and site.log_prob is not None and other.log_prob is not None:
+            if other is None or site.log_prob is None or other.log_prob is None:
+                continue
+            with np.errstate(invalid="ignore"):  # both infinite
                 yield name, float(np.abs(site.total - other.total).max())
 
 

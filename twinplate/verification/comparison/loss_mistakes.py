@@ -19,6 +19,7 @@ from twinplate.loss_faults import (
 from twinplate.records.record import Run, Site
 from twinplate.verification.comparison.context import AGREEMENT, Context
 from twinplate.verification.comparison.numbers import DrawPair
+from twinplate.verification.comparison.structure import same_ends
 from twinplate.verification.matching.autoguides import JOINED
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
@@ -98,12 +99,13 @@ def score_function(context: Context) -> str | None:
         return None
     if not _is_loss_alone(context, loss):
         return None
-    guide = context.pair.run("first").guide.values()
-    if any(site.support in DISCRETE and site.kind == "latent" for site in guide):
-        return (
-            f"NumPyro's {loss} has no score-function term for discrete sites of the guide: its "
-            "gradient is not that of the loss; use TraceGraph_ELBO in both"
-        )
+    for name, site in context.pair.run("first").guide.items():
+        if site.support in (*DISCRETE, "circular") and site.kind == "latent":
+            return (
+                f"NumPyro's {loss} has no score-function term for sites of the guide that cannot be "
+                f"reparametrised, such as {name!r}: its gradient is not that of the loss; use "
+                "TraceGraph_ELBO in both"
+            )
     return None
 
 
@@ -177,6 +179,21 @@ def batched_guide(context: Context) -> str | None:
         factors = [p for name, p in run.parameters.items() if name.endswith("_scale_tril")]
         if joint and any(p.value.ndim > 2 for p in factors) and len(list(_latents([run]))) > 1:
             return mixed_items(joint)
+    return None
+
+
+def unknown_ends(context: Context) -> str | None:
+    """A framework takes an interval for the real line, on which its sampler then moves."""
+    for which, other in (("first", "second"), ("second", "first")):
+        sites = [context.pair.run(w).model.get(context.finding.site) for w in (which, other)]
+        if context.pair.first.has_guide or sites[0] is None or sites[1] is None:
+            return None
+        if sites[0].support == "real" and same_ends(sites[0], sites[1]):
+            return (
+                f"To the {which} program's framework the affine map at {context.finding.site!r} has no "
+                "ends, so a sampler leaves the interval: use Pyro's AffineBeta, give NumPyro's "
+                "AffineTransform a domain, or map the values of a Beta in the program"
+            )
     return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from twinplate.records.record import Parameter, Plate, Site
 from twinplate.verification.comparison.correspondence import moved
 from twinplate.verification.comparison.findings import Finding
@@ -18,6 +20,14 @@ def format_shapes(site: Site) -> str:
     """Batch and event shape as in Pyro's `Trace.format_shapes`: "3 5 | 2"."""
     batch, event = (" ".join(map(str, s)) for s in (site.batch_shape, site.event_shape))
     return f"{batch} | {event}".strip()
+
+
+def same_ends(first: Site, second: Site) -> bool:
+    """Whether values lie in one interval, whose ends the arguments of both sites tell."""
+    ends = [[site.arguments.get(end) for end in ("low", "high")] for site in (first, second)]
+    return all(
+        a is not None and b is not None and np.allclose(a, b) for a, b in zip(*ends, strict=True)
+    )
 
 
 def compare_sites(
@@ -89,7 +99,7 @@ def compare_site(program: str, name: str, first: Site, second: Site) -> Iterator
     if first.support != second.support:
         shown = (first.support, second.support)
         close = set(shown) == {"positive", "nonnegative"}
-        innocuous = first.kind != "latent" or close or delta
+        innocuous = first.kind != "latent" or close or delta or same_ends(first, second)
         level = "note" if innocuous else "difference"
         yield Finding(level, "support", program, name, "has another support", *shown)
     shapes = format_shapes(first), format_shapes(second)

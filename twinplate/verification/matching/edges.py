@@ -30,7 +30,7 @@ def kept_inside(
     """Values of a latent site, moved inwards where they are too close to the edge of `support`.
 
     support: its name.  arguments: of the distribution, which say where an interval ends: `low` and
-        `high`, or `loc` and `scale`.
+        `high`, or `loc` and `scale`. Some say so although the framework calls the support real.
     Values further inside are left as they are, to the bit; so are discrete ones, and those of a support
     whose edge is not known.
 
@@ -40,14 +40,17 @@ def kept_inside(
     values = np.asarray(values)
     if not np.issubdtype(values.dtype, np.floating):
         return values
+    arguments = arguments or {}
+    if support == "circular":
+        return _interval(values, {"low": np.array(-np.pi), "high": np.array(np.pi)})
+    if support == "interval" or {"low", "high"} <= arguments.keys():
+        return _interval(values, arguments)
     if support == "real":
         return np.clip(values, -LARGEST, LARGEST)
     if support in POSITIVE:
         return np.clip(values, 1 / LARGEST, LARGEST)
     if support == "unit_interval":
         return np.clip(values, PROBABILITY, 1 - PROBABILITY)
-    if support == "interval":
-        return _interval(values, arguments or {})
     if support == "simplex":
         return _simplex(values)
     if support == "corr_cholesky":
