@@ -40,6 +40,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "time_to_target",
         "triangle",
         "verify",
+        "zoo",
     ],
 )
 def test_a_script_runs_by_its_path(name, monkeypatch, capsys):

@@ -1,0 +1,121 @@
+"""The zoo's summary table and picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reporting import print_table
+from zoo_problems import KINDS
+
+Row = dict[str, Any]
+CLOSE = 0.01  # nat per item from maximum likelihood
+LEAST = 1e-5  # nat per item: what is drawn lowest
+COLUMNS = ["problems", "whose", "runs", "diverged", "excursions", "not made good"]
+COLUMNS += ["median gap", "worst", f"within {CLOSE}", "guide misses: median", "worst"]
+
+
+def print_summary(rows: list[Row]) -> None:
+    """Counts and gaps, for each framework, number of steps, half of the zoo, healthy and sick apart."""
+    lines = []
+    for key, group in grouped(rows):
+        framework, steps, half, healthy = key
+        name = f"{half}, {'healthy' if healthy else 'sick'}, {framework}, {steps:,} steps"
+        lines += [[name, *cells(group, "")], ["", *cells(group, "stock_")]]
+    print_table("The zoo; gaps in nats per item, of runs that did not diverge", COLUMNS, lines)
+    print_table("By kind", COLUMNS, list(_by_kind(rows)))
+
+
+def _by_kind(rows: list[Row]) -> Iterable[list[str]]:
+    for kind, framework in itertools.product(KINDS, sorted({row["framework"] for row in rows})):
+        group = [row for row in rows if (row["kind"], row["framework"]) == (kind, framework)]
+        if group:
+            yield [f"{kind}, {framework}", *cells(group, "")]
+            yield ["", *cells(group, "stock_")]
+
+
+def grouped(rows: list[Row]) -> Iterable[tuple[tuple[str, int, str, bool], list[Row]]]:
+    """The rows of each framework, number of steps and half, healthy before sick."""
+
+    def key(row: Row) -> tuple[str, int, str, bool]:
+        return row["framework"], row["steps"], row["half"], row["healthy"]
+
+    for values in sorted({key(row) for row in rows}, key=lambda k: (*k[:3], not k[3])):
+        yield values, [row for row in rows if key(row) == values]
+
+
+def cells(group: list[Row], prefix: str) -> list[str]:
+    """One line of a table: ours, or with the prefix "stock_" the stock recipe's."""
+
+    def total(name: str) -> str:
+        return str(sum(row[prefix + name] for row in group))
+
+    sound = [row for row in group if not row[f"{prefix}diverged"]]
+    learned = [row for row in group if row["learned"]]
+    close = [row for row in learned if row in sound and row[f"{prefix}gap"] <= CLOSE]
+    return [
+        "stock" if prefix else "ours",
+        str(len(group)),
+        total("diverged"),
+        total("excursions"),
+        total("unhealed"),
+        *_middle_and_worst([row[f"{prefix}gap"] for row in sound]),
+        f"{len(close)} of {len(learned)}",
+        *_middle_and_worst([row[f"{prefix}missed"] for row in sound]),
+    ]
+
+
+def _middle_and_worst(values: list[float]) -> list[str]:
+    return [f"{np.median(values):.4f}", f"{max(values):.4f}"] if values else ["–", "–"]
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Gap to maximum likelihood and what the guide misses, kind by kind, a column for each framework."""
+    from matplotlib.figure import Figure
+
+    frameworks = sorted({row["framework"] for row in rows})
+    figure = Figure(figsize=(7.5 * len(frameworks), 8), layout="constrained")
+    grid = figure.subplots(2, len(frameworks), squeeze=False, sharey="row", sharex=True)
+    panels = {
+        "gap": "behind maximum likelihood (learned loadings)",
+        "missed": "missed by the guide",
+    }
+    for (line, (name, title)), column in itertools.product(
+        enumerate(panels.items()), range(len(frameworks))
+    ):
+        axes, framework = grid[line, column], frameworks[column]
+        here = [row for row in rows if row["framework"] == framework]
+        here = [row for row in here if row["learned"] or name == "missed"]
+        for prefix, shift, colour in (("", -0.2, "tab:blue"), ("stock_", 0.2, "tab:orange")):
+            _strip(axes, here, prefix, name, shift, colour)
+        axes.set_yscale("log")
+        axes.set_title(f"{framework}: {title}")
+        axes.set_xticks(range(len(KINDS)), list(KINDS), rotation=60)
+        axes.grid(axis="y", alpha=0.3)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("nats per item")
+    for axes in grid[0]:
+        axes.axhline(CLOSE, color="grey", linewidth=0.8)
+    grid[0, 0].legend(loc="upper left")
+    figure.savefig(path, dpi=100)
+
+
+def _strip(axes: Any, rows: list[Row], prefix: str, name: str, shift: float, colour: str) -> None:
+    """A dot for each run, and a cross at the top for one that diverged."""
+    top = 1e3
+    kinds = list(KINDS)
+    sound = [row for row in rows if not row[f"{prefix}diverged"]]
+    died = [row for row in rows if row[f"{prefix}diverged"]]
+    for group, marker, label in ((sound, "o", ""), (died, "x", ", diverged")):
+        kinds_of = [kinds.index(row["kind"]) for row in group]
+        places = [
+            k + shift + 0.25 * (kinds_of[:i].count(k) / max(kinds_of.count(k), 1) - 0.5)
+            for i, k in enumerate(kinds_of)
+        ]
+        heights = [top if row in died else max(row[prefix + name], LEAST) for row in group]
+        label = f"{'stock' if prefix else 'ours'}{label}"
+        size = 18 if marker == "o" else 30
+        axes.scatter(places, heights, s=size, marker=marker, color=colour, label=label, alpha=0.7)

@@ -1,0 +1,97 @@
+"""The stock recipe: each framework's own SVI, Adam and multivariate normal on the shipped model and encoder.
+
+Data, mini-batches, first rate and cosine schedule are those of `fit`. Learned loadings start at the
+principal components, and what a run has reached are its last parameters: nothing that `fit` does to train
+well is in here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from recipes import stock_normal
+
+from twinplate.programs.config import LEARNABLE, TrainingConfig
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.program import Params, ReferenceProgram, make_program, principal_start
+from twinplate.training.plan import chunks, cosine
+from twinplate.training.state import Array
+
+Trained = tuple[Params, Array]  # and the loss per item of every step
+
+
+def train_stock(
+    framework: str, x: Array, program: ReferenceProgram, training: TrainingConfig
+) -> Trained:
+    """Parameters and losses of one run; a run that diverges raises what the framework raises, or has NaN."""
+    if program.learned:
+        config = replace(program.config, learned=LEARNABLE)
+        start = principal_start(x, config.num_components)
+        program = make_program(x, config, start)
+    with stock_normal(framework), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NaN, at every step
+        params, losses = TRAINERS[framework](x, program, training)
+    return params, losses / len(x)
+
+
+def _numpyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> Trained:
+    import jax
+    import jax.numpy as jnp
+    from numpyro import infer, optim
+
+    from numpyro_impl.programs.assembly import build
+    from numpyro_impl.programs.parameters import to_neutral
+
+    def rate(step: Any) -> Any:
+        return 0.5 * training.learning_rate * (1 + jnp.cos(jnp.pi * step / training.steps))
+
+    first = initial_params(program, training.seed)
+    pair = build(program, first, complete=not np.isnan(x).any())
+    svi = infer.SVI(pair.model, pair.guide, optim.Adam(rate), infer.Trace_ELBO())
+    data = jnp.asarray(x, jnp.float32)
+
+    def step(state: Any, rows: Any) -> Any:
+        return svi.update(state, data[rows], num_items=len(x))
+
+    take = jax.jit(lambda state, indices: jax.lax.scan(step, state, indices))
+    key, batch = jax.random.key(training.seed), data[: training.batch_size]
+    state = svi.init(key, batch, init_params=pair.params, num_items=len(x))
+    losses = []
+    for chunk in chunks(program.config, training, len(x), matched=False):
+        state, found = take(state, chunk.indices)
+        losses.append(np.asarray(found, np.float64))
+    return to_neutral(svi.get_params(state)), np.concatenate(losses)
+
+
+def _pyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> Trained:
+    import pyro
+    import torch
+    from pyro import infer, optim
+
+    from pyro_impl.programs.assembly import build
+    from pyro_impl.programs.parameters import leaves, to_neutral
+
+    def rate(step: int) -> float:
+        return float(cosine(training.learning_rate, step, training.steps))
+
+    torch.manual_seed(training.seed)
+    first, losses = initial_params(program, training.seed), []
+    data = torch.as_tensor(x, dtype=torch.float32)
+    with pyro.get_param_store().scope():
+        pair = build(program, first, complete=not np.isnan(x).any())
+        settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 1.0}, "lr_lambda": rate}
+        adam = optim.LambdaLR(settings)
+        elbo = infer.Trace_ELBO(max_plate_nesting=pair.max_plate_nesting)
+        svi = infer.SVI(pair.model, pair.guide, adam, elbo)
+        for chunk in chunks(program.config, training, len(x), matched=False):
+            for rows in torch.from_numpy(chunk.indices):
+                losses.append(svi.step(data[rows], num_items=len(x)))
+                adam.step()
+        return to_neutral(leaves()), np.array(losses)
+
+
+TRAINERS: dict[str, Callable[..., Trained]] = {"numpyro": _numpyro, "pyro": _pyro}
