@@ -18,7 +18,7 @@ from pyro_impl.arguments import Inputs, make_inputs, to_leaf
 from pyro_impl.device import DTYPES
 from pyro_impl.failures import failure_of
 from pyro_impl.reachable import tensors_of
-from pyro_impl.recording.borrowed import Borrowed
+from pyro_impl.recording.borrowed import Borrowed, in_precision
 from pyro_impl.recording.execution import SEED, Execution, Tensors
 from pyro_impl.recording.operations import Operations
 from pyro_impl.recording.parameters import give, recorded_parameters
@@ -40,7 +40,7 @@ class Session:
     own_indices: of the plates that the program gives indices itself (`subsample=`), known then too.
 
     Outside of its runs nothing of a session shows: it has a parameter store of its own, and random
-    numbers, default type and the tensors that the program reaches are as they were.
+    numbers, default type and the tensors and arrays that the program reaches are as they were.
     """
 
     def __init__(self, build: Build, precision: str, settings: Settings) -> None:
@@ -53,6 +53,7 @@ class Session:
         self._unbuilt: Failure | None = None
         self._first: Execution | None = None
         self._ran = False
+        self._programs: tuple[Any, ...] = ()
         with self._set_up():
             pyro.set_rng_seed(SEED)
             try:
@@ -60,7 +61,8 @@ class Session:
             except Exception as error:
                 self._unbuilt = failure_of(error, "build", None)
                 return
-        self._borrowed = Borrowed(tensors_of(self._model, self._guide), DTYPES[precision])
+        self._programs = (self._model, self._guide)
+        self._borrowed = Borrowed(tensors_of(*self._programs), DTYPES[precision])
 
     def sample(self, seed: int, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
         """Run with the framework's own draws where `given` has none; its parameters replace the first values.
@@ -145,6 +147,7 @@ class Session:
             stack.enter_context(pyro.settings.context(module_local_params=False))
             stack.enter_context(pyro.get_param_store().scope(self._store))
             stack.enter_context(self._borrowed.swapped())
+            stack.enter_context(in_precision(self._programs, self._precision))
             if self._precision == "float32":  # rounding may move values out of their support
                 stack.enter_context(dist.validation_enabled(False))
             stack.callback(set_rng_state, rng)

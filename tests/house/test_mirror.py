@@ -29,7 +29,9 @@ SHOWN_TRACES = (
 )
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
-BORROWED = "torch changes a program's tensors in place, JAX needs the places that hold its arrays"
+BORROWED = (
+    "torch changes a program's tensors in place; arrays are exchanged in the places that hold them"
+)
 TRACED = "JAX traces the program, so what a run shows leaves it as a tree of arrays"
 CONSTRAINTS = (
     "each framework has its own names of constraints; unlike torch's, JAX's maps change the shape"
@@ -42,9 +44,6 @@ FAMILIES = "the frameworks implement these families by other classes"
 # (module, name) -> why it is not the same in both; a class that only one twin has, with all its members
 DIFFERENCES = {
     ("recording.borrowed", "Borrowed"): BORROWED,
-    ("recording.borrowed", "in_precision"): BORROWED,
-    ("reachable", "Place"): BORROWED,
-    ("reachable", "places_of"): BORROWED,
     ("reachable", "tensors_of"): BORROWED,
     ("recording.constraints", "SHARED"): CONSTRAINTS,
     ("recording.constraints", "SINGLE"): CONSTRAINTS,

@@ -68,6 +68,27 @@ def test_a_constant_among_the_defaults_is_raised_to_double_precision():
     }
 
 
+WEIGHTS = np.array([0.2, 0.7], dtype=np.float32)
+
+
+def test_numpy_arrays_of_single_precision_lose_no_digits_and_come_back():
+    """A tensor made of one within the program would take its exponential in single precision."""
+    inside, held = WEIGHTS[:1], SimpleNamespace(listed=[WEIGHTS], pair=(WEIGHTS, "name"))
+
+    def model(x, default=WEIGHTS):
+        arrays = (WEIGHTS, inside, held.listed[0], held.pair[0], default)
+        reached = torch.cat([torch.as_tensor(a).exp() for a in arrays])
+        pyro.deterministic("reached", reached)
+        pyro.sample("x", dist.Normal(0.0, 1.0), obs=x[0])
+
+    run = ran(model, Given(), X, guide=lambda x: None)
+    scales = np.exp(WEIGHTS.astype(float))
+    expected = [np.concatenate([scales, scales[:1], *[scales] * 3])]
+    np.testing.assert_allclose(run.model["reached"].value, expected, rtol=1e-15)
+    again = (inside, held.listed[0], held.pair[0], model.__defaults__[0])
+    assert {a.dtype for a in again} == {np.dtype("float32")} and held.pair[0] is WEIGHTS
+
+
 def test_the_users_store_randomness_and_default_type_stay():
     pyro.clear_param_store()
     pyro.param("loc", torch.tensor([9.0]))
