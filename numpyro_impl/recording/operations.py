@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from jax.extend import core
+
+from twinplate.user_code import owner_of_file
 
 IDLE = {
     "broadcast_in_dim",
@@ -14,6 +18,7 @@ IDLE = {
     "slice",
     "squeeze",
 }  # nothing is computed
+JAX = os.path.dirname(jax.__file__) + os.sep
 SITES = "traced_program"  # the part of a compiled session that is the program itself
 
 
@@ -44,9 +49,26 @@ def _jaxprs(values: Any) -> Iterator[Any]:
             yield from _jaxprs(value)
 
 
+def _is_own_betaln(equation: Any) -> bool:
+    """Whether this lgamma is of a betaln that the program calls itself; it leaves no name in a jaxpr.
+
+    That of a distribution is left out: the families have entries of their own.
+    """
+    traceback = equation.source_info.traceback
+    frames = traceback.frames if traceback is not None else []
+    names = [frame.function_name for frame in frames]
+    if "betaln" not in names:
+        return False
+    callers = (f.file_name for f in frames[names.index("betaln") :])
+    outside = next((name for name in callers if not name.startswith(JAX)), "")
+    return owner_of_file(outside) == "user"
+
+
 def _name(equation: Any) -> str:
     """The name with the options that change numbers: where an index is clamped, what a cast makes."""
     name, options = equation.primitive.name, equation.params
+    if name == "lgamma" and _is_own_betaln(equation):
+        return "betaln"
     if name in ("jit", "pjit"):
         return str(options["name"])
     if name == "custom_jvp_call":  # a function with a derivative of its own, as log_ndtr
