@@ -29,7 +29,7 @@ def pyro_model(x, y):
     weights = pyro.sample("weights", pdist.Normal(torch.zeros(3), 1.0).to_event(1))
     variance = pyro.sample("variance", pdist.InverseGamma(2.0, 1.0))
     with pyro.plate("items", len(x)):
-        pyro.sample("y", pdist.Normal(x @ weights, variance.sqrt()), obs=y)
+        pyro.sample("y", pdist.Normal((x * weights).sum(-1), variance.sqrt()), obs=y)
 
 
 def pyro_guide(x, y):
@@ -46,7 +46,7 @@ def numpyro_model(x, y):
     weights = numpyro.sample("weights", ndist.Normal(jnp.zeros(3), 1.0).to_event(1))
     variance = numpyro.sample("variance", ndist.InverseGamma(2.0, 1.0))
     with numpyro.plate("items", len(x)):
-        numpyro.sample("y", ndist.Normal(x @ weights, jnp.sqrt(variance)), obs=y)
+        numpyro.sample("y", ndist.Normal((x * weights).sum(-1), jnp.sqrt(variance)), obs=y)
 
 
 def numpyro_guide(x, y):
@@ -63,7 +63,7 @@ def wrong_model(x, y):
     weights = numpyro.sample("weights", ndist.Normal(jnp.zeros(3), 1.0).to_event(1))
     variance = numpyro.sample("variance", ndist.InverseGamma(2.0, 1.0))
     with numpyro.plate("items", len(x)):
-        numpyro.sample("y", ndist.Normal(x @ weights, variance), obs=y)
+        numpyro.sample("y", ndist.Normal((x * weights).sum(-1), variance), obs=y)
 
 
 pyro_program = PyroProgram(pyro_model, pyro_guide)
