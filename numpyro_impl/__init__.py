@@ -1,6 +1,7 @@
 """twinplate's programs on NumPyro and JAX: the models, the guides, their training and evaluation."""
 
 from numpyro_impl.compiled.svi import CompiledSVI
+from numpyro_impl.guides.automatic import AutoAmortizedNormal
 from numpyro_impl.guides.joint import Local, joint_sample, layout_of
 from numpyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from numpyro_impl.programs.assembly import Pair, build
@@ -26,6 +27,7 @@ from numpyro_impl.training.restarts import fit_many
 from numpyro_impl.training.trainer import Trainer, fit
 
 __all__ = [
+    "AutoAmortizedNormal",
     "CompiledSVI",
     "Encoded",
     "Encoder",

@@ -1,6 +1,7 @@
 """twinplate's programs on Pyro and torch: the models, the guides, their training and evaluation."""
 
 from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
+from pyro_impl.guides.automatic import AutoAmortizedNormal
 from pyro_impl.guides.joint import Local, joint_sample, layout_of
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from pyro_impl.programs.assembly import Pair, build
@@ -26,6 +27,7 @@ from pyro_impl.training.restarts import fit_many
 from pyro_impl.training.trainer import Trainer, fit
 
 __all__ = [
+    "AutoAmortizedNormal",
     "CompiledSVI",
     "EagerWarning",
     "Encoded",

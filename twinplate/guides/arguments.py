@@ -1,0 +1,43 @@
+"""The arguments of a model, as its guide looks at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twinplate.errors import InputError
+
+
+def first_argument(*args: Any, **kwargs: Any) -> Any:
+    """The model's first argument, whose rows are the features of an item unless others are given.
+
+    Raises InputError where there is none.
+
+    >>> first_argument("data", batch_size=10)
+    'data'
+    """
+    if not args:
+        raise InputError(
+            "the model has no positional argument to take features from; pass features, a function of "
+            "the model's arguments that gives the encoder's input"
+        )
+    return args[0]
+
+
+def rows_of(inputs: Any) -> int:
+    """How many items an encoder's input has, or the first of several."""
+    return len(inputs[0] if isinstance(inputs, tuple | list) else inputs)
+
+
+def shapes_of(value: Any) -> Any:
+    """Shapes of arrays and plain values, as something to look up."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return "array", tuple(value.shape)
+    if isinstance(value, dict):
+        return tuple((name, shapes_of(v)) for name, v in value.items())
+    if isinstance(value, tuple | list):
+        return type(value), tuple(map(shapes_of, value))
+    try:
+        hash(value)
+    except TypeError:
+        return "object", id(value)
+    return value
