@@ -19,7 +19,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def measure(task: Task, stock: Row | None = None) -> Row:
     return {
         **dict(zip(KEYS, task, strict=True)),
         **{key: getattr(problem, key) for key in ("kind", "half", "healthy", "learned")},
-        **asdict(ours),
+        **ours.as_dict(),
         **theirs,
         "best": {key: values.tolist() for key, values in best.as_dict().items()},
         "seconds": round(seconds, 1),
@@ -99,9 +98,9 @@ def _run(
     try:
         params, losses = train(framework, x, program, training)
     except TrainingError as error:
-        return Outcome.stopped(error.fit.losses)
+        return Outcome.without("stopped", error.fit.losses)
     except (RuntimeError, ValueError, ArithmeticError):  # how the frameworks stop
-        return Outcome.stopped(np.zeros(0))
+        return Outcome.without("stopped", np.zeros(0))
     return judge(framework, x, program, best, params, losses)
 
 
@@ -114,7 +113,7 @@ def _best(problem: Problem, x: Array, earlier: Row | None) -> LinearGaussian:
 
 
 def _prefixed(outcome: Outcome) -> Row:
-    return {f"stock_{key}": value for key, value in asdict(outcome).items()}
+    return {f"stock_{key}": value for key, value in outcome.as_dict().items()}
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:

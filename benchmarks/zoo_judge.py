@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ LAST = 100
 class Outcome:
     """Gaps are in nats per item, and None where parameters are not finite.
 
+    cause: of the divergence, "stopped", "not finite" or "impossible", else empty.
     gap: with learned loadings, the log evidence of the best solution known minus that of the fitted model;
         with given ones, the log evidence minus the guide's expected ELBO.
     missed: KL(guide ‖ exact posterior of the fitted model), for given loadings the same number.
@@ -28,16 +30,25 @@ class Outcome:
         the run ended worse than it had been before.
     """
 
-    diverged: bool
+    cause: str
     excursions: int
     unhealed: int
     gap: float | None
     missed: float | None
 
+    @property
+    def diverged(self) -> bool:
+        """Whether there is a cause to say so."""
+        return bool(self.cause)
+
     @classmethod
-    def stopped(cls, losses: Array) -> Outcome:
-        """Of a run that could not go on."""
-        return cls(True, *excursions(losses[np.isfinite(losses)]), None, None)
+    def without(cls, cause: str, losses: Array) -> Outcome:
+        """Of a run without a result."""
+        return cls(cause, *excursions(losses[np.isfinite(losses)]), None, None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for a row."""
+        return {"diverged": self.diverged, **asdict(self)}
 
 
 def judge(
@@ -51,16 +62,16 @@ def judge(
     """The outcome of a run that went to its end. `best` is the best model known, or the one given."""
     values = [losses, *params.values()]
     if not all(np.isfinite(v).all() for v in values):
-        return Outcome.stopped(losses)
+        return Outcome.without("not finite", losses)
     evidence = float(best.log_evidence(x).mean())
     fitted = generative_of(program, params)
     guide = load_backend(framework).posterior(x, program, params)
     missed = float(fitted.kl_to_posterior(x, guide).mean())
     gap = evidence - float(fitted.log_evidence(x).mean()) if program.learned else missed
     if not np.isfinite([missed, gap]).all():
-        return Outcome.stopped(losses)
-    diverged = missed < -MARGIN or impossible(losses, evidence)
-    return Outcome(diverged, *excursions(losses), gap, missed)
+        return Outcome.without("not finite", losses)
+    cause = "impossible" if missed < -MARGIN or impossible(losses, evidence) else ""
+    return Outcome(cause, *excursions(losses), gap, missed)
 
 
 def impossible(losses: Array, evidence: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,30 @@ from zoo_problems import KINDS
 Row = dict[str, Any]
 CLOSE = 0.01  # nat per item from maximum likelihood
 LEAST = 1e-5  # nat per item: what is drawn lowest
-COLUMNS = ["problems", "whose", "runs", "diverged", "excursions", "not made good"]
-COLUMNS += ["median gap", "worst", f"within {CLOSE}", "guide misses: median", "worst"]
+COLUMNS = ["problems", "whose", "runs", "diverged", "excursions", "unhealed"]
+COLUMNS += ["gap", "worst", f"≤ {CLOSE}", "missed", "worst"]
 
 
 def print_summary(rows: list[Row]) -> None:
     """Counts and gaps, for each framework, number of steps, half of the zoo, healthy and sick apart."""
     lines = []
-    for key, group in grouped(rows):
-        framework, steps, half, healthy = key
-        name = f"{half}, {'healthy' if healthy else 'sick'}, {framework}, {steps:,} steps"
-        lines += [[name, *cells(group, "")], ["", *cells(group, "stock_")]]
-    print_table("The zoo; gaps in nats per item, of runs that did not diverge", COLUMNS, lines)
+    for (framework, steps, half, healthy), group in grouped(rows):
+        name = f"{half}, {'healthy' if healthy else 'sick'}\n{framework}, {steps:,} steps"
+        lines.append([name, *_both(group)])
+    print_table("The zoo; nats per item. Medians: where neither diverged", COLUMNS, lines)
     print_table("By kind", COLUMNS, list(_by_kind(rows)))
+
+
+def _both(group: list[Row]) -> list[str]:
+    """Cells of two lines: ours above, stock below."""
+    return ["\n".join(pair) for pair in zip(cells(group, ""), cells(group, "stock_"), strict=True)]
 
 
 def _by_kind(rows: list[Row]) -> Iterable[list[str]]:
     for kind, framework in itertools.product(KINDS, sorted({row["framework"] for row in rows})):
         group = [row for row in rows if (row["kind"], row["framework"]) == (kind, framework)]
         if group:
-            yield [f"{kind}, {framework}", *cells(group, "")]
-            yield ["", *cells(group, "stock_")]
+            yield [f"{kind}\n{framework}", *_both(group)]
 
 
 def grouped(rows: list[Row]) -> Iterable[tuple[tuple[str, int, str, bool], list[Row]]]:
@@ -53,23 +56,26 @@ def cells(group: list[Row], prefix: str) -> list[str]:
     def total(name: str) -> str:
         return str(sum(row[prefix + name] for row in group))
 
+    both = [row for row in group if not row["diverged"] and not row["stock_diverged"]]
     sound = [row for row in group if not row[f"{prefix}diverged"]]
     learned = [row for row in group if row["learned"]]
     close = [row for row in learned if row in sound and row[f"{prefix}gap"] <= CLOSE]
+    gap, missed = (
+        [_number(both, prefix + name, np.median), _number(sound, prefix + name, max)]
+        for name in ("gap", "missed")
+    )
     return [
         "stock" if prefix else "ours",
         str(len(group)),
-        total("diverged"),
-        total("excursions"),
-        total("unhealed"),
-        *_middle_and_worst([row[f"{prefix}gap"] for row in sound]),
+        *(total(name) for name in ("diverged", "excursions", "unhealed")),
+        *gap,
         f"{len(close)} of {len(learned)}",
-        *_middle_and_worst([row[f"{prefix}missed"] for row in sound]),
+        *missed,
     ]
 
 
-def _middle_and_worst(values: list[float]) -> list[str]:
-    return [f"{np.median(values):.4f}", f"{max(values):.4f}"] if values else ["–", "–"]
+def _number(rows: list[Row], name: str, of: Callable[[list[float]], Any]) -> str:
+    return f"{of([row[name] for row in rows]):.4f}" if rows else "–"
 
 
 def draw(rows: list[Row], path: Path) -> None:

@@ -16,7 +16,7 @@ from twinplate.programs.linear_gaussian import LOG_2PI, Array, LinearGaussian
 from twinplate.programs.program import NOISE_FLOOR
 from twinplate.seeds import generator
 
-STARTS = 4  # the likelihood may have several maxima
+STARTS = 8  # the likelihood may have several maxima, more than a nat apart
 LEAST = 2 * float(
     np.log(NOISE_FLOOR)
 )  # of the logarithm of a variance of noise, of standardised features
@@ -44,10 +44,13 @@ def _complete(z: Array, k: int) -> tuple[Array, Array, Array]:
 
 
 def _starts(moment: Array, k: int) -> list[Array]:
-    """Logarithms of first noise variances: Jöreskog's, a half of all variance, and random ones."""
+    """Logarithms of first noise variances: what principal components leave, Jöreskog's, and random ones."""
     d = len(moment)
+    values, vectors = np.linalg.eigh(moment)
+    above = np.maximum(values[-k:] - values[:-k].mean() if k < d else values, 0)
     unique = 1 / np.diagonal(np.linalg.inv(moment + 1e-6 * np.eye(d)))
-    starts = [np.log((1 - k / (2 * d)) * unique), np.full(d, np.log(0.5))]
+    left = np.maximum(1 - vectors[:, -k:] ** 2 @ above, NOISE_FLOOR**2)
+    starts = [np.log(left), np.log((1 - k / (2 * d)) * unique)]
     rng = generator(0, "truth")
     starts += [np.log(rng.uniform(0.05, 0.95, d)) for _ in range(STARTS - len(starts))]
     return [np.clip(start, LEAST, 0.0) for start in starts]
