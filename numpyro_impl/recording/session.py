@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array, random
+from numpyro.infer import autoguide
 
 from numpyro_impl.arguments import make_inputs, to_draws, to_leaf
 from numpyro_impl.compilation_cache import kept_compilations
@@ -23,6 +25,7 @@ from numpyro_impl.recording.sites import TracedSite, partial_sites
 from twinplate.records.record import Failure, Given, Parameter, Run, Settings, Site
 
 Build = Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
+AUTOGUIDES = autoguide.__file__
 WAYS = ((True, True), (False, True), (False, False))  # (parameters, runs) found and made compiled
 
 
@@ -142,7 +145,25 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
     declared = execution.parameters
     parameters = {} if declared is None else declared.recorded(declared.flat())
     failure = failure_of(error, execution.stage, reached)
+    if _is_of_autoguide(error):
+        return Run(guide, model, parameters, failure=_plate_in_scan(failure))
     return Run(guide, model, parameters, failure=_missing_plate(failure, error, {**guide, **model}))
+
+
+def _is_of_autoguide(error: Exception) -> bool:
+    """Whether an automatic guide itself looked for something that it does not have."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, KeyError) and bool(frames) and frames[-1].filename == AUTOGUIDES
+
+
+def _plate_in_scan(failure: Failure) -> Failure:
+    """In words: the guide knows the plates of the model's trace, and a scan has a trace of its own."""
+    text = (
+        "NumPyro's automatic guides do not know a plate inside of a scan "
+        f"({failure.error}): declare its dim as "
+        "an event there, with .to_event(1), which is compared with the other program's plate"
+    )
+    return replace(failure, error=text)
 
 
 def _missing_plate(failure: Failure, error: Exception, sites: dict[str, Site]) -> Failure:

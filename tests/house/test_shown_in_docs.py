@@ -70,7 +70,7 @@ def test_vectorised_particles_have_the_loss_of_one_after_the_other(name):
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_predictions_are_near_what_their_own_weights_say(parallel):
-    """In Pyro in parallel without the guide, of whose draws its Predictive takes event dims for batch dims."""
+    """In Pyro in parallel without the guide, whose event dims its Predictive would take for batch dims."""
     x = torch.tensor(X).float()
     model, guide = compiled_in_pyro()
     with pyro.get_param_store().scope():

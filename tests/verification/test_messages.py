@@ -104,6 +104,22 @@ def test_a_square_matrix_is_named_only_where_its_transpose_mends(first, second, 
     assert "square" not in "".join(f.message for f in report.findings[1:])
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_a_latent_square_matrix_is_named_likewise(scale):
+    def program(turn, noise=1.0):
+        def model(x):
+            w = pyro.sample("w", dist.Normal(torch.zeros(2, 2), 1.0).to_event(2))
+            with pyro.plate("items", 2):
+                mean = x @ (w.mT if turn else w)
+                pyro.sample("y", dist.Normal(mean, noise).to_event(1), obs=x)
+
+        return Program(model)
+
+    report = verify(program(False), program(True, scale), args=(W,), seeds=(0,), stress=False)
+    named = "w, a square matrix, is used untransposed" in report.findings[0].message
+    assert report.findings[0].site == "y" and named == (scale == 1.0)  # else the noise differs, too
+
+
 # -- series of other lengths --------------------------------------------------------------------------------
 
 

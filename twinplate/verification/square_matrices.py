@@ -1,8 +1,8 @@
 """Is a square matrix used untransposed? No shape can show it; a run with its transpose does.
 
 torch's `Linear.weight` is (out, in), flax's kernel (in, out). Where a site of the second program differs from
-the first's, the second is run once more for each square matrix among inputs and parameters, with its
-transpose: if the site agrees then, this is what differs.
+the first's, the second is run once more for each square matrix among inputs, parameters and latent values,
+with its transpose: if the site agrees then, this is what differs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.records.record import Given, Record, Run, Site, as_float
+from twinplate.records.record import Array, Given, Record, Run, Site, as_float
 from twinplate.verification.trees import Tree, leaves, map_leaves
 
 CLOSE = 1e-6  # relative, of numbers that rounding may part, and no mistake that matters
@@ -47,18 +47,34 @@ def untransposed(
     parameters = given[draw].parameters
     real = {name for name, p in first.parameters.items() if p.constraint == "real"}
     weights = {name: value for name, value in parameters.items() if name in real}
-    for name, matrix in {**leaves(inputs), **weights}.items():
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (matrix == matrix.T).all():
+    draws = given[draw].draws
+    latent = {name: x for name, x in draws.items() if _is_real(first, name)}
+    for name, matrix in {**leaves(inputs), **weights, **latent}.items():
+        transposed = _transposed(matrix, matrix.ndim - 1 if name in latent else matrix.ndim)
+        if transposed is None:
             continue
-        turned_weight = {name: matrix.T} if name in weights else {}
-        moved = map_leaves(lambda leaf, m=matrix: m.T if leaf is m else leaf, inputs)  # type: ignore[misc]
-        changed = replace(given[draw], parameters={**parameters, **turned_weight})
+        moved = map_leaves(lambda leaf, m=matrix, t=transposed: t if leaf is m else leaf, inputs)  # type: ignore[misc]
+        weight, value = ({name: transposed} if name in own else {} for own in (weights, latent))
+        changed = replace(given[draw], parameters=parameters | weight, draws=draws | value)
         turned = again(draw, changed, moved["args"], moved["kwargs"])
         if _stopped(turned):
             continue
         mended = [place for place in apart if _agree(first, turned, *place)]
         found |= {" ".join(place): name for place in mended if " ".join(place) not in found}
     return found
+
+
+def _is_real(run: Run, name: str) -> bool:
+    site = run.model.get(name) or run.guide.get(name)
+    return site is not None and site.support == "real"
+
+
+def _transposed(matrix: Array, dims: int) -> Array | None:
+    """A square matrix transposed, of latent values that of every particle; None for anything else."""
+    if dims != 2 or matrix.shape[-1] != matrix.shape[-2]:
+        return None
+    transposed = np.swapaxes(matrix, -1, -2)
+    return None if (matrix == transposed).all() else transposed
 
 
 def _stopped(*runs: Run) -> bool:

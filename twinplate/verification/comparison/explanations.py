@@ -38,7 +38,6 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     loss_mistakes.shapes,
     loss_mistakes.batched_guide,
     program_mistakes.flow_order,
-    program_mistakes.plate_in_scan,
     loss_mistakes.unknown_ends,
     loss_mistakes.gradient_alone,
     scale_mistakes.scaling,

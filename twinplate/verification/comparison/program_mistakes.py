@@ -142,21 +142,3 @@ def flow_order(context: Context) -> str | None:
         "Perhaps the flows pack the latent sites in another order, Pyro as they are executed, NumPyro by "
         "name: name the sites so that both orders are the same"
     )
-
-
-def plate_in_scan(context: Context) -> str | None:
-    """A plate stands inside of a `scan`, where NumPyro's autoguides do not find it."""
-    finding, pair = context.finding, context.pair
-    if finding.stage != "execution" or finding.program != "guide":
-        return None
-    for which, other in (("first", "second"), ("second", "first")):
-        record, failure = getattr(pair, which), pair.run(which).failure
-        if record.framework != "numpyro" or failure is None or failure.traceback:
-            continue
-        named = {plate.name for site in pair.run(other).model.values() for plate in site.plates}
-        if failure.error in {f"KeyError: {name!r}" for name in named}:
-            return (
-                "NumPyro's autoguides do not know a plate inside of a scan: declare its dim as an event "
-                "there, with .to_event(1), which is compared with the other program's plate"
-            )
-    return None
