@@ -14,6 +14,7 @@ from twinplate import __version__
 from twinplate.backends import default_backend
 from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.posterior_command import run_posterior
+from twinplate.commands.stopping import stoppable
 from twinplate.commands.told import tell
 from twinplate.commands.verify_command import Outputs, run_compare, run_record, run_verify
 from twinplate.data.columns import Wanted, split_names
@@ -282,13 +283,20 @@ def main() -> None:
     """Run the command line; bad input is one sentence on stderr and exit code 2.
 
     So is training that stops early. A mistake of our own has exit code 2 too, with its traceback: 1 is
-    the verdict "differs".
+    the verdict "differs". Ctrl-C and SIGTERM end every command with exit code 130 or 143; what it writes
+    is written whole or not at all.
     """
-    try:
-        app()
-    except (InputError, TrainingError) as error:
-        print(f"twinplate: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(2)
+    with stoppable() as stop:
+        try:
+            app()
+        except (InputError, TrainingError) as error:
+            print(f"twinplate: {error}", file=sys.stderr)
+            sys.exit(2)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(2)
+        except (SystemExit, KeyboardInterrupt):  # Typer makes the one of the other
+            if not stop.came:
+                raise
+            print(f"twinplate: interrupted, by {stop.name}", file=sys.stderr)
+            sys.exit(stop.exit_code)

@@ -19,6 +19,8 @@ from safetensors.numpy import load_file
 
 import twinplate
 from twinplate.cli import main
+from twinplate.commands.stopping import SIGNALS
+from twinplate.files import written_whole
 from twinplate.programs.linear_gaussian import LinearGaussian
 
 TINY = ["--components", "2", "--steps", "5", "--batch-size", "8", "--device", "cpu"]
@@ -291,6 +293,37 @@ def test_a_signal_before_the_first_step_has_nothing_to_save(
     assert run("fit", "x.csv", *TINY, "--out", "run") == 143
     assert "by SIGTERM; nothing was reached" in capsys.readouterr().err
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("words", "within"),
+    [
+        ("demo --out made", "twinplate.demo.run.run_demo"),
+        ("bench --json made", "twinplate.commands.bench_command.run_bench"),
+        ("posterior run x.csv --out made", "twinplate.cli.run_posterior"),
+        ("verify x.py --json made", "twinplate.cli.run_verify"),
+    ],
+)
+def test_a_signal_ends_every_command_and_nothing_is_half_written(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    within: str,
+    number: signal.Signals,
+) -> None:
+    def writing(*_: object, **__: object) -> None:
+        with written_whole(Path("made/deep")) as temporary:
+            temporary.write_text("half")
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(within, writing)
+    before = sorted(folder.rglob("*")), signal.getsignal(number)
+    assert run(*words.split()) == 128 + number
+    told = capsys.readouterr().err
+    assert told.endswith(f"interrupted, by {SIGNALS[number]}\n") and "Traceback" not in told
+    assert (sorted(folder.rglob("*")), signal.getsignal(number)) == before
 
 
 def test_the_version_is_told_by_the_command_and_the_module() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while something is trained that is to be saved."""
+"""Ctrl-C and SIGTERM: what was trained until then is saved, what is being written is taken away."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ class Stop:
         self._number = number
         if not self._held:
             raise KeyboardInterrupt
+
+    @property
+    def came(self) -> bool:
+        """Whether a signal came."""
+        return self._number != 0
 
     def check(self) -> None:
         """Raise the KeyboardInterrupt once more if some library has swallowed it."""
