@@ -16,8 +16,9 @@ import numpy as np
 from recipes import stock_normal
 
 from twinplate.programs.config import LEARNABLE, TrainingConfig
+from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.parameters import initial_params
-from twinplate.programs.program import Params, ReferenceProgram, make_program, principal_start
+from twinplate.programs.program import Params, ReferenceProgram, make_program
 from twinplate.training.plan import chunks, cosine
 from twinplate.training.state import Array
 
@@ -30,12 +31,22 @@ def train_stock(
     """Parameters and losses of one run; a run that diverges raises what the framework raises, or has NaN."""
     if program.learned:
         config = replace(program.config, learned=LEARNABLE)
-        start = principal_start(x, config.num_components)
-        program = make_program(x, config, start)
+        program = make_program(x, config, principal_components(x, config.num_components))
     with stock_normal(framework), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NaN, at every step
         params, losses = TRAINERS[framework](x, program, training)
     return params, losses / len(x)
+
+
+def principal_components(x: Array, k: int) -> LinearGaussian:
+    """Probabilistic PCA (Tipping and Bishop, 1999) of standardised features, missing entries at the mean."""
+    center, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+    z = np.nan_to_num((x - center) / spread)
+    values, vectors = np.linalg.eigh(z.T @ z / len(z))
+    rest = values[:-k].mean() if k < len(values) else 0.0
+    loadings = vectors[:, -k:] * np.sqrt(np.maximum(values[-k:] - rest, 1e-4))
+    noise = np.sqrt(np.maximum(1 - np.square(loadings).sum(axis=1), 4e-4))
+    return LinearGaussian(spread[:, None] * loadings, center, spread * noise)
 
 
 def _numpyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> Trained:

@@ -18,7 +18,6 @@ from zoo_truth import maximum_likelihood
 
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import generative_of
-from twinplate.programs.program import principal_start
 
 
 def noisy(level, steps, seed=0):
@@ -77,7 +76,6 @@ def test_the_rows_are_those_of_the_fits(few, tmp_path, monkeypatch, capsys):
         assert (np.abs(image[..., :3] - shown).max(-1) < 0.02).any()
     # What an earlier run knows is not measured again.
     monkeypatch.setattr(zoo, "train_stock", None)
-    monkeypatch.setattr(zoo, "maximum_likelihood", None)
     task = (few.name, "numpyro", 20)
     again = zoo.measure(task, rows[0])
     assert {**again, "seconds": 0, "said": []} == {**rows[0], "seconds": 0, "said": []}
@@ -93,12 +91,23 @@ def test_a_run_that_stops_has_diverged(few, framework):
         assert found.diverged and found.gap is None
 
 
+def test_principal_components_are_the_closed_form_of_equal_correlations():
+    """One component of features that are all correlated by ρ: loadings √ρ, noise √(1 - ρ)."""
+    noise = np.random.default_rng(0).normal(size=(500, 8))
+    noise -= noise.mean(axis=0)
+    white = np.linalg.solve(np.linalg.cholesky(noise.T @ noise / 500), noise.T).T
+    x = white @ np.linalg.cholesky(np.full((8, 8), 0.6) + 0.4 * np.eye(8)).T
+    found = zoo_stock.principal_components(x, 1)
+    np.testing.assert_allclose(np.abs(found.loadings[:, 0]), np.sqrt(0.6))
+    np.testing.assert_allclose(found.noise_scale, np.sqrt(0.4))
+
+
 @pytest.mark.parametrize("framework", zoo.FRAMEWORKS)
 def test_the_stock_recipe_begins_at_the_principal_components(few, framework):
     x, k = few.data(), few.num_components
     program = few.program(x)
     params, losses = zoo_stock.train_stock(framework, x, program, TrainingConfig(2, len(x), 1e-9))
-    found, known = generative_of(program, params), principal_start(x, k)
+    found, known = generative_of(program, params), zoo_stock.principal_components(x, k)
     np.testing.assert_allclose(found.loadings, known.loadings, atol=1e-4)
     np.testing.assert_allclose(found.noise_scale, known.noise_scale, rtol=1e-4)
     assert losses.shape == (2,) and found.log_evidence(x).mean() > -losses.min()
