@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpyro.infer.svi import SVIRunResult, SVIState
 
 from numpyro_impl.arguments import Inputs
 from numpyro_impl.compilation_cache import kept_compilations
+from numpyro_impl.compiled.steadied import SteadiedOptim, limits_of, with_limits
 from numpyro_impl.compiled.steps import copied, keys_and_rates, take_steps, to_inputs, unprepared
 from numpyro_impl.failures import untraceable
 from numpyro_impl.objectives.loss_faults import Traced, faults_of
@@ -35,7 +36,8 @@ from twinplate.training.errors import (
     norm,
     what_broke,
 )
-from twinplate.training.plan import CHUNK
+from twinplate.training.net import Attempt, Net
+from twinplate.training.plan import CHUNK, Chunk
 from twinplate.training.restarts import Ranked
 from twinplate.training.state import Progress
 from twinplate.user_code import warn_user
@@ -69,6 +71,11 @@ class SVIRuns(Ranked):
 class CompiledSVI(SVI):
     """`numpyro.infer.SVI` for the same models, guides, optimisers and losses.
 
+    clip: times its usual size that the gradient of a parameter may have; None leaves all as they are.
+    net: whether `run` takes steps again at half the rate that went wrong: of which the loss or the state is
+        not finite, or whose last losses are far above those before (`twinplate.training.net`).
+    notes: sentences on what the net did.
+    With `clip` or `net` the optimiser's state is a `numpyro_impl.compiled.steadied.Steady`.
     compile_seconds: spent so far on tracing and compiling, little where the compiled program was on disk.
 
     >>> import numpyro
@@ -85,11 +92,27 @@ class CompiledSVI(SVI):
     ((3, 20), (20,))
     """
 
-    def __init__(self, model: Any, guide: Any, optim: Any, loss: Any, **static_kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        optim: Any,
+        loss: Any,
+        *,
+        clip: float | None = None,
+        net: bool = False,
+        **static_kwargs: Any,
+    ) -> None:
         super().__init__(model, guide, optim, loss, **static_kwargs)
+        self._most, self._has_net = clip, net
+        self.optim: Any = self._steadied(self.optim)
+        self.notes: list[str] = []
         self.compile_seconds = 0.0
         self._compiled: dict[str, Callable[..., Any]] = {}
         self._told: set[str] = set()
+
+    def _steadied(self, optim: Any) -> Any:
+        return SteadiedOptim(optim, self._most) if self._most or self._has_net else optim
 
     def init(self, rng_key: Array, *args: Any, **kwargs: Any) -> SVIState:
         """The first state, as `numpyro.infer.SVI.init` makes it.
@@ -139,9 +162,7 @@ class CompiledSVI(SVI):
         try:
             take = self._compile(partial(take_steps, step), state, inputs, 1)
             for length in tqdm.tqdm(lengths, unit="chunk", disable=not progress_bar):
-                after, *results = take(copied(state), inputs, length)
-                found, finite = jax.device_get(results)  # the only wait for the device in a chunk
-                found = found[:length]
+                after, found, finite = self._take(take, state, inputs, done, length)
                 if not (finite or stable_update):
                     raise self._non_finite(take, state, inputs, losses, found, num_steps)
                 state, done = after, done + length
@@ -157,6 +178,28 @@ class CompiledSVI(SVI):
                 self._result(state, losses),
             ) from error
         return self._result(state, losses)
+
+    def _take(
+        self, take: Callable[..., Any], state: SVIState, inputs: Inputs, done: int, length: int
+    ) -> tuple[SVIState, np.ndarray, bool]:
+        """The state after `length` steps, their losses, and whether all is finite."""
+
+        def advance(state: SVIState) -> tuple[SVIState, np.ndarray, bool]:
+            after, *results = take(copied(state), inputs, length)
+            found, finite = jax.device_get(results)  # the only wait for the device in a chunk
+            return after, found[:length], bool(finite)
+
+        if not self._has_net:
+            return advance(state)
+        net = Net(limits_of(state))
+        chunk = Chunk(done, np.zeros((length, 0), np.int64), np.ones(length), {})
+        accepted = False
+        while not accepted:
+            limits = replace(net.limits, rate=float(net.slowed(chunk).rates[0]))
+            after, found, finite = advance(with_limits(state, limits))
+            accepted = net.accepts(chunk, Attempt(found.astype(np.float64), finite))
+        self.notes += net.notes
+        return with_limits(after, net.limits), found, finite
 
     def run_many(
         self,
@@ -184,7 +227,7 @@ class CompiledSVI(SVI):
         self.init(keys[0], *args, init_params=init_params, **kwargs)  # learns sites and constraints
 
         def at(rate: Any) -> SVI:
-            chosen = self.optim if optim is None else optim(rate)
+            chosen = self.optim if optim is None else self._steadied(optim(rate))
             svi = SVI(self.model, self.guide, chosen, self.loss, **self.static_kwargs)
             svi.constrain_fn = (
                 self.constrain_fn

@@ -16,7 +16,7 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from twinplate.programs.parameters import UNIT_SHIFT, output_parts, output_size
+from twinplate.programs.parameters import LEAST_POSITIVE, UNIT_SHIFT, output_parts, output_size
 from twinplate.programs.program import ReferenceProgram
 from twinplate.programs.shapes import check_items
 
@@ -171,8 +171,8 @@ class ExpertsEncoder(Encoder):
 
 
 def positive(numbers: Array) -> Array:
-    """softplus(numbers + UNIT_SHIFT), 1 at 0."""
-    return jax.nn.softplus(numbers + UNIT_SHIFT)
+    """softplus(numbers + UNIT_SHIFT), 1 at 0, never 0."""
+    return jnp.maximum(jax.nn.softplus(numbers + UNIT_SHIFT), LEAST_POSITIVE)
 
 
 def scale_tril_of_precision(precision: Array) -> Array:

@@ -7,6 +7,7 @@ have the same name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,18 +22,25 @@ NativeParams = dict[str, Any]
 
 def to_native(params: Params, dtype: jnp.dtype) -> NativeParams:
     """NumPyro's parameters from the neutral layout."""
+
+    def native(name: str, values: np.ndarray) -> Array:
+        return to_array(values.T if name.endswith(".weight") else values, dtype)
+
+    return nested({name: native(name, values) for name, values in params.items()})
+
+
+def nested(values: Mapping[str, Any]) -> NativeParams:
+    """Anything that is given by neutral name, where NumPyro has the parameter of that name."""
     native: NativeParams = {"encoder$params": {}}
-    for name, values in sorted(params.items()):
+    for name, value in sorted(values.items()):
         module, *path = name.split(".")
         if module != "encoder":
-            native[name] = to_array(values, dtype)
-        elif path[-1] == "weight":
-            layer = native["encoder$params"].setdefault(path[0], {})
-            layer["kernel"] = to_array(values.T, dtype)
-        elif len(path) == 2:
-            native["encoder$params"].setdefault(path[0], {})[path[1]] = to_array(values, dtype)
+            native[name] = value
+        elif len(path) == 1:
+            native["encoder$params"][path[0]] = value
         else:
-            native["encoder$params"][path[0]] = to_array(values, dtype)
+            kind = "kernel" if path[1] == "weight" else path[1]
+            native["encoder$params"].setdefault(path[0], {})[kind] = value
     return native
 
 

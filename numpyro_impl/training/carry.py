@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from numpyro_impl.programs.parameters import NativeParams, to_native, to_neutral
-from twinplate.training.state import TrainingState
+from twinplate.training.state import Limits, TrainingState
 
 
 class Carry(NamedTuple):
@@ -33,9 +33,9 @@ def to_carry(state: TrainingState, dtype: jnp.dtype) -> Carry:
     return Carry(params, optax.ScaleByAdamState(count, mean, variance), average)
 
 
-def to_state(carry: Carry) -> TrainingState:
+def to_state(carry: Carry, limits: Limits) -> TrainingState:
     """The inverse of `to_carry`, a copy on the host."""
     moments = carry.moments
     groups = (carry.params, moments.mu, moments.nu, carry.average)
     params, mean, variance, average = map(to_neutral, groups)
-    return TrainingState(params, mean, variance, average, int(moments.count))
+    return TrainingState(params, mean, variance, average, int(moments.count), limits)

@@ -16,14 +16,18 @@ import optax
 from jax import Array, lax, random
 
 from numpyro_impl.compilation_cache import kept_compilations
+from numpyro_impl.compiled.clipping import Sizes, clip
 from numpyro_impl.device import DTYPES, find_device, memory, to_array
 from numpyro_impl.objectives.item_blocks import ValueAndGradient, value_and_gradient
 from numpyro_impl.objectives.losses import make_loss
 from numpyro_impl.programs.assembly import build
+from numpyro_impl.programs.parameters import NativeParams, nested
 from numpyro_impl.training.carry import Carry
 from twinplate.programs.config import TrainingConfig
+from twinplate.training.net import Attempt
 from twinplate.training.plan import AVERAGED, Chunk, average_weight, step_noise_shapes
 from twinplate.training.preparation import Preparation
+from twinplate.training.step_size import CLIP, rate_shares
 
 
 class Inputs(NamedTuple):
@@ -49,15 +53,33 @@ class Span(NamedTuple):
     length: Array
 
 
+Reached = tuple[Carry, Sizes, Array]  # by a step, with the losses so far
+
+
+class Results(NamedTuple):
+    """What a chunk says on the host besides its carry.
+
+    losses: (steps,).  finite: whether all of the losses and the carry is.
+    largest, at: (L,), how many times its usual size each gradient was at most, and the step of that.
+    """
+
+    losses: Any
+    finite: Any
+    largest: Any
+    at: Any
+
+
 def make_loop(
     value_and_gradient: ValueAndGradient,
     training: TrainingConfig,
     shapes: dict[str, tuple[int, ...]],
-) -> Callable[..., tuple[Carry, Array, Array]]:
+    shares: NativeParams,
+) -> Callable[..., tuple[Carry, Results]]:
     """`loop(carry, inputs, span, data, pairs)`, which takes the steps of a chunk, for JAX to compile.
 
-    It returns the carry, the losses (steps,) of the sum over items, and whether all of both is finite.
+    It returns the carry and the `Results` of the chunk, its losses those of the sum over items.
 
+    shares: of the learning rate, for each parameter.
     shapes: of the base noise of one particle by site. Noise that the chunk does not bring is drawn from
         one key for each site and step. All keys are derived before the loop, in one vectorised call:
         inside it, the handlers would derive them one by one in every step.
@@ -66,39 +88,47 @@ def make_loop(
 
     def loop(
         carry: Carry, inputs: Inputs, span: Span, data: Array, pairs: Array | None
-    ) -> tuple[Carry, Array, Array]:
-        def step(i: Array, reached: tuple[Carry, Array]) -> tuple[Carry, Array]:
-            carry, losses = reached
+    ) -> tuple[Carry, Results]:
+        def step(i: Array, reached: Reached) -> Reached:
+            carry, sizes, losses = reached
             keys, indices, rate, noise = jax.tree.map(itemgetter(i), each)
             a = None if pairs is None else pairs[:, indices]
             for name, key in keys.items():
                 shape = (training.particles, *shapes[name])
                 noise = {**noise, name: random.normal(key, shape, data.dtype)}
             value, gradient = value_and_gradient(carry.params, inputs.key, data[indices], a, noise)
+            gradient, sizes = clip(gradient, sizes, CLIP)
             direction, moments = adam.update(gradient, carry.moments)
-            params = jax.tree.map(lambda p, d: p - rate * d, carry.params, direction)
-            return Carry(params, moments, carry.average), losses.at[i].set(value)
+            params = jax.tree.map(
+                lambda p, d, share: p - rate * share * d, carry.params, direction, shares
+            )
+            return Carry(params, moments, carry.average), sizes, losses.at[i].set(value)
 
-        def stretch(reached: tuple[Array, Carry, Array]) -> tuple[Array, Carry, Array]:
+        def stretch(reached: tuple[Array, Reached]) -> tuple[Array, Reached]:
             """All steps until the average takes parameters in, or the chunk ends.
 
             An inner loop of these steps alone: the average costs nothing in steps that leave it as it is.
             """
-            i, carry, losses = reached
+            i, now = reached
             due = i + AVERAGED - (span.first + i - 1) % AVERAGED
             stop = jnp.minimum(due, span.length)
-            carry, losses = lax.fori_loop(i, stop, step, (carry, losses))
+            carry, sizes, losses = lax.fori_loop(i, stop, step, now)
             weight = jnp.asarray(average_weight(span.first + stop), data.dtype)
             average = jax.tree.map(lambda a, p: a + weight * (p - a), carry.average, carry.params)
-            return stop, carry._replace(average=average), losses
+            return stop, (carry._replace(average=average), sizes, losses)
 
         sites = [name for name in sorted(shapes) if name not in inputs.noise]
         keys = _step_keys(inputs, span.first, sites)
         each = keys, inputs.indices, inputs.rates, inputs.noise
-        start = jnp.zeros_like(span.length), carry, jnp.zeros_like(inputs.rates)
-        _, carry, losses = lax.while_loop(lambda reached: reached[0] < span.length, stretch, start)
+        # From the moments, so that the state of a run need not hold it: chunks begin at the same steps
+        # whether or not a run was interrupted.
+        sizes = Sizes.of_moments(carry.moments.nu, span.first)
+        start = jnp.zeros_like(span.length), (carry, sizes, jnp.zeros_like(inputs.rates))
+        _, now = lax.while_loop(lambda reached: reached[0] < span.length, stretch, start)
+        carry, sizes, losses = now
         leaves = [losses, *jax.tree.leaves(carry)]
-        return carry, losses, jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
+        finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
+        return carry, Results(losses, finite, sizes.largest, sizes.at)
 
     return loop
 
@@ -143,12 +173,18 @@ def to_span(chunk: Chunk) -> Any:
     return Span(*np.array([chunk.first, len(chunk.rates)], np.int32))
 
 
+def to_attempt(results: Results, run: Preparation) -> Attempt:
+    """The results of one fit, per item."""
+    names = jax.tree.leaves(nested({name: name for name in run.state.params}))
+    losses = np.asarray(results.losses, np.float64) / len(run.x)
+    return Attempt.of(losses, bool(results.finite), names, results.largest, results.at)
+
+
 class CompiledLoop:
     """The loop over a chunk's steps, compiled on first use for each estimator and length of the inputs.
 
     `loop(chunk, carry, inputs, data, pairs)` gives away the buffers of `carry` and returns what the
-    loop of `make_loop` does: on the host the losses (steps,), of the chunk's steps alone, and whether
-    all is finite.
+    loop of `make_loop` does, the results on the host, with the losses of the chunk's steps alone.
 
     prepared: the run, or one of the R runs that are taken side by side.
     fits: R, for a loop over a leading dim of R fits in `carry` and `inputs`, and in the data where
@@ -166,26 +202,28 @@ class CompiledLoop:
         self._prepared, self._training, self._fits = prepared, prepared.training, fits
         share = memory(find_device(self._training.device)) // (fits or 1)
         self.items_at_once = prepared.items_at_once(share)
-        self._compiled: dict[tuple[str, Any], Callable[..., tuple[Carry, Array, Array]]] = {}
+        self._compiled: dict[tuple[str, Any], Callable[..., tuple[Carry, Results]]] = {}
 
     def __call__(
         self, chunk: Chunk, carry: Carry, inputs: Inputs, data: Array, pairs: Array | None
-    ) -> tuple[Carry, np.ndarray, np.ndarray]:
+    ) -> tuple[Carry, Results]:
         arguments = carry, inputs, to_span(chunk), data, pairs
         key = chunk.estimator, (inputs.indices.shape, data.shape)
         if key not in self._compiled:
             started = time.perf_counter()
-            shapes = step_noise_shapes(self._prepared.program.config, self._training)
-            loop = make_loop(self._objective(chunk.estimator), self._training, shapes)
+            program = self._prepared.program
+            shapes = step_noise_shapes(program.config, self._training)
+            objective = self._objective(chunk.estimator)
+            loop = make_loop(objective, self._training, shapes, nested(rate_shares(program)))
             if self._fits is not None:
                 axis = None if chunk.x is None else 0
                 loop = jax.vmap(loop, (0, 0, None, axis, axis))
             with kept_compilations(), numpyro.validation_enabled(False):
                 self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started
-        carry, *found = self._compiled[key](*arguments)
-        losses, finite = jax.device_get(found)
-        return carry, losses[..., : len(chunk.rates)], finite
+        carry, found = self._compiled[key](*arguments)
+        results = Results(*jax.device_get(found))
+        return carry, results._replace(losses=results.losses[..., : len(chunk.rates)])
 
     def _objective(self, estimator: str) -> ValueAndGradient:
         run, dtype = self._prepared, DTYPES[self._training.precision]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
@@ -16,11 +16,13 @@ from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.programs.posteriors import posterior
 from numpyro_impl.training.carry import Carry, to_carry, to_state
-from numpyro_impl.training.loop import CompiledLoop, to_data, to_inputs
+from numpyro_impl.training.loop import CompiledLoop, Results, to_attempt, to_data, to_inputs
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import is_out_of_memory, room_for
+from twinplate.training.net import Attempt, Net
+from twinplate.training.plan import Chunk
 from twinplate.training.preparation import plan_many, prepare_many
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
 from twinplate.training.state import Fit, Progress
@@ -67,22 +69,58 @@ def fit_many(
             whole = None if runs[0].streamed else to_data(x, a, dtype)
         carry = _stacked([to_carry(run.state, dtype) for run in runs])
         keys = [key_of(run.training.seed) for run in runs]
-        good, kept = np.ones(len(runs), bool), jax.tree.map(jnp.copy, carry)
-        for parts in plan_many(runs):
+        nets, alive = [Net(run.state.limits) for run in runs], np.ones(len(runs), bool)
+
+        def advance(carry: Carry, parts: Sequence[Chunk], data: Any) -> tuple[Carry, Any]:
+            """All fits, by the steps of `parts`; what came of each."""
             keyed = zip(parts, keys, strict=True)
             inputs = _stacked([to_inputs(part, key, dtype, runs[0].length) for part, key in keyed])
+            carry, results = loop(parts[0], jax.tree.map(jnp.copy, carry), inputs, *data)
+            rows = [Results(*(values[r] for values in results)) for r in range(len(runs))]
+            return carry, [to_attempt(row, run) for row, run in zip(rows, runs, strict=True)]
+
+        for parts in plan_many(runs):
             data = whole or _stacked([to_data(part.x, part.a, dtype) for part in parts])
-            carry, values, finite = loop(parts[0], carry, inputs, *data)
-            good = good & finite
-            kept = _chosen(good, carry, kept)
-            losses.append(np.asarray(values, np.float64) / len(x))
+            carry, found = _take_all(carry, parts, nets, alive, partial(advance, data=data))
+            losses.append(found)
             if progress:
                 done = sum(part.size for part in losses)
                 progress(done, losses[-1].mean(axis=0))
-        states = [to_state(jax.tree.map(itemgetter(r), kept)) for r in range(len(runs))]
-    rows = zip(states, np.concatenate(losses, axis=1), strict=True)
-    fits = [Fit(state, row[: state.step], program=program) for state, row in rows]
+        one_each = [jax.tree.map(itemgetter(r), carry) for r in range(len(runs))]
+        states = [to_state(one, net.limits) for one, net in zip(one_each, nets, strict=True)]
+    rows = zip(states, np.concatenate(losses, axis=1), nets, strict=True)
+    fits = [
+        Fit(state, row[: state.step], program=program, notes=tuple(net.notes))
+        for state, row, net in rows
+    ]
     return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
+
+
+def _take_all(
+    carry: Carry,
+    parts: Sequence[Chunk],
+    nets: Sequence[Net],
+    alive: np.ndarray,
+    advance: Callable[[Carry, Sequence[Chunk]], tuple[Carry, list[Attempt]]],
+) -> tuple[Carry, np.ndarray]:
+    """The carry after a chunk of every fit, and their losses (R, steps).
+
+    Where some fits go wrong, all are taken again, and what comes of the others the second time is not
+    looked at. A fit that breaks for good stays as it is before the chunk, and is no longer `alive`.
+    """
+    losses = np.full((len(nets), len(parts[0].rates)), np.nan)
+    kept, waiting = carry, alive.copy()
+    while True:
+        slowed = [net.slowed(part) for net, part in zip(nets, parts, strict=True)]
+        after, found = advance(carry, slowed)
+        counts = np.zeros(len(nets), bool)
+        for r in np.flatnonzero(waiting).tolist():
+            if nets[r].accepts(parts[r], found[r]):
+                losses[r], waiting[r] = found[r].losses, False
+                counts[r] = alive[r] = found[r].finite
+        kept = after if counts.all() else _chosen(counts, after, kept)
+        if not waiting.any():
+            return kept, losses
 
 
 def _stacked(trees: Sequence[Any]) -> Any:

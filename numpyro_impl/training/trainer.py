@@ -15,11 +15,12 @@ import numpy as np
 from numpyro_impl.device import DTYPES, find_device, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.training.carry import Carry, to_carry, to_state
-from numpyro_impl.training.loop import CompiledLoop, to_data, to_inputs
+from numpyro_impl.training.loop import CompiledLoop, to_attempt, to_data, to_inputs
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
 from twinplate.training.loop import train
+from twinplate.training.net import Attempt, Net, take
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
@@ -106,12 +107,18 @@ class Trainer:
                 self._data = None if self._prepared.streamed else to_data(x, a, self._dtype)
             self._carry = to_carry(self._prepared.state, self._dtype)
             self._key = key_of(training.seed)
+        self._net = Net(self._prepared.state.limits)
 
     @property
     def state(self) -> TrainingState:
         """Everything that the next step depends on, copied from the device."""
         with using(self._device, self.training.precision):
-            return to_state(self._carry)
+            return to_state(self._carry, self._net.limits)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done where training would have gone astray, in sentences."""
+        return tuple(self._net.notes)
 
     @property
     def compile_seconds(self) -> float:
@@ -125,40 +132,44 @@ class Trainer:
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
+        Steps that go wrong are taken again, at a lower learning rate (`twinplate.training.net`).
         Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError and
         OutOfMemoryError, which hold the last good state. Whatever is raised, `state` is afterwards that
         before the chunk.
         """
         self._prepared.check(chunk)
         with using(self._device, self.training.precision):
-            before = self._carry
+            before, limits = self._carry, self._net.limits
 
-            def take(steps: Chunk) -> tuple[np.ndarray, bool]:
+            def attempt(steps: Chunk) -> Attempt:
                 self._carry = _copy(before)  # whose buffers the loop gives away
                 return self._advance(steps)
 
             def replay(head: Chunk) -> TrainingState:
                 self._carry = before
                 if len(head.rates):
-                    take(head)
-                return to_state(self._carry)
+                    attempt(head)
+                return to_state(self._carry, limits)
 
             try:
-                losses, finite = take(chunk)
+                found = take(self._net, chunk, attempt)
             except BaseException as error:  # an interrupt too: no state is left between two chunks
                 self._carry = before
                 if not is_out_of_memory(error):
                     raise
-                raise out_of_memory(self.training, to_state(before), self._at_once) from error
-            if not finite:
-                found = non_finite_loss(self.training, chunk, losses, replay)
+                raise out_of_memory(
+                    self.training, to_state(before, limits), self._at_once
+                ) from error
+            if not found.finite:
+                chunk = self._net.slowed(chunk)
+                broken = non_finite_loss(self.training, chunk, found.losses, replay)
                 self._carry = before
-                raise found
-            return losses
+                raise broken
+            return found.losses
 
-    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
-        """Take the steps of `chunk`: their losses per item, and whether these and the state are finite."""
+    def _advance(self, chunk: Chunk) -> Attempt:
+        """Take the steps of `chunk`."""
         inputs = to_inputs(chunk, self._key, self._dtype, self._prepared.length)
         data = self._data or to_data(chunk.x, chunk.a, self._dtype)
-        self._carry, losses, finite = self._loop(chunk, self._carry, inputs, *data)
-        return np.asarray(losses, np.float64) / len(self._prepared.x), bool(finite)
+        self._carry, results = self._loop(chunk, self._carry, inputs, *data)
+        return to_attempt(results, self._prepared)

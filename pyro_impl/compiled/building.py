@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_impl.compiled.adam import AdamUpdate
 from pyro_impl.compiled.agreement import Comparison, rounding
 from pyro_impl.compiled.cache_key import rebuilt
+from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.compilation import compile_graph
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph import Graph
@@ -29,12 +30,14 @@ def build_step(
     parameters: Parameters,
     optim: PyroOptim,
     guards: Guards,
+    clip: Clip | None = None,
 ) -> Step:
     """A step that minimises `loss(*args, **kwargs)`.
 
     arguments: (args, kwargs), trees that hold `tensors`; later steps give others of the same shapes.
     parameters: all that the loss reads; those that have a gradient now are trained by `optim`.
     guards: what the program reads besides; a capture that changes any of it is undone and refused.
+    clip: of the gradients; without it nothing is cut.
 
     Raises CannotCompileError.
     """
@@ -44,7 +47,9 @@ def build_step(
     trained = trained if update is None else update.leaves
     if not trained:
         raise CannotCompileError("it has no parameters to train")
-    traced = _step_to_trace(loss, arguments, parameters, trained, update)
+    if clip is not None:
+        clip.largest(trained)  # whose numbers are there before they are captured
+    traced = _step_to_trace(loss, arguments, parameters, trained, update, clip)
     inputs = [*([] if update is None else [update.stand_in()]), *tensors]
     graph = _capture_pure(guards, traced, inputs)
     comparison = Comparison(rounding(graph.module.graph))
@@ -57,6 +62,7 @@ def _step_to_trace(
     parameters: Parameters,
     trained: list[Tensor],
     update: AdamUpdate | None,
+    clip: Clip | None,
 ) -> Callable[..., Any]:
     """What the graph computes: the loss, and the update of the parameters or their gradients."""
     known = {id(leaf) for leaf in parameters.leaves}
@@ -71,6 +77,8 @@ def _step_to_trace(
         if {id(leaf) for leaf in leaves_of(found.trace)} != known:
             raise CannotCompileError("its parameters are others from one run to the next")
         gradients = gradients_of(value, trained)
+        if clip is not None:
+            gradients = clip.clipped(trained, gradients)
         if update is None or numbers is None:
             return (value.detach(), *gradients)
         update.apply(numbers, gradients)

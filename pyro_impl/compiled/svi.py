@@ -28,10 +28,12 @@ from torch.optim import Optimizer
 from pyro_impl.compiled.agreement import same_draws
 from pyro_impl.compiled.building import build_step
 from pyro_impl.compiled.cache_key import describe, surroundings
+from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.cross_check import gradients_twice, whole_step_twice
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.guards import Guards
-from pyro_impl.compiled.steps import Parameters, Step, TorchOptim
+from pyro_impl.compiled.steadied import SteadySteps
+from pyro_impl.compiled.steps import Parameters, Step, TorchOptim, gradient_of, leaves_of
 from pyro_impl.objectives.loss_faults import FAULTY, faults_of, kept_traces
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from twinplate.loss_faults import WrongLossWarning
@@ -64,6 +66,9 @@ class CompiledSVI(SVI):
         the whole step is one graph; with others loss and gradients are.
     loss: Trace_ELBO, TraceMeanField_ELBO or StickingTheLandingELBO; or a function of model, guide and their
         arguments that returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
+    clip: times its usual size that the gradient of a parameter may have; None leaves all as they are.
+    net: whether `step` takes steps again, each at half the rate, that went wrong: of which a loss is not
+        finite, or whose last losses are far above those before (`pyro_impl.compiled.steadied`).
 
     Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
     lacks parameters of the program, or is LBFGS. The first step warns, by a WrongLossWarning, of a loss that
@@ -91,6 +96,8 @@ class CompiledSVI(SVI):
         optim: Any,
         loss: Any,
         loss_and_grads: Any = None,
+        clip: float | None = None,
+        net: bool = False,
         **kwargs: Any,
     ) -> None:
         wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
@@ -106,6 +113,11 @@ class CompiledSVI(SVI):
         self._eager = False
         self._told: set[str] = set()
         self._ready: Parameters | None = None
+        self._unclipped = self.loss_and_grads
+        self._clip: Clip | None = None
+        if clip is not None:
+            self._clip_by(Clip(clip))
+        self._steady = SteadySteps(self.optim, self.advance, self._clip) if net else None
         self.compile_seconds = 0.0
         if isinstance(loss, ELBO) and type(loss) not in LOSSES:
             self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
@@ -114,8 +126,10 @@ class CompiledSVI(SVI):
         if isinstance(loss, tuple(FAULTY)) and loss_and_grads is None:
             self._warn_of_faults(loss)
 
-    def prepared(self, parameters: dict[str, Tensor]) -> CompiledSVI:
+    def prepared(self, parameters: dict[str, Tensor], clip: Clip) -> CompiledSVI:
         """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
+
+        clip: of their gradients.
 
         The first step is then a compiled one, and the result does not depend on where a run was resumed.
         """
@@ -124,16 +138,28 @@ class CompiledSVI(SVI):
         ) in parameters.values():  # a gradient marks what is trained, as an eager step leaves it
             leaf.grad = torch.zeros_like(leaf)
         self._ready = Parameters(list(parameters.values()), dict(parameters))
+        self._clip_by(clip)
         return self
+
+    def _clip_by(self, clip: Clip) -> None:
+        self._clip, self.loss_and_grads = clip, self._loss_and_clipped_grads
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, or as many as `loss` returns."""
-        loss = self.advance(*args, **kwargs)
+        if self._steady is not None:
+            loss: Any = self._steady.step(*args, **kwargs)
+        else:
+            loss = self.advance(*args, **kwargs)
         if isinstance(loss, tuple):  # ReweightedWakeSleep's, of model and guide
             return loss
         loss = torch_item(loss)
         warn_if_nan(loss, "loss")
         return loss
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what the net did."""
+        return [] if self._steady is None else self._steady.net.notes
 
     def advance(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, as a tensor that need not be waited for where the step is compiled."""
@@ -182,13 +208,13 @@ class CompiledSVI(SVI):
             if parameters is self._ready:
                 # No eager step came before: what a program caches in its first run must hold real numbers.
                 with same_draws():
-                    self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+                    self._unclipped(self.model, self.guide, *args, **kwargs)
                 zero_grads(parameters.leaves)
             started = time.perf_counter()
             guards = self._guards or Guards(*self._roots)
             loss = partial(self._objective, self.model, self.guide)
             self._steps[key] = build_step(
-                loss, (args, kwargs), tensors, parameters, self.optim, guards
+                loss, (args, kwargs), tensors, parameters, self.optim, guards, self._clip
             )
             self._guards = guards
             self.compile_seconds += time.perf_counter() - started
@@ -245,6 +271,17 @@ class CompiledSVI(SVI):
             return loss
 
         self.loss_and_grads = first
+
+    def _loss_and_clipped_grads(self, *args: Any, **kwargs: Any) -> Any:
+        """As Pyro has it, with the gradients that it leaves in the leaves cut."""
+        with poutine.trace(param_only=True) as found:
+            loss = self._unclipped(*args, **kwargs)
+        trained = [leaf for leaf in leaves_of(found.trace) if leaf.grad is not None]
+        assert self._clip is not None
+        clipped = self._clip.clipped(trained, [gradient_of(leaf) for leaf in trained])
+        for leaf, gradient in zip(trained, clipped, strict=True):
+            leaf.grad = gradient
+        return loss
 
     def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
         """The first step of its kind, which shows the parameters."""

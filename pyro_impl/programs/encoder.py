@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from twinplate.programs.parameters import UNIT_SHIFT, output_parts, output_size
+from twinplate.programs.parameters import LEAST_POSITIVE, UNIT_SHIFT, output_parts, output_size
 from twinplate.programs.program import ReferenceProgram
 from twinplate.programs.shapes import check_items
 
@@ -168,8 +168,8 @@ class ExpertsEncoder(Encoder):
 
 
 def positive(numbers: Tensor) -> Tensor:
-    """softplus(numbers + UNIT_SHIFT), 1 at 0; by logaddexp, as torch's own is linear above 20."""
-    return torch.logaddexp(numbers + UNIT_SHIFT, numbers.new_zeros(()))
+    """softplus(numbers + UNIT_SHIFT), 1 at 0, never 0; by logaddexp, as torch's own is linear above 20."""
+    return torch.logaddexp(numbers + UNIT_SHIFT, numbers.new_zeros(())).clamp(min=LEAST_POSITIVE)
 
 
 def scale_tril_of_precision(precision: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_impl.compiled.clipping import Clip
 from pyro_impl.device import to_tensor
 from pyro_impl.programs.parameters import to_neutral
 from pyro_impl.torch_private import lerp_each_
 from twinplate.programs.program import Params
-from twinplate.training.state import TrainingState
+from twinplate.training.state import Limits, TrainingState
+from twinplate.training.step_size import CLIP
 
 
 @dataclass(eq=False)
@@ -21,12 +23,25 @@ class Carry:
 
     leaves: the unconstrained parameters by neutral name.  optimizer: Adam over them, with its moments.
     average: of the parameters of the steps so far, by neutral name.  step: how many steps are done.
+    clip: of the gradients, which starts from the moments in each chunk.
     """
 
     leaves: dict[str, Tensor]
     optimizer: torch.optim.Adam
     average: dict[str, Tensor]
     step: int
+    clip: Clip
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the next step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+
+    def start_clip(self) -> None:
+        """From the moments, so that the state of a run need not hold what is usual."""
+        state = self.optimizer.state
+        variances = {leaf: state[leaf]["exp_avg_sq"] for leaf in self.leaves.values()}
+        self.clip.follow_moments(variances, self.step)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -54,10 +69,21 @@ class Carry:
 
 
 def to_carry(
-    state: TrainingState, leaves: dict[str, Tensor], dtype: torch.dtype, device: torch.device
+    state: TrainingState,
+    leaves: dict[str, Tensor],
+    shares: dict[str, float],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Carry:
-    """The state on the device. `leaves`, of Pyro's store, hold the values of its parameters already."""
-    optimizer = torch.optim.Adam(leaves.values())
+    """The state on the device. `leaves`, of Pyro's store, hold the values of its parameters already.
+
+    shares: of the learning rate, for each parameter.
+    """
+    groups = [
+        {"params": [leaf for name, leaf in leaves.items() if shares[name] == share], "share": share}
+        for share in sorted(set(shares.values()))
+    ]
+    optimizer = torch.optim.Adam(groups)
     for name, leaf in leaves.items():
         optimizer.state[leaf] = {
             "step": torch.tensor(float(state.step)),
@@ -65,10 +91,10 @@ def to_carry(
             "exp_avg_sq": to_tensor(state.variance[name], dtype, device),
         }
     average = {name: to_tensor(values, dtype, device) for name, values in state.average.items()}
-    return Carry(leaves, optimizer, average, state.step)
+    return Carry(leaves, optimizer, average, state.step, Clip(CLIP))
 
 
-def to_state(carry: Carry) -> TrainingState:
+def to_state(carry: Carry, limits: Limits) -> TrainingState:
     """The inverse of `to_carry`, a copy on the host."""
 
     def moment(key: str) -> Params:
@@ -81,4 +107,5 @@ def to_state(carry: Carry) -> TrainingState:
         moment("exp_avg_sq"),
         to_neutral(carry.average),
         carry.step,
+        limits,
     )

@@ -20,6 +20,7 @@ import torch
 from pyro.params.param_store import StateDict
 from torch import Tensor
 
+from pyro_impl.compiled.steps import gradient_of
 from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
 from pyro_impl.objectives.item_blocks import backward
@@ -32,9 +33,11 @@ from twinplate.programs.program import ReferenceProgram
 from twinplate.seeds import generator
 from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
 from twinplate.training.loop import train
+from twinplate.training.net import Attempt, Net, take
 from twinplate.training.plan import Chunk, average_weight
 from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
+from twinplate.training.step_size import rate_shares
 from twinplate.words import counted
 
 # Runs of fewer steps than this do not win back the seconds of compiling, not even where the compiler has the
@@ -138,6 +141,7 @@ class Trainer:
         self._svis: list[CompiledSVI] = []
         self._place_data()
         self._place_state()
+        self._net = Net(self._prepared.state.limits)
 
     def _place_data(self) -> None:
         """All data on the device, or as much as the mini-batches of a chunk of data on disk will take."""
@@ -160,7 +164,8 @@ class Trainer:
             self._pair = build(run.program, state.params, self._dtype, self._device, run.complete)
             self._create_parameters()
             leaves = parameter_leaves()
-        self._carry = to_carry(state, leaves, self._dtype, self._device)
+        shares = rate_shares(run.program)
+        self._carry = to_carry(state, leaves, shares, self._dtype, self._device)
 
     def _to_tensor(self, values: np.ndarray) -> Tensor:
         return to_tensor(values, self._dtype, self._device)
@@ -168,7 +173,12 @@ class Trainer:
     @property
     def state(self) -> TrainingState:
         """Everything that the next step depends on, copied from the device."""
-        return to_state(self._carry)
+        return to_state(self._carry, self._net.limits)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done where training would have gone astray, in sentences."""
+        return tuple(self._net.notes)
 
     @property
     def compile_seconds(self) -> float:
@@ -182,54 +192,72 @@ class Trainer:
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
 
+        Steps that go wrong are taken again, at a lower learning rate (`twinplate.training.net`).
         Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError and
         OutOfMemoryError, which hold the last good state. Whatever is raised, `state` is afterwards that
         before the chunk.
         """
         self._prepared.check(chunk)
         with self._world():
-            rewind = self._carry.rewinding()
+            rewind, limits = self._carry.rewinding(), self._net.limits
+
+            def attempt(steps: Chunk) -> Attempt:
+                rewind()
+                return self._advance(steps)
 
             def replay(head: Chunk) -> TrainingState:
-                rewind()
-                self._advance(head)
-                return self.state
+                attempt(head)
+                return to_state(self._carry, limits)
 
             try:
-                losses, finite = self._advance(chunk)
+                found = take(self._net, chunk, attempt)
             except BaseException as error:  # an interrupt too: no state is left between two chunks
                 rewind()
                 if not is_out_of_memory(error):
                     raise
                 raise out_of_memory(self.training, self.state, self._at_once) from error
-            if not finite:
-                found = non_finite_loss(self.training, chunk, losses, replay)
+            if not found.finite:
+                chunk = self._net.slowed(chunk)
+                broken = non_finite_loss(self.training, chunk, found.losses, replay)
                 rewind()
-                raise found
-            return losses
+                raise broken
+            return found.losses
 
-    def _advance(self, chunk: Chunk) -> tuple[np.ndarray, bool]:
-        """Take the steps of `chunk`: their losses per item, and whether these and the state are finite."""
+    def _advance(self, chunk: Chunk) -> Attempt:
+        """Take the steps of `chunk`."""
         seed = generator(self.training.seed, "torch", chunk.first).integers(2**62)
         torch.manual_seed(int(seed))
         self._fetch(chunk)
         step = self._step_of(chunk.estimator)
         carry, device, dtype = self._carry, self._data.device, self._data.dtype
+        carry.start_clip()
         indices = torch.from_numpy(chunk.places).to(device)
         noise = {name: self._to_tensor(v) for name, v in chunk.noise.items()}
         losses = [torch.zeros(0, dtype=dtype, device=device)]
         for i, rate in enumerate(chunk.rates):
-            carry.optimizer.param_groups[0]["lr"] = float(rate)
+            carry.set_rate(float(rate))
             loss = step(indices[i], {name: v[i] for name, v in noise.items()})
             losses.append(torch.as_tensor(loss, dtype=dtype, device=device).reshape(1))
             carry.step += 1
             if weight := average_weight(carry.step):
                 carry.take_into_average(weight)
-        kept = [t for t in carry.tensors if t.device == device]  # on a GPU, not Adam's counters
+        return self._attempt(torch.cat(losses))
+
+    def _attempt(self, losses: Tensor) -> Attempt:
+        """What the steps with these losses came to; the only wait for the device in a chunk."""
+        kept = [
+            t for t in self._carry.tensors if t.device == losses.device
+        ]  # no counters of Adam's
         ends = torch.stack([end for t in kept for end in t.detach().aminmax()])  # nan where one is
-        everything = torch.cat([*losses, ends]).double().cpu().numpy()
-        values = everything[: len(chunk.rates)] / len(self._prepared.x)
-        return values, bool(np.isfinite(everything).all())
+        largest = self._carry.clip.largest(list(self._carry.leaves.values()))
+        everything = (
+            torch.cat([losses.double(), ends.double(), largest.T.reshape(-1)]).cpu().numpy()
+        )
+        parts = np.cumsum([len(losses), len(ends), len(largest)])
+        values, edges, times, at = np.split(everything, parts)
+        finite = bool(np.isfinite(values).all() and np.isfinite(edges).all())
+        per_item = values / len(self._prepared.x)
+        return Attempt.of(per_item, finite, list(self._carry.leaves), times, at)
 
     def _step_of(self, estimator: str) -> Step:
         """The step by one of `twinplate.programs.config.ESTIMATORS`, made when it is asked for."""
@@ -249,11 +277,12 @@ class Trainer:
         svi = CompiledSVI(self._pair.model, self._pair.guide, self._carry.optimizer, loss_of)
         store, known = pyro.get_param_store(), self._carry.leaves.values()
         names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
-        self._svis.append(svi.prepared(names))
+        self._svis.append(svi.prepared(names, self._carry.clip))
         return svi.advance
 
     def _eager_step(self, loss: Loss) -> Step:
-        leaves, optimizer = self._carry.leaves.values(), self._carry.optimizer
+        leaves, optimizer = list(self._carry.leaves.values()), self._carry.optimizer
+        clip = self._carry.clip
         differentiate = partial(backward, length=self._at_once, axes=self._prepared.item_axes)
 
         def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
@@ -262,6 +291,9 @@ class Trainer:
             value = differentiate(loss, self._data[items], a, noise)
             for leaf in leaves:  # torch leaves out one without a gradient, and its moments
                 leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+            cut = clip.clipped(leaves, [gradient_of(leaf) for leaf in leaves])
+            for leaf, gradient in zip(leaves, cut, strict=True):
+                leaf.grad = gradient
             optimizer.step()
             return value
 

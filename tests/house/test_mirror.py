@@ -27,6 +27,7 @@ FAULTS = "each framework gets its own losses wrong, in its own way"
 SHOWN_TRACES = (
     "Pyro's losses take their traces by a method; NumPyro's SVI runs the programs themselves"
 )
+IN_PLACE = "what is usual of gradients torch changes in place, JAX hands on"
 DEVICE = "JAX sets device and 64-bit types for a block of code, torch for every tensor"
 
 BORROWED = (
@@ -49,7 +50,17 @@ DIFFERENCES = {
     ("recording.constraints", "SINGLE"): CONSTRAINTS,
     ("recording.constraints", "transforms_of"): CONSTRAINTS,
     ("recording.constraints", "unconstrained_gradient"): CONSTRAINTS,
+    ("compiled.clipping", "Clip"): IN_PLACE,
+    ("compiled.clipping", "Sizes"): IN_PLACE,
+    ("compiled.clipping", "clip"): IN_PLACE,
+    ("compiled.steadied", "Call"): STEPS,
+    ("compiled.steadied", "SteadiedOptim"): STEPS,
+    ("compiled.steadied", "Steady"): STEPS,
+    ("compiled.steadied", "SteadySteps"): STEPS,
+    ("compiled.steadied", "limits_of"): STEPS,
+    ("compiled.steadied", "with_limits"): STEPS,
     ("compiled.svi", "CompiledSVI.__init__"): STEPS,
+    ("compiled.svi", "CompiledSVI.notes"): STEPS,
     ("compiled.svi", "CompiledSVI.advance"): STEPS,
     ("compiled.svi", "CompiledSVI.init"): STEPS,
     ("compiled.svi", "CompiledSVI.prepared"): STEPS,
@@ -202,7 +213,9 @@ DIFFERENCES = {
         "StickingTheLandingELBO.loss_with_mutable_state",
     ): "where NumPyro's ELBO is handed the guide; Pyro's has a private method for a pair of traces",
     ("programs.parameters", "NativeParams"): STATE,
+    ("programs.parameters", "nested"): STATE,
     ("training.carry", "Carry.average"): STATE,
+    ("training.carry", "Carry.clip"): IN_PLACE,
     ("training.carry", "Carry.leaves"): STATE,
     ("training.carry", "Carry.moments"): STATE,
     ("training.carry", "Carry.optimizer"): STATE,
@@ -211,6 +224,8 @@ DIFFERENCES = {
         "training.carry",
         "Carry.rewinding",
     ): "torch changes a state in place, JAX keeps the one before",
+    ("training.carry", "Carry.set_rate"): "optax leaves the learning rate to the loop",
+    ("training.carry", "Carry.start_clip"): IN_PLACE,
     ("training.carry", "Carry.step"): "Adam's state in optax counts the steps",
     (
         "training.carry",

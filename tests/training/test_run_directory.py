@@ -51,6 +51,7 @@ def make_run(**changes) -> SavedRun:
         fixed={"loadings": np.asfortranarray(rng.normal(size=(3, 2)))},
         losses=np.array([3.0, 2.5, np.nan]),
         step=3,
+        limits={"rate": 0.005},
     )
     return dataclasses.replace(run, **changes)
 

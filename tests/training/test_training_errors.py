@@ -35,7 +35,7 @@ def chunk(first=0, length=10, batch_size=3):
 class Walker:
     """One parameter that grows by its step; `breaks` says from which step on what is not a number."""
 
-    compile_seconds, program = 0.0, None
+    compile_seconds, program, notes = 0.0, None, ()
 
     def __init__(self, loss_breaks=1000, state_breaks=1000):
         self.loss_breaks, self.state_breaks = loss_breaks, state_breaks

@@ -96,6 +96,8 @@ def _fit_and_save(
     stop.check()
     guide = implementation.posterior_blocks(table.x, program, fit.params)
     print_summary(console, table.x, program, fit, guide, training.objective)
+    for note in fit.notes:
+        tell(console, f"Note: {note}")
     if fit.compile_seconds:
         console.print(f"Compiling took {fit.compile_seconds:.1f} s")
     tell(console, f"Saved the run in {request.out}")
@@ -184,6 +186,7 @@ def _run(
         fixed=program.fixed,
         losses=fit.losses,
         step=state.step,
+        limits=state.limits.as_dict(),
     )
 
 

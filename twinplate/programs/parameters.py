@@ -29,6 +29,9 @@ from twinplate.programs.triangle import packed_size
 from twinplate.seeds import generator
 
 UNIT_SHIFT = float(np.log(np.e - 1))  # softplus(UNIT_SHIFT) is 1
+# No scale is less. Softplus of what an encoder puts out for a far item is zero in single precision, and one
+# zero makes the loss of the mini-batch infinite. Squares and their inverses are finite.
+LEAST_POSITIVE = 1e-12
 
 
 def output_parts(config: ProgramConfig) -> dict[str, int]:
@@ -39,7 +42,8 @@ def output_parts(config: ProgramConfig) -> dict[str, int]:
     precision (K), and for a low rank scale (K) and factor (K·R) too. An amplitude adds two numbers: loc
     and scale of its logarithm.
 
-    A value that must be positive is softplus(number + UNIT_SHIFT), which is 1 where the number is 0.
+    A value that must be positive is softplus(number + UNIT_SHIFT), which is 1 where the number is 0, and
+    LEAST_POSITIVE at least.
     Unlike an exponential it grows linearly, and so does not overflow in single precision when a large
     step meets an outlying item.
     """

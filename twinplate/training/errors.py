@@ -11,6 +11,7 @@ from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import check_params
 from twinplate.programs.program import Params, ReferenceProgram
+from twinplate.training.net import HALVINGS
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array, Fit, TrainingState
 from twinplate.words import counted
@@ -136,7 +137,8 @@ def non_finite_loss(
     message = (
         f"{what_broke(losses[last])} at step {state.step} of {training.steps} (the first is 0), on the "
         f"mini-batch of {_shortened(chunk.indices[last])}; the norm of the parameters is "
-        f"{norm(state.params.values()):.3g}; the state before this step is kept. Try a learning rate below "
+        f"{norm(state.params.values()):.3g}; the state before this step is kept. Rates down to "
+        f"1/{2**HALVINGS} of this one did not help; try a learning rate far below "
         f"{training.learning_rate:g}"
     )
     if training.precision == "float32":

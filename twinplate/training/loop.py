@@ -32,6 +32,11 @@ class Trainer(Protocol):
         """Seconds spent on compiling so far."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done where training would have gone astray."""
+        ...
+
     def run(self, chunk: Chunk) -> Array:
         """Take the steps of `chunk`; their losses per item (steps,)."""
         ...
@@ -54,7 +59,8 @@ def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = N
 
 
 def _reached(trainer: Trainer, losses: list[Array]) -> Fit:
-    return Fit(trainer.state, np.concatenate(losses), trainer.compile_seconds, trainer.program)
+    course = np.concatenate(losses)
+    return Fit(trainer.state, course, trainer.compile_seconds, trainer.program, trainer.notes)
 
 
 def _run_all(
@@ -67,7 +73,9 @@ def _run_all(
         except TrainingError as error:
             reached = error.fit
             before = np.concatenate([*losses, reached.losses])
-            error.fit = replace(reached, losses=before, program=trainer.program)
+            error.fit = replace(
+                reached, losses=before, program=trainer.program, notes=trainer.notes
+            )
             raise
         if progress:
             progress(chunk.first + len(chunk.rates), losses[-1])

@@ -18,7 +18,7 @@ import io
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -58,6 +58,7 @@ class SavedRun:
     fixed: the numbers that are not trained, `ReferenceProgram.fixed`.
     losses: (steps,), nats per item.
     step: the number of the next step, which is where the random streams of the seed go on.
+    limits: on the learning rate and the loss of later steps, `Limits.as_dict()`.
     """
 
     config: dict[str, Any]
@@ -70,6 +71,7 @@ class SavedRun:
     fixed: Arrays
     losses: np.ndarray
     step: int
+    limits: dict[str, float] = field(default_factory=dict)
 
 
 def versions() -> dict[str, str]:
@@ -102,6 +104,7 @@ def save_run(path: Path, run: SavedRun) -> None:
         "data": run.data,
         "versions": run.versions,
         "step": run.step,
+        "limits": run.limits,
         "files": {name: _checksum(content) for name, content in files.items()},
     }
     text = json.dumps(header, indent=2, allow_nan=False) + "\n"
@@ -136,6 +139,7 @@ def load_run(path: Path) -> SavedRun:
         fixed=fixed,
         losses=_read_losses(path / LOSSES_FILE, contents[LOSSES_FILE]),
         step=header["step"],
+        limits=header.get("limits", {}),
     )
     _check_shapes(str(path), run)
     return run

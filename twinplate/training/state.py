@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,29 @@ LAST = 100  # steps whose mean loss stands for the end of a run
 Progress = Callable[[int, Array], None]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What the steps of a run are held to, once it has begun (`twinplate.training.net`).
+
+    rate: the highest learning rate that a step has; infinite until a chunk of steps went wrong.
+    loss: per item, above which the end of the next chunk has gone wrong; infinite at the start of a run.
+    """
+
+    rate: float = math.inf
+    loss: float = math.inf
+
+    def as_dict(self) -> dict[str, float]:
+        """Those that are finite, for a file; `Limits(**...)` reads them again."""
+        return {name: value for name, value in asdict(self).items() if math.isfinite(value)}
+
+
 @dataclass(frozen=True, repr=False)
 class TrainingState:
     """Everything that the next step depends on. `fit` takes one as `state` and goes on from there.
 
     params: the parameters after the last step.  mean, variance: Adam's two moments of each.
     average: of the parameters of the steps so far, which is what a fit gives.  step: steps that are done.
+    limits: of the learning rate and the loss.
     All four dictionaries are in the neutral layout of `twinplate.programs.parameters`.
 
     >>> import numpy as np
@@ -42,6 +60,7 @@ class TrainingState:
     variance: Params
     average: Params
     step: int = 0
+    limits: Limits = Limits()
 
     def __repr__(self) -> str:
         numbers = sum(np.size(values) for values in self.params.values())
@@ -62,6 +81,7 @@ class Fit:
     state: after the last step.  losses: (steps,), of every step, in nats per item.
     compile_seconds: what compiling took; little where the compiled program was found on disk.
     program: what was fitted; it makes numbers in the units of the data of the parameters.
+    notes: what was done where training would have gone astray; empty for most fits.
 
     >>> import numpy as np
     >>> from twinplate import Fit, TrainingState
@@ -74,6 +94,7 @@ class Fit:
     losses: Array
     compile_seconds: float = 0.0
     program: ReferenceProgram | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         lines = [f"Fit of {counted(self.state.step, 'step')}: {_course(self.losses)}"]
@@ -83,7 +104,7 @@ class Fit:
             lines.append(
                 f"loadings ({d}, {k}), intercept ({d},), noise_scale ({d},); learned: {learned}"
             )
-        lines.append(repr(self.state))
+        lines += [repr(self.state), *self.notes]
         return "\n".join(lines)
 
     @property

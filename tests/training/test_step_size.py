@@ -1,0 +1,74 @@
+"""A gradient far from its usual size is cut: by hand, in both twins, and in a run that would break."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twinplate import ProgramConfig, make_program
+from twinplate.training.step_size import CLIP, FAN_IN, MEMORY, rate_shares
+
+
+def by_hand(gradients, most):
+    """(steps, ...) of one tensor, cut; the usual size written out as a mean over all steps before."""
+    kept = []
+    for n, gradient in enumerate(gradients):
+        weights = MEMORY ** np.arange(n - 1, -1, -1)
+        squares = np.array([np.square(one).sum() for one in kept])
+        usual = np.sqrt(weights @ squares / weights.sum()) if n and squares.any() else np.inf
+        kept.append(gradient * min(1.0, most * usual / np.linalg.norm(gradient)))
+    return np.array(kept)
+
+
+def cut(twin, gradients, most):
+    """The same by the twin: two tensors, step by step; with the largest sizes that it saw."""
+    found = []
+    module = twin.module("compiled.clipping")
+    steps = list(zip(*gradients, strict=True))
+    if twin.name == "pyro":
+        import torch
+
+        leaves = [torch.zeros(g.shape[1:], dtype=torch.float64) for g in gradients]
+        clip = module.Clip(most)
+        found += [clip.clipped(leaves, [torch.tensor(g) for g in step]) for step in steps]
+        times, at = clip.largest(leaves).numpy().T
+    else:
+        sizes = module.Sizes.start(list(steps[0]))
+        for step in steps:
+            cut, sizes = module.clip(list(step), sizes, most)
+            found.append(cut)
+        times, at = np.asarray(sizes.largest), np.asarray(sizes.at)
+    return [np.array([np.asarray(g) for g in one]) for one in zip(*found, strict=True)], times, at
+
+
+def test_what_is_cut_is_what_the_formula_says(twin):
+    rng = np.random.default_rng(0)
+    gradients = [rng.normal(size=(60, 4, 3)), 1e-3 * rng.normal(size=(60, 5))]
+    gradients[0][30] *= 40
+    gradients[1][45] *= 1e30
+    gradients[1][0] = 0.0
+    found, times, at = cut(twin, gradients, CLIP)
+    for values, given in zip(found, gradients, strict=True):
+        np.testing.assert_allclose(values, by_hand(given, CLIP), rtol=1e-12)
+    np.testing.assert_array_equal(
+        found[0][:30], gradients[0][:30]
+    )  # to the bit where nothing is cut
+    assert at.tolist() == [30, 45] and times[0] == pytest.approx(40, rel=0.5) and times[1] > 1e29
+
+
+def test_the_rate_of_a_weight_falls_with_its_inputs():
+    x = np.random.default_rng(0).normal(size=(400, 160))
+    shares = rate_shares(make_program(x, ProgramConfig(160, 2, hidden_width=256)))
+    less = {name: share for name, share in shares.items() if share < 1}
+    assert less == {
+        "encoder.hidden1.weight": FAN_IN / 160, "encoder.skip.weight": FAN_IN / 160,
+        "encoder.hidden2.weight": FAN_IN / 256, "encoder.out.weight": FAN_IN / 256,
+    }  # fmt: skip
+
+
+def test_the_scale_of_a_far_item_is_never_zero(twin):
+    """In single precision softplus is zero from -104 on, and its logarithm infinite."""
+    numbers = twin.array([-1e5, -200.0, 0.0, 3.0], "float32")
+    found = twin.numpy(twin.module("programs.encoder").positive(numbers))
+    expected = np.maximum(np.logaddexp(twin.numpy(numbers) + np.log(np.e - 1), 0), 1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
