@@ -3,6 +3,7 @@
 from numpyro_impl.compiled.svi import CompiledSVI
 from numpyro_impl.guides.automatic import AutoAmortizedNormal
 from numpyro_impl.guides.joint import Local, joint_sample, layout_of
+from numpyro_impl.guides.prediction import predict
 from numpyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from numpyro_impl.programs.assembly import Pair, build
 from numpyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
@@ -57,4 +58,5 @@ __all__ = [
     "layout_of",
     "posterior",
     "posterior_blocks",
+    "predict",
 ]

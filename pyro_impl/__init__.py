@@ -3,6 +3,7 @@
 from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
 from pyro_impl.guides.automatic import AutoAmortizedNormal
 from pyro_impl.guides.joint import Local, joint_sample, layout_of
+from pyro_impl.guides.prediction import predict
 from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
 from pyro_impl.programs.assembly import Pair, build
 from pyro_impl.programs.encoder import Encoded, Encoder, ExpertsEncoder
@@ -58,4 +59,5 @@ __all__ = [
     "layout_of",
     "posterior",
     "posterior_blocks",
+    "predict",
 ]

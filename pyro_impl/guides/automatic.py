@@ -32,7 +32,7 @@ from pyro_impl.guides.head import (
     item_normal,
     own_numbers,
 )
-from pyro_impl.guides.joint import joint_sample, unpack
+from pyro_impl.guides.joint import MendedDeltas, joint_sample, unpack
 from pyro_impl.guides.reading import Reading, read_model
 from pyro_impl.torch_private import is_tracing
 from twinplate.errors import InputError
@@ -120,7 +120,8 @@ class AutoAmortizedNormal(AutoGuide):
         self._prototype_frames = dict(reading.structure.frames)
         plates = self._create_plates(*args, **kwargs)
         rest = self._rest_guide(reading)
-        values = {} if rest is None else rest(*args, **kwargs)
+        with MendedDeltas():
+            values = {} if rest is None else rest(*args, **kwargs)
         with plates[self.plate] as index:
             pass  # which items these are; parameters belong to no plate
         normal = self._normal(reading, args, kwargs, index)

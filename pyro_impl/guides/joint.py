@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
 from pyro.distributions import constraints
 from pyro.distributions.util import sum_rightmost
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.kl import register_kl
@@ -126,6 +127,15 @@ class Delta(dist.Delta):
 
     Pyro leaves it out, and with it `TraceMeanField_ELBO` the Jacobian of a bijection.
     """
+
+
+class MendedDeltas(Messenger):
+    """Inside of it every `dist.Delta` of another guide is one of those above."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        fn = msg["fn"]
+        if type(fn) is dist.Delta:
+            msg["fn"] = Delta(fn.v, fn.log_density, event_dim=fn.event_dim)
 
 
 @register_kl(Delta, dist.Distribution)  # type: ignore[untyped-decorator]

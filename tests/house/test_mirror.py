@@ -91,6 +91,8 @@ DIFFERENCES = {
     ("guides.reading", "Reading.median"): STATE,
     ("guides.reading", "Reading.priors"): "Pyro's distributions with shapes are TorchDistributions",
     ("guides.joint", "Delta"): "NumPyro's own divergence of a Delta has its log density",
+    ("guides.joint", "MendedDeltas"): "NumPyro's own divergence of a Delta has its log density",
+    ("guides.prediction", "predict"): STATE,
     ("guides.joint", "joint_sample"): "Pyro's distributions with shapes are TorchDistributions",
     ("device", "to_tensor"): DEVICE,
     ("device", "to_array"): DEVICE,

@@ -1,0 +1,54 @@
+"""`predict`: every item's latents go with its own data, whatever the mini-batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twinplate import InputError
+
+X = 10.0 * np.arange(7.0)
+
+
+def _programs(twin, dim):
+    """A shift of all items, and a location of each: in the posterior x + shift, nearly without noise."""
+    f, d = twin.framework, twin.dist
+
+    def model(x, batch_size=None):
+        shift = f.sample("shift", d.Normal(twin.array(0.0), 1.0))
+        with f.plate("items", len(x), batch_size, dim=dim) as index:
+            z = f.sample("z", d.Normal(twin.array(0.0), 100.0))
+            own = x[index].reshape(-1, *(1,) * (-dim - 1))
+            f.sample("x", d.Normal(z - shift, 1e-6), obs=own)
+
+    def guide(x, batch_size=None):
+        shift = f.sample("shift", d.Normal(twin.array(0.0), 1.0))
+        with f.plate("items", len(x), batch_size, dim=dim) as index:
+            own = x[index].reshape(-1, *(1,) * (-dim - 1))
+            f.sample("z", d.Normal(own + shift, 1e-6))
+
+    return model, guide
+
+
+def _predict(twin, model, guide, *args, **kwargs):
+    given = () if twin.name == "pyro" else (twin.jax.random.key(0), {})
+    draws = twin.impl.predict(*given, model, guide, *args, num_samples=3, **kwargs)
+    return {name: twin.numpy(values) for name, values in draws.items()}
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+@pytest.mark.parametrize(("items", "batch_size"), [(7, None), (7, 3), (1, None)])
+def test_latents_and_data_are_of_one_item(twin, dim, items, batch_size):
+    model, guide = _programs(twin, dim)
+    draws = _predict(twin, model, guide, twin.array(X[:items]), batch_size, plate="items")
+    expected = np.broadcast_to(X[:items], (3, items)).reshape(3, items, *(1,) * (-dim - 1))
+    shift = draws["shift"].reshape(3, *(1,) * -dim)
+    np.testing.assert_allclose(draws["x"], expected, atol=1e-4)
+    np.testing.assert_allclose(draws["z"], expected + shift, atol=1e-4)
+    assert len({float(s) for s in draws["shift"]}) == 3
+
+
+def test_a_plate_that_is_not_there_is_refused(twin):
+    model, guide = _programs(twin, -1)
+    with pytest.raises(InputError, match="no plate 'rows'"):
+        _predict(twin, model, guide, twin.array(X), plate="rows")
