@@ -213,7 +213,8 @@ class AutoAmortizedNormal(AutoGuide):
                 check_prefixes(rest.prefix, self.prefix)
             else:
                 rest.prefix = self.prefix
-            rest.create_plates = lambda *args, **kwargs: self.plates.values()
+            # Not by create_plates: TraceEnum_ELBO has plates of another class, which it would refuse.
+            rest._create_plates = lambda *args, **kwargs: self.plates
             self._rest = rest
         return self._rest
 

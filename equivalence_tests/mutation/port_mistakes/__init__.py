@@ -5,6 +5,7 @@ from __future__ import annotations
 from equivalence_tests.mutation.port_mistakes import (
     discrete,
     hierarchies,
+    items,
     kinds,
     losses,
     networks,
@@ -15,7 +16,7 @@ from equivalence_tests.mutation.port_mistakes.mistake import Mistake
 
 _GROUPS = tuple(
     group
-    for module in (hierarchies, series, discrete, networks, numerics, kinds, losses)
+    for module in (hierarchies, series, discrete, networks, numerics, kinds, losses, items)
     for group in module.GROUPS
 )
 
