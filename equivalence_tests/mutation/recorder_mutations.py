@@ -203,8 +203,8 @@ def trained_values_ignored(patch: Patch) -> None:
     patch.setattr(
         recording,
         "_choose",
-        lambda session, found, seed, draw, params, *rest: choose(
-            session, found, seed, draw, None, *rest
+        lambda session, found, seed, draw, wanted, *rest: choose(
+            session, found, seed, draw, replace(wanted, parameters={}), *rest
         ),
     )
 
