@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.params.param_store import StateDict
+from pyro.poutine.util import site_is_subsample
 from pyro.util import get_rng_state, set_rng_state
 from torch.distributions import biject_to
 
@@ -98,6 +100,7 @@ class Session:
             run(execution)
         except Exception as error:
             failure = failure_of(error, execution.stage, execution.reached)
+            failure = _plate_made_twice(failure, execution)
         particles = self._settings.particles
         return Run(
             make_sites(execution.traces["guide"], particles),
@@ -154,3 +157,17 @@ class Session:
             stack.callback(torch.set_default_dtype, default)
             torch.set_default_dtype(DTYPES[self._precision])
             yield
+
+
+def _plate_made_twice(failure: Failure, execution: Execution) -> Failure:
+    """The failure in words where a plate of one name is made in every step of a loop, as NumPyro allows."""
+    nodes = [t.nodes for traces in execution.traces.values() for t in traces]
+    plates = {name for found in nodes for name, n in found.items() if site_is_subsample(n)}
+    twice = [name for name in plates if f"Multiple sample sites named '{name}'" in failure.error]
+    if not twice:
+        return failure
+    text = (
+        f"plate {twice[0]!r} is made more than once: make it before the loop and enter it in every step, "
+        f"items = pyro.plate({twice[0]!r}, ...), with items: ({failure.error})"
+    )
+    return replace(failure, error=text)

@@ -110,3 +110,16 @@ def test_a_builder_that_fails_and_keyboard_interrupts():
 def test_a_parameter_of_another_shape_is_an_input_error():
     with pytest.raises(InputError, match=r"'loc' has shape \(2,\); expected \(3,\)"):
         ran(local_model, Given(parameters={"loc": np.zeros(2)}), X, guide=local_guide)
+
+
+def test_a_plate_that_is_made_in_every_step_is_named_and_how_to_mend_it():
+    def chain(x, again):
+        items, z = pyro.plate("items", 3), torch.zeros(3)
+        for t in range(2):
+            with pyro.plate("items", 3) if again else items:
+                z = pyro.sample(f"z_{t}", dist.Normal(z, 1.0))
+
+    run = session(chain).run(Given(), (X, True), {})
+    assert "plate 'items' is made more than once: make it before the loop" in run.failure.error
+    assert "Multiple sample sites named 'items'" in run.failure.error
+    assert session(chain).sample(0, Given(), (X, False), {}).failure is None
