@@ -68,7 +68,9 @@ def measure(point: Point) -> dict[str, Any]:
     with swapped(point):
         found["at_once"] = items_at_once(program.config, training, host_memory())
         implementation.fit(
-            x, program, training, progress=lambda step, _: marks.append((step, time.perf_counter()))
+            *(x, program, training),
+            progress=lambda step, _: marks.append((step, time.perf_counter())),
+            **ways(point),
         )
     steps, seconds = np.diff(marks, axis=0).T  # a chunk of large mini-batches has fewer steps
     times = seconds / steps * 1e3
@@ -101,13 +103,16 @@ def prepare(point: Point) -> tuple[np.ndarray, ReferenceProgram]:
     )
 
 
+def ways(point: Point) -> dict[str, bool]:
+    """How Pyro takes its steps: by itself, or as machine code."""
+    both = {"compiled": point.compiled, "machine_code": point.compiled}
+    return both if point.backend == "pyro" else {}
+
+
 def swapped(point: Point) -> ExitStack:
-    """Chunks of as many steps as are timed together, blocks and compilation as asked for."""
+    """Chunks of as many steps as are timed together, blocks as asked for."""
     stack = ExitStack()
     stack.enter_context(mock.patch("twinplate.training.plan.CHUNK", point.steps))
-    if point.backend == "pyro":
-        least = 0 if point.compiled else np.inf  # steps that are worth compiling
-        stack.enter_context(mock.patch("pyro_impl.training.trainer.WORTHWHILE", least))
     if point.block:
         stack.enter_context(
             mock.patch("twinplate.training.memory.fitting", mock.Mock(return_value=point.block))

@@ -1,6 +1,7 @@
 """twinplate's programs on Pyro and torch: the models, the guides, their training and evaluation."""
 
-from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
+from pyro_impl.compiled.errors import EagerWarning
+from pyro_impl.compiled.svi import CompiledSVI
 from pyro_impl.guides.automatic import AutoAmortizedNormal
 from pyro_impl.guides.joint import Local, joint_sample, layout_of
 from pyro_impl.guides.prediction import predict

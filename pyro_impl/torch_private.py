@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from types import BuiltinFunctionType, MethodDescriptorType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch._decomp.decompositions import native_batch_norm_decomposition
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributions.utils import _standard_normal
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.optim import Optimizer
 from torch.utils import _python_dispatch as dispatch
@@ -48,11 +49,6 @@ def trace_operations(
     return module
 
 
-def is_tracing() -> bool:
-    """Whether `trace_operations` is at work. `torch.compiler.is_compiling` knows of torch.compile only."""
-    return get_proxy_mode() is not None
-
-
 # Batch normalisation writes into its buffers without saying so; these say it.
 BATCH_NORM: dict[Any, Callable[..., Any]] = {
     **get_decompositions([aten.cudnn_batch_norm, aten.cudnn_batch_norm_backward]),
@@ -63,6 +59,36 @@ BATCH_NORM: dict[Any, Callable[..., Any]] = {
 # does not see what autograd's backward passes do.
 OperationMode = dispatch.TorchDispatchMode
 without_modes = dispatch._disable_current_modes
+
+
+# --- replaying ------------------------------------------------------------------------------------
+
+
+def direct(operation: Any) -> Callable[..., Any]:
+    """An operation without the layer in Python above it."""
+    call: Callable[..., Any] = operation._op
+    return call
+
+
+def python_functions(operation: Any) -> list[Callable[..., Any]]:
+    """Functions and methods of torch with the name of an operation, written in C.
+
+    They cost half as much to call as the operation itself. Which operation one stands for depends on its
+    arguments.
+    """
+    name = operation._schema.name.split("::")[1]
+    parts: Any = torch._C
+    groups = torch, Tensor, parts._nn, parts._linalg, parts._special, parts._fft
+    found = [getattr(group, name, None) for group in groups if operation.namespace == "aten"]
+    return [f for f in found if isinstance(f, BuiltinFunctionType | MethodDescriptorType)]
+
+
+def run_below_autograd(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """`function(*arguments)` on tensors for which autograd and autocast keep and change nothing."""
+    parts: Any = torch._C
+    with parts._AutoDispatchBelowAutograd(), parts._DisableAutocast(), parts.DisableTorchFunction():
+        return function(*arguments)
+
 
 # `float(tensor)`, `tensor.item()` and `if tensor:`.
 VALUE_OF = aten._local_scalar_dense.default
@@ -138,8 +164,19 @@ def onednn_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 # --- tensors, modules, optimisers, distributions --------------------------------------------------
 
 # On lists of tensors at once, as torch's optimisers compute.
-add_each_ = torch._foreach_add_
-lerp_each_ = torch._foreach_lerp_
+each = SimpleNamespace(
+    add=torch._foreach_add,
+    add_=torch._foreach_add_,
+    addcdiv_=torch._foreach_addcdiv_,
+    addcmul_=torch._foreach_addcmul_,
+    clamp_max_=torch._foreach_clamp_max_,
+    clamp_min=torch._foreach_clamp_min,
+    div_=torch._foreach_div_,
+    lerp_=torch._foreach_lerp_,
+    mul_=torch._foreach_mul_,
+    sqrt=torch._foreach_sqrt,
+    sub=torch._foreach_sub,
+)
 
 
 def version(tensor: Tensor) -> int:
@@ -154,8 +191,11 @@ MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_bac
 
 # The draw of torch's own normal distributions, hence the same numbers for the same seed.
 standard_normal = _standard_normal
-# The method with which a distribution looks at the values that it scores.
-VALIDATE_SAMPLE = "_validate_sample"
+
+
+def has_gradient_hooks(leaf: Tensor) -> bool:
+    """Whether functions are to be called with its gradient."""
+    return bool(leaf._backward_hooks) or bool(leaf._post_accumulate_grad_hooks)
 
 
 def has_hooks(optimizer: Optimizer) -> bool:

@@ -116,10 +116,10 @@ def short_chunks(monkeypatch):
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """Compiled steps run the graph as it was captured: it is the question, not the seconds of a compiler."""
+    """Machine code is the graph as it was lowered: it is the question, not the seconds of a compiler."""
     import torch
 
-    def run(graph, arguments):
+    def run(graph, arguments, written):
         def quiet(*inputs):
             with torch.no_grad():
                 return graph.module(*inputs)

@@ -22,7 +22,8 @@ from torch.profiler import ProfilerActivity, profile
 from pyro_impl.arguments import make_inputs
 from pyro_impl.bench import handwritten
 from pyro_impl.bench.stock import Stock, quiet
-from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
+from pyro_impl.compiled.errors import EagerWarning
+from pyro_impl.compiled.svi import CompiledSVI
 from pyro_impl.device import find_device
 from pyro_impl.reachable import tensors_of
 from pyro_impl.recording.borrowed import Borrowed
@@ -125,10 +126,10 @@ def program_routes(program: Program, case: Case, device: str) -> dict[str, Route
     if program._builder()[1] is None:
         raise InputError("the Pyro program has no guide: there is nothing to train")
     jit = f"Jit{case.loss}"
-    ways: dict[str, tuple[type[infer.SVI], str]] = {
+    ways: dict[str, tuple[Callable[..., infer.SVI], str]] = {
         "Pyro, stock, SVI.step": (infer.SVI, case.loss),
         f"Pyro, stock, {jit}": (infer.SVI, jit),
-        "Pyro, ours, compiled": (CompiledSVI, case.loss),
+        "Pyro, ours, compiled": (_with_machine_code, case.loss),
     }
     if case.loss == "TraceMeanField_ELBO":  # Pyro traces that one anew at every step
         del ways[f"Pyro, stock, {jit}"]
@@ -136,7 +137,7 @@ def program_routes(program: Program, case: Case, device: str) -> dict[str, Route
         title: Route(
             partial(_stepped, kind, loss, program, case, device),
             exact=False,
-            compiler=kind is CompiledSVI,
+            compiler=kind is _with_machine_code,
         )
         for title, (kind, loss) in ways.items()
     }
@@ -181,8 +182,9 @@ def _peak_cuda(run: TakeSteps, chunk: Chunk) -> int:
 def _ours(work: Workload, device: str, compiled: bool) -> TakeSteps:
     config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
     state = TrainingState.start(work.params)
+    ways = partial(Trainer, state=state, compiled=compiled, machine_code=compiled)
     with _refusing():
-        trainer = Trainer(work.x, work.program, config, state=state, compiled=compiled)
+        trainer = ways(work.x, work.program, config)
 
     def train(chunk: Chunk) -> np.ndarray:
         with _refusing():  # the step is compiled, or found not to be, when it is first taken
@@ -191,8 +193,12 @@ def _ours(work: Workload, device: str, compiled: bool) -> TakeSteps:
     return train
 
 
+def _with_machine_code(model: Any, guide: Any, optim: Any, loss: Any) -> infer.SVI:
+    return CompiledSVI(model, guide, optim, loss, machine_code=True)
+
+
 def _stepped(
-    kind: type[infer.SVI], loss: str, program: Program, case: Case, device: str
+    kind: Callable[..., infer.SVI], loss: str, program: Program, case: Case, device: str
 ) -> TakeSteps:
     """A user's program, built afresh: steps of `kind` on the case's arguments.
 

@@ -1,1 +1,1 @@
-"""`CompiledSVI`: steps of a user's SVI captured as a graph, guarded, and compiled."""
+"""`CompiledSVI`: steps of a user's SVI recorded, guarded, and replayed or compiled."""

@@ -1,7 +1,8 @@
-"""Adam and Pyro's ClippedAdam as operations of a graph, on the state of the optimisers themselves.
+"""Adam and Pyro's ClippedAdam on many leaves at once, on the state of the optimisers themselves.
 
-Learning rates, decay rates of the moments, and the bias corrections that the number of steps decides,
-enter the graph as numbers of its input: a schedule, which may cycle both rates, needs no other graph.
+After a replay the leaves move as by their optimisers, to the bit. In machine code the update is part of the
+graph: learning rates, decay rates of the moments, and the bias corrections that the number of steps decides,
+enter it as numbers of its input: a schedule, which may cycle both rates, needs no other graph.
 Everything else about an optimiser is fixed in the graph.
 """
 
@@ -19,12 +20,12 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from pyro_impl.compiled.guarded_places import GuardedPlace
-from pyro_impl.torch_private import add_each_, has_hooks
+from pyro_impl.torch_private import each, has_hooks
 
 FIXED = ("eps", "weight_decay", "clip_norm", "centered_variance")
 NUMBERS = 5  # for each part
 # Options of torch's Adam that change the formula; with any of them the optimiser takes the step itself.
-UNUSUAL = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
+UNUSUAL = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "fused")
 
 
 @dataclass
@@ -74,7 +75,8 @@ class AdamUpdate:
                 return None
             group = next(g for g in optimizer.param_groups if any(p is leaf for p in g["params"]))
             state = optimizer.state.get(leaf)
-            if any(group.get(option) for option in UNUSUAL) or not state:
+            unusual = any(group.get(option) for option in UNUSUAL)
+            if unusual or leaf.is_complex() or not state:
                 return None
             optimizers[id(optimizer)] = optimizer
             fixed = tuple(group.get(k) for k in FIXED)
@@ -108,9 +110,7 @@ class AdamUpdate:
 
         They are: step size, divisor of √variance, 1 - β₁, β₂, 1 - β₂.
         """
-        for group in self._groups:
-            if "lrd" in group:
-                group["lr"] *= group["lrd"]
+        self._decay_rates()
         found = []
         for part in self.parts:
             step, rate = int(part.states[0]["step"]) + 1, float(part.group["lr"])
@@ -124,8 +124,51 @@ class AdamUpdate:
                 for state in part.states:
                     state["step"] += 1
         if self._tensors:
-            add_each_(self._tensors, 1.0)
+            each.add_(self._tensors, 1.0)
         return self._on_device(found)
+
+    def _decay_rates(self) -> None:
+        for group in self._groups:
+            if "lrd" in group:
+                group["lr"] *= group["lrd"]
+
+    @torch.no_grad()
+    def take(self, gradients: Sequence[Tensor]) -> None:
+        """Count one step and move the leaves: the operations of both optimisers, in their order."""
+        self._decay_rates()
+        waiting = iter(gradients)
+        for part in self.parts:
+            of_part, states, group = [next(waiting) for _ in part.leaves], part.states, part.group
+            if isinstance(states[0]["step"], Tensor):
+                each.add_([state["step"] for state in states], 1.0)
+            else:
+                for state in states:
+                    state["step"] += 1
+            step, (beta1, beta2) = int(states[0]["step"]), map(float, group["betas"])
+            corrections, clipped = (1 - beta1**step, 1 - beta2**step), "lrd" in group
+            means, variances = [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states]
+            if clipped:
+                of_part = each.clamp_min(of_part, -group["clip_norm"])
+                each.clamp_max_(of_part, group["clip_norm"])
+            if group["weight_decay"]:
+                of_part = each.add(of_part, part.leaves, alpha=group["weight_decay"])
+            if clipped:
+                each.mul_(means, beta1)
+                each.add_(means, of_part, alpha=1 - beta1)
+            else:
+                each.lerp_(means, of_part, 1 - beta1)
+            if group.get("centered_variance"):
+                of_part = each.sub(of_part, means)
+            each.mul_(variances, beta2)
+            each.addcmul_(variances, of_part, of_part, 1 - beta2)
+            divisors, size = each.sqrt(variances), float(group["lr"])
+            if clipped:
+                size = size * math.sqrt(corrections[1]) / corrections[0]
+            else:
+                size = size / corrections[0]
+                each.div_(divisors, corrections[1] ** 0.5)
+            each.add_(divisors, group["eps"])
+            each.addcdiv_(part.leaves, means, divisors, -size)
 
     def stand_in(self) -> Tensor:
         """Of the shape, type and device of what `advance` returns, for a capture; nothing is counted."""
@@ -154,6 +197,10 @@ class AdamUpdate:
     def moments(self) -> list[Tensor]:
         """First moments, leaf by leaf: linear in the gradients."""
         return [state["exp_avg"] for state in self._counted]
+
+    def changed(self) -> list[Tensor]:
+        """All that a step writes into but the counters: leaves, then first and second moments."""
+        return [*self.leaves, *self.moments(), *(s["exp_avg_sq"] for s in self._counted)]
 
     @torch.no_grad()
     def apply(self, numbers: Tensor, gradients: Sequence[Tensor]) -> None:

@@ -1,110 +1,150 @@
-"""From a program and its arguments to a compiled step: captured, checked for traces, compiled."""
+"""A step that Pyro takes and that is recorded meanwhile; and what becomes of the record."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from pyro import poutine
 from pyro.optim import PyroOptim
 from torch import Tensor
 
+from pyro_impl.capturing import capturing
 from pyro_impl.compiled.adam import AdamUpdate
-from pyro_impl.compiled.agreement import Comparison, rounding
+from pyro_impl.compiled.agreement import Comparison, rewinding, rounding
 from pyro_impl.compiled.cache_key import rebuilt
-from pyro_impl.compiled.clipping import Clip
+from pyro_impl.compiled.capture import Recorder, unchecked
+from pyro_impl.compiled.cleaning import cleaned
 from pyro_impl.compiled.compilation import compile_graph
 from pyro_impl.compiled.errors import CannotCompileError
-from pyro_impl.compiled.graph import Graph
 from pyro_impl.compiled.guards import Guards
-from pyro_impl.compiled.steps import Parameters, Step, TorchOptim, gradients_of, leaves_of
-from pyro_impl.compiled.tracing import capture
+from pyro_impl.compiled.lowering import lowered
+from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim, leaves_of
+from pyro_impl.torch_private import has_gradient_hooks
 
 
-def build_step(
-    loss: Callable[..., Tensor],
+@dataclass
+class Recording:
+    """A step that has been taken but for its optimiser: its loss, and what is known of it.
+
+    reason: why it cannot be repeated without the program; or nothing.
+    """
+
+    loss: Any
+    leaves: list[Tensor]
+    trained: list[Tensor]
+    gradients: list[Tensor]
+    recorder: Recorder
+    reason: str
+
+    def step(self, parameters: Parameters, optim: PyroOptim) -> Step:
+        """The same step for other numbers; `optim` has taken one with these leaves.
+
+        Raises CannotCompileError.
+        """
+        if self.reason or not self.trained:
+            raise CannotCompileError(self.reason or "it has no parameters to train")
+        of = optim.optimizer if isinstance(optim, TorchOptim) else optim
+        update = AdamUpdate.of(of, self.trained)
+        trained = self.trained if update is None else update.leaves
+        gradients = {id(leaf): g for leaf, g in zip(self.trained, self.gradients, strict=True)}
+        graph = self.recorder.finish(self.loss, [gradients[id(leaf)] for leaf in trained])
+        return Step(parameters, trained, update, cleaned(graph))
+
+
+def record(
+    differentiate: Callable[..., Any],
     arguments: tuple[Any, Any],
     tensors: list[Tensor],
     parameters: Parameters,
-    optim: PyroOptim,
     guards: Guards,
-    clip: Clip | None = None,
-) -> Step:
-    """A step that minimises `loss(*args, **kwargs)`.
+    machine_code: bool,
+) -> Recording:
+    """Run `differentiate(*args, **kwargs)`, the first half of a step, which leaves gradients in the leaves.
 
     arguments: (args, kwargs), trees that hold `tensors`; later steps give others of the same shapes.
-    parameters: all that the loss reads; those that have a gradient now are trained by `optim`.
-    guards: what the program reads besides; a capture that changes any of it is undone and refused.
-    clip: of the gradients; without it nothing is cut.
+    parameters: all that an eager step has read.  guards: what the program reads besides.
+    machine_code: the record is made for a compiler.
 
-    Raises CannotCompileError.
+    Raises CannotCompileError where nothing has happened.
     """
-    # Pyro's optimisers leave a leaf without a gradient alone, so the graph leaves it out.
-    trained = [leaf for leaf in parameters.leaves if leaf.grad is not None]
-    update = AdamUpdate.of(optim.optimizer if isinstance(optim, TorchOptim) else optim, trained)
-    trained = trained if update is None else update.leaves
-    if not trained:
-        raise CannotCompileError("it has no parameters to train")
-    if clip is not None:
-        clip.largest(trained)  # whose numbers are there before they are captured
-    traced = _step_to_trace(loss, arguments, parameters, trained, update, clip)
-    inputs = [*([] if update is None else [update.stand_in()]), *tensors]
-    graph = _capture_pure(guards, traced, inputs)
-    comparison = Comparison(rounding(graph.module.graph))
-    return Step(parameters, trained, update, graph, compile_graph(graph, inputs), comparison)
-
-
-def _step_to_trace(
-    loss: Callable[..., Tensor],
-    arguments: tuple[Any, Any],
-    parameters: Parameters,
-    trained: list[Tensor],
-    update: AdamUpdate | None,
-    clip: Clip | None,
-) -> Callable[..., Any]:
-    """What the graph computes: the loss, and the update of the parameters or their gradients."""
-    known = {id(leaf) for leaf in parameters.leaves}
-
-    def step(*inputs: Tensor) -> Any:
-        waiting = iter(inputs)
-        numbers = next(waiting) if update else None
-        args, kwargs = rebuilt(arguments, waiting.__next__)
-        with poutine.trace(param_only=True) as found:
-            value = loss(*args, **kwargs)
-        # A program that picks its parameters anew in each run would have those of this run in the graph.
-        if {id(leaf) for leaf in leaves_of(found.trace)} != known:
-            raise CannotCompileError("its parameters are others from one run to the next")
-        gradients = gradients_of(value, trained)
-        if clip is not None:
-            gradients = clip.clipped(trained, gradients)
-        if update is None or numbers is None:
-            return (value.detach(), *gradients)
-        update.apply(numbers, gradients)
-        return value.detach()
-
-    return step
-
-
-def _capture_pure(guards: Guards, function: Callable[..., Any], inputs: list[Tensor]) -> Graph:
-    """The graph of a program that leaves nothing behind but what the graph itself does.
-
-    Python runs once, here: a counter that it moves on, or a number that it draws from Python's or NumPy's
-    generators, would stay in every later step what it was in this one.
-    """
-    draws = random.getstate(), np.random.get_state()
+    # Aliases: what the program reads as an argument is told from what it reads elsewhere.
+    aliases = {id(tensor): tensor.detach() for tensor in tensors}
+    args, kwargs = rebuilt(arguments, aliases)
+    recorder = Recorder([aliases[id(t)] for t in tensors], parameters.leaves)
+    before = [leaf for leaf in parameters.leaves if leaf.grad is not None]
+    draws, rewind = (random.getstate(), np.random.get_state()), rewinding([])
+    for leaf in before:
+        leaf.grad = None  # or sums with it would be recorded
     try:
-        graph = capture(function, inputs)
-        change = guards.change()
-        drew = str(draws) != str((random.getstate(), np.random.get_state()))
-    finally:
-        # The eager steps that follow a refusal must not see that a capture was tried.
+        with (
+            poutine.trace(param_only=True) as found,
+            unchecked(),
+            capturing(machine_code),
+            torch.enable_grad(),
+            recorder,
+        ):
+            loss = _detached(differentiate(*args, **kwargs))
+            for leaf in before:  # one that the loss does not reach any more goes on being moved
+                leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    except BaseException as error:
+        rewind()
+        recorder.undo()
         guards.restore()
         random.setstate(draws[0])
         np.random.set_state(draws[1])
-    if change is not None:
-        raise CannotCompileError(f"it changes {change} as it runs")
-    if drew:
-        raise CannotCompileError("it draws from Python's or NumPy's random numbers, not torch's")
-    return graph
+        for leaf in before:
+            leaf.grad = torch.zeros_like(leaf)
+        if isinstance(error, CannotCompileError) or not isinstance(error, Exception):
+            raise
+        # An error of the program's own comes again in the eager step that follows.
+        text = str(error).strip().splitlines() or [""]
+        raise CannotCompileError(
+            f"it cannot be recorded: {type(error).__name__}: {text[0]}"
+        ) from error
+    leaves = leaves_of(found.trace)
+    trained = [leaf for leaf in leaves if leaf.grad is not None]
+    reason = _why_not(parameters, leaves, guards, draws)
+    gradients = [leaf.grad for leaf in trained if leaf.grad is not None]
+    return Recording(loss, leaves, trained, gradients, recorder, reason)
+
+
+def _why_not(parameters: Parameters, leaves: list[Tensor], guards: Guards, draws: Any) -> str:
+    """Why a step cannot be repeated that has left something behind, or nothing.
+
+    A counter that Python moves on, or a number that it draws from its own or NumPy's generators, would stay
+    in every later step what it was in this one.
+    """
+    if {*map(id, leaves)} != {*map(id, parameters.leaves)}:
+        return "its parameters are others from one run to the next"
+    if any(map(has_gradient_hooks, leaves)):
+        return "a parameter has a hook, which looks at gradients"
+    if (change := guards.change()) is not None:
+        return f"it changes {change} as it runs"
+    if str(draws) != str((random.getstate(), np.random.get_state())):
+        return "it draws from Python's or NumPy's random numbers, not torch's"
+    return ""
+
+
+def _detached(loss: Any) -> Any:
+    if isinstance(loss, tuple):
+        return tuple(map(_detached, loss))
+    return loss.detach() if isinstance(loss, Tensor) else loss
+
+
+def compiled(step: Step, tensors: list[Tensor]) -> CompiledStep:
+    """The step as machine code, for arguments like `tensors`. Raises CannotCompileError."""
+    update = step.update
+    inputs = [*([] if update is None else [update.stand_in()]), *tensors]
+    low = lowered(step.graph, update, inputs)
+    written = [*step.graph.written, *([] if update is None else update.changed())]
+    return CompiledStep(
+        *(step.parameters, step.trained, update, step.graph),
+        code=compile_graph(low, inputs, written),
+        lowered=low,
+        comparison=Comparison(rounding(low.module.graph)),
+    )

@@ -6,11 +6,14 @@ content of a tensor decides neither, or the program is not compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import types
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from pyro_impl.compiled.errors import CannotCompileError
 
@@ -31,40 +34,70 @@ BY_VALUE = (
 AUTOCAST = (torch.is_autocast_enabled, torch.get_autocast_dtype)
 
 
-def describe(value: Any, tensors: list[Tensor]) -> Any:
-    """A hashable description of `value`, a tree of tensors and plain values; its tensors, in order.
+# By identity; the guards look into them.
+BY_IDENTITY = (nn.Module, Distribution, types.FunctionType, types.MethodType, functools.partial)
 
-    Tensors are described by shape, strides, type and device, everything else by type and value. Raises
-    CannotCompileError for what is neither.
+
+class _Same:
+    """An object among the arguments: the same one, or an array of the same content."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._content = np.array(value) if isinstance(value, np.ndarray) else None
+
+    def __hash__(self) -> int:
+        return id(self.value) if self._content is None else hash(self._content.shape)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same):
+            return False
+        one, two = self._content, other._content
+        if one is None or two is None:
+            return self.value is other.value
+        return one.dtype == two.dtype and one.tobytes() == two.tobytes() and one.shape == two.shape
+
+
+def describe(value: Any, tensors: list[Tensor], objects: list[Any]) -> Any:
+    """A hashable description of `value`, a tree; its tensors, and what the guards have to look into.
+
+    Tensors are described by shape, strides, type and device, plain values and arrays by type and value,
+    modules and functions by what they are. Raises CannotCompileError for anything else.
     """
     kind = type(value)
     if kind is Tensor or kind is nn.Parameter:
         if value.requires_grad or value.layout is not torch.strided:
             what = "requires a gradient" if value.requires_grad else "is sparse"
             raise CannotCompileError(f"a tensor among the arguments {what}")
-        tensors.append(value)
-        return value.shape, value.stride(), value.dtype, value.device
+        known = next((i for i, tensor in enumerate(tensors) if tensor is value), len(tensors))
+        if known == len(tensors):
+            tensors.append(value)
+        return known, value.shape, value.stride(), value.dtype, value.device
     # By exact type: a class derived from one of these may behave as it likes.
     if kind is tuple or kind is list:
-        return (kind, *[describe(v, tensors) for v in value])
+        return (kind, *[describe(v, tensors, objects) for v in value])
     if kind is dict:
-        return (kind, *[(k, describe(v, tensors)) for k, v in value.items()])
-    if kind in BY_VALUE:
+        return (kind, *[(k, describe(v, tensors, objects)) for k, v in value.items()])
+    if kind in BY_VALUE or isinstance(value, np.generic):
         return kind, value
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return _Same(value)
+    if isinstance(value, BY_IDENTITY):
+        objects.append(value)
+        return _Same(value)
     raise CannotCompileError(
-        f"an argument is a {kind.__module__}.{kind.__qualname__}; expected tensors, numbers, strings, "
-        "and tuples, lists and dictionaries of them"
+        f"an argument is a {kind.__module__}.{kind.__qualname__}; expected tensors, arrays, numbers, "
+        "strings, modules, functions, and tuples, lists and dictionaries of them"
     )
 
 
-def rebuilt(value: Any, take: Callable[[], Tensor]) -> Any:
-    """`value` with other tensors, in the order of `describe`."""
+def rebuilt(value: Any, instead: dict[int, Tensor]) -> Any:
+    """`value` with other tensors, by the identity of the old ones."""
     if isinstance(value, Tensor):
-        return take()
+        return instead[id(value)]
     if type(value) in (tuple, list):
-        return type(value)([rebuilt(v, take) for v in value])
+        return type(value)([rebuilt(v, instead) for v in value])
     if type(value) is dict:
-        return {k: rebuilt(v, take) for k, v in value.items()}
+        return {k: rebuilt(v, instead) for k, v in value.items()}
     return value
 
 

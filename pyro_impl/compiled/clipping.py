@@ -30,6 +30,9 @@ class Clip:
             self._known[leaf] = torch.zeros(5, dtype=torch.float64, device=leaf.device)
         return self._known[leaf]
 
+    def __contains__(self, leaf: Tensor) -> bool:
+        return leaf in self._known
+
     @property
     def numbers(self) -> list[Tensor]:
         """All that is kept."""

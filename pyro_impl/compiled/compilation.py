@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_impl.compiled.agreement import give_back, same_draws
+from pyro_impl.compiled.agreement import rewinding
 from pyro_impl.compiled.errors import CannotCompileError
-from pyro_impl.compiled.graph import Graph
+from pyro_impl.compiled.lowering import Lowered
 from pyro_impl.torch_private import machine_code, stays_in_place, tree_map
 
 # The random numbers are those of the eager program: drawn by torch's generator, not by one that the compiler
@@ -23,8 +23,12 @@ OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
 }
 
 
-def compile_graph(graph: Graph, arguments: Sequence[Tensor]) -> Callable[..., Any]:
+def compile_graph(
+    graph: Lowered, arguments: Sequence[Tensor], written: Sequence[Tensor]
+) -> Callable[..., Any]:
     """Machine code for `graph` on arguments of these shapes; on a GPU as one CUDA graph.
+
+    written: those of its tensors that it writes into.
 
     Raises CannotCompileError where torch's compiler fails, as it does without a C++ compiler.
     """
@@ -32,12 +36,14 @@ def compile_graph(graph: Graph, arguments: Sequence[Tensor]) -> Callable[..., An
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are about the compiler's own code
-            return (_cuda_graph if _on_gpu(inputs) else _machine_code)(graph, inputs)
+            if _on_gpu(inputs):
+                return _cuda_graph(graph, inputs, written)
+            return _machine_code(graph, inputs)
     except Exception as error:
         raise CannotCompileError(_compiler_reason(error)) from error
 
 
-def _machine_code(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+def _machine_code(graph: Lowered, inputs: list[Tensor]) -> Callable[..., Any]:
     run = machine_code(graph.module, inputs, OPTIONS)
 
     def quiet(*inputs: Tensor) -> Any:
@@ -53,7 +59,9 @@ def _on_gpu(tensors: list[Tensor]) -> bool:
     return any(t.is_cuda for t in tensors)
 
 
-def _cuda_graph(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+def _cuda_graph(
+    graph: Lowered, inputs: list[Tensor], written: Sequence[Tensor]
+) -> Callable[..., Any]:
     for tensor in graph.tensors:  # others are copied to where the graph was recorded, in every step
         stays_in_place(tensor)
     options = OPTIONS | {"triton.cudagraphs": True}
@@ -66,11 +74,10 @@ def _cuda_graph(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
 
     # torch.compile compiles in the first call, so that one is made here, where a compiler that fails is
     # caught. It counts for nothing: what it writes and draws is undone, and arguments are copies.
-    before = [t.clone() for t in graph.written]
+    rewind = rewinding(written)
     arguments = [t.clone() for t in inputs[len(graph.tensors) :]]
-    with same_draws():
-        cloned(*graph.tensors, *arguments)
-    give_back(graph.written, before)
+    cloned(*graph.tensors, *arguments)
+    rewind()
     return cloned
 
 

@@ -1,7 +1,6 @@
-"""A step taken twice, eagerly and compiled, from the same state and random numbers.
+"""A step taken twice from the same state and random numbers: as recorded, undone, and by Pyro itself.
 
-The eager one comes first and is undone: where the two agree, the compiled one has happened, and nothing
-shows that an eager one was taken.
+Pyro's own counts. Where the two are the same nothing shows that another one was taken.
 """
 
 from __future__ import annotations
@@ -13,52 +12,39 @@ from pyro.infer.util import zero_grads
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from pyro_impl.compiled.agreement import Outcome, give_back, same_draws
-from pyro_impl.compiled.steps import Step, gradient_of
+from pyro_impl.compiled.agreement import Outcome, rewinding
+from pyro_impl.compiled.steps import Step
 
 
-def whole_step_twice(
-    step: Step, tensors: list[Tensor], optim: PyroOptim, eager_step: Callable[[], Any]
-) -> tuple[Any, str | None]:
-    """The loss of the step that counts, and in words what differs, or None.
+def taken_twice(
+    step: Step,
+    tensors: list[Tensor],
+    optim: PyroOptim,
+    whole: Callable[[], Any],
+    differentiate: Callable[[], Any],
+) -> tuple[Any, str | None] | None:
+    """The loss of Pyro's step, and in words what differs or None; None where the recorded one does not apply.
 
-    For a graph that holds the update. It keeps no gradients; the first moments after the step are compared
-    in their place, which are linear in them.
+    whole: Pyro's step.  differentiate: its first half, which leaves gradients in the leaves; `optim` then
+    takes its step once, with these, where it is no Adam that is known.
     """
     update, written = step.update, step.graph.written
-    assert update is not None
-    before, counters = [t.clone() for t in written], update.counters()
-    with same_draws():
-        loss = eager_step()
-    eager = Outcome(loss, [m.clone() for m in update.moments()])
-    after = [t.clone() for t in written]
-    give_back(written, before)
-    update.set_counters(counters)
-    compiled = Outcome(step.take(tensors, optim), update.moments())
-    differs = step.comparison.difference(compiled, eager)
-    if differs is None:
-        return compiled.loss, None
-    give_back(written, after)
-    return eager.loss, differs
-
-
-def gradients_twice(
-    step: Step, tensors: list[Tensor], optim: PyroOptim, eager_loss: Callable[[], Any]
-) -> tuple[Any, str | None]:
-    """The same for a graph of loss and gradients: `optim` takes its step once, with those that count.
-
-    eager_loss: computes the loss and leaves its gradients in the leaves.
-    """
-    before = [t.clone() for t in step.graph.written]
-    with same_draws():
-        loss = eager_loss()
-    eager = Outcome(loss, [gradient_of(leaf).clone() for leaf in step.trained])
-    zero_grads(step.trained)
-    give_back(step.graph.written, before)
-    loss, *gradients = step.run(*step.graph.tensors, *tensors)
-    compiled = Outcome(loss, gradients)
-    differs = step.comparison.difference(compiled, eager)
-    chosen = compiled if differs is None else eager
-    # Copies: an optimiser may clip gradients in place, and these may be views of memory that the graph uses.
-    step.apply([gradient.clone() for gradient in chosen.gradients], optim)
-    return chosen.loss, differs
+    changed = written if update is None else [*update.changed(), *written]
+    rewind, counters = rewinding(changed), [] if update is None else update.counters()
+    found = step.differentiated(tensors) if update is None else (step.take(tensors, optim), [])
+    if found is None or found[0] is None:
+        return None
+    ours = Outcome(found[0], [*found[1], *(tensor.detach().clone() for tensor in changed)])
+    rewind()
+    if update is not None:
+        update.set_counters(counters)
+        theirs = Outcome(whole(), changed)
+    else:
+        loss = differentiate()
+        gradients = [leaf.grad for leaf in step.trained if leaf.grad is not None]
+        theirs = Outcome(loss, [*gradients, *written])
+    differs = step.difference(ours, theirs)
+    if update is None:
+        optim(step.trained)
+        zero_grads(step.trained)
+    return theirs.loss, differs

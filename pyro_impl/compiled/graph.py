@@ -1,105 +1,103 @@
-"""A graph of tensor operations whose arguments are the tensors that the program read."""
+"""The operations of one step as they were run: what each took, made, wrote into, and told Python."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, fx
-
-from pyro_impl.torch_private import CHECK_FACTORISATION, declared_arguments
-
-aten = torch.ops.aten
+from torch import Tensor
 
 
-@dataclass(frozen=True)
+class Value(NamedTuple):
+    """A tensor of the step, in the arguments of an operation."""
+
+    number: int
+
+
+@dataclass
+class Node:
+    """`call(*args, **kwargs)`, which runs `operation`.
+
+    args, kwargs: trees with a Value for each tensor.  outputs: numbers of the tensors that it returns, None
+        for what is no tensor.  alone: it returns one, in no list.  writes: roots of what it writes into.
+    random: it draws, or what it does is not known; it stays, and stays alone.
+    expected: what Python did with the result, (sizes,) or (value,), which every later step has to confirm.
+    """
+
+    operation: Any
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[int | None] = field(default_factory=list)
+    alone: bool = True
+    writes: frozenset[int] = frozenset()
+    random: bool = False
+    expected: tuple[Any, ...] = ()
+    place: str = ""  # of the user's line, where something is expected
+
+    def takes(self) -> Iterator[int]:
+        """The numbers of its arguments."""
+        yield from values_in((self.args, self.kwargs))
+
+    def makes(self) -> list[int]:
+        """The numbers of what it returns and did not take."""
+        taken = set(self.takes())
+        return [n for n in self.outputs if n is not None and n not in taken]
+
+
+@dataclass
 class Graph:
-    """`module(*tensors, *arguments)`.
+    """The nodes of a step, and the tensors that it starts from.
 
-    tensors: what the program reads besides its arguments.  written: those among them that it changes.
+    inputs: numbers of the tensors of its arguments.  held: other tensors that it reads, parameters among
+    them, each where it is.  fixed: among them those that nobody else has, made of Python's numbers; and small
+    results of those alone.  roots: of each tensor, the first one with the same memory.  losses: a Value, a
+    number of Python's, or a tuple of them.  gradients: numbers of tensors.
     """
 
-    module: fx.GraphModule
-    tensors: list[Tensor]
-    written: list[Tensor]
+    nodes: list[Node]
+    inputs: list[int]
+    held: dict[int, Tensor]
+    fixed: dict[int, Tensor]
+    roots: list[int]
+    written: list[Tensor] = field(default_factory=list)
+    losses: Any = ()
+    gradients: list[int] = field(default_factory=list)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether something in it has to be confirmed by every step."""
+        return any(node.expected for node in self.nodes)
+
+    def loss_numbers(self) -> list[int]:
+        """Of the losses that are tensors."""
+        return [*values_in(self.losses)]
+
+    def results(self) -> list[int]:
+        """Numbers of the tensors that are asked for."""
+        return [*self.loss_numbers(), *self.gradients]
 
 
-def with_arguments(module: fx.GraphModule) -> Graph:
-    """Tensors held by the module become its first arguments, but for the constants of its own code.
-
-    A tensor that is held would be compiled in as it is now; an argument is read in every step. A literal,
-    `torch.tensor(0.5)` in the code of the program, is nobody else's and is copied before use.
-    """
-    graph = module.graph
-    found: dict[int, tuple[Tensor, fx.Node]] = {}
-    _failures_as_nan(graph)
-    first = next(iter(graph.nodes))
-    for node in [n for n in graph.nodes if n.op == "get_attr"]:
-        tensor = getattr(module, node.target)
-        is_literal = all(u.target is aten.lift_fresh_copy.default for u in node.users)
-        if not isinstance(tensor, Tensor) or is_literal:
-            continue
-        if id(tensor) not in found:
-            with graph.inserting_before(first):  # before the arguments that the program was given
-                found[id(tensor)] = tensor, graph.placeholder(f"read_{len(found)}")
-        node.replace_all_uses_with(found[id(tensor)][1])
-        graph.erase_node(node)
-    # A module of its own: tensors that the old one still holds would become arguments once more.
-    module = fx.GraphModule(module, graph)
-    changed = _changed(graph)
-    written = [tensor for tensor, node in found.values() if node in changed]
-    return Graph(module, [tensor for tensor, _ in found.values()], written)
+def values_in(tree: Any) -> Iterator[int]:
+    """The numbers of the tensors in the arguments of an operation."""
+    kind = type(tree)
+    if kind is Value:
+        yield tree.number
+    elif kind is list or kind is tuple:
+        for item in tree:
+            yield from values_in(item)
+    elif kind is dict:
+        yield from values_in([*tree.values()])
 
 
-def _failures_as_nan(graph: fx.Graph) -> None:
-    """A factorisation that fails makes the loss nan.
-
-    The check that raises would have to wait for its number, and machine code cannot raise. A nan is found in
-    the loss, by whoever looks at that.
-    """
-    checks = [n for n in graph.nodes if n.target is CHECK_FACTORISATION]
-    if not checks:
-        return
-    (output,) = graph.find_nodes(op="output")
-    alone = isinstance(output.args[0], fx.Node)
-    loss, *gradients = [output.args[0]] if alone else output.args[0]
-    with graph.inserting_before(output):
-        for check in checks:
-            failed = graph.call_function(aten.ne.Scalar, (check.args[0], 0))
-            failed = graph.call_function(aten.any.default, (failed,))
-            loss = graph.call_function(aten.masked_fill.Scalar, (loss, failed, math.nan))
-            graph.erase_node(check)
-    output.args = (loss,) if alone else ((loss, *gradients),)
-
-
-def _changed(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes that an operation writes into, through views of them too."""
-    changed = set()
-    for node in graph.nodes:
-        for value, argument in _arguments(node):
-            if is_written(argument):
-                changed |= set(_origins(value))
-    return changed
-
-
-def is_written(argument: Any) -> bool:
-    """Whether an operation writes into this argument of its schema."""
-    return argument.alias_info is not None and argument.alias_info.is_write
-
-
-def _origins(node: Any) -> Iterator[fx.Node]:
-    """The node, what it is a view of, and so on."""
-    while isinstance(node, fx.Node):
-        yield node
-        aliased = (v for v, argument in _arguments(node) if argument.alias_info is not None)
-        node = next(aliased, None)
-
-
-def _arguments(node: fx.Node) -> list[tuple[Any, Any]]:
-    """Each argument of a node beside its declaration."""
-    declared = declared_arguments(node.target)
-    named = [(node.kwargs[a.name], a) for a in declared if a.name in node.kwargs]
-    return [*zip(node.args, declared, strict=False), *named]
+def mapped(tree: Any, change: Callable[[int], Any]) -> Any:
+    """Arguments of an operation with something else for each tensor."""
+    kind = type(tree)
+    if kind is Value:
+        return change(tree.number)
+    if kind is list or kind is tuple:
+        return kind([mapped(item, change) for item in tree])
+    if kind is dict:
+        return {key: mapped(item, change) for key, item in tree.items()}
+    return tree

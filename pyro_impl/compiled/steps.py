@@ -1,22 +1,24 @@
-"""What a compiled step of an SVI is made of: its parameters, its optimiser, its graph; how it is taken."""
+"""A step that Pyro does not take: its parameters, its optimiser, its operations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer.util import zero_grads
+from pyro.infer.util import torch_item, zero_grads
 from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
 
 from pyro_impl.compiled.adam import AdamUpdate
-from pyro_impl.compiled.agreement import Comparison
-from pyro_impl.compiled.graph import Graph
+from pyro_impl.compiled.agreement import Comparison, Outcome, same_bits
+from pyro_impl.compiled.graph import Graph, mapped
+from pyro_impl.compiled.lowering import Lowered
+from pyro_impl.compiled.replaying import Replay
 from twinplate.errors import InputError
 
 
@@ -62,32 +64,49 @@ class Parameters:
         now = pyro.get_param_store()._params  # its public view has no look-up by name
         return next((n for n, leaf in self.stored.items() if now.get(n) is not leaf), None)
 
+    def named(self, leaf: Tensor) -> str:
+        """The parameter in the user's words."""
+        names = (n for n, stored in self.stored.items() if stored is leaf)
+        return f"parameter {next(names, tuple(leaf.shape))!r}"
+
 
 @dataclass
 class Step:
-    """A compiled step: `run` returns the loss and updates the parameters, or returns the gradients too."""
+    """A recorded step, replayed. Its result is that of the program to the bit.
+
+    trained: leaves by which it has gradients, in the order of `update` where that is there.
+    """
 
     parameters: Parameters
     trained: list[Tensor]
     update: AdamUpdate | None
     graph: Graph
-    run: Callable[..., Any]
-    comparison: Comparison
     taken: int = 0
 
     def __post_init__(self) -> None:
-        self._tensors = [*self.parameters.leaves, *self.graph.tensors]
+        self._replay = Replay(self.graph)
+        # Of parameters held whole a change is an error of theirs; of other tensors, of what is read.
+        self._tensors = [*self.parameters.leaves, *self.graph.held.values()]
         self._free = self._now_free()
 
-    def take(self, tensors: list[Tensor], optim: PyroOptim) -> Tensor:
+    def differentiated(self, tensors: list[Tensor]) -> tuple[Any, list[Tensor]] | None:
+        """Loss and gradients; None where a size or a number is another one, so that nothing has happened."""
+        return self._replay(tensors)
+
+    def take(self, tensors: list[Tensor], optim: PyroOptim) -> Any:
         """Move the parameters and the optimiser on by one step; its loss, which need not be waited for.
 
-        tensors: those of the arguments.  optim: takes the step where the graph does not hold the update.
+        tensors: those of the arguments.  optim: takes the step where there is no `update`. None as for
+        `differentiated`.
         """
+        found = self.differentiated(tensors)
+        if found is None:
+            return None
+        loss, gradients = found
         if self.update is not None:
-            return self.run(*self.graph.tensors, self.update.advance(), *tensors)
-        loss, *gradients = self.run(*self.graph.tensors, *tensors)
-        self.apply(gradients, optim)
+            self.update.take(gradients)
+        else:
+            self.apply(gradients, optim)
         return loss
 
     def apply(self, gradients: list[Tensor], optim: PyroOptim) -> None:
@@ -97,12 +116,78 @@ class Step:
         optim(self.trained)
         zero_grads(self.trained)
 
+    @property
+    def moved(self) -> str:
+        """The user's line that needs what was another one in the last step, in brackets; or nothing."""
+        return self._replay.moved
+
+    def difference(self, ours: Outcome, theirs: Outcome) -> str | None:
+        """What is not the same in a step taken twice, in words."""
+        for found, expected in zip(*map(_losses, (ours.loss, theirs.loss)), strict=True):
+            if found != expected and not (found != found and expected != expected):
+                return f"the loss of the replayed step is {found!r} and that of Pyro's own {expected!r}"
+        names = [*map(self.parameters.named, self.trained)]
+        if self.update is not None:
+            names = [*names, *(f"Adam's state of {name}" for name in 2 * names)]
+        else:
+            names = [f"gradient of {name}" for name in names]
+        names += ["content of a tensor that it writes into"] * len(self.graph.written)
+        for name, found, expected in zip(names, ours.tensors, theirs.tensors, strict=True):
+            if not same_bits(found, expected):
+                return f"the {name} after the replayed step is not the one after Pyro's own"
+        return None
+
     def is_frozen_otherwise(self) -> bool:
-        """Whether a tensor that the graph reads was frozen or unfrozen since."""
+        """Whether a tensor that the step reads was frozen or unfrozen since."""
         return self._now_free() != self._free
 
     def _now_free(self) -> list[bool]:
         return [tensor.requires_grad for tensor in self._tensors]
+
+
+@dataclass
+class CompiledStep(Step):
+    """The same as machine code, which contains `update`. Its result differs by rounding."""
+
+    code: Callable[..., Any] | None = None
+    lowered: Lowered | None = None
+    comparison: Comparison | None = None
+
+    def differentiated(self, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
+        """Loss and gradients, for a step without `update`."""
+        assert self.code is not None and self.lowered is not None
+        found = iter(self.code(*self.lowered.tensors, *tensors))
+        return self._loss(found), [*found]
+
+    def take(self, tensors: list[Tensor], optim: PyroOptim) -> Any:
+        """As of a replayed step."""
+        if self.update is None:
+            return super().take(tensors, optim)
+        assert self.code is not None and self.lowered is not None
+        numbers = self.update.advance()
+        return self._loss(iter(self.code(*self.lowered.tensors, numbers, *tensors)))
+
+    def _loss(self, found: Iterator[Tensor]) -> Any:
+        return mapped(self.graph.losses, lambda _: next(found))
+
+    def difference(self, ours: Outcome, theirs: Outcome) -> str | None:
+        """What differs by more than rounding. First moments are linear in gradients."""
+        assert self.comparison is not None
+        one = len(self.trained)
+        of = slice(one, 2 * one) if self.update is not None else slice(one)
+        mine, others = (Outcome(sum(_losses(o.loss)), o.tensors[of]) for o in (ours, theirs))
+        names = [*map(self.parameters.named, self.trained)]
+        return self.comparison.difference(mine, others, names)
+
+
+def _losses(loss: Any) -> tuple[float, ...]:
+    return tuple(map(torch_item, loss if isinstance(loss, tuple) else (loss,)))
+
+
+def gradient_of(leaf: Tensor) -> Tensor:
+    """That of a leaf that has one."""
+    assert leaf.grad is not None
+    return leaf.grad
 
 
 def leaves_of(trace: poutine.Trace) -> list[Tensor]:
@@ -110,16 +195,3 @@ def leaves_of(trace: poutine.Trace) -> list[Tensor]:
     nodes: dict[str, Any] = trace.nodes
     leaves = [site["value"].unconstrained() for site in nodes.values()]
     return list({id(leaf): leaf for leaf in leaves}.values())
-
-
-def gradients_of(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    """Of the loss by the leaves; zero by a frozen one, which Pyro's optimisers go on moving."""
-    free = [leaf for leaf in leaves if leaf.requires_grad]
-    found = iter(torch.autograd.grad(loss, free, materialize_grads=True) if free else ())
-    return [next(found) if leaf.requires_grad else torch.zeros_like(leaf) for leaf in leaves]
-
-
-def gradient_of(leaf: Tensor) -> Tensor:
-    """That of a leaf that has one."""
-    assert leaf.grad is not None
-    return leaf.grad

@@ -1,12 +1,12 @@
-"""`pyro.infer.SVI` with compiled steps.
+"""`pyro.infer.SVI` without Pyro in most of its steps.
 
-The first step with arguments of some shape is an eager one: it creates parameters, prototypes, states
-of the optimiser, which a graph can only update. The second is captured and compiled, and compared with an
-eager one that starts from the same state and random numbers; so are the compiled steps 2, 4, 8, 16, …
-Whatever a graph would freeze is looked at before each step. Where a program cannot be compiled, or stops
-being what was compiled, it runs eagerly and an EagerWarning says why.
+The first step with arguments of some shape is Pyro's: it creates parameters, prototypes, states of the
+optimiser. The second is Pyro's too, and its operations are recorded. Later ones replay the record, on the
+numbers of then: the result is the same to the bit, which the replayed steps 1, 2, 4, 8, … are compared for.
+Whatever the record would freeze is looked at before each step. Where a program cannot be recorded, or stops
+being what was recorded, Pyro takes the steps and an EagerWarning says why.
 
-This file decides which step is taken; `building` makes one, `cross_check` compares it with an eager one.
+This file decides which step is taken; `building` records one, `cross_check` compares it with Pyro's.
 """
 
 from __future__ import annotations
@@ -15,76 +15,70 @@ import time
 from functools import partial
 from typing import Any
 
-import torch
 from pyro import poutine
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
-from pyro.infer.elbo import ELBO
+from pyro.infer import SVI
 from pyro.infer.util import torch_item, zero_grads
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pyro_impl.compiled.agreement import same_draws
-from pyro_impl.compiled.building import build_step
+from pyro_impl.compiled.agreement import rewinding
+from pyro_impl.compiled.building import compiled, record
 from pyro_impl.compiled.cache_key import describe, surroundings
 from pyro_impl.compiled.clipping import Clip
-from pyro_impl.compiled.cross_check import gradients_twice, whole_step_twice
-from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.cross_check import taken_twice
+from pyro_impl.compiled.errors import CannotCompileError, EagerWarning
 from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.steadied import SteadySteps
-from pyro_impl.compiled.steps import Parameters, Step, TorchOptim, gradient_of, leaves_of
+from pyro_impl.compiled.steps import (
+    CompiledStep,
+    Parameters,
+    Step,
+    TorchOptim,
+    gradient_of,
+    leaves_of,
+)
 from pyro_impl.objectives.loss_faults import FAULTY, faults_of, kept_traces
-from pyro_impl.objectives.sticking_the_landing import StickingTheLandingELBO
+from pyro_impl.torch_private import has_gradient_hooks
 from twinplate.loss_faults import WrongLossWarning
 from twinplate.user_code import warn_user
 
-LOSSES = (Trace_ELBO, TraceMeanField_ELBO, StickingTheLandingELBO)
-MOST_SHAPES = 16  # of arguments; a graph for each costs seconds
-MOST_CHANGES = 8  # of what a program reads besides
-
-
-class EagerWarning(UserWarning):
-    """A program, or some of its steps, runs eagerly; the message says why.
-
-    >>> import warnings
-    >>> import pyro
-    >>> from pyro.infer import RenyiELBO
-    >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("error", EagerWarning)  # rather stop than run eagerly
-    ...     svi = CompiledSVI(print, print, pyro.optim.Adam({"lr": 0.01}), RenyiELBO())
-    Traceback (most recent call last):
-        ...
-    pyro_impl.compiled.svi.EagerWarning: CompiledSVI runs eagerly: RenyiELBO is not one of the losses ...
-    """
+MOST_SHAPES = 16  # of arguments
+MOST_CHANGES = 8  # of what a program reads besides, or of what Python learns of its tensors
 
 
 class CompiledSVI(SVI):
-    """`pyro.infer.SVI` for the same models, guides and losses, its steps compiled.
+    """`pyro.infer.SVI` for the same models, guides and losses; its steps are replayed, or machine code.
 
-    optim: one of `pyro.optim`, or a torch optimiser that holds the parameters. With Adam and ClippedAdam
-        the whole step is one graph; with others loss and gradients are.
-    loss: Trace_ELBO, TraceMeanField_ELBO or StickingTheLandingELBO; or a function of model, guide and their
-        arguments that returns a differentiable scalar. Other losses run eagerly, with an EagerWarning.
+    optim: one of `pyro.optim`, or a torch optimiser that holds the parameters. Adam and ClippedAdam move all
+        parameters at once; others take their own step.
+    loss: any of Pyro's, or a function of model, guide and their arguments that returns a differentiable
+        scalar.
+    loss_and_grads: as for `pyro.infer.SVI`.
     clip: times its usual size that the gradient of a parameter may have; None leaves all as they are.
     net: whether `step` takes steps again, each at half the rate, that went wrong: of which a loss is not
         finite, or whose last losses are far above those before (`pyro_impl.compiled.steadied`).
+    machine_code: compile the recorded step. That takes seconds to minutes, a step then takes less time, and
+        its result differs by rounding. By default losses and parameters are those of `SVI` to the bit.
 
-    Arguments of a step are trees of tensors and plain values. Raises InputError for a torch optimiser that
-    lacks parameters of the program, or is LBFGS. The first step warns, by a WrongLossWarning, of a loss that
-    Pyro gets wrong for such a program.
+    Arguments of a step are trees of tensors, arrays, plain values, modules and functions. Raises InputError
+    for a torch optimiser that lacks parameters of the program, or is LBFGS. The first step warns, by a
+    WrongLossWarning, of a loss that Pyro gets wrong for such a program.
 
-    compile_seconds: spent so far on tracing and compiling.
+    compile_seconds: spent so far on records and compiling, beyond the time of the steps themselves.
 
     >>> import pyro
     >>> import pyro.distributions as dist
+    >>> import torch
+    >>> from pyro.infer import Trace_ELBO
     >>> from pyro.infer.autoguide import AutoNormal
     >>> def model(y):
     ...     mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
     ...     with pyro.plate("items", len(y)):
     ...         pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
     >>> svi = CompiledSVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
-    >>> loss = svi.step(torch.ones(5))  # eager; from the second step of this shape on, compiled
+    >>> loss = svi.step(torch.ones(5))  # Pyro's; so is the second of this shape, and from then on replays
     >>> loss > 0, svi.compile_seconds
     (True, 0.0)
     """
@@ -98,45 +92,57 @@ class CompiledSVI(SVI):
         loss_and_grads: Any = None,
         clip: float | None = None,
         net: bool = False,
+        machine_code: bool = False,
         **kwargs: Any,
     ) -> None:
         wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
         super().__init__(model, guide, wrapped, loss, loss_and_grads, **kwargs)
-        self._objective = loss.differentiable_loss if type(loss) in LOSSES else loss
-        self._roots = (model, guide, loss)
-        self._guards: Guards | None = None
-        # By what `describe` says of the arguments: what an eager step trained, and the compiled steps.
-        self._seen: dict[Any, Parameters] = {}
-        self._steps: dict[Any, Step] = {}
-        self._last: Step | None = None  # that took the last step; None after an eager one
-        self._changes = 0
+        self._roots = (model, guide, loss, loss_and_grads)
+        self._machine_code = machine_code
         self._eager = False
         self._told: set[str] = set()
+        # A loss that Pyro gets wrong for some programs, until its first step.
+        self._faulty = isinstance(loss, tuple(FAULTY)) and loss_and_grads is None
         self._ready: Parameters | None = None
+        self._changes = 0
+        self.compile_seconds = 0.0
+        self._begin()
         self._unclipped = self.loss_and_grads
         self._clip: Clip | None = None
         if clip is not None:
             self._clip_by(Clip(clip))
         self._steady = SteadySteps(self.optim, self.advance, self._clip) if net else None
-        self.compile_seconds = 0.0
-        if isinstance(loss, ELBO) and type(loss) not in LOSSES:
-            self._stay_eager(f"{type(loss).__name__} is not one of the losses that are compiled")
-        elif loss_and_grads is not None and type(loss) not in LOSSES:
-            self._stay_eager("`loss_and_grads` computes the gradients itself; leave it out")
-        if isinstance(loss, tuple(FAULTY)) and loss_and_grads is None:
-            self._warn_of_faults(loss)
+
+    def _begin(self) -> None:
+        """Without any record."""
+        self._guards: Guards | None = None
+        self._objects: list[Any] = []  # among the arguments, of which the guards know
+        # By what `describe` says of the arguments: what an eager step trained, and the steps that it may be.
+        self._seen: dict[Any, Parameters] = {}
+        self._steps: dict[Any, list[Step]] = {}
+        self._last: Step | None = None  # that took the last step; None after one of Pyro's
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that `pyro.infer.SVI` has; a copy records its own steps."""
+        records = ("_guards", "_objects", "_seen", "_steps", "_last", "_ready")
+        return {name: value for name, value in vars(self).items() if name not in records}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._ready = None
+        self._begin()
 
     def prepared(self, parameters: dict[str, Tensor], clip: Clip) -> CompiledSVI:
         """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
 
         clip: of their gradients.
 
-        The first step is then a compiled one, and the result does not depend on where a run was resumed.
+        The first step is then recorded.
         """
-        for (
-            leaf
-        ) in parameters.values():  # a gradient marks what is trained, as an eager step leaves it
-            leaf.grad = torch.zeros_like(leaf)
+        # A gradient marks what is trained, as an eager step leaves it.
+        for leaf in parameters.values():
+            leaf.grad = leaf.detach().new_zeros(leaf.shape)
+            clip.of(leaf)  # what it keeps must be there before it is recorded
         self._ready = Parameters(list(parameters.values()), dict(parameters))
         self._clip_by(clip)
         return self
@@ -162,26 +168,54 @@ class CompiledSVI(SVI):
         return [] if self._steady is None else self._steady.net.notes
 
     def advance(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a step; its loss, as a tensor that need not be waited for where the step is compiled."""
+        """Take a step; its loss, as a tensor that need not be waited for where the step is not Pyro's."""
         if self._eager:
-            return super().step(*args, **kwargs)
+            return self._pyros_step(*args, **kwargs)
         tensors: list[Tensor] = []
+        objects: list[Any] = []
         try:
-            # A handler outside of the step is not in the graph, and its own bookkeeping would miss the sites.
+            # A handler outside of the step is in no record, and its own bookkeeping would miss the sites.
             if _PYRO_STACK:
                 raise CannotCompileError("they are taken inside an effect handler")
-            key = describe(args, tensors), describe(kwargs, tensors), surroundings()
+            described = (describe(given, tensors, objects) for given in (args, kwargs))
+            key = *described, surroundings()
         except CannotCompileError as error:
             self._last = None
             self._tell(f"such steps eagerly: {error}")
-            return super().step(*args, **kwargs)
+            return self._pyros_step(*args, **kwargs)
         try:
-            step = self._step(key, args, kwargs, tensors)
+            self._look_for_changes(key)
+            for step in [*self._steps.get(key, ())]:
+                loss = self._take(step, tensors, args, kwargs)
+                if loss is not None:
+                    self._first(key, step)
+                    return loss
+            if (parameters := self._seen.get(key, self._ready)) is not None:
+                return self._record(key, parameters, tensors, objects, args, kwargs)
         except CannotCompileError as error:
             self._stay_eager(str(error))
-            return super().step(*args, **kwargs)
-        if step is None:
-            return self._take_eagerly(key, args, kwargs)
+            return self._pyros_step(*args, **kwargs)
+        return self._take_eagerly(key, args, kwargs)
+
+    # --- which step -------------------------------------------------------------------------------
+
+    def _look_for_changes(self, key: Any) -> None:
+        """Forget everything where a record holds something that is no longer so."""
+        change = None if self._guards is None else self._guards.change()
+        for step in self._steps.get(key, ()):
+            change = change or self._outdated(step)
+        if change is not None:
+            self._begin()
+            self._ready = None
+            self._changes += 1
+            if self._changes == MOST_CHANGES:
+                raise CannotCompileError(
+                    f"what it reads changed {MOST_CHANGES} times, last {change}; give it as an argument of "
+                    "the step, a number as a tensor"
+                )
+
+    def _take(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """A recorded step; its loss, or None where a size or number that it holds is another one now."""
         # Compared at the first, second, fourth, eighth, …: n steps cost log₂ n eager ones besides, and what
         # no guard sees is found before it was wrong for more steps than it was right.
         if step.taken & (step.taken + 1):
@@ -189,37 +223,65 @@ class CompiledSVI(SVI):
             loss = step.take(tensors, self.optim)
         else:
             loss = self._take_twice(step, tensors, args, kwargs)
-        step.taken += 1
+        step.taken += loss is not None
         return loss
 
-    # --- which step -------------------------------------------------------------------------------
+    def _first(self, key: Any, step: Step) -> None:
+        """Have the next step of this kind try this record first."""
+        steps = self._steps.get(key, [])
+        if len(steps) > 1:
+            steps.remove(step)
+            steps.insert(0, step)
 
-    def _step(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Step | None:
-        """The compiled step for these arguments; None where an eager one comes first."""
-        change = None if self._guards is None else self._guards.change()
-        step = self._steps.get(key)
-        if change is None and step is not None:
-            change = self._outdated(step)
-        if change is not None:
-            self._forget(change)
-        elif step is not None:
-            return step
-        elif (parameters := self._seen.get(key, self._ready)) is not None:
-            if parameters is self._ready:
-                # No eager step came before: what a program caches in its first run must hold real numbers.
-                with same_draws():
-                    self._unclipped(self.model, self.guide, *args, **kwargs)
-                zero_grads(parameters.leaves)
-            started = time.perf_counter()
-            guards = self._guards or Guards(*self._roots)
-            loss = partial(self._objective, self.model, self.guide)
-            self._steps[key] = build_step(
-                loss, (args, kwargs), tensors, parameters, self.optim, guards, self._clip
+    def _record(
+        self,
+        key: Any,
+        parameters: Parameters,
+        tensors: list[Tensor],
+        objects: list[Any],
+        args: Any,
+        kwargs: Any,
+    ) -> Any:
+        """A step of Pyro's, whose operations are recorded."""
+        steps = self._steps.setdefault(key, [])
+        if len(steps) == MOST_CHANGES:
+            raise CannotCompileError(
+                "Python needs the value of a tensor, in an `if`, a loop, a size or a number, and it is "
+                f"another one from step to step{steps[0].moved}"
             )
-            self._guards = guards
-            self.compile_seconds += time.perf_counter() - started
-            return self._steps[key]
-        return None
+        self._last = None
+        started = time.perf_counter()
+        if parameters is self._ready:
+            # No eager step came before: what a program caches in its first run is there already.
+            rewind = rewinding([])
+            self._unclipped(self.model, self.guide, *args, **kwargs)
+            zero_grads(parameters.leaves)
+            rewind()
+        if self._guards is None or any(o not in self._objects for o in objects):
+            self._objects += objects
+            self._guards = Guards(*self._roots, *self._objects)
+        differentiate = partial(self.loss_and_grads, self.model, self.guide)
+        self.compile_seconds += time.perf_counter() - started
+        recording = record(
+            *(differentiate, (args, kwargs), tensors, parameters, self._guards, self._machine_code)
+        )
+        self.optim(recording.leaves)
+        zero_grads(recording.leaves)
+        started = time.perf_counter()
+        try:
+            step = recording.step(parameters, self.optim)
+            steps.append(self._compiled(step, tensors) if self._machine_code else step)
+        except CannotCompileError as error:
+            self._stay_eager(str(error))
+        self.compile_seconds += time.perf_counter() - started
+        return recording.loss
+
+    def _compiled(self, step: Step, tensors: list[Tensor]) -> Step:
+        try:
+            return compiled(step, tensors)
+        except CannotCompileError as error:
+            self._tell(f"replayed steps, without machine code: {error}")
+            return step
 
     def _outdated(self, step: Step) -> str | None:
         """What the graph of this step holds and is no longer so, in words."""
@@ -227,26 +289,15 @@ class CompiledSVI(SVI):
             return f"the parameter {name!r} in Pyro's store"
         if step.is_frozen_otherwise():
             return "which parameters are frozen"
+        if any(map(has_gradient_hooks, step.trained)):
+            return "a hook of a parameter"
         if step.update is not None and not step.update.is_current(self._last is not step):
             return "the state or the options of the optimiser"
         return None
 
-    def _forget(self, change: str) -> None:
-        """All graphs; raises CannotCompileError where that happens over and over."""
-        self._guards, self._last, self._ready = None, None, None
-        self._seen.clear()
-        self._steps.clear()
-        self._changes += 1
-        if self._changes == MOST_CHANGES:
-            raise CannotCompileError(
-                f"what it reads changed {MOST_CHANGES} times, last {change}; give it as an argument of the "
-                "step, a number as a tensor"
-            )
-
     def _stay_eager(self, reason: str) -> None:
         self._eager = True
-        self._guards, self._last = None, None
-        self._steps.clear()
+        self._begin()
         self._tell(f"eagerly: {reason}")
 
     def _tell(self, what: str) -> None:
@@ -258,36 +309,22 @@ class CompiledSVI(SVI):
             self._told.add(message)
             warn_user(message, category)
 
-    def _warn_of_faults(self, elbo: Any) -> None:
-        """Have the first eager loss, which comes before everything else, show its traces."""
-        take = self.loss_and_grads
-
-        def first(*args: Any, **kwargs: Any) -> Any:
-            self.loss_and_grads = take
-            with kept_traces(elbo) as traces:
-                loss = take(*args, **kwargs)
-            for fault in faults_of(elbo, *traces[0]):
-                self._warn(fault, WrongLossWarning)
-            return loss
-
-        self.loss_and_grads = first
-
-    def _loss_and_clipped_grads(self, *args: Any, **kwargs: Any) -> Any:
-        """As Pyro has it, with the gradients that it leaves in the leaves cut."""
-        with poutine.trace(param_only=True) as found:
-            loss = self._unclipped(*args, **kwargs)
-        trained = [leaf for leaf in leaves_of(found.trace) if leaf.grad is not None]
-        assert self._clip is not None
-        clipped = self._clip.clipped(trained, [gradient_of(leaf) for leaf in trained])
-        for leaf, gradient in zip(trained, clipped, strict=True):
-            leaf.grad = gradient
+    def _pyros_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The first one shows the traces of its loss."""
+        if not self._faulty:
+            return super().step(*args, **kwargs)
+        self._faulty, elbo = False, self._roots[2]
+        with kept_traces(elbo) as traces:
+            loss = super().step(*args, **kwargs)
+        for fault in faults_of(elbo, *traces[0]):
+            self._warn(fault, WrongLossWarning)
         return loss
 
     def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
         """The first step of its kind, which shows the parameters."""
         self._last = None
         with poutine.trace(param_only=True) as found:
-            loss = super().step(*args, **kwargs)
+            loss = self._pyros_step(*args, **kwargs)
         if key not in self._seen and len(self._seen) == MOST_SHAPES:
             self._tell(
                 f"further steps eagerly: {MOST_SHAPES} different shapes or values of the arguments came "
@@ -297,25 +334,40 @@ class CompiledSVI(SVI):
             self._seen[key] = Parameters.of(found.trace, self.optim)
         return loss
 
+    def _loss_and_clipped_grads(self, *args: Any, **kwargs: Any) -> Any:
+        """As Pyro has it, with the gradients that it leaves in the leaves cut."""
+        with poutine.trace(param_only=True) as found:
+            loss = self._unclipped(*args, **kwargs)
+        assert self._clip is not None
+        leaves = leaves_of(found.trace)
+        for leaf in leaves:  # one that the loss does not reach any more
+            if leaf.grad is None and leaf in self._clip:
+                leaf.grad = leaf.detach().new_zeros(leaf.shape)
+        trained = [leaf for leaf in leaves if leaf.grad is not None]
+        clipped = self._clip.clipped(trained, [gradient_of(leaf) for leaf in trained])
+        for leaf, gradient in zip(trained, clipped, strict=True):
+            leaf.grad = gradient
+        return loss
+
     def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
-        """Eagerly, then compiled from the same state; the eager one counts if they differ."""
+        """The recorded step, undone, then Pyro's, which counts."""
         self._last = None  # until both are taken
-        if step.update is not None:
-            eager = partial(super().step, *args, **kwargs)
-            loss, differs = whole_step_twice(step, tensors, self.optim, eager)
-        else:
-            eager = partial(self.loss_and_grads, self.model, self.guide, *args, **kwargs)
-            loss, differs = gradients_twice(step, tensors, self.optim, eager)
+        whole = partial(self._pyros_step, *args, **kwargs)
+        differentiate = partial(self.loss_and_grads, self.model, self.guide, *args, **kwargs)
+        found = taken_twice(step, tensors, self.optim, whole, differentiate)
+        if found is None:
+            return None
+        loss, differs = found
         if differs is None:
             self._last = step
             return loss
         since = (
-            f"they agreed {(step.taken + 1) // 2} steps before: those since may have been wrong, and "
-            "earlier ones by less than is seen"
+            f"they agreed {(step.taken + 1) // 2} steps before: those since may have been wrong"
             if step.taken
             else "no step was taken with it"
         )
+        of_rounding = ", or on rounding" if isinstance(step, CompiledStep) else ""
         self._stay_eager(
-            f"{differs}, so the program depends on something that cannot be seen, or on rounding; {since}"
+            f"{differs}, so the program depends on something that cannot be seen{of_rounding}; {since}"
         )
         return torch_item(loss)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, biject_to
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from pyro_impl.capturing import is_captured
 from pyro_impl.guides.head import (
     ItemNormal,
     Numbers,
@@ -34,7 +35,6 @@ from pyro_impl.guides.head import (
 )
 from pyro_impl.guides.joint import MendedDeltas, joint_sample, unpack
 from pyro_impl.guides.reading import Reading, read_model
-from pyro_impl.torch_private import is_tracing
 from twinplate.errors import InputError
 from twinplate.guides.arguments import first_argument, rows_of, shapes_of
 from twinplate.guides.head import (
@@ -285,7 +285,7 @@ _OWNERS = WeakTensorKeyDictionary()  # first parameter of a guide -> the guide's
 
 
 def _check_finite(numbers: Numbers, index: Any) -> None:
-    if is_tracing():  # captured: an eager step came before
+    if is_captured():  # captured: an eager step came before
         return
     bad = ~torch.cat(numbers, -1).isfinite().all(-1)
     if bool(bad.any()):

@@ -23,8 +23,8 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
+from pyro_impl.capturing import is_captured
 from pyro_impl.programs.noise import unwrapped
-from pyro_impl.torch_private import is_tracing
 from twinplate.errors import InputError
 
 
@@ -91,7 +91,7 @@ def _scored(trace: poutine.Trace) -> list[str]:
 @contextmanager
 def _no_draws() -> Iterator[None]:
     """Raises InputError if random numbers are drawn meanwhile."""
-    if is_tracing():  # captured: an eager step came before
+    if is_captured():  # captured: an eager step came before
         yield
         return
     before = _random_state()

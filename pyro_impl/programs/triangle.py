@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_impl.torch_private import is_tracing
+from pyro_impl.capturing import is_for_a_compiler
 from twinplate.programs.triangle import fill_indices, selectors, take_indices
 
 # Up to this many components the product with the packed triangle costs less than filling a matrix, or no
@@ -52,7 +52,7 @@ def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
 
 def _is_captured(tensor: Tensor) -> bool:
     """Whether operations on `tensor` are being recorded, to become machine code of a CPU."""
-    recorded = torch.compiler.is_compiling() or is_tracing()
+    recorded = torch.compiler.is_compiling() or is_for_a_compiler()
     return recorded and tensor.device.type == "cpu"
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.device import to_tensor
 from pyro_impl.programs.parameters import to_neutral
-from pyro_impl.torch_private import lerp_each_
+from pyro_impl.torch_private import each
 from twinplate.programs.program import Params
 from twinplate.training.state import Limits, TrainingState
 from twinplate.training.step_size import CLIP
@@ -65,7 +65,7 @@ class Carry:
     def take_into_average(self, weight: float) -> None:
         """Move the average towards the parameters by `weight`, a fraction of the way."""
         params = [self.leaves[name] for name in self.average]
-        lerp_each_(list(self.average.values()), params, weight)
+        each.lerp_(list(self.average.values()), params, weight)
 
 
 def to_carry(

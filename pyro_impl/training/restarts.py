@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyro_impl.programs.posteriors import posterior
-from pyro_impl.training.trainer import WORTHWHILE, Trainer
+from pyro_impl.training.trainer import Trainer
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import NonFiniteLossError
@@ -69,8 +69,7 @@ def _fit(
     matched: bool,
     progress: Progress,
 ) -> Fit:
-    compiled = training.steps >= WORTHWHILE
-    trainer = Trainer(x, program, training, a=a, matched=matched, compiled=compiled)
+    trainer = Trainer(x, program, training, a=a, matched=matched)
     try:
         return train(trainer, trainer.plan(), progress)
     except NonFiniteLossError as error:

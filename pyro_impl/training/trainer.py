@@ -1,8 +1,8 @@
 """Fit a program: mini-batches, Adam under a cosine schedule, losses per item.
 
-A step is one compiled graph, of `pyro_impl.CompiledSVI`. With `compiled=False` it is what Pyro and torch do
-by themselves, which is the reference. Between two chunks of steps the losses come back from the device. The
-state before a chunk is kept, to fall back on if the chunk goes wrong.
+Steps are those of `pyro_impl.CompiledSVI`: replayed, or machine code. With `compiled=False` they are what
+Pyro and torch do by themselves, which is the reference. Between two chunks of steps the losses come back
+from the device. The state before a chunk is kept, to fall back on if the chunk goes wrong.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import torch
 from pyro.params.param_store import StateDict
 from torch import Tensor
 
+from pyro_impl.compiled.errors import EagerWarning
 from pyro_impl.compiled.steps import gradient_of
-from pyro_impl.compiled.svi import CompiledSVI, EagerWarning
+from pyro_impl.compiled.svi import CompiledSVI
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
 from pyro_impl.objectives.item_blocks import backward
 from pyro_impl.objectives.losses import Loss, make_loss
@@ -40,11 +41,6 @@ from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.training.step_size import rate_shares
 from twinplate.words import counted
 
-# Runs of fewer steps than this do not win back the seconds of compiling, not even where the compiler has the
-# parts of the program in its cache. The first compilation on a machine takes several times as long;
-# `twinplate bench` says after how many steps that is won back.
-WORTHWHILE = 1000
-
 # Takes one step, on the mini-batch of the items and with the base noise by site, and returns its loss.
 Step = Callable[[Tensor, dict[str, Tensor]], Any]
 
@@ -58,6 +54,7 @@ def fit(
     state: TrainingState | None = None,
     matched: bool = False,
     compiled: bool = True,
+    machine_code: bool = False,
     progress: Progress | None = None,
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
@@ -69,10 +66,11 @@ def fit(
         parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         torch's generator. Initial parameters and mini-batches are the same in any case.
-    compiled: whether every step of a run of WORTHWHILE steps or more is one compiled graph; shorter runs are
-        never compiled. False leaves the steps to Pyro and torch as they are. Both draw the same random
-        numbers, and their results differ by rounding. What cannot be compiled, such as a mini-batch
-        that the memory holds only in blocks of items, runs eagerly with an EagerWarning that says why.
+    compiled: whether steps are replayed, as `CompiledSVI` does it. False leaves them to Pyro and torch; the
+        result is the same to the bit. What cannot be replayed, such as a mini-batch that the memory
+        holds only in blocks of items, runs eagerly with an EagerWarning that says why.
+    machine_code: compile the replayed step, which takes a minute and pays for long runs; results differ by
+        rounding.
     progress: called after every chunk, with the number of the steps done and the chunk's losses per item.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
@@ -88,15 +86,15 @@ def fit(
     >>> fit(x, program, training).losses.shape
     (2,)
     """
-    compiled = compiled and training.steps >= WORTHWHILE
-    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, compiled=compiled)
+    ways = {"compiled": compiled, "machine_code": machine_code}
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, **ways)
     return train(trainer, trainer.plan(), progress)
 
 
 class Trainer:
     """A program in training, one chunk of steps after the other; `fit` takes all of them.
 
-    Arguments as for `fit`, but that `compiled` counts for short runs too.
+    Arguments as for `fit`.
     `plan` makes the chunks. Where `x` is on disk, those of another plan may be too long for the trainer.
 
     >>> import numpy as np
@@ -122,17 +120,19 @@ class Trainer:
         state: TrainingState | None = None,
         matched: bool = False,
         compiled: bool = True,
+        machine_code: bool = False,
     ) -> None:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
         self.program, self.training = program, training
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         self._at_once = self._prepared.items_at_once(memory(self._device))
         self._compiled = compiled and self._at_once == training.batch_size
+        self._machine_code = machine_code
         if compiled and not self._compiled:  # no great loss: such steps are large products anyway
             items = counted(self._at_once, "item")
             warnings.warn(
                 f"training runs eagerly: the memory holds {items} at once of the mini-batches of "
-                f"{training.batch_size}, and steps in blocks are not compiled; give a smaller batch_size, or "
+                f"{training.batch_size}, and steps in blocks are not replayed; give a smaller batch_size, or "
                 "compiled=False to be told no more",
                 EagerWarning,
                 stacklevel=2,
@@ -274,7 +274,8 @@ class Trainer:
         def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
             return loss(data[items], None if pairs is None else pairs[:, items], noise)
 
-        svi = CompiledSVI(self._pair.model, self._pair.guide, self._carry.optimizer, loss_of)
+        program, optimizer = (self._pair.model, self._pair.guide), self._carry.optimizer
+        svi = CompiledSVI(*program, optimizer, loss_of, machine_code=self._machine_code)
         store, known = pyro.get_param_store(), self._carry.leaves.values()
         names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
         self._svis.append(svi.prepared(names, self._carry.clip))

@@ -10,14 +10,14 @@ import pyro.distributions as dist
 import pytest
 import torch
 from compiled_cases import data
-from compiled_runs import assert_compiled_equals, guide, losses, model_with
+from compiled_runs import assert_replayed_equals, guide, losses, model_with, steps_of
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 from pyro_impl import CompiledSVI, EagerWarning
-from pyro_impl.compiled.agreement import Comparison, Outcome, same_draws
-from pyro_impl.compiled.cross_check import whole_step_twice
+from pyro_impl.compiled.agreement import Comparison, Outcome, rewinding, same_bits
+from pyro_impl.compiled.cross_check import taken_twice
 
 pytestmark = pytest.mark.usefixtures("own_world")
 
@@ -91,23 +91,46 @@ def test_what_the_first_comparison_found_is_rounding(first, loss, gradient, what
     assert message is None if what is None else what in message
 
 
-def test_the_random_numbers_of_every_gpu_are_kept(monkeypatch):
-    kept = []
+def test_a_gradient_that_has_converged_is_compared_by_the_size_that_it_had():
+    comparison, early = Comparison(SINGLE), outcome(1.0, [100.0], [50.0])
+    assert comparison.difference(early, early) is None
+    found, expected = outcome(1.0, [1e-4], [2e-4]), outcome(1.0, [-2e-4], [1e-4])
+    assert comparison.difference(found, expected) is None
+    assert "norm of b" in comparison.difference(outcome(1.0, [0.0], [0.2]), expected, "ab")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ([1.0, math.nan], [1.0, math.nan], True),
+        ([1.0, math.nan], [1.0, 2.0], False),
+        ([0.1], [math.nextafter(0.1, 1.0)], False),
+        ([1.0], [1.0, 1.0], False),
+        ([], [], True),
+    ],
+)
+def test_the_same_bits(one, other, same):
+    assert same_bits(torch.tensor(one).double(), torch.tensor(other).double()) == same
+
+
+def test_the_random_numbers_of_every_gpu_are_given_back(monkeypatch):
+    given = []
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    monkeypatch.setattr(
-        "torch.random.fork_rng", lambda devices: kept.extend(devices) or torch.no_grad()
-    )
-    with same_draws():
-        pass
-    assert kept == [0, 1, 2]
+    monkeypatch.setattr("torch.cuda.get_rng_state_all", lambda: ["a", "b", "c"])
+    monkeypatch.setattr("torch.cuda.set_rng_state_all", given.extend)
+    content = torch.zeros(2)
+    rewind = rewinding([content])
+    expected = torch.rand(3), content.add_(1)
+    rewind()
+    assert given == ["a", "b", "c"] and content.tolist() == [0, 0]
+    assert torch.equal(torch.rand(3), expected[0])
 
 
 # --- whole programs -------------------------------------------------------------------------------
 
 
-def run_with_hidden(model_of, steps=20, change=6, to=1.001, loss=Trace_ELBO):
-    """Compiled, in single precision; a number that no guard sees is another one from step `change` on."""
+def run_with_hidden(model_of, steps=20, change=6, to=1.001, **options):
+    """In single precision; a number that no guard sees is another one from step `change` on."""
     torch.set_default_dtype(torch.float32)
     held = np.ones(1)
 
@@ -115,25 +138,31 @@ def run_with_hidden(model_of, steps=20, change=6, to=1.001, loss=Trace_ELBO):
         held[0] = 1.0 if i < change else to
 
     x, y = (t.float() for t in data())
-    return losses(
-        CompiledSVI,
-        model_of(lambda: float(held[0])),
-        each=each,
-        steps=steps,
-        loss=loss,
-        arguments=lambda i: (x, y),
-    )
+    arguments = lambda i: (x, y)
+    model = model_of(lambda: float(held[0]))
+    return losses(CompiledSVI, model, each=each, steps=steps, arguments=arguments, **options)
 
 
-def test_a_small_change_of_the_loss_is_found_in_single_precision(interpreted):
+@pytest.mark.parametrize(("machine_code", "to"), [(False, 1 + 2e-7), (True, 1.001)])
+def test_a_small_change_of_the_loss_is_found_in_single_precision(interpreted, machine_code, to):
+    """By replayed steps as soon as one bit is another one."""
     with pytest.warns(EagerWarning, match=r"the loss .*agreed 4 steps before") as caught:
-        run_with_hidden(lambda hidden: model_with(lambda *_: hidden()))
+        run_with_hidden(
+            lambda hidden: model_with(lambda *_: hidden()), to=to, machine_code=machine_code
+        )
     assert [w.filename for w in caught if w.category is EagerWarning] == [
         losses.__code__.co_filename
     ]
 
 
-def test_a_change_of_the_gradient_alone_is_found(interpreted):
+@pytest.mark.parametrize(
+    ("machine_code", "what"),
+    [
+        (False, "the parameter 'loc' after the replayed step"),
+        (True, "the gradient's norm of parameter 'scale'"),
+    ],
+)
+def test_a_change_of_the_gradient_alone_is_found(interpreted, machine_code, what):
     def model_of(hidden):
         def density(slope, x):
             pyro.factor("pull", hidden() * (slope - slope.detach()))
@@ -141,24 +170,26 @@ def test_a_change_of_the_gradient_alone_is_found(interpreted):
 
         return model_with(density)
 
-    with pytest.warns(EagerWarning, match=r"the gradient's norm .*agreed 4 steps before"):
-        run_with_hidden(model_of, to=2.0)
+    with pytest.warns(EagerWarning, match=rf"{what} .*agreed 4 steps before"):
+        run_with_hidden(model_of, to=2.0, machine_code=machine_code)
 
 
-def test_where_they_differ_the_eager_step_counts(interpreted):
+def test_where_they_differ_the_eager_step_counts():
     with pytest.warns(EagerWarning, match="the loss"):
-        found, _ = run_with_hidden(lambda hidden: model_with(lambda *_: hidden()), change=8, to=3.0)
+        found, _ = run_with_hidden(lambda hidden: model_with(lambda *_: hidden()), change=9, to=3.0)
     torch.set_default_dtype(torch.float64)
     held = [1.0]
 
     def each(i):
-        held[0] = 1.0 if i < 8 else 3.0
+        held[0] = 1.0 if i < 9 else 3.0
 
     expected, _ = losses(SVI, model_with(lambda *_: held[0]), each=each, steps=20)
-    assert found == pytest.approx(expected, rel=1e-5)  # compiled step 8 is the first that differs
+    assert found == pytest.approx(
+        expected, rel=1e-5
+    )  # step 9, the replayed step 8, is the first that differs
 
 
-def test_a_loss_function_that_differentiates_is_compiled(interpreted):
+def test_a_loss_function_that_differentiates_is_replayed():
     """With a penalty on its own gradient: an eager look at it needs gradients too."""
 
     def penalised(model, guide, *args):
@@ -167,25 +198,26 @@ def test_a_loss_function_that_differentiates_is_compiled(interpreted):
         (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
         return loss + 0.1 * gradient.square().sum()
 
-    assert_compiled_equals(model_with(lambda *_: 1.0), 1, steps=20, loss=lambda: penalised)
+    assert_replayed_equals(model_with(lambda *_: 1.0), 1, steps=20, loss=lambda: penalised)
 
 
-def test_an_error_in_the_first_comparison_leaves_it_to_the_next_step(interpreted, monkeypatch):
+def test_an_error_in_the_first_comparison_leaves_it_to_the_next_step(monkeypatch):
     compared = []
 
     def interrupted(*arguments):
         compared.append(1)
         if len(compared) == 1:
             raise KeyboardInterrupt
-        return whole_step_twice(*arguments)
+        return taken_twice(*arguments)
 
-    monkeypatch.setattr("pyro_impl.compiled.svi.whole_step_twice", interrupted)
+    monkeypatch.setattr("pyro_impl.compiled.svi.taken_twice", interrupted)
     pyro.clear_param_store()
     pyro.set_rng_seed(3)
     svi = CompiledSVI(
         model_with(lambda *_: 1.0), guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO()
     )
-    svi.step(*data())
+    for _ in range(2):
+        svi.step(*data())
     with pytest.raises(KeyboardInterrupt):
         svi.step(*data())
     svi.step(*data())
@@ -204,8 +236,8 @@ class InSingle(nn.Module):
 
 def test_rounding_is_that_of_the_coarsest_type(interpreted):
     torch.set_default_dtype(torch.float64)
-    found, svi = losses(CompiledSVI, model_with(InSingle()), steps=4)
-    (step,) = svi._steps.values()
+    found, svi = losses(CompiledSVI, model_with(InSingle()), steps=4, machine_code=True)
+    (step,) = steps_of(svi)
     assert step.comparison.eps == pytest.approx(SINGLE) and len(found) == 4
 
 
@@ -222,8 +254,9 @@ def test_an_ill_conditioned_program_is_not_called_different():
         pyro.sample("y", dist.MultivariateNormal(torch.zeros(len(x)), kernel), obs=y)
 
     pyro.set_rng_seed(7)
-    svi = CompiledSVI(process, AutoNormal(process), pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+    adam, elbo = pyro.optim.Adam({"lr": 0.01}), Trace_ELBO()
+    svi = CompiledSVI(process, AutoNormal(process), adam, elbo, machine_code=True)
     for _ in range(300):
         svi.step(x, y)
-    (step,) = svi._steps.values()
-    assert step.taken == 299 and step.comparison.first > 1e-5
+    (step,) = steps_of(svi)
+    assert step.taken == 298 and step.comparison.first > 1e-5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from compiled_runs import traced
 
 from pyro_impl.compiled.compilation import _cuda_graph
-from pyro_impl.compiled.tracing import capture
 
 pytestmark = pytest.mark.usefixtures("own_world")
 
@@ -33,9 +33,12 @@ def test_values_writes_and_random_numbers_are_the_eager_ones():
     state = torch.get_rng_state()
 
     function, arguments, found_written = drawing_and_writing()
-    graph = capture(function, arguments)
+    before = [t.clone() for t in (*arguments, *found_written)]
+    graph = traced(function, arguments)
+    for tensor, content in zip([*arguments, *found_written], before, strict=True):
+        tensor.copy_(content)  # the record is a step that was taken
     torch.manual_seed(4)
-    run = _cuda_graph(graph, [*graph.tensors, *arguments])
+    run = _cuda_graph(graph, [*graph.tensors, *arguments], found_written)
     found = [run(*graph.tensors, *arguments) for _ in range(3)]
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(list(ours), theirs)

@@ -8,11 +8,12 @@ import runpy
 import numpy as np
 import pytest
 import torch
-from compiled_runs import assert_eager_equals, losses, model_with
+from compiled_runs import assert_eager_equals, assert_replayed_equals, losses, model_with
+from pyro.infer import SVI
 
 from pyro_impl import CompiledSVI
 
-pytestmark = pytest.mark.usefixtures("own_world", "interpreted")
+pytestmark = pytest.mark.usefixtures("own_world")
 
 READS = {
     "float": lambda t: float(t[0]),
@@ -28,52 +29,134 @@ READS = {
 
 @pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("kind", [torch.Tensor, torch.nn.Parameter])
-def test_a_number_that_python_reads_from_a_tensor_runs_eagerly(name, kind):
+def test_a_number_that_python_reads_from_a_tensor_is_confirmed_by_every_step(name, kind):
     tensor = torch.ones(3) if kind is torch.Tensor else kind(torch.ones(3), requires_grad=False)
     density = lambda *_: torch.as_tensor(READS[name](tensor))
 
     def each(i):
-        tensor.fill_(1.0 if i < 5 else 2.0)
+        tensor.fill_(1.0 if i < 5 or i > 8 else 2.0)
 
-    reason = r"(value of a tensor|cannot be traced).*test_compiled_dangers.py, line \d+"
-    assert_eager_equals(model_with(density), reason, each=each, steps=8)
+    assert_replayed_equals(model_with(density), 2, each=each, steps=14)
 
 
 @pytest.mark.parametrize(
     "read", [float, bool, int, torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.numpy]
 )
-def test_a_number_that_python_reads_from_a_tensor_of_one_runs_eagerly(read):
+def test_a_number_that_python_reads_from_a_tensor_of_one_is_confirmed(read):
     tensor = torch.ones(())
 
     def each(i):
         tensor.fill_(1.0 if i < 5 else 3.0)
 
-    reason = r"value of a tensor.*test_compiled_dangers.py, line \d+"
     density = lambda *_: torch.as_tensor(1.0 + read(tensor))
-    assert_eager_equals(model_with(density), reason, each=each, steps=8)
+    assert_replayed_equals(model_with(density), 2, each=each, steps=10)
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        lambda slope, x: 1.0 + abs(slope.item()),
+        lambda slope, x: 1.0 + abs(slope.tolist()),
+        lambda slope, x: torch.tensor(1.0 + slope.detach().numpy() ** 2),
+    ],
+    ids=["item", "tolist", "numpy"],
+)
+def test_a_number_that_is_drawn_runs_eagerly(density):
+    reason = r"value of a tensor.*test_compiled_dangers.py, line \d+"
+    assert_eager_equals(model_with(density), reason, steps=4)
+
+
+SIZES = {
+    "x[mask]": lambda x, ok: x[ok].sum(),
+    "masked_select": lambda x, ok: torch.masked_select(x, ok).sum(),
+    "nonzero": lambda x, ok: x[ok.nonzero().squeeze(-1)].sum(),
+    "repeat": lambda x, ok: torch.repeat_interleave(x, ok.long()).sum(),
+    "unique": lambda x, ok: torch.unique(x * ok).sum(),
+    "written": lambda x, ok: torch.zeros(len(x)).masked_fill_(ok, 2.0)[ok].sum() + x[ok].sum(),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_that_depends_on_data_is_confirmed_by_every_step(name):
+    """Two of them are two records, in turns too; nothing is drawn by the one that does not apply."""
+    ok = torch.arange(12) % 3 > 0
+    density = lambda slope, x: 1.0 + SIZES[name](x[:, 0], ok).square()
+
+    def each(i):
+        ok[5] = i < 5 or i % 2
+
+    assert_replayed_equals(model_with(density), 2, each=each, steps=16)
+
+
+def test_a_branch_by_a_draw_is_a_record_for_each():
+    density = lambda slope, x: 1.0 if slope > 0 else 2.0 + slope
+    assert_replayed_equals(model_with(density), 2, steps=20)
+
+
+def test_sizes_that_are_other_ones_all_the_time_run_eagerly():
+    ok = torch.zeros(12, dtype=torch.bool)
+
+    def each(i):
+        ok[: i % 11] = True
+        ok[i % 11 :] = False
+
+    density = lambda slope, x: 1.0 + x[ok].square().sum()
+    reason = r"a size .*another one from step to step.*test_compiled_dangers.py, line \d+"
+    assert_eager_equals(model_with(density), reason, each=each, steps=24)
+
+
+def test_an_average_is_taken_once_where_a_record_does_not_apply():
+    """What a step has written into before a number was another one is given back."""
+    norm, ok = torch.nn.BatchNorm1d(3), torch.ones(12, dtype=torch.bool)
+
+    def density(slope, x):
+        return 1.0 + norm(x + slope)[ok].square().mean()
+
+    def each(i):
+        ok[0] = i < 5
+
+    def run(kind):
+        norm.reset_running_stats()
+        found, _ = losses(kind, model_with(density), each=each, steps=12)
+        return found, norm.running_mean.clone(), int(norm.num_batches_tracked)
+
+    expected, found = run(SVI), run(CompiledSVI)
+    assert found[0] == expected[0] and found[2] == expected[2] == 12
+    assert torch.equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("folder", ["torch", "pyro", "pyro_impl"])
 def test_a_line_in_a_folder_of_the_user_called_like_a_library_is_named(tmp_path, folder):
     path = tmp_path / folder / "vae.py"
     path.parent.mkdir()
-    path.write_text("def density(slope, x):\n    return 1.0 if slope > 0 else 2.0\n")
+    path.write_text("def density(slope, x):\n    return 1.0 + abs(slope.detach().item())\n")
     density = runpy.run_path(str(path))["density"]
     assert_eager_equals(model_with(density), rf"value of a tensor.*{folder}/vae.py, line 2")
 
 
-def test_a_factorisation_that_fails_gives_a_loss_of_nan():
-    """Also where the loss needs no determinant, which would be nan by itself."""
+def failing_factorisation():
+    """(density, each): at step 4 there is no Cholesky factor; the loss needs no determinant, which is nan."""
     matrix = torch.eye(2)
 
     def each(i):
-        matrix.copy_(torch.eye(2) if i != 5 else torch.tensor([[1.0, 2.0], [2.0, 1.0]]))
+        matrix.copy_(torch.eye(2) if i != 4 else torch.tensor([[1.0, 2.0], [2.0, 1.0]]))
 
     def density(slope, x):
         factor = torch.linalg.cholesky(matrix)
         return 1.0 + torch.cholesky_solve(torch.ones(2, 1), factor).square().sum()
 
+    return density, each
+
+
+def test_a_factorisation_that_fails_raises_as_in_pyro():
+    density, each = failing_factorisation()
+    with pytest.raises(torch.linalg.LinAlgError, match="not positive-definite"):
+        losses(CompiledSVI, model_with(density), each=each, steps=8)
+
+
+def test_in_machine_code_a_factorisation_that_fails_gives_a_loss_of_nan(interpreted):
+    density, each = failing_factorisation()
     with pytest.warns(UserWarning, match="Encountered NaN: loss"):
-        found, svi = losses(CompiledSVI, model_with(density), each=each, steps=8)
-    assert math.isnan(found[5]) and not svi._eager
-    assert all(map(math.isfinite, found[:5] + found[6:]))
+        found, svi = losses(CompiledSVI, model_with(density), each=each, steps=8, machine_code=True)
+    assert math.isnan(found[4]) and not svi._eager
+    assert all(map(math.isfinite, found[:4] + found[5:]))

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from compiled_cases import CASES, encoder_decoder, pyro_module
-from compiled_runs import assert_compiled_equals, model_with
+from compiled_runs import assert_replayed_equals, model_with, steps_of
 from pyro.infer import SVI, Trace_ELBO
 from pyro.nn import PyroSample
 from torch import nn
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("own_world")
 
 
 @pytest.mark.parametrize("change", ["clear", "assign", "delete", "scope state"])
-def test_parameters_replaced_in_the_store_are_captured_again(interpreted, change):
+def test_parameters_replaced_in_the_store_are_captured_again(change):
     store = pyro.get_param_store()
 
     def each(i):
@@ -35,10 +35,10 @@ def test_parameters_replaced_in_the_store_are_captured_again(interpreted, change
             new = {n: p.detach().clone().requires_grad_() for n, p in state["params"].items()}
             store.set_state({**state, "params": new})
 
-    assert_compiled_equals(model_with(lambda *_: 1.0), 1, each=each, steps=8)
+    assert_replayed_equals(model_with(lambda *_: 1.0), 1, each=each, steps=8)
 
 
-def test_a_parameter_that_appears_later_is_captured_again(interpreted):
+def test_a_parameter_that_appears_later_is_captured_again():
     held = {"late": False}
 
     def late_guide(x, y):
@@ -50,10 +50,10 @@ def test_a_parameter_that_appears_later_is_captured_again(interpreted):
     def each(i):
         held["late"] = i >= 3
 
-    assert_compiled_equals(model_with(lambda *_: 1.0), 1, guide=late_guide, each=each, steps=8)
+    assert_replayed_equals(model_with(lambda *_: 1.0), 1, guide=late_guide, each=each, steps=8)
 
 
-def test_a_module_whose_weights_are_replaced_is_captured_again(interpreted):
+def test_a_module_whose_weights_are_replaced_is_captured_again():
     def run(kind):
         pyro.clear_param_store()
         pyro.set_rng_seed(3)
@@ -66,10 +66,10 @@ def test_a_module_whose_weights_are_replaced_is_captured_again(interpreted):
             found.append(svi.step(*batch))
         return found
 
-    assert run(CompiledSVI) == pytest.approx(run(SVI), rel=1e-9)
+    assert run(CompiledSVI) == run(SVI)
 
 
-def test_capturing_leaves_buffers_and_parameters_alone(interpreted):
+def test_capturing_leaves_buffers_and_parameters_alone():
     """Batch norm counts its batches: as often compiled as eagerly, and the checks count for nothing."""
 
     def run(kind):
@@ -87,8 +87,8 @@ def test_capturing_leaves_buffers_and_parameters_alone(interpreted):
 
     expected, found = run(SVI), run(CompiledSVI)
     assert found.num_batches_tracked == expected.num_batches_tracked == 9
-    torch.testing.assert_close(found.running_mean, expected.running_mean)
-    torch.testing.assert_close(found.running_var, expected.running_var)
+    assert torch.equal(found.running_mean, expected.running_mean)
+    assert torch.equal(found.running_var, expected.running_var)
 
 
 def changing(name, change, kind, optim=lambda: pyro.optim.Adam({"lr": 0.02})):
@@ -119,7 +119,7 @@ def networks(model, guide):
 @pytest.mark.parametrize("name", ["pyro.module", "PyroModule", "AutoNormal"])
 @pytest.mark.parametrize("optim", [pyro.optim.Adam, pyro.optim.SGD])
 @pytest.mark.parametrize("frozen", [range(4, 9), range(5)], ids=["frozen", "unfrozen"])
-def test_freezing_and_unfreezing_are_seen(interpreted, name, optim, frozen):
+def test_freezing_and_unfreezing_are_seen(name, optim, frozen):
     def change(model, guide, i):
         first = next(networks(model, guide))
         (guide if name == "AutoNormal" else first).requires_grad_(i not in frozen)
@@ -127,16 +127,17 @@ def test_freezing_and_unfreezing_are_seen(interpreted, name, optim, frozen):
     make = lambda: optim({"lr": 0.02 if optim is pyro.optim.Adam else 1e-4})
     expected, _ = changing(name, change, SVI, make)
     found, svi = changing(name, change, CompiledSVI, make)
-    assert found == pytest.approx(expected, rel=1e-9)
-    assert len(svi._steps) == 1 and next(iter(svi._steps.values())).taken >= 3
+    assert found == expected
+    (step,) = steps_of(svi)
+    assert step.taken >= 2
 
 
-def test_a_prior_of_a_module_that_is_replaced_is_captured_again(interpreted):
+def test_a_prior_of_a_module_that_is_replaced_is_captured_again():
     def change(model, guide, i):
         if i == 3:
             model.linear.weight = PyroSample(dist.Normal(0.0, 0.1).expand([1, 3]).to_event(2))
 
     expected, _ = changing("PyroModule", change, SVI)
     found, svi = changing("PyroModule", change, CompiledSVI)
-    assert found == pytest.approx(expected, rel=1e-9)
+    assert found == expected
     assert len(svi._steps) == 1 and svi._changes == 1

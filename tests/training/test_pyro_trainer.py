@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pyro_impl
+from pyro_impl.compiled.steps import CompiledStep
 from twinplate import TrainingConfig
 from twinplate.errors import InputError
 from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
@@ -62,23 +63,24 @@ PAIRED = [
 
 
 @pytest.mark.parametrize(("program", "training"), PAIRED)
-def test_captured_steps_are_the_eager_ones(problem, interpreted, monkeypatch, program, training):
-    """torch's own random numbers, the same ones; what differs is rounding."""
+def test_replayed_steps_are_the_eager_ones(problem, monkeypatch, program, training):
+    """To the bit, with torch's own random numbers."""
     monkeypatch.setattr("twinplate.training.plan.WARM", 0)
     fits = [fit(problem, config(**training), compiled, **program) for compiled in (True, False)]
-    assert_close(*fits, rtol=1e-9)
+    assert_close(*fits, rtol=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "drift"), [("float32", 3e-5), ("float64", 1e-11)])
-def test_drift_of_compiled_steps_over_500(problem, precision, drift):
-    fits = [fit(problem, config(steps=500, precision=precision), c) for c in (True, False)]
-    assert_close(*fits, rtol=drift)
-    assert fits[0].compile_seconds > 0 == fits[1].compile_seconds
+def test_drift_of_machine_code_over_500(problem, precision, drift):
+    x, program, _ = problem(N, missing=0.2)
+    ways = {"machine_code": True}, {"compiled": False}
+    training = config(steps=500, precision=precision)
+    assert_close(*(pyro_impl.fit(x, program, training, **way) for way in ways), rtol=drift)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_going_on_is_the_same_to_the_bit(problem, interpreted, monkeypatch, compiled):
+def test_going_on_is_the_same_to_the_bit(problem, monkeypatch, compiled):
     monkeypatch.setattr("twinplate.training.plan.CHUNK", 7)
     whole = fit(problem, config(steps=21), compiled)
     x, program, _ = problem(N, missing=0.2)
@@ -90,17 +92,9 @@ def test_going_on_is_the_same_to_the_bit(problem, interpreted, monkeypatch, comp
         np.testing.assert_array_equal(rest.params[name], values)
 
 
-def test_short_runs_are_not_compiled(problem, monkeypatch):
-    x, program, _ = problem(N)
-    monkeypatch.setattr(
-        "pyro_impl.compiled.building.compile_graph", lambda *_: pytest.fail("it was compiled")
-    )
-    assert pyro_impl.fit(x, program, config()).compile_seconds == 0
-
-
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(("chunk", "bad"), [(100, 23), (7, 23), (7, 7), (7, 0)])
-def test_a_loss_that_is_not_finite(problem, interpreted, monkeypatch, compiled, chunk, bad):
+def test_a_loss_that_is_not_finite(problem, monkeypatch, compiled, chunk, bad):
     """The noise of one step is not a number: the state before it is kept, and can be gone on from."""
     monkeypatch.setattr("twinplate.training.plan.CHUNK", chunk)
     x, program, _ = problem(N, missing=0.2)
@@ -144,10 +138,10 @@ def test_a_number_of_the_state_that_is_not_finite_is_seen(problem, bad, precisio
             good = tensor.detach().clone()
             with torch.no_grad():
                 tensor.view(-1)[entry] = bad
-            assert not trainer._advance(no_steps)[1]
+            assert not trainer._advance(no_steps).finite
             with torch.no_grad():
                 tensor.copy_(good)
-    assert trainer._advance(no_steps)[1]
+    assert trainer._advance(no_steps).finite
 
 
 def test_out_of_memory_keeps_the_state_before_the_chunk(problem, monkeypatch):
@@ -176,7 +170,7 @@ def test_out_of_memory_keeps_the_state_before_the_chunk(problem, monkeypatch):
     np.testing.assert_array_equal(rest.losses, good.losses[10:])
 
 
-def test_out_of_memory_in_a_compiled_step_rewinds_to_the_bit(problem, interpreted, monkeypatch):
+def test_out_of_memory_in_a_compiled_step_rewinds_to_the_bit(problem, monkeypatch):
     """After the optimiser has counted the step: its counters go back too."""
     monkeypatch.setattr("twinplate.training.plan.CHUNK", 10)
     x, program, _ = problem(N, missing=0.2)
@@ -187,16 +181,16 @@ def test_out_of_memory_in_a_compiled_step_rewinds_to_the_bit(problem, interprete
     first = trainer.run(parts[0])
     before = trainer.state
     (svi,) = trainer._svis
-    (step,) = svi._steps.values()
-    run, taken = step.run, []
+    ((step,),) = svi._steps.values()
+    move, taken = step.update.take, []
 
-    def full(*inputs):
+    def full(gradients):
         taken.append(1)
+        move(gradients)
         if len(taken) == 5:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return run(*inputs)
 
-    step.run = full
+    step.update.take = full
     with pytest.raises(OutOfMemoryError, match="after step 10 of 30"):
         trainer.run(parts[1])
     for part in ("params", "mean", "variance"):
@@ -222,7 +216,7 @@ def test_a_state_that_is_not_finite_is_refused(problem):
         pyro_impl.Trainer(x, program, config(), state=state)
 
 
-def test_the_callers_store_and_random_numbers_are_left_alone(problem, interpreted):
+def test_the_callers_store_and_random_numbers_are_left_alone(problem):
     import pyro
 
     x, program, _ = problem(N)
@@ -237,9 +231,18 @@ def test_the_callers_store_and_random_numbers_are_left_alone(problem, interprete
         assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_long_runs_are_compiled(problem, interpreted, monkeypatch):
-    monkeypatch.setattr("pyro_impl.training.trainer.WORTHWHILE", 30)
+def test_runs_of_any_length_are_replayed_to_the_bit(problem):
     x, program, _ = problem(N)
-    assert pyro_impl.fit(x, program, config(steps=30)).compile_seconds > 0
-    assert pyro_impl.fit(x, program, config(steps=30), compiled=False).compile_seconds == 0
-    assert pyro_impl.fit(x, program, config(steps=29)).compile_seconds == 0
+    replayed, eager = (pyro_impl.fit(x, program, config(), compiled=flag) for flag in (True, False))
+    np.testing.assert_array_equal(replayed.losses, eager.losses)
+    for name, values in eager.state.params.items():
+        np.testing.assert_array_equal(replayed.state.params[name], values, name)
+    assert replayed.compile_seconds > 0 and eager.compile_seconds == 0
+
+
+def test_machine_code_is_asked_for(problem, interpreted):
+    x, program, _ = problem(N)
+    trainer = pyro_impl.Trainer(x, program, config(steps=5), machine_code=True)
+    train(trainer, trainer.plan())
+    (svi,) = trainer._svis
+    assert [type(step) for steps in svi._steps.values() for step in steps] == [CompiledStep]
