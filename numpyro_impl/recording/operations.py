@@ -18,7 +18,7 @@ IDLE = {
     "slice",
     "squeeze",
 }  # nothing is computed
-JAX = os.path.dirname(jax.__file__) + os.sep
+_JAX = os.path.dirname(jax.__file__) + os.sep
 SITES = "traced_program"  # the part of a compiled session that is the program itself
 
 
@@ -60,7 +60,7 @@ def _is_own_betaln(equation: Any) -> bool:
     if "betaln" not in names:
         return False
     callers = (f.file_name for f in frames[names.index("betaln") :])
-    outside = next((name for name in callers if not name.startswith(JAX)), "")
+    outside = next((name for name in callers if not name.startswith(_JAX)), "")
     return owner_of_file(outside) == "user"
 
 

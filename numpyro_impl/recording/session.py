@@ -25,7 +25,7 @@ from numpyro_impl.recording.sites import TracedSite, partial_sites
 from twinplate.records.record import Failure, Given, Parameter, Run, Settings, Site
 
 Build = Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
-AUTOGUIDES = autoguide.__file__
+_AUTOGUIDES = autoguide.__file__
 WAYS = ((True, True), (False, True), (False, False))  # (parameters, runs) found and made compiled
 
 
@@ -153,7 +153,7 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
 def _is_of_autoguide(error: Exception) -> bool:
     """Whether an automatic guide itself looked for something that it does not have."""
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, KeyError) and bool(frames) and frames[-1].filename == AUTOGUIDES
+    return isinstance(error, KeyError) and bool(frames) and frames[-1].filename == _AUTOGUIDES
 
 
 def _plate_in_scan(failure: Failure) -> Failure:
