@@ -57,7 +57,8 @@ class Clip:
         The usual size of a leaf's gradient is the root of the running mean of its squared norm, in which a
         gradient counts as it was cut. Without a step before, or with none but zeros, nothing is cut.
         """
-        squares = torch.stack([gradient.square().sum().double() for gradient in gradients])
+        norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+        squares = norms.double().square()
         known = torch.stack([self.of(leaf) for leaf in leaves])
         square, weight, steps, largest, at = known.unbind(-1)
         is_known = square > 0
@@ -73,6 +74,10 @@ class Clip:
             times.where(is_larger, largest),
             steps.where(is_larger, at),
         )
-        for leaf, numbers in zip(leaves, torch.stack(after, -1), strict=True):
+        for leaf, numbers in zip(leaves, torch.stack(after, -1).unbind(), strict=True):
             self.of(leaf).copy_(numbers)
-        return [g * part.to(g.dtype) for g, part in zip(gradients, kept, strict=True)]
+        # A factor without dims leaves the type of what it multiplies, unless that has no dims either.
+        parts = [
+            k if g.ndim else k.to(g.dtype) for g, k in zip(gradients, kept.unbind(), strict=True)
+        ]
+        return [gradient * part for gradient, part in zip(gradients, parts, strict=True)]
