@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from twinplate.programs.linear_gaussian import LOG_2PI, Array, LinearGaussian
-from twinplate.programs.program import NOISE_FLOOR
+from twinplate.programs.start import NOISE_FLOOR
 from twinplate.seeds import generator
 
 STARTS = 8  # the likelihood may have several maxima, more than a nat apart

@@ -20,7 +20,7 @@ from jax import Array, lax, random
 from numpyro_impl.device import to_array
 from numpyro_impl.programs.parameters import to_native
 from twinplate.bench.workload import SEED, Workload, filled_order
-from twinplate.programs.parameters import UNIT_SHIFT
+from twinplate.programs.positive import UNIT_SHIFT
 from twinplate.training.plan import Chunk
 
 # flat (B, K (K + 1) / 2), noise (B, K) -> L ε (B, K) and log det L (B,)

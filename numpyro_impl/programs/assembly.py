@@ -15,7 +15,8 @@ from numpyro_impl.programs.guides import GUIDES
 from numpyro_impl.programs.models import MODELS
 from numpyro_impl.programs.parameters import NativeParams, to_native
 from twinplate.programs.parameters import check_params
-from twinplate.programs.program import NOISE_FLOOR, Params, ReferenceProgram
+from twinplate.programs.program import Params, ReferenceProgram
+from twinplate.programs.start import NOISE_FLOOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +101,11 @@ def generative(fixed: dict[str, Array], raw: dict[str, Array]) -> dict[str, Arra
     """
     values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
     learned = {name: numpyro.param(f"raw_{name}", first) for name, first in raw.items()}
-    center, spread = fixed["center"], fixed["spread"]
+    center, spread, unit = fixed["center"], fixed["spread"], fixed["unit"]
     if "loadings" in learned:
-        values["loadings"] = spread[:, None] * learned["loadings"]
+        values["loadings"] = unit[:, None] * learned["loadings"]
     if "intercept" in learned:
-        values["intercept"] = center + spread * learned["intercept"]
+        values["intercept"] = center + unit * learned["intercept"]
     if "noise_scale" in learned:
         values["noise_scale"] = spread * (NOISE_FLOOR + jnp.exp(learned["noise_scale"]))
     return values

@@ -16,7 +16,8 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from twinplate.programs.parameters import LEAST_POSITIVE, UNIT_SHIFT, output_parts, output_size
+from twinplate.programs.parameters import FAR, output_parts, output_size, output_units
+from twinplate.programs.positive import LEAST_POSITIVE, UNIT_SHIFT
 from twinplate.programs.program import ReferenceProgram
 from twinplate.programs.shapes import check_items
 
@@ -87,7 +88,20 @@ class Encoder(nnx.Module):
 
     def network(self, features: Array, missing: Array | None) -> Array:
         """The perceptron alone, (B, O)."""
-        return self.out(jax.nn.silu(self.hidden2(jax.nn.silu(self._first(features, missing)))))
+        silu = jax.nn.silu
+        hidden = silu(self.hidden2(silu(self._first(self.near(features), missing))))
+        of_numbers, bias = output_units(self.program), self.out.bias
+        if of_numbers is None:
+            return self.out(hidden)
+        assert bias is not None
+        units = jnp.asarray(of_numbers, hidden.dtype)
+        return hidden @ (units * self.out.kernel[...]) + units * bias[...]
+
+    def near(self, features: Array) -> Array:
+        """The features (B, D), those of far outliers close to zero; as they are where no width is known."""
+        if self.program.width is None:
+            return features
+        return features / (1 + jnp.mean(jnp.square(features), -1, keepdims=True) / FAR**2)
 
     def _first(self, features: Array, missing: Array | None) -> Array:
         if missing is not None:
@@ -95,6 +109,12 @@ class Encoder(nnx.Module):
         weight, bias = self.hidden1.kernel[...], self.hidden1.bias
         assert bias is not None
         return features @ weight[: features.shape[-1]] + bias[...]
+
+    def linear(self, inputs: Array) -> Array:
+        """The skip, (B, K), in the units of the perceptron's first K numbers."""
+        skipped, units = self.skip(inputs), output_units(self.program)
+        k = self.program.config.num_components
+        return skipped if units is None else skipped * jnp.asarray(units[:k], skipped.dtype)
 
     def parts(self, features: Array, missing: Array | None) -> dict[str, Array]:
         """The perceptron's (B, size) for each of `twinplate.programs.parameters.output_parts`."""
@@ -107,14 +127,15 @@ class Encoder(nnx.Module):
         features, missing = self.inputs(x)
         part = self.parts(features, missing)
         return Encoded(
-            part["loc"] + self.skip(features), lower=part.get("lower"), **self.rest(part)
+            part["loc"] + self.linear(features), lower=part.get("lower"), **self.rest(part)
         )
 
     def rest(self, part: dict[str, Array]) -> dict[str, Array]:
         """Scale (B, K), factor (B, K, R), amplitude (B,): those that the perceptron puts out."""
         found = {}
         if "scale" in part:
-            found["scale"] = positive(part["scale"])
+            scale, width = positive(part["scale"]), self.program.width
+            found["scale"] = scale if width is None else jnp.asarray(width, scale.dtype) * scale
         if "factor" in part:
             found["factor"] = part["factor"].reshape(
                 -1, self.program.config.num_components, self.program.config.rank
@@ -155,7 +176,7 @@ class ExpertsEncoder(Encoder):
         part = self.parts(features, missing)
         missing = jnp.zeros_like(features) if missing is None else missing
         k, covariance = self.program.config.num_components, self.program.config.covariance
-        natural = part["natural"] + self.skip(jnp.concatenate([features, missing], -1))
+        natural = part["natural"] + self.linear(jnp.concatenate([features, missing], -1))
         experts = self.experts[...]
         outer = (experts[:, :, None] * experts[:, None, :]).reshape(-1, k * k)
         learned = ((1 - missing) @ outer).reshape(-1, k, k)

@@ -98,6 +98,7 @@ class Trainer:
         matched: bool = False,
     ) -> None:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
+        training = self._prepared.training
         self.program, self.training = program, training
         self._loop = CompiledLoop(self._prepared)
         self._at_once = self._loop.items_at_once

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pyro_impl.device import find_device, to_tensor
 from pyro_impl.torch_private import stays_in_place
 from twinplate.bench.workload import SEED, Workload
-from twinplate.programs.parameters import UNIT_SHIFT
+from twinplate.programs.positive import UNIT_SHIFT
 from twinplate.training.plan import Chunk
 
 # flat (B, K (K + 1) / 2), noise (B, K) -> L ε (B, K) and log det L (B,)

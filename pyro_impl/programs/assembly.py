@@ -15,7 +15,8 @@ from pyro_impl.programs.guides import GUIDES
 from pyro_impl.programs.models import MODELS
 from pyro_impl.programs.parameters import load_encoder
 from twinplate.programs.parameters import check_params
-from twinplate.programs.program import NOISE_FLOOR, Params, ReferenceProgram
+from twinplate.programs.program import Params, ReferenceProgram
+from twinplate.programs.start import NOISE_FLOOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +103,11 @@ def generative(fixed: dict[str, Tensor], raw: dict[str, Tensor]) -> dict[str, Te
     """
     values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
     learned = {name: pyro.param(f"raw_{name}", first) for name, first in raw.items()}
-    center, spread = fixed["center"], fixed["spread"]
+    center, spread, unit = fixed["center"], fixed["spread"], fixed["unit"]
     if "loadings" in learned:
-        values["loadings"] = spread.unsqueeze(-1) * learned["loadings"]
+        values["loadings"] = unit.unsqueeze(-1) * learned["loadings"]
     if "intercept" in learned:
-        values["intercept"] = center + spread * learned["intercept"]
+        values["intercept"] = center + unit * learned["intercept"]
     if "noise_scale" in learned:
         values["noise_scale"] = spread * (NOISE_FLOOR + learned["noise_scale"].exp())
     return values

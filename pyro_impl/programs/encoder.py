@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from twinplate.programs.parameters import LEAST_POSITIVE, UNIT_SHIFT, output_parts, output_size
+from twinplate.programs.parameters import FAR, output_parts, output_size, output_units
+from twinplate.programs.positive import LEAST_POSITIVE, UNIT_SHIFT
 from twinplate.programs.program import ReferenceProgram
 from twinplate.programs.shapes import check_items
 
@@ -56,6 +57,8 @@ class Encoder(nn.Module):
 
     center: Tensor
     spread: Tensor
+    units: Tensor | None  # (O,) of the perceptron's numbers
+    width: Tensor | None  # (K,) of scales
 
     def __init__(self, program: ReferenceProgram, complete: bool = False) -> None:
         super().__init__()
@@ -68,6 +71,8 @@ class Encoder(nn.Module):
         self.skip = nn.Linear(self._skip_inputs(d), k, bias=False)
         self.register_buffer("center", torch.as_tensor(program.center))
         self.register_buffer("spread", torch.as_tensor(program.spread))
+        for name, values in (("units", output_units(program)), ("width", program.width)):
+            self.register_buffer(name, None if values is None else torch.as_tensor(values))
 
     @staticmethod
     def _skip_inputs(num_features: int) -> int:
@@ -88,13 +93,28 @@ class Encoder(nn.Module):
     def network(self, features: Tensor, missing: Tensor | None) -> Tensor:
         """The perceptron alone, (B, O)."""
         silu = nn.functional.silu
-        return self.out(silu(self.hidden2(silu(self._first(features, missing)))))
+        hidden = silu(self.hidden2(silu(self._first(self.near(features), missing))))
+        if self.units is None:
+            return self.out(hidden)
+        weight = self.units.unsqueeze(-1) * self.out.weight
+        return nn.functional.linear(hidden, weight, self.units * self.out.bias)
+
+    def near(self, features: Tensor) -> Tensor:
+        """The features (B, D), those of far outliers close to zero; as they are where no width is known."""
+        if self.width is None:
+            return features
+        return features / (1 + features.square().mean(-1, keepdim=True) / FAR**2)
 
     def _first(self, features: Tensor, missing: Tensor | None) -> Tensor:
         if missing is not None:
             return self.hidden1(torch.cat([features, missing], -1))
         weight = self.hidden1.weight[:, : features.shape[-1]]
         return nn.functional.linear(features, weight, self.hidden1.bias)
+
+    def linear(self, inputs: Tensor) -> Tensor:
+        """The skip, (B, K), in the units of the perceptron's first K numbers."""
+        skipped = self.skip(inputs)
+        return skipped if self.units is None else skipped * self.units[: self.config.num_components]
 
     def parts(self, features: Tensor, missing: Tensor | None) -> dict[str, Tensor]:
         """The perceptron's (B, size) for each of `twinplate.programs.parameters.output_parts`."""
@@ -107,14 +127,15 @@ class Encoder(nn.Module):
         features, missing = self.inputs(x)
         part = self.parts(features, missing)
         return Encoded(
-            part["loc"] + self.skip(features), lower=part.get("lower"), **self.rest(part)
+            part["loc"] + self.linear(features), lower=part.get("lower"), **self.rest(part)
         )
 
     def rest(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scale (B, K), factor (B, K, R), amplitude (B,): those that the perceptron puts out."""
         found = {}
         if "scale" in part:
-            found["scale"] = positive(part["scale"])
+            scale = positive(part["scale"])
+            found["scale"] = scale if self.width is None else self.width * scale
         if "factor" in part:
             found["factor"] = part["factor"].unflatten(-1, (-1, self.config.rank))
         if "amplitude_loc" in part:
@@ -153,7 +174,7 @@ class ExpertsEncoder(Encoder):
         part = self.parts(features, missing)
         missing = torch.zeros_like(features) if missing is None else missing
         k, covariance = self.config.num_components, self.config.covariance
-        natural = part["natural"] + self.skip(torch.cat([features, missing], -1))
+        natural = part["natural"] + self.linear(torch.cat([features, missing], -1))
         outer = (self.experts[:, :, None] * self.experts[:, None, :]).flatten(1)
         learned = ((1 - missing) @ outer).unflatten(-1, (k, k))
         precision = learned + positive(part["precision"]).diag_embed()

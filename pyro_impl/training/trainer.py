@@ -123,6 +123,7 @@ class Trainer:
         machine_code: bool = False,
     ) -> None:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
+        training = self._prepared.training
         self.program, self.training = program, training
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         self._at_once = self._prepared.items_at_once(memory(self._device))

@@ -66,6 +66,34 @@ def run(*words: str) -> int:
     return 0
 
 
+@pytest.mark.parametrize("given", [[], ["--loadings", "parts.npy"]], ids=["learned", "given"])
+@pytest.mark.parametrize("name", ["level.csv", "level.npy"])
+def test_a_constant_column_is_left_out_with_a_word(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, given: list[str]
+) -> None:
+    """The model is that of the other columns, and `posterior` takes the file as it is, or without it."""
+    x = np.load("x.npy")
+    level = np.insert(x, 2, 3.0, axis=1)
+    np.savetxt("level.csv", level, delimiter=",", header="p,q,flat,r,s,t", comments="")
+    np.save("level.npy", level)
+    np.save("parts.npy", np.insert(np.ones((5, 2)), 2, 7.0, axis=0))
+    options = [*given, *(TINY[2:] if given else TINY)]
+    assert run("fit", name, *options, "--out", "run") == 0
+    called = "flat" if name == "level.csv" else "column 3"
+    assert f"Left out, as they are constant and tell nothing: {called}" in capsys.readouterr().out
+    header = json.loads(Path("run/run.json").read_text())
+    assert header["data"]["num_features"] == 5 and header["data"]["left_out"] == [called]
+    assert run("posterior", "run", name, "--out", "p.npz") == 0
+    assert run("posterior", "run", "x.npy", "--out", "q.npz") == 0
+    np.testing.assert_array_equal(np.load("p.npz")["loc"], np.load("q.npz")["loc"])
+
+
+def test_a_mini_batch_larger_than_the_data_is_the_data(folder: Path) -> None:
+    assert run("fit", "x.npy", *TINY, "--batch-size", "500", "--out", "run") == 0
+    header = json.loads(Path("run/run.json").read_text())
+    assert header["config"]["training"]["batch_size"] == 30
+
+
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
 @pytest.mark.parametrize(
     ("guide", "covariance"),
@@ -180,10 +208,9 @@ BAD = [
     ("fit infinite.npy --out run", "infinit"),
     ("fit holes.npy --out run", "--missing mask"),
     ("fit blank-column.npy --missing mask --out run", "without any entry"),
-    ("fit constant.npy --out run", "Constant"),
+    ("fit constants.npy --out run", "all columns are constant"),
     ("fit x.npy --out run --components 6", "expected 1 to min(items, features) = 5"),
     ("fit x.npy --out run --components 0", "num_components is 0"),
-    ("fit x.npy --out run --batch-size 31", "there are 30 items"),
     ("fit x.npy --out run --batch-size 0", "batch_size is 0"),
     ("fit x.npy --out run --rank 3 --covariance low-rank", "rank is 3"),
     ("fit x.npy --out run --guide diagonal --covariance full", "diagonal guide cannot"),
@@ -220,7 +247,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     Path("ragged.csv").write_text("1,2\n3,4\n5\n")
     np.save("infinite.npy", np.where(x == x.max(), np.inf, x))
     np.save("blank-column.npy", np.where(np.arange(5) == 1, np.nan, x))
-    np.save("constant.npy", np.where(np.arange(5) == 1, 3.0, x))
+    np.save("constants.npy", np.full((30, 5), 3.0))
     if words.startswith("posterior"):
         for name in ("good", "cut", "named"):
             shutil.copytree(request.getfixturevalue("good_run"), name)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.linalg
 
 from twinplate.data.blocks import blocks, fitting, gather, on_disk, release, spans
 from twinplate.data.readers import load_generative, load_matrix
@@ -14,7 +13,9 @@ from twinplate.data.statistics import read_statistics
 from twinplate.data.table import fingerprint
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
-from twinplate.programs.program import NOISE_FLOOR, make_program, principal_start
+from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.programs.program import make_program
+from twinplate.programs.start import likely_start
 
 NAN = np.nan
 
@@ -168,32 +169,13 @@ def test_fingerprints_do_not_depend_on_blocks_or_storage(mapped, rows_per_block)
     assert fingerprint(x.astype(np.float64)) == expected
 
 
-def by_svd(x, num_components):
-    """Probabilistic PCA from SciPy's singular value decomposition of the whole matrix."""
-    center, spread = np.nanmean(x, 0), np.nanstd(x, 0)
-    z = np.nan_to_num((x - center) / spread)
-    _, singular, directions = scipy.linalg.svd(z, full_matrices=False)
-    variances = singular**2 / len(z)
-    rest = variances[num_components:].sum() / max(x.shape[1] - num_components, 1)
-    strengths = np.sqrt(np.maximum(variances[:num_components] - rest, 1e-4))
-    loadings = directions[:num_components].T * strengths
-    loadings *= np.sign(loadings[np.abs(loadings).argmax(0), np.arange(num_components)])
-    residual = np.sqrt(np.maximum(1 - np.sum(loadings**2, 1), (2 * NOISE_FLOOR) ** 2))
-    return spread[:, None] * loadings, spread * residual
-
-
-@pytest.mark.parametrize("num_items", [4, 40, 400])
-@pytest.mark.parametrize("num_components", [1, 3])
-def test_principal_components_are_those_of_the_svd(
-    mapped, rows_per_block, num_items, num_components
-):
-    x = make_data(num_items, missing=0.2 if num_items > 4 else 0)
-    x[:, 3] = np.random.default_rng(1).normal(size=num_items)
-    loadings, noise_scale = by_svd(x, num_components)
-    for source in (x, mapped(x)):
-        start = principal_start(source, num_components)
-        np.testing.assert_allclose(start.loadings, loadings, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(start.noise_scale, noise_scale, rtol=1e-9)
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_a_start_does_not_depend_on_the_blocks(mapped, rows_per_block, missing):
+    x = make_data(40, missing=missing)
+    expected = LinearGaussian(**likely_start(x, 2, read_statistics(x)).as_dict())
+    found = likely_start(mapped(x), 2, read_statistics(mapped(x)))
+    for name, values in expected.as_dict().items():
+        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, err_msg=name)
 
 
 def test_a_program_of_a_map_is_that_of_the_array(mapped):

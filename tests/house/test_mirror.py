@@ -99,6 +99,8 @@ DIFFERENCES = {
     ("programs.encoder", "Encoder.__call__"): LIFECYCLE,
     ("programs.encoder", "Encoder.center"): "torch declares its buffers",
     ("programs.encoder", "Encoder.spread"): "torch declares its buffers",
+    ("programs.encoder", "Encoder.units"): "torch declares its buffers",
+    ("programs.encoder", "Encoder.width"): "torch declares its buffers",
     ("programs.encoder", "ExpertsEncoder.forward"): LIFECYCLE,
     ("programs.encoder", "ExpertsEncoder.__call__"): LIFECYCLE,
     ("programs.encoder", "diagonal_matrix"): "torch has diag_embed",

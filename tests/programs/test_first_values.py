@@ -1,5 +1,7 @@
 """Parameters before training: names, shapes and first values."""
 
+from dataclasses import replace
+
 import mpmath
 import numpy as np
 import pytest
@@ -11,10 +13,11 @@ from twinplate.programs.parameters import (
     check_params,
     generative_of,
     initial_params,
-    number_of,
     param_shapes,
 )
-from twinplate.programs.program import NOISE_FLOOR, ReferenceProgram, make_program
+from twinplate.programs.positive import number_of
+from twinplate.programs.program import ReferenceProgram, make_program
+from twinplate.programs.start import LEAST_NOISE
 
 # Counted by hand for K = 3 and R = 2. Perceptron: loc 3, then 6, 3 or 3 + 6 numbers for the scale.
 # Experts: precision x mean 3 and log precision 3, and for a low rank 3 + 6.
@@ -63,6 +66,11 @@ def test_names_and_shapes(guide, covariance, encoder, amplitude_scale):
         check_params(program, params)
 
 
+def plain(**config) -> ReferenceProgram:
+    """A program that does not know the width of the posterior."""
+    return replace(make(**config), width=None)
+
+
 def test_no_number_is_drawn_to_check_parameters(monkeypatch):
     program = make(learned=LEARNED, encoder="experts")
     params = initial_params(program, seed=0)
@@ -72,7 +80,7 @@ def test_no_number_is_drawn_to_check_parameters(monkeypatch):
 
 def test_first_weights():
     """Variance 1 / fan-in to 5 standard errors (6e-7 for each of three to fail by chance)."""
-    program = make(hidden_width=256, learned=LEARNED)
+    program = plain(hidden_width=256, learned=LEARNED)
     params = initial_params(program, seed=0)
     for name, fan_in, gain in (("hidden1", 10, 1), ("hidden2", 256, 1), ("out", 256, 0.01)):
         weight = params[f"encoder.{name}.weight"] * np.sqrt(fan_in) / gain
@@ -98,7 +106,7 @@ def test_first_experts():
 def test_only_the_low_rank_factor_and_the_amplitude_start_with_a_bias(encoder, amplitude_scale):
     """The factor stands last (K·R = 6 numbers), before the two of the amplitude, which is its prior."""
     options = {"encoder": encoder, "amplitude_scale": amplitude_scale}
-    bias = initial_params(make(covariance="low-rank", **options), 0)["encoder.out.bias"]
+    bias = initial_params(plain(covariance="low-rank", **options), 0)["encoder.out.bias"]
     if amplitude_scale is not None:
         assert bias[-2] == 0
         assert np.log1p((np.e - 1) * np.exp(bias[-1])) == pytest.approx(amplitude_scale, rel=1e-14)
@@ -106,7 +114,7 @@ def test_only_the_low_rank_factor_and_the_amplitude_start_with_a_bias(encoder, a
     assert not bias[:-6].any()
     assert np.all(bias[-6:] != 0) and np.abs(bias[-6:]).max() < 0.5
     for covariance in ("full", "diagonal"):
-        bias = initial_params(make(covariance=covariance, **options), 0)["encoder.out.bias"]
+        bias = initial_params(plain(covariance=covariance, **options), 0)["encoder.out.bias"]
         assert not bias[: len(bias) - 2 * (amplitude_scale is not None)].any()
 
 
@@ -118,7 +126,7 @@ def test_number_of_is_the_inverse_of_what_makes_positive(value):
 
 
 def test_first_values_belong_to_the_seed():
-    program = make(covariance="low-rank", encoder="experts", learned=LEARNED)
+    program = plain(covariance="low-rank", encoder="experts", learned=LEARNED)
     first, again, other = (initial_params(program, seed) for seed in (7, 7, 8))
     random = {"encoder.out.bias", "encoder.experts"} | {
         f"encoder.{name}.weight" for name in ("hidden1", "hidden2", "out")
@@ -154,5 +162,5 @@ def test_noise_below_the_floor_starts_just_above_it():
     generative = LinearGaussian(np.ones((5, 3)), noise_scale=1e-9)
     program = make_program(make_data(), make(learned=("noise_scale",)).config, generative)
     found = generative_of(program, initial_params(program, seed=0))
-    np.testing.assert_allclose(found.noise_scale, 1.1 * NOISE_FLOOR * program.spread)
+    np.testing.assert_allclose(found.noise_scale, LEAST_NOISE * program.spread)
     np.testing.assert_array_equal(generative_of(make(), {}).noise_scale, make().start.noise_scale)

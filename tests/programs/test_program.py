@@ -23,17 +23,17 @@ def test_generative_parameters_are_in_the_units_of_the_data():
     raw = {"loadings": rng.normal(size=(5, 3)), "intercept": rng.normal(size=5)}
     raw["noise_scale"] = rng.normal(size=5)
     found = generative_of(program, {f"raw_{name}": value for name, value in raw.items()})
-    center, spread = make_data().mean(0), make_data().std(0)
-    np.testing.assert_allclose(found.loadings, np.diag(spread) @ raw["loadings"])
-    np.testing.assert_allclose(found.intercept, center + spread * raw["intercept"])
-    np.testing.assert_allclose(found.noise_scale, spread * (0.01 + np.exp(raw["noise_scale"])))
+    center, spread, unit = make_data().mean(0), make_data().std(0), program.start.noise_scale
+    np.testing.assert_allclose(found.loadings, np.diag(unit) @ raw["loadings"])
+    np.testing.assert_allclose(found.intercept, center + unit * raw["intercept"])
+    np.testing.assert_allclose(found.noise_scale, spread * (0.001 + np.exp(raw["noise_scale"])))
     np.testing.assert_array_equal(found.loc, program.start.loc)
     np.testing.assert_array_equal(found.scale, program.start.scale)
 
 
 def test_a_program_goes_through_its_fixed_numbers():
     program = make(learned=("loadings",))
-    assert set(program.fixed) == {*LEARNED, "loc", "scale", "center", "spread"}
+    assert set(program.fixed) == {*LEARNED, "loc", "scale", "center", "spread", "unit", "width"}
     again = ReferenceProgram.from_fixed(program.config, program.fixed)
     assert again.config == program.config and again.fixed.keys() == program.fixed.keys()
     for name, value in program.fixed.items():
@@ -61,7 +61,7 @@ def test_a_constant_column_has_spread_one(value):
     program = make_program(x, make().config)
     assert program.spread[1] == 1
     assert program.center[1] == pytest.approx(value, rel=1e-13)
-    assert program.start.noise_scale[1] == pytest.approx(1, rel=1e-13)
+    assert program.start.noise_scale[1] == pytest.approx(0.0011, rel=1e-13)
     np.testing.assert_allclose(program.start.loadings[1], 0, atol=1e-13)
 
 

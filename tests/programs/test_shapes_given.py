@@ -165,7 +165,6 @@ def test_evaluate_says_the_same(twin, problem, x, num_items, a, message):
     [
         (X[:, :3], None, "elbo", 2, X_SHAPE),
         (X.T, None, "elbo", 2, X_SHAPE),
-        (X, None, "elbo", 6, "batch_size is 6 but there are 5 items"),
         (X, np.zeros((B, K)), "pairs", 2, "expected (num_components, num_items) = (3, 5)"),
         (X, None, "pairs", 2, "objective 'pairs' got nothing for a"),
         (X, np.zeros((K, B)), "elbo", 2, "a is given with objective 'elbo'"),

@@ -16,7 +16,7 @@ from twinplate import (
     make_program,
 )
 from twinplate.programs.parameters import generative_of
-from twinplate.programs.program import NOISE_FLOOR
+from twinplate.programs.start import NOISE_FLOOR
 from twinplate.training.plan import chunks
 
 
@@ -41,7 +41,8 @@ def test_a_fit_has_what_it_learned_in_the_units_of_the_data(twin):
     program = make_program(x, ProgramConfig(4, 1, hidden_width=16))
     assert program.learned == ALL
     done = twin.impl.fit(x, program, config(steps=400, batch_size=64, learning_rate=0.02))
-    assert done.generative.log_evidence(x).mean() > program.start.log_evidence(x).mean()
+    # it starts at the maximum, and stays there
+    assert done.generative.log_evidence(x).mean() > program.start.log_evidence(x).mean() - 0.01
     assert np.abs((done.intercept - x.mean(0)) / x.std(0)).max() < 0.1
     variances = np.square(done.loadings).sum(1) + np.square(done.noise_scale)
     np.testing.assert_allclose(variances, x.var(0), rtol=0.15)

@@ -125,7 +125,7 @@ def test_a_run_without_parameters(tmp_path):
 def test_layout_is_what_the_format_promises(saved):
     """Read with other code than ours: plain JSON, safetensors and NPY."""
     header = json.loads((saved / "run.json").read_text())
-    assert header["format"] == 2 and header["step"] == 3
+    assert header["format"] == 3 and header["step"] == 3
     assert header["config"] == make_run().config and header["data"] == make_run().data
     assert sorted(header["files"]) == FILES[:-1]
     for name, checksum in header["files"].items():
@@ -289,7 +289,7 @@ def test_last_parameters_and_moments_must_match_the_parameters(saved, tmp_path, 
 @pytest.mark.parametrize(
     ("change", "fragment"),
     [
-        ({"format": 1}, "format version 1"),
+        ({"format": 2}, "format version 2"),
         ({"format": "1"}, "format version '1'"),
         ({"format": None}, "format version None"),
         ({"config": []}, "'config'"),
@@ -306,7 +306,7 @@ def test_run_json_of_another_kind(saved, change, fragment):
     assert fragment in refusal(load_run, saved)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b"\xff\xfe", b'{"format": 2}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b"\xff\xfe", b'{"format": 3}'])
 def test_run_json_that_is_none(saved, content):
     (saved / "run.json").write_bytes(content)
     message = refusal(load_run, saved)

@@ -27,7 +27,7 @@ REFUSED = {
     "one item": (X[0], r"x has shape \(4,\); expected .* = \(B, 4\)"),
     "wrong D": (X[:, :3], r"x has shape \(12, 3\); expected .* = \(B, 4\)"),
     "transposed": (X.T, r"x has shape \(4, 12\).*transposed: pass x.T"),
-    "too few": (X[:4], "batch_size is 5 but there are 4 items"),
+    "no item": (X[:0], "expected one item or more"),
     "text": (X.astype(str), "x holds <U32 values; expected real numbers"),
     "complex": (X.astype(complex), "x holds complex128 values"),
     "infinite": (

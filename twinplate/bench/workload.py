@@ -12,7 +12,8 @@ import numpy as np
 
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
-from twinplate.programs.parameters import UNIT_SHIFT, initial_params, noise_shapes
+from twinplate.programs.parameters import initial_params, noise_shapes
+from twinplate.programs.positive import UNIT_SHIFT
 from twinplate.programs.program import Params, ReferenceProgram, make_program
 from twinplate.seeds import base_noise_chunk, batch_indices, generator
 from twinplate.training.plan import Chunk

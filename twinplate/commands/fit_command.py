@@ -15,8 +15,7 @@ from twinplate.commands.stopping import Stop, stoppable
 from twinplate.commands.told import tell, tell_data
 from twinplate.data.blocks import release
 from twinplate.data.columns import ALL, Wanted, listed
-from twinplate.data.readers import load_generative, load_matrix
-from twinplate.data.statistics import Statistics
+from twinplate.data.readers import GENERATIVE, load_generative, load_matrix, without_constants
 from twinplate.data.table import Missing, Table, check_matrix
 from twinplate.errors import InputError
 from twinplate.files import require_new
@@ -24,6 +23,7 @@ from twinplate.programs.config import LEARNABLE, ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
 from twinplate.programs.parameters import generative_of
 from twinplate.programs.program import ReferenceProgram, make_program
+from twinplate.programs.start import completed_start
 from twinplate.progress import rows_progress, training_progress
 from twinplate.training.errors import TrainingError, TrainingInterrupted
 from twinplate.training.run_directory import SavedRun, save_run, versions
@@ -72,7 +72,7 @@ def _fit_and_save(
 ) -> None:
     implementation = load_backend(request.backend)
     table, program = prepare(request)
-    training.check_items(len(table.x))
+    training = training.for_items(len(table.x))
     by_place = f"{request.data.name} names no columns, so they go by their place"
     tell_data(console, table, listed(table.columns) if table.named else by_place)
 
@@ -110,10 +110,19 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
     features = table.columns if table.named else ()
     given = {} if request.loadings is None else load_generative(request.loadings, features)
     learned = tuple(name for name in LEARNABLE if name not in given)
-    check_matrix(table, missing=request.missing, learn_noise="noise_scale" in learned)
-    num_features = table.x.shape[1]
+    check_matrix(table, missing=request.missing)
+    if given and len(given["loadings"]) != len(table.columns):
+        raise InputError(
+            f"loadings in {request.loadings} has shape {given['loadings'].shape}; expected "
+            f"(D, K) with D = {len(table.columns)} rows, one for each column used of {request.data}"
+        )
+    constant = table.statistics.constant
+    if "noise_scale" in learned and constant.any():  # whose noise would shrink to nothing
+        table = without_constants(table)
+        by_feature = [name for name in given if GENERATIVE[name].startswith("D")]
+        given |= {name: given[name][~constant] for name in by_feature}
     config = ProgramConfig(
-        num_features,
+        table.x.shape[1],
         _num_components(request, given),
         guide=request.guide,
         covariance=request.covariance,
@@ -121,18 +130,24 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
         learned=learned,
         encoder="experts" if table.statistics.missing.count else "mlp",
     )
-    if given and given["loadings"].shape[0] != num_features:
-        raise InputError(
-            f"loadings in {request.loadings} has shape {given['loadings'].shape}; expected "
-            f"(D, K) with D = {num_features} rows, one for each column used of {request.data}"
-        )
-    generative = None
-    if given:
-        generative = LinearGaussian(**{**_first_values(table.statistics, learned), **given})
-    with rows_progress("Principal components") as progress:
+    with rows_progress("Maximum likelihood") as progress:
         return table, make_program(
-            table.x, config, generative, statistics=table.statistics, progress=progress
+            table.x,
+            config,
+            _completed(table, given, learned) if given else None,
+            statistics=table.statistics,
+            progress=progress,
         )
+
+
+def _completed(
+    table: Table, given: Mapping[str, Array], learned: tuple[str, ...]
+) -> LinearGaussian:
+    """What is given, and intercept and noise at maximum likelihood where they are learned."""
+    found = table.statistics
+    first = {"intercept": found.mean, "noise_scale": found.spread}
+    whole = LinearGaussian(**{**{name: first[name] for name in first if name in learned}, **given})
+    return completed_start(table.x, whole, learned, found) if learned else whole
 
 
 def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
@@ -149,12 +164,6 @@ def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
             f"{counted(found, 'column')}; expected the same number, or leave --components out"
         )
     return found
-
-
-def _first_values(found: Statistics, learned: tuple[str, ...]) -> dict[str, Array]:
-    """Where intercept and noise start when only the loadings are given: mean and spread."""
-    first = {"intercept": found.mean, "noise_scale": np.sqrt(found.variance)}
-    return {name: first[name] for name in first if name in learned}
 
 
 def _run(

@@ -23,8 +23,11 @@ def tell_data(console: Console, table: Table, names: str) -> None:
             console,
             f"Left out, as names of the items: {listed(table.id_columns)}",
         )
-    if table.left_out:
-        tell(console, f"Left out: {listed(table.left_out)}")
+    if table.constant:
+        tell(console, f"Left out, as they are constant and tell nothing: {listed(table.constant)}")
+    rest = [name for name in table.left_out if name not in table.constant]
+    if rest:
+        tell(console, f"Left out: {listed(rest)}")
     empty = table.statistics.empty_items
     if empty.count:
         tell(

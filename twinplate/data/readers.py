@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,33 @@ def load_matrix(
             "them as missing."
         )
     return table
+
+
+def without_constants(table: Table) -> Table:
+    """The table without its constant columns, which tell nothing; `Table.constant` names them.
+
+    Raises InputError if no other column is there.
+    """
+    kept = [int(j) for j in np.flatnonzero(~table.statistics.constant)]
+    gone = tuple(name for j, name in enumerate(table.columns) if j not in kept)
+    if not kept:
+        raise InputError(
+            f"all columns are constant: {listed(table.columns)}; expected one or more that vary, from "
+            "which noise can be learned, or `--loadings` with an NPZ file that has `noise_scale`"
+        )
+    x = _taken(table.x, kept)
+    digest = Fingerprint(x.shape)
+    places = table.places or tuple(range(len(table.columns)))
+    return replace(
+        table,
+        x=x,
+        columns=tuple(table.columns[j] for j in kept),
+        statistics=read_statistics(x, also=digest.add),
+        fingerprint=digest.hex() if table.fingerprint else "",
+        places=tuple(places[j] for j in kept),
+        left_out=(*table.left_out, *gone),
+        constant=gone,
+    )
 
 
 def _counts(x: np.ndarray) -> bool:

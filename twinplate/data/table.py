@@ -42,7 +42,7 @@ class Table:
     `fingerprint` is that of `fingerprint(x)`, or empty where it was not asked for.
     named: whether the file names its columns.  places: of the D columns in the file; empty for all.
     id_columns: the file's columns that name the items.  items: these names (N,), if the file has any.
-    left_out: the file's other columns.
+    left_out: the file's other columns.  constant: of these, the ones left out because they do not vary.
     """
 
     x: np.ndarray
@@ -54,18 +54,18 @@ class Table:
     id_columns: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
 
     def name_of(self, j: int) -> str:
         """How a message names column `j` of `x`."""
         return column_name(self.columns[j], self.places[j] if self.places else j)
 
 
-def check_matrix(table: Table, *, missing: Missing, learn_noise: bool) -> None:
+def check_matrix(table: Table, *, missing: Missing) -> None:
     """Raise InputError where a model cannot be fitted to the table.
 
-    That is: missing entries with `missing="error"`, a column without any entry, and, where the noise is
-    learned, a constant column, whose noise would shrink to nothing. An item without any entry adds nothing to
-    the likelihood.
+    That is: missing entries with `missing="error"`, and a column without any entry. An item without any entry
+    adds nothing to the likelihood.
     """
     found = table.statistics
     if missing == "error" and found.missing.count:
@@ -78,11 +78,6 @@ def check_matrix(table: Table, *, missing: Missing, learn_noise: bool) -> None:
     empty = found.observed == 0
     if empty.any():
         raise InputError(f"Columns without any entry: {_listed(table, empty)}. Drop them.")
-    if learn_noise and found.constant.any():
-        raise InputError(
-            f"Constant, so that no noise can be learned: {_listed(table, found.constant)}. Drop "
-            "such columns (--drop), or give `--loadings` an NPZ file with `noise_scale`."
-        )
 
 
 def fingerprint(x: np.ndarray, progress: Rows | None = None) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from twinplate.errors import InputError
-from twinplate.programs.linear_gaussian import Array, LinearGaussian
-from twinplate.programs.parameters import initial_params, number_of
+from twinplate.programs.guide_start import posterior_guide
+from twinplate.programs.linear_gaussian import Array
+from twinplate.programs.parameters import initial_params
+from twinplate.programs.positive import number_of
 from twinplate.programs.program import Params, ReferenceProgram
 
 
@@ -33,48 +35,20 @@ def closed_form_params(program: ReferenceProgram) -> Params:
         )
     params = initial_params(program, 0)
     params["encoder.out.weight"] = np.zeros_like(params["encoder.out.weight"])
-    params["encoder.out.bias"] = np.zeros_like(params["encoder.out.bias"])
-    return {**params, **(_experts if config.encoder == "experts" else _linear)(program, params)}
+    bias = np.zeros_like(params["encoder.out.bias"])
+    params |= posterior_guide(program, bias)
+    if low_rank:
+        _split(program, params["encoder.out.bias"])
+    return params
 
 
-def _experts(program: ReferenceProgram, params: Params) -> Params:
-    """For experts, which put out precision × mean.
-
-    That is loc / scale² + Σ_d observed_d w_d (x_d - b_d) / noise_d² for the exact posterior. The encoder
-    sees x_d in standard units, hence the `center` and `spread`.
-    """
-    g, k = program.start, program.config.num_components
-    weights = g.loadings / g.noise_scale[:, None] ** 2
-    at_center = (program.center - g.intercept)[:, None] * weights
-    bias = params["encoder.out.bias"]
-    bias[:k] = g.loc / g.scale**2 + at_center.sum(axis=0)
-    bias[k : 2 * k] = number_of(g.scale**-2)
-    features = (program.spread[:, None] * weights).T
-    return {
-        "encoder.out.bias": bias,
-        "encoder.skip.weight": np.concatenate([features, -at_center.T], axis=1),
-        "encoder.experts": g.loadings / g.noise_scale[:, None],
-    }
-
-
-def _linear(program: ReferenceProgram, params: Params) -> Params:
-    """For perceptrons: loc is its value at the center + gain · (x - center), and the covariance constant."""
-    g, k = program.start, program.config.num_components
-    center = program.center[None]
-    covariance = g.posterior(center).covariance[0]
-    gain = covariance @ (g.loadings / g.noise_scale[:, None] ** 2).T
-    bias = params["encoder.out.bias"]
-    bias[:k] = g.posterior(center).loc[0]
-    bias[k:] = _scale_numbers(g, program.config.covariance, covariance, center)
-    return {"encoder.out.bias": bias, "encoder.skip.weight": gain * program.spread}
-
-
-def _scale_numbers(g: LinearGaussian, family: str, covariance: Array, center: Array) -> Array:
-    if family == "diagonal":
-        return number_of(np.diagonal(g.best_diagonal(center).scale_tril[0]))
-    if family == "full":
-        tril = np.linalg.cholesky(covariance)
-        return np.concatenate([number_of(np.diagonal(tril)), tril[np.tril_indices(len(tril), -1)]])
+def _split(program: ReferenceProgram, bias: Array) -> None:
+    """Numbers of scale and factor, of rank K, that make factor factorᵀ + diag(scale²) the covariance."""
+    k = program.config.num_components
+    width = np.ones(k) if program.width is None else program.width
+    covariance = program.start.posterior(program.center[None]).covariance[0]
+    covariance = covariance / np.outer(width, width)
     half = 0.5 * np.linalg.eigvalsh(covariance)[0]
-    factor = np.linalg.cholesky(covariance - half * np.eye(len(covariance)))
-    return np.concatenate([np.full(len(factor), number_of(np.sqrt(half))), factor.ravel()])
+    factor = np.zeros((k, program.config.rank))
+    factor[:, :k] = np.linalg.cholesky(covariance - half * np.eye(k))
+    bias[k:] = np.concatenate([np.full(k, number_of(np.sqrt(half))), factor.ravel()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -109,7 +109,7 @@ class ProgramConfig:
 class TrainingConfig:
     """How a program is fitted: Adam (β = 0.9, 0.999, ε = 1e-8) under a cosine schedule to zero.
 
-    steps: ≥ 1.  batch_size: B, 1 ≤ B ≤ N.  learning_rate: > 0, at the first step.
+    steps: ≥ 1.  batch_size: B ≥ 1; all data where there are fewer.  learning_rate: > 0, at the first step.
     particles: P ≥ 1 draws of the latents per step.
     vectorize_particles: whether the draws of a step are taken in one batch, or one after the other.
     objective: what is maximised. "elbo": the evidence lower bound. "simulated": Σ log q(a | x) over pairs
@@ -162,6 +162,10 @@ class TrainingConfig:
             )
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("device", self.device, DEVICES)
+
+    def for_items(self, num_items: int) -> TrainingConfig:
+        """The same for N items: a mini-batch larger than the data is the data."""
+        return replace(self, batch_size=min(self.batch_size, num_items))
 
     def check_items(self, num_items: int) -> None:
         """Raise InputError unless B ≤ N."""

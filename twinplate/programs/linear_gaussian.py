@@ -135,6 +135,14 @@ class LinearGaussian:
         precision[:, range(k), range(k)] += self.scale**-2
         return precision
 
+    def conditional_scales(self, observed: Array) -> Array:
+        """Λ_kk^-½ (K,), the width of each component given the others, of items of which a part is observed.
+
+        observed: (D,), 0 to 1; the information of a feature counts as much.
+        """
+        information = (self.loadings / self.noise_scale[:, None]) ** 2
+        return np.asarray((self.scale**-2 + observed @ information) ** -0.5)
+
     def posterior(self, x: npt.ArrayLike) -> Gaussian:
         """Exact posterior p(a | x) of every item of `x` (N, D)."""
         x = self._items(x)

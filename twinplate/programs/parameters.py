@@ -12,26 +12,32 @@ Parameters live in one neutral layout that both twins read and write, a flat dic
 Weights are (out, in). Every parameter is a plain real number of order one, whatever the units of the
 data: the generative ones are stored relative to each feature's `center` and `spread`,
 
-    loadings = spread · raw_loadings,   intercept = center + spread · raw_intercept,
+    loadings = unit · raw_loadings,   intercept = center + unit · raw_intercept,
     noise_scale = spread · (NOISE_FLOOR + exp(raw_noise_scale)).
+
+The unit of a feature is its spread, or its noise where the start is that of maximum likelihood: steps of one
+size are then as small as the noise asks for. So it is with the guide. Where the program knows the `width`
+of the posterior, the numbers for loc, factors and triangle are in units of it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
+from twinplate.programs.guide_start import posterior_guide
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.program import NOISE_FLOOR, Array, Params, ReferenceProgram
+from twinplate.programs.positive import number_of
+from twinplate.programs.program import Array, Params, ReferenceProgram
+from twinplate.programs.start import LEAST_NOISE, NOISE_FLOOR
 from twinplate.programs.triangle import packed_size
 from twinplate.seeds import generator
 
-UNIT_SHIFT = float(np.log(np.e - 1))  # softplus(UNIT_SHIFT) is 1
-# No scale is less. Softplus of what an encoder puts out for a far item is zero in single precision, and one
-# zero makes the loss of the mini-batch infinite. Squares and their inverses are finite.
-LEAST_POSITIVE = 1e-12
+# The perceptron takes the features of an item divided by 1 + their mean square / FAR², in spreads. What a
+# step adds to its numbers for an item grows with the item's size: those for a far outlier would be thrown
+# about by steps that all other items hardly notice. For such an item the guide is linear, as it started.
+FAR = 4.0
 
 
 def output_parts(config: ProgramConfig) -> dict[str, int]:
@@ -64,6 +70,18 @@ def output_size(config: ProgramConfig) -> int:
     return sum(output_parts(config).values())
 
 
+def output_units(program: ReferenceProgram) -> Array | None:
+    """The unit (O,) of each of the encoder's numbers, in which it learns them; None where all are 1."""
+    if program.width is None:
+        return None
+    config, width = program.config, program.width
+    rows = np.tril_indices(config.num_components, -1)[0]
+    of_part = {"natural": 1 / width, "loc": width, "lower": width[rows]}
+    of_part["factor"] = np.repeat(width, config.rank)
+    parts = output_parts(config).items()
+    return np.concatenate([of_part.get(name, np.ones(size)) for name, size in parts])
+
+
 def param_shapes(program: ReferenceProgram) -> dict[str, tuple[int, ...]]:
     """The shape of every learned parameter by neutral name: the table above, without drawing a number."""
     config = program.config
@@ -88,10 +106,12 @@ def param_shapes(program: ReferenceProgram) -> dict[str, tuple[int, ...]]:
 def initial_params(program: ReferenceProgram, seed: int) -> Params:
     """First values of every learned parameter, in the neutral layout, from `seed`.
 
-    Weights are normal with variance 1 / fan-in. Those of the last layer are 100 times smaller and those of
-    the skip zero, so that the mlp guide starts close to the standard normal for every item, and the
-    experts guide close to one normal around zero. A noise_scale below 1.1 % of a feature's spread is
-    raised to that before it is learned.
+    Weights are normal with variance 1 / fan-in, and those of the last layer 100 times smaller. Where the
+    program knows the width of the posterior, skip, biases and experts are such that the guide starts close
+    to the posterior of `program.start` (`twinplate.programs.guide_start`). Elsewhere the skip is zero: the
+    mlp guide starts close to the standard normal for every item, and the experts guide close to one
+    normal around zero. A noise_scale below LEAST_NOISE of a feature's spread is raised to that before it
+    is learned.
 
     >>> import numpy as np
     >>> from twinplate import ProgramConfig, initial_params, make_program
@@ -124,13 +144,9 @@ def initial_params(program: ReferenceProgram, seed: int) -> Params:
         rng = generator(seed, "initial", "experts")
         shape = config.num_features, config.num_components
         params["encoder.experts"] = 2.0 * rng.standard_normal(shape) / np.sqrt(shape[0])
-    return {**params, **_raw_generative(program)}
-
-
-def number_of(positive: npt.ArrayLike) -> Array:
-    """What an encoder must put out for positive values: the inverse of softplus(· + UNIT_SHIFT)."""
-    values = np.asarray(positive, dtype=np.float64)
-    return values + np.log(-np.expm1(-values)) - UNIT_SHIFT
+    if program.width is not None:
+        params |= posterior_guide(program, bias)
+    return params | _raw_generative(program)
 
 
 def check_params(program: ReferenceProgram, params: Params) -> None:
@@ -146,11 +162,11 @@ def check_params(program: ReferenceProgram, params: Params) -> None:
 
 
 def _raw_generative(program: ReferenceProgram) -> Params:
-    generative, center, spread = program.start, program.center, program.spread
-    excess = np.maximum(generative.noise_scale / spread - NOISE_FLOOR, 0.1 * NOISE_FLOOR)
+    generative, center, spread, unit = program.start, program.center, program.spread, program.unit
+    excess = np.maximum(generative.noise_scale / spread, LEAST_NOISE) - NOISE_FLOOR
     raw = {
-        "loadings": generative.loadings / spread[:, None],
-        "intercept": (generative.intercept - center) / spread,
+        "loadings": generative.loadings / unit[:, None],
+        "intercept": (generative.intercept - center) / unit,
         "noise_scale": np.log(excess),
     }
     return {f"raw_{name}": raw[name] for name in program.learned}
@@ -159,12 +175,12 @@ def _raw_generative(program: ReferenceProgram) -> Params:
 def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
     """The generative parameters in the units of the data: as fixed, or where learned as `params` has them."""
     values = program.start.as_dict()
-    center, spread = program.center, program.spread
+    center, spread, unit = program.center, program.spread, program.unit
     raw = {name: params[f"raw_{name}"] for name in program.learned}
     if "loadings" in raw:
-        values["loadings"] = spread[:, None] * raw["loadings"]
+        values["loadings"] = unit[:, None] * raw["loadings"]
     if "intercept" in raw:
-        values["intercept"] = center + spread * raw["intercept"]
+        values["intercept"] = center + unit * raw["intercept"]
     if "noise_scale" in raw:
         values["noise_scale"] = spread * (NOISE_FLOOR + np.exp(raw["noise_scale"]))
     return LinearGaussian(**values)

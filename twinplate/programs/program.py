@@ -7,19 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.data.blocks import Rows, blocks
+from twinplate.data.blocks import Rows
 from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.errors import InputError
 from twinplate.programs.config import LEARNABLE, ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.programs.start import likely_start
 from twinplate.words import counted
 
 Array = npt.NDArray[np.float64]
 Params = dict[str, Array]
-
-# The least noise_scale, as a fraction of a feature's spread: a learned noise that could shrink to zero on a
-# feature that is fitted exactly would make the likelihood infinite.
-NOISE_FLOOR = 0.01
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,6 +27,9 @@ class ReferenceProgram:
         are in what `fit` returns.
     center, spread: (D,), mean and standard deviation of each feature; the encoder sees
         `(x - center) / spread`.
+    unit: (D,), in which loadings and intercept are learned; by default the spread.
+    width: (K,), of the posterior at `start`, in units of which the guide is learned, and from which it
+        starts. None where it is not known: the guide then starts near the standard normal.
 
     Usually made by `make_program`; both twins' `build`, `fit` and `posterior` take it. Raises InputError if
     the loadings are not (D, K).
@@ -39,15 +39,19 @@ class ReferenceProgram:
     >>> model = LinearGaussian(loadings=[[1.0], [2.0]])
     >>> program = ReferenceProgram(ProgramConfig(2, 1), model, center=np.zeros(2), spread=np.ones(2))
     >>> sorted(program.fixed)
-    ['center', 'intercept', 'loadings', 'loc', 'noise_scale', 'scale', 'spread']
+    ['center', 'intercept', 'loadings', 'loc', 'noise_scale', 'scale', 'spread', 'unit']
     """
 
     config: ProgramConfig
     start: LinearGaussian
     center: Array
     spread: Array
+    unit: Array = None  # type: ignore[assignment]  # an array once it is made
+    width: Array | None = None
 
     def __post_init__(self) -> None:
+        if self.unit is None:
+            object.__setattr__(self, "unit", self.spread)
         expected = (self.config.num_features, self.config.num_components)
         if self.config.learned is None:  # all are given
             object.__setattr__(self, "config", replace(self.config, learned=()))
@@ -68,14 +72,16 @@ class ReferenceProgram:
     @property
     def fixed(self) -> Params:
         """All numbers of the program by name, for a file; `from_fixed` reads them again."""
-        return {**self.start.as_dict(), "center": self.center, "spread": self.spread}
+        known = {"center": self.center, "spread": self.spread, "unit": self.unit}
+        return self.start.as_dict() | known | ({} if self.width is None else {"width": self.width})
 
     @classmethod
     def from_fixed(cls, config: ProgramConfig, fixed: Params) -> ReferenceProgram:
         """The inverse of `fixed`."""
         names = ("loadings", "intercept", "noise_scale", "loc", "scale")
         start = LinearGaussian(**{name: fixed[name] for name in names})
-        return cls(config, start, fixed["center"], fixed["spread"])
+        units = fixed["center"], fixed["spread"], fixed["unit"]
+        return cls(config, start, *units, fixed.get("width"))
 
 
 def make_program(
@@ -89,8 +95,8 @@ def make_program(
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
     generative: the fixed generative parameters, and the first values of those that `config` says are
-        learned; unless it says, none are. Without it, all start from the principal components of `x`, as
-        `principal_start` says, and are learned unless `config` says otherwise.
+        learned; unless it says, none are. Without it, all are at maximum likelihood, as
+        `twinplate.programs.start` says, and are learned unless `config` says otherwise.
     statistics: of `x`, where they are known (`twinplate.data.statistics.read_statistics`); they save a pass
         over the data.
     progress: called with the rows read so far and the rows in all, in each pass over the data.
@@ -114,48 +120,13 @@ def make_program(
             f"statistics are of {counted(statistics.num_items, 'item')}; expected those of x, {len(x)}"
         )
     units = statistics or read_statistics(x, progress)
-    if generative is None:
-        generative = _principal(x, config.num_components, units, progress)
-        config = replace(config, learned=LEARNABLE) if config.learned is None else config
-    return ReferenceProgram(config, generative, units.mean, units.spread)
-
-
-def principal_start(x: npt.ArrayLike, num_components: int) -> LinearGaussian:
-    """Loadings, intercept and noise from the leading K principal components of `x` (N, D).
-
-    The loadings are those of probabilistic PCA (Tipping and Bishop, 1999) for standardised features with
-    missing entries at their mean. The noise is what the loadings leave of each feature's variance. Where
-    the residual is isotropic this is the maximum of the likelihood; elsewhere it is a good start. The
-    largest loading of each component is positive.
-
-    Raises InputError if K exceeds min(N, D).
-    """
-    x = np.asarray(x)
-    return _principal(x, num_components, read_statistics(x))
-
-
-def _principal(
-    x: np.ndarray, num_components: int, units: Statistics, progress: Rows | None = None
-) -> LinearGaussian:
-    limit = min(x.shape)
-    if num_components > limit:
-        raise InputError(
-            f"num_components is {num_components}; expected 1 to min(items, features) = {limit}"
-        )
-    center, spread = units.mean, units.spread
-    moment = np.zeros((x.shape[1], x.shape[1]))
-    for _, block in blocks(x, progress):
-        z = np.nan_to_num((block - center) / spread)
-        moment += z.T @ z
-    variances, directions = (part[..., ::-1] for part in np.linalg.eigh(moment / len(x)))
-    directions = directions[:, :num_components]
-    directions = directions * np.sign(_largest(directions))
-    rest = variances[num_components:].sum() / max(x.shape[1] - num_components, 1)
-    loadings = directions * np.sqrt(np.maximum(variances[:num_components] - rest, 1e-4))
-    residual = np.sqrt(np.maximum(1.0 - np.sum(loadings**2, axis=1), (2 * NOISE_FLOOR) ** 2))
-    return LinearGaussian(spread[:, None] * loadings, center, spread * residual)
-
-
-def _largest(columns: Array) -> Array:
-    """The entry of largest size of each column."""
-    return columns[np.argmax(np.abs(columns), axis=0), np.arange(columns.shape[1])]
+    if generative is not None:
+        return ReferenceProgram(config, generative, units.mean, units.spread)
+    start = likely_start(x, config.num_components, units, progress)
+    width = start.conditional_scales(units.observed / len(x))
+    if config.amplitude_scale is not None:
+        # The loadings of an amplitude of 1: E[amplitude²] = exp(2 s²) has multiplied their squares.
+        shrunk = start.loadings * np.exp(-(config.amplitude_scale**2))
+        start = LinearGaussian(shrunk, start.intercept, start.noise_scale)
+    config = replace(config, learned=LEARNABLE) if config.learned is None else config
+    return ReferenceProgram(config, start, units.mean, units.spread, start.noise_scale, width)

@@ -18,11 +18,12 @@ def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) 
     """Whether no entry of `x` (N, D) is missing. A memory map is read once, in blocks.
 
     Raises InputError unless `x` is an array of numbers, NaN where missing and otherwise finite in the
-    precision of `training`, with at least a mini-batch of items.
+    precision of `training`, with one item or more.
     """
     if not isinstance(x, np.ndarray):
         raise InputError(f"x is a {type(x).__name__}; expected a NumPy array: pass np.asarray(x)")
-    training.check_items(check_items(x.shape, program.num_features))
+    if not check_items(x.shape, program.num_features):
+        raise InputError(f"x has shape {x.shape}; expected one item or more")
     if x.dtype.kind not in "biuf":
         raise InputError(f"x holds {x.dtype} values; expected real numbers")
     missing, infinite, largest = False, Places(), np.finfo(training.precision).max

@@ -143,7 +143,6 @@ def non_finite_loss(
     )
     if training.precision == "float32":
         message += ", or precision float64"
-    message += ", and look at these items: a value far from all others is enough"
     return NonFiniteLossError(message, Fit(state, losses[:step]))
 
 

@@ -99,6 +99,7 @@ def chunks(
     matched: whether the chunks bring base noise, the same in both twins.
     fits: runs whose chunks are held in memory at the same time; many make for shorter ones.
     """
+    training = training.for_items(num_items)
     shapes = step_noise_shapes(program, training) if matched else {}
     most = chunk_length(program, training, matched, fits)
     for start, length, estimator in _spans(training, first, most):

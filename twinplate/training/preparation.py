@@ -84,6 +84,7 @@ def prepare(
     Raises InputError where `x`, `a` or `state` cannot be used.
     """
     complete = _complete(x, a, program, training)
+    training = training.for_items(len(x))
     if state is None:
         state = TrainingState.start(initial_params(program, training.seed))
     check_state(state, program)
@@ -103,6 +104,7 @@ def prepare_many(
     Raises InputError where `x` or `a` cannot be used.
     """
     complete = _complete(x, a, program, trainings[0])
+    trainings = [training.for_items(len(x)) for training in trainings]
     # Only chunks with numbers of their own, noise or mini-batches, take room for every run.
     held = len(trainings) if matched or on_disk(x) else 1
     starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]

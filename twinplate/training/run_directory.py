@@ -32,7 +32,7 @@ from twinplate.files import written_whole
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 
-FORMAT = 2  # 1 held the last parameters, and no average of them
+FORMAT = 3  # 1 held no average of the parameters, 2 had other units
 FRAMEWORKS = ("torch", "pyro-ppl", "jax", "numpyro", "flax", "optax")
 TENSOR_FILES = ("params.safetensors", "optimizer.safetensors", "fixed.safetensors")
 LOSSES_FILE = "losses.npy"

@@ -1,0 +1,71 @@
+"""Encoder parameters that make a guide the posterior of the program's start, as far as it can be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twinplate.programs.linear_gaussian import Array, LinearGaussian
+from twinplate.programs.positive import number_of
+from twinplate.programs.program import Params, ReferenceProgram
+
+
+def posterior_guide(program: ReferenceProgram, bias: Array) -> Params:
+    """The encoder's parameters, its perceptron apart, that make q(a | x) the posterior of the start.
+
+    bias: (O,), of the perceptron's last layer, whose numbers for a low-rank factor and for an amplitude
+        stay as they are.
+
+    The mlp encoder reaches it on complete data, where the posterior's loc is linear in `x` and its
+    covariance the same for all items. The experts encoder reaches it whichever entries are missing: a
+    posterior precision is diag(scale⁻²) + Σ_d observed_d w_d w_dᵀ / noise_d², a sum of one term for each
+    observed feature. The diagonal family has the best diagonal Gaussian, and so has a low-rank one but
+    for what its factor adds.
+    """
+    return (_experts if program.config.encoder == "experts" else _linear)(program, bias.copy())
+
+
+def _experts(program: ReferenceProgram, bias: Array) -> Params:
+    """For experts, which put out precision × mean.
+
+    That is loc / scale² + Σ_d observed_d w_d (x_d - b_d) / noise_d² for the exact posterior. The encoder
+    sees x_d in standard units, hence the `center` and `spread`.
+    """
+    g, k = program.start, program.config.num_components
+    width = _width(program)
+    weights = g.loadings / g.noise_scale[:, None] ** 2 * width
+    at_center = (program.center - g.intercept)[:, None] * weights
+    bias[:k] = g.loc / g.scale**2 * width + at_center.sum(axis=0)
+    bias[k : 2 * k] = number_of(g.scale**-2)
+    if program.config.covariance == "low-rank":
+        bias[2 * k : 3 * k] = number_of(g.conditional_scales(np.ones(len(weights))) / width)
+    features = (program.spread[:, None] * weights).T
+    return {
+        "encoder.out.bias": bias,
+        "encoder.skip.weight": np.concatenate([features, -at_center.T], axis=1),
+        "encoder.experts": g.loadings / g.noise_scale[:, None],
+    }
+
+
+def _linear(program: ReferenceProgram, bias: Array) -> Params:
+    """For perceptrons: loc is its value at the center + gain · (x - center), and the covariance constant."""
+    g, k = program.start, program.config.num_components
+    center, width = program.center[None], _width(program)
+    covariance = g.posterior(center).covariance[0] / np.outer(width, width)
+    gain = covariance @ (width * g.loadings / g.noise_scale[:, None] ** 2).T
+    bias[:k] = g.posterior(center).loc[0] / width
+    if program.config.covariance == "full":
+        tril = np.linalg.cholesky(covariance)
+        bias[k : 2 * k] = number_of(np.diagonal(tril))
+        below = tril[np.tril_indices(k, -1)]
+        bias[2 * k : 2 * k + len(below)] = below
+    else:
+        bias[k : 2 * k] = number_of(_conditional(g, center) / width)
+    return {"encoder.out.bias": bias, "encoder.skip.weight": gain * program.spread}
+
+
+def _conditional(g: LinearGaussian, center: Array) -> Array:
+    return g.conditional_scales(np.ones(center.shape[1]))
+
+
+def _width(program: ReferenceProgram) -> Array:
+    return np.ones(program.config.num_components) if program.width is None else program.width
