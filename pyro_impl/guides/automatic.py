@@ -103,6 +103,8 @@ class AutoAmortizedNormal(AutoGuide):
         self.plate, self.prefix, self.covariance = plate, prefix, Covariance(covariance, rank)
         self.features, self.global_guide = features, global_guide
         self._token = next(_TOKENS)
+        self._no_plates: dict[str, Any] = {}
+        self.plates = self._no_plates
         self._readings: dict[Any, Reading] = {}
         # Put among the modules by hand: read as an attribute, Pyro would register it under a second name.
         self._function: Any = None if isinstance(encoder, nn.Module) else encoder
@@ -117,7 +119,7 @@ class AutoAmortizedNormal(AutoGuide):
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Sample all latent sites but enumerated ones; returns them by name. Call the guide, not this."""
         reading = self._reading(args, kwargs)
-        self._prototype_frames = dict(reading.structure.frames)
+        self._prototype_frames: Any = reading.structure.frames
         plates = self._create_plates(*args, **kwargs)
         rest = self._rest_guide(reading)
         with MendedDeltas():
@@ -127,6 +129,8 @@ class AutoAmortizedNormal(AutoGuide):
         normal = self._normal(reading, args, kwargs, index)
         with plates[self.plate]:
             local = joint_sample(f"{self.prefix}_joint", normal, reading.locals(plates))
+        # As it was: CompiledSVI repeats only what leaves nothing behind.
+        self.plates = self._no_plates
         return {**values, **local}
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> ItemNormal:
