@@ -20,6 +20,8 @@ HOME = "pyro_impl/torch_private.py"
 OF_OTHERS = {
     "_params": "of Pyro's store, whose public view has no look-up by name",
     "_guides": "of NumPyro's AutoGuideList",
+    "_update_master": "of Pyro's AutoGuide, whose AutoGuideList calls it on each part",
+    "_assign_vectorize_particles_fn": "of NumPyro's ELBO, whose RenyiELBO takes no such argument",
     "_replace": "public in a named tuple",
     "_getframe": "of sys, documented",
 }
