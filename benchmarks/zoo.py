@@ -30,13 +30,13 @@ from rich.console import Console
 from zoo_judge import Outcome, judge
 from zoo_problems import KINDS, development, held_out, quick, zoo
 from zoo_report import draw, print_summary
-from zoo_stock import train_stock
+from zoo_stock import Trained, train_stock
 from zoo_truth import maximum_likelihood
 
 from twinplate.backends import load_backend
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
-from twinplate.programs.program import Params, ReferenceProgram
+from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import TrainingError
 from twinplate.training.state import Array
 
@@ -47,7 +47,7 @@ KEYS = ("problem", "framework", "steps")
 
 Row = dict[str, Any]
 Task = tuple[str, str, int]  # problem, framework, steps
-Train = Callable[[str, Array, ReferenceProgram, TrainingConfig], tuple[Params, Array]]
+Train = Callable[[str, Array, ReferenceProgram, TrainingConfig], Trained]
 
 
 def measure(task: Task, stock: Row | None = None) -> Row:
@@ -83,10 +83,10 @@ def measure(task: Task, stock: Row | None = None) -> Row:
 
 def train_ours(
     framework: str, x: Array, program: ReferenceProgram, training: TrainingConfig
-) -> tuple[Params, Array]:
+) -> Trained:
     """The shipped `fit`, at default settings."""
     fit = load_backend(framework).fit(x, program, training)
-    return fit.params, fit.losses
+    return program, fit.params, fit.losses
 
 
 def _run(
@@ -98,12 +98,12 @@ def _run(
     training: TrainingConfig,
 ) -> Outcome:
     try:
-        params, losses = train(framework, x, program, training)
+        trained, params, losses = train(framework, x, program, training)
     except TrainingError as error:
         return Outcome.without("stopped", error.fit.losses)
     except (RuntimeError, ValueError, ArithmeticError):  # how the frameworks stop
         return Outcome.without("stopped", np.zeros(0))
-    return judge(framework, x, program, best, params, losses)
+    return judge(framework, x, trained, best, params, losses)
 
 
 def _from_earlier(row: Row, evidence: float) -> Row:

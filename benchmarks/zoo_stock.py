@@ -22,20 +22,24 @@ from twinplate.programs.program import Params, ReferenceProgram, make_program
 from twinplate.training.plan import chunks, cosine
 from twinplate.training.state import Array
 
-Trained = tuple[Params, Array]  # and the loss per item of every step
+# What was trained, its parameters, and the loss per item of every step.
+Trained = tuple[ReferenceProgram, Params, Array]
 
 
 def train_stock(
     framework: str, x: Array, program: ReferenceProgram, training: TrainingConfig
 ) -> Trained:
-    """Parameters and losses of one run; a run that diverges raises what the framework raises, or has NaN."""
+    """One run; one that diverges raises what the framework raises, or has NaN.
+
+    The program that comes back has the units of its own start, in which its parameters are.
+    """
     if program.learned:
         config = replace(program.config, learned=LEARNABLE)
         program = make_program(x, config, principal_components(x, config.num_components))
     with stock_normal(framework), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NaN, at every step
         params, losses = TRAINERS[framework](x, program, training)
-    return params, losses / len(x)
+    return program, params, losses / len(x)
 
 
 def principal_components(x: Array, k: int) -> LinearGaussian:
@@ -49,7 +53,7 @@ def principal_components(x: Array, k: int) -> LinearGaussian:
     return LinearGaussian(spread[:, None] * loadings, center, spread * noise)
 
 
-def _numpyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> Trained:
+def _numpyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> tuple[Params, Array]:
     import jax
     import jax.numpy as jnp
     from numpyro import infer, optim
@@ -78,7 +82,7 @@ def _numpyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> T
     return to_neutral(svi.get_params(state)), np.concatenate(losses)
 
 
-def _pyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> Trained:
+def _pyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> tuple[Params, Array]:
     import pyro
     import torch
     from pyro import infer, optim
@@ -105,4 +109,4 @@ def _pyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> Trai
         return to_neutral(leaves()), np.array(losses)
 
 
-TRAINERS: dict[str, Callable[..., Trained]] = {"numpyro": _numpyro, "pyro": _pyro}
+TRAINERS: dict[str, Callable[..., tuple[Params, Array]]] = {"numpyro": _numpyro, "pyro": _pyro}

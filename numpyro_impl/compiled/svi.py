@@ -308,8 +308,8 @@ class CompiledSVI(SVI):
         return NonFiniteLossError(
             f"{what_broke(float(loss[0]))} at step {len(reached.losses)} of {num_steps} (the first is 0); "
             f"the norm of the parameters is {norm(jax.tree.leaves(reached.params)):.3g}; the state before "
-            "this step is kept, as `fit.state` of this error. Try clip=5.0 or net=True of CompiledSVI, a lower "
-            "learning rate, or jax.enable_x64",
+            "this step is kept, as `fit.state` of this error. Try clip=5.0 or net=True of CompiledSVI, a "
+            "lower learning rate, or jax.enable_x64",
             reached,
         )
 

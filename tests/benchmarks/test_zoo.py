@@ -105,8 +105,8 @@ def test_principal_components_are_the_closed_form_of_equal_correlations():
 @pytest.mark.parametrize("framework", zoo.FRAMEWORKS)
 def test_the_stock_recipe_begins_at_the_principal_components(few, framework):
     x, k = few.data(), few.num_components
-    program = few.program(x)
-    params, losses = zoo_stock.train_stock(framework, x, program, TrainingConfig(2, len(x), 1e-9))
+    training = TrainingConfig(2, len(x), 1e-9)
+    program, params, losses = zoo_stock.train_stock(framework, x, few.program(x), training)
     found, known = generative_of(program, params), zoo_stock.principal_components(x, k)
     np.testing.assert_allclose(found.loadings, known.loadings, atol=1e-4)
     np.testing.assert_allclose(found.noise_scale, known.noise_scale, rtol=1e-4)
