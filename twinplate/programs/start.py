@@ -91,7 +91,9 @@ def completed_start(
     start = update(np.zeros(x.shape[1]), _covariance(x, units, progress), start)
     if units.missing.count:
         start = _expectation_maximisation(x, start, update, units)
-    return _in_units_of_data(start, units)
+    fitted = _in_units_of_data(start, units).as_dict()
+    # What is given stays to the bit, without the way to standard units and back.
+    return LinearGaussian(**given.as_dict() | {name: fitted[name] for name in learned})
 
 
 def _covariance(x: np.ndarray, units: Statistics, progress: Rows | None) -> Array:
