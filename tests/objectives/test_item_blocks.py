@@ -15,6 +15,8 @@ from pyro_impl import EagerWarning
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.training.memory import SHARE, host_memory, item_axes, items_at_once, peak_memory
 
+OF_BLOCKS = "ignore:training runs eagerly"  # which a test of its own looks at
+
 # what is fitted, how, on how many items, and whether the noise is given
 CASES = {
     "auxiliary, amplitude, learned": (
@@ -40,6 +42,7 @@ CASES = {
 }
 
 
+@pytest.mark.filterwarnings(OF_BLOCKS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_in_blocks_is_the_step(twin, problem, monkeypatch, name):
     """A mini-batch of 11 items in blocks of 4, 4 and 3."""
@@ -116,6 +119,7 @@ def sizes(twin):
     found.discard(1)  # Pyro's first look at the program
 
 
+@pytest.mark.filterwarnings(OF_BLOCKS)
 @pytest.mark.parametrize("guide", ["event", "auxiliary"])
 def test_a_container_with_little_memory_fits_the_same(twin, problem, container, guide):
     """From the container's file to the fit: 15 items as 8 and 7."""
@@ -130,6 +134,7 @@ def test_a_container_with_little_memory_fits_the_same(twin, problem, container, 
     check_same(blocks, whole)
 
 
+@pytest.mark.filterwarnings(OF_BLOCKS)
 def test_a_container_with_little_memory_fits_many_the_same(twin, problem, container):
     """NumPyro's two fits share the memory, 4 items each at once; Pyro's come one after the other."""
     x, program, training = deep(problem, "auxiliary")
