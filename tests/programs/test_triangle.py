@@ -85,7 +85,7 @@ def test_filling_is_differentiable_twice_and_maps(twin):
 @pytest.mark.parametrize("k", [2, 5])
 @pytest.mark.parametrize("batches", BATCHES)
 def test_a_captured_product_goes_row_by_row(twin, batches, k):
-    """Value and gradients in a captured graph are those of the eager product, without its 0/1 matrices."""
+    """Value and gradients, recorded for a compiler, are those of the eager product, without 0/1 matrices."""
     torch, product = twin.torch, twin.module("programs.triangle").packed_product
     rng = np.random.default_rng(0)
     lower = twin.array(rng.normal(size=(*batches[0], k * (k - 1) // 2))).requires_grad_()
@@ -95,9 +95,12 @@ def test_a_captured_product_goes_row_by_row(twin, batches, k):
         result = product(lower, vector)
         return result.detach(), *torch.autograd.grad(result.square().sum(), [lower])
 
-    graph = twin.module("compiled.tracing").capture(work, [vector])
-    assert not any(node.target is torch.ops.aten.mm.default for node in graph.module.graph.nodes)
-    for got, expected in zip(graph.module(*graph.tensors, vector), work(vector), strict=True):
+    recorder = twin.module("compiled.capture").Recorder([vector], [lower])
+    with twin.module("capturing").capturing(machine_code=True), recorder:
+        found = work(vector)
+    taken = {node.operation for node in recorder.graph.nodes}
+    assert torch.ops.aten.mul.Tensor in taken and torch.ops.aten.mm.default not in taken
+    for got, expected in zip(found, work(vector), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-14)
 
 
