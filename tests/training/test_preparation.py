@@ -102,7 +102,7 @@ def test_runs_side_by_side_are_those_one_by_one(problem, mapped, monkeypatch, ma
     assert [run.length for run in runs] == [length, length]
     for run, training in zip(runs, trainings, strict=True):
         alone = prepare(x, program, training, matched=matched)
-        assert run.training is training and run.complete
+        assert run.training == training and run.complete
         for name, values in alone.state.params.items():
             np.testing.assert_array_equal(run.state.params[name], values)
     rows = list(plan_many(runs))
