@@ -62,7 +62,8 @@ class Burst:
         return self.times > NOTED
 
     def __str__(self) -> str:
+        times = f"{self.times:.0f}" if self.times < 1e6 else f"{self.times:.1e}"
         return (
-            f"at step {self.step} the gradient of {self.name} was {self.times:.0f} times its usual size; it "
+            f"at step {self.step} the gradient of {self.name} was {times} times its usual size; it "
             f"was cut to {CLIP:g} times, as others are that come near"
         )
