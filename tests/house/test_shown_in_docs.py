@@ -84,7 +84,9 @@ def test_predictions_are_near_what_their_own_weights_say(parallel):
             return_sites=("weights", "y"),
         )
         in_pyro = predictive(x, None)
-    predictive = numpyro.infer.Predictive(compiled_page("numpyro"), num_samples=9, parallel=parallel)
+    predictive = numpyro.infer.Predictive(
+        compiled_page("numpyro"), num_samples=9, parallel=parallel
+    )
     for draws in (in_pyro, predictive(jax.random.key(0), X, None)):
         weights, y = np.asarray(draws["weights"]).reshape(9, 3), np.asarray(draws["y"])
         assert y.shape == (9, 100)
