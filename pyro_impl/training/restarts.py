@@ -74,4 +74,5 @@ def _fit(
         return train(trainer, trainer.plan(), progress)
     except NonFiniteLossError as error:
         state = trainer.state
-        return Fit(state, error.fit.losses[: state.step], trainer.compile_seconds, program)
+        losses = error.fit.losses[: state.step]
+        return Fit(state, losses, trainer.compile_seconds, program, trainer.notes)

@@ -165,3 +165,10 @@ def test_of_several_fits_one_that_goes_wrong_heals_as_a_single_one_does(twin, pr
         assert found.notes == single.notes and found.state.limits.rate == single.state.limits.rate
     (note,) = many.fits[1].notes
     assert not many.fits[0].notes and "taken again at 1/4 of their learning rate, 0.5" in note
+
+
+def test_one_of_several_fits_that_no_rate_helps_says_so(twin, problem):
+    x, program, _ = problem(N)
+    many = twin.impl.fit_many(x, program, config(steps=4), seeds=(3,), learning_rates=(1e60,))
+    (note,) = many.fits[0].notes
+    assert many.diverged.all() and "did not help" in note
