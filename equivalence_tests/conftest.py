@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from equivalence_tests.pairs import NEEDS, is_installed
 from twinplate.backends import BACKENDS, available_backends
 from twinplate.training.memory import peak_memory
 from twinplate.training.run_directory import versions
@@ -51,7 +52,9 @@ def pytest_report_header() -> list[str]:
     import torch
 
     cuda = ", cuda (not judged)" if torch.cuda.is_available() else ""
+    absent = ", ".join(package for pair, package in NEEDS.items() if not is_installed(pair))
     return [
+        *([f"pairs with {absent} are left out: not installed"] if absent else []),
         "twinplate equivalence: " + ", ".join(f"{k} {v}" for k, v in versions().items()),
         f"devices: torch cpu{cuda}, jax {jax.default_backend()}; judged on cpu, in float64 element by "
         "element and in float32 by the two-precision rule",

@@ -1,13 +1,6 @@
-"""Networks as the libraries keep them: a PyroModule, stax, flax, and trees as haiku and equinox make them.
-
-haiku and equinox are not needed: trees of these forms are what `hk.transform(...).init` returns and what
-NumPyro's `eqx_module` keeps.
-"""
-
-from dataclasses import dataclass
+"""Networks as the libraries keep them: a PyroModule beside stax and flax."""
 
 import flax.linen
-import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as ndist
@@ -61,34 +54,6 @@ def stax_and_flax_model(x, y):
     observe(head(jnp.tanh(body(x) + skip(x)))[:, 0], y)
 
 
-@jax.tree_util.register_dataclass
-@dataclass
-class Linear:
-    """Rows of weights for one output each, as equinox has them."""
-
-    weight: jax.Array
-    bias: jax.Array
-
-    def __call__(self, x):
-        return self.weight @ x + self.bias
-
-
-def trees_model(x, y):
-    body = numpyro.param(
-        "body$params",
-        lambda key: {
-            "linear": {"w": 0.5 * jax.random.normal(key, (3, 4)), "b": jnp.zeros(4)},
-            "linear_1": {"w": jax.random.normal(key, (4, 2)), "b": jnp.zeros(2)},
-        },
-    )
-    skip = numpyro.param("skip$params", lambda key: Linear(jnp.ones((2, 3)), jnp.zeros(2)))
-    weight = numpyro.sample("head.weight", ndist.Normal(jnp.zeros((1, 2)), 0.7).to_event(2))
-    bias = numpyro.sample("head.bias", ndist.Normal(jnp.zeros(1), 0.5).to_event(1))
-    hidden = jnp.tanh(x @ body["linear"]["w"] + body["linear"]["b"])
-    hidden = hidden @ body["linear_1"]["w"] + body["linear_1"]["b"] + jax.vmap(skip)(x)
-    observe((jnp.tanh(hidden) @ weight.T + bias)[:, 0], y)
-
-
 def turned(values):
     return values.T
 
@@ -99,7 +64,4 @@ CASE = Case(
     args=(x, y),
     seeds=(0,),
     rename={"head.weight": ("head/kernel", turned, turned), "head.bias": "head/bias"},
-)
-CASE_TREES = Case(
-    PyroProgram.build(Regression), NumpyroProgram(trees_model), args=(x, y), seeds=(0,)
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -73,7 +74,7 @@ class Execution:
             return found[-1].trees, found[-1].state
 
         trees, state = (jax.jit(values) if compiled else values)(key, inputs)
-        self.parameters = DeclaredParameters(trees, found[-1].constraints, state)
+        self.parameters = replace(found[-1], trees=trees, state=state)
 
     def draw(
         self, flat: Arrays, key: Array, draws: Arrays, indices: Arrays, inputs: Inputs

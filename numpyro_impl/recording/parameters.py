@@ -15,22 +15,36 @@ from numpyro.distributions import constraints
 from numpyro_impl.recording.constraints import full_name_of, unconstrained_gradient
 from twinplate.records.record import Parameter
 
+_Path = tuple[Any, ...]  # of keys in a tree
+_MODULE = "$params"  # how the parameter of a module ends
+
 
 @dataclass(frozen=True)
 class DeclaredParameters:
-    """First values by parameter site, their constraints, and mutable state (running statistics)."""
+    """First values by parameter site, their constraints, mutable state (running statistics).
+
+    sites: names of the sample sites.
+    """
 
     trees: dict[str, Any]
     constraints: dict[str, Any]
     state: dict[str, Any]
+    sites: frozenset[str] = frozenset()
 
     def flat(self) -> dict[str, Array]:
-        """Every floating-point array by name: "loc", "enc$params/Dense_0/kernel"."""
-        return {name: leaf for name, leaf in self._leaves() if _is_floating(leaf)}
+        """Every floating-point array by name: "loc", "enc$params/Dense_0/kernel".
+
+        Without those that `random_eqx_module` leaves behind where it samples weights: nothing uses them.
+        """
+        return {
+            _joined(path): leaf
+            for path, leaf in self._leaves()
+            if _is_floating(leaf) and not self._is_sampled(path)
+        }
 
     def unflatten(self, flat: dict[str, Array]) -> dict[str, Any]:
         """The trees with arrays replaced by those of `flat`."""
-        values = iter([flat.get(name, leaf) for name, leaf in self._leaves()])
+        values = iter([flat.get(_joined(path), leaf) for path, leaf in self._leaves()])
         return jax.tree.map(lambda leaf: next(values), self.trees)
 
     def gradients(self, flat: dict[str, Array], gradients: dict[str, Array]) -> dict[str, Array]:
@@ -53,9 +67,16 @@ class DeclaredParameters:
             for name in self.flat()
         }
 
-    def _leaves(self) -> list[tuple[str, Array]]:
-        found = tree_flatten_with_path(self.trees)[0]
-        return [(keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
+    def _leaves(self) -> list[tuple[_Path, Array]]:
+        return list(tree_flatten_with_path(self.trees)[0])
+
+    def _is_sampled(self, path: _Path) -> bool:
+        """Whether a weight of module "net" is sampled: "net/layers[0].weight", with any divider."""
+        module, weight = keystr(path[:1], simple=True), keystr(path[1:])[1:]
+        if not module.endswith(_MODULE) or not weight:
+            return False
+        start = module.removesuffix(_MODULE)
+        return any(name.startswith(start) and name.endswith(weight) for name in self.sites)
 
     def _constraint(self, name: str) -> Any:
         return self.constraints.get(name, constraints.real)  # modules' parameters are real
@@ -74,7 +95,12 @@ def declared_parameters(traces: dict[str, dict[str, Any]], precision: str) -> De
         },
         {name: n["kwargs"].get("constraint", constraints.real) for name, n in params.items()},
         {n["name"]: n["value"] for n in nodes if n["type"] == "mutable" and n["value"] is not None},
+        frozenset(n["name"] for n in nodes if n["type"] == "sample"),
     )
+
+
+def _joined(path: _Path) -> str:
+    return keystr(path, simple=True, separator="/")
 
 
 def _cast(leaf: Any, precision: str) -> Any:

@@ -57,7 +57,7 @@ def test_layers_of_stax_are_pairs_without_words():
     "tree",
     [
         {"net$params/first/kernel": (3, 4), "net$params/last/kernel": (4, 2)},  # flax
-        {"net$params/linear/w": (3, 4), "net$params/linear_1/w": (4, 2)},  # haiku
+        {"net$params/mlp/~/linear_0/w": (3, 4), "net$params/mlp/~/linear_1/w": (4, 2)},  # haiku
         {"net$params/layers/0/weight": (4, 3), "net$params/layers/2/weight": (2, 4)},  # equinox
         {"first$params/kernel": (3, 4), "last$params/kernel": (4, 2)},  # a module for each layer
     ],
@@ -70,6 +70,22 @@ def test_layers_of_a_pyro_module_that_have_no_name_together(tree, mark):
     for first, second in ((layers, other), (other, layers)):
         matched = {match.first: match.second for match in match_parameters(first, second, {})}
         assert matched == dict(zip(first, second, strict=True))
+
+
+def test_a_layer_without_its_bias_is_matched_by_the_rest():
+    torch = _parameters(
+        **{"net$$$norm.weight": (4,), "net$$$norm.bias": (4,)},
+        **{"net$$$out.weight": (2, 4), "net$$$out.bias": (2,)},
+    )
+    haiku = _parameters(
+        **{"net$params/norm/scale": (4,)},
+        **{"net$params/out/w": (4, 2), "net$params/out/b": (2,)},
+    )
+    for first, second in ((torch, haiku), (haiku, torch)):
+        alone = {*first, *second}
+        for match in match_parameters(first, second, {}):
+            alone -= {match.first, match.second}
+        assert alone == {"net$$$norm.bias"}
 
 
 def test_dots_alone_make_no_layer():

@@ -13,6 +13,7 @@ from equivalence_tests.mutation.port_mistakes import (
     series,
 )
 from equivalence_tests.mutation.port_mistakes.mistake import Mistake
+from equivalence_tests.pairs import is_installed
 
 _GROUPS = tuple(
     group
@@ -21,5 +22,8 @@ _GROUPS = tuple(
 )
 
 MISTAKES: dict[str, Mistake] = {
-    f"{mistake.pair}-{name}": mistake for group in _GROUPS for name, mistake in group.items()
+    f"{mistake.pair}-{name}": mistake
+    for group in _GROUPS
+    for name, mistake in group.items()
+    if is_installed(mistake.pair)
 }

@@ -154,4 +154,37 @@ MISSING_DATA = {
     ),
 }
 
-GROUPS = (VAE, BAYESIAN_NETWORK, AUTOGUIDES, AUXILIARY, MISSING_DATA)
+HAIKU = {
+    "offset_left_out": M(
+        "haiku_networks", "encode", "create_offset=True", "create_offset=False",
+        "encoder$$$norm.bias", ("parameter",), "loss",
+    ),
+    "softplus_for_relu": M(
+        "haiku_networks", "decode", "FEATURES])", "FEATURES], activation=jax.nn.softplus)", "x",
+    ),
+    "heads_exchanged": M(
+        "haiku_networks", "numpyro_guide", "loc, log_scale = ", "log_scale, loc = ", "z",
+        program="guide",
+    ),
+    "rate_without_link": M(
+        "haiku_networks", "numpyro_model", "jnp.exp(decoder.apply(weights, z))",
+        "jax.nn.softplus(decoder.apply(weights, z))", "x",
+    ),
+}  # fmt: skip
+
+EQUINOX = {
+    "norm_left_out": M(
+        "equinox_networks", "EquinoxNet", "self.norm(self.first(x))", "self.first(x)", "y"
+    ),
+    "relu_for_softplus": M("equinox_networks", "EquinoxNet", "softplus", "relu", "y"),
+    "detached_net": M(
+        "equinox_networks", "make_numpyro", "jax.vmap(net)(x).T",
+        "jax.lax.stop_gradient(jax.vmap(net)(x)).T", "net$$$first.weight", ("gradient",), "loss",
+    ),
+    "one_prior_for_all": M(
+        "equinox_networks", "make_numpyro_random", '0.7 if name.endswith("weight") else 0.5',
+        "0.7", "first.bias", case="CASE_RANDOM",
+    ),
+}  # fmt: skip
+
+GROUPS = (HAIKU, EQUINOX, VAE, BAYESIAN_NETWORK, AUTOGUIDES, AUXILIARY, MISSING_DATA)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import and_, eq
 
 import numpy as np
 
@@ -162,8 +163,8 @@ class _Leaf:
 
 
 KINDS = {
-    **dict.fromkeys(("weight", "kernel", "scale", "embedding", "w"), "weight"),
-    "b": "bias",
+    **dict.fromkeys(("weight", "kernel", "scale", "embedding", "embeddings", "w"), "weight"),
+    **dict.fromkeys(("b", "offset"), "bias"),
 }
 
 
@@ -237,15 +238,19 @@ def _inside(leaves: list[_Leaf], others: list[_Leaf]) -> list[_Leaf]:
 
 
 def _layers(mine: list[_Leaf], theirs: list[_Leaf]) -> dict[tuple[str, str], str]:
-    """Layer of the second program for each (module, layer) of the first: equal contents, in order."""
+    """Layer of the second program for each (module, layer) of the first: equal contents, in order.
+
+    Of the layers that are left, those that share something: one program may have left out the bias.
+    """
     wanted, offered = _contents(mine), _contents(theirs)
     pairs: dict[tuple[str, str], str] = {}
-    for key, contents in wanted.items():
-        for other in list(offered):
-            if other[0] == key[0] and offered[other] == contents:
-                pairs[key] = other[1]
-                del offered[other]
-                break
+    for alike in (eq, and_):
+        for key in [key for key in wanted if key not in pairs]:
+            for other in list(offered):
+                if other[0] == key[0] and alike(offered[other], wanted[key]):
+                    pairs[key] = other[1]
+                    del offered[other]
+                    break
     return pairs
 
 
