@@ -1,4 +1,4 @@
-"""Regressions on a network that is torch's in Pyro and equinox' in NumPyro: learned, or with random weights."""
+"""Regressions on a network that is torch's in Pyro and equinox' in NumPyro: learned, or sampled."""
 
 import equinox as eqx
 import jax

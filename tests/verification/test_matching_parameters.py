@@ -72,6 +72,28 @@ def test_layers_of_a_pyro_module_that_have_no_name_together(tree, mark):
         assert matched == dict(zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("words", "axes"),
+    [
+        ({"conv/kernel": (5, 3, 2, 4), "conv/bias": (4,)}, (2, 3, 1, 0)),  # flax
+        ({"conv/w": (5, 3, 2, 4), "conv/b": (4,)}, (2, 3, 1, 0)),  # haiku
+        ({"conv/weight": (4, 2, 5, 3), "conv/bias": (4, 1, 1)}, (0, 1, 2, 3)),  # equinox
+    ],
+)
+def test_convolutions_are_turned_to_the_layout_of_torch(words, axes):
+    """torch has (out, in, height, width), flax and Haiku (height, width, in, out)."""
+    torch = _parameters(**{"net$$$conv.weight": (4, 2, 5, 3), "net$$$conv.bias": (4,)})
+    other = _parameters(**{f"net$params/{name}": shape for name, shape in words.items()})
+    weight, bias = match_parameters(torch, other, {})
+    values = np.arange(120.0).reshape(4, 2, 5, 3)
+    turned = np.transpose(values, axes)
+    assert turned.shape == other[weight.second].value.shape
+    np.testing.assert_array_equal(weight.to_second(values), turned)
+    np.testing.assert_array_equal(weight.to_first(turned), values)
+    assert bias.to_second(np.ones(4)).shape == other[bias.second].value.shape
+    assert bias.to_first(other[bias.second].value).shape == (4,)
+
+
 def test_a_layer_without_its_bias_is_matched_by_the_rest():
     torch = _parameters(
         **{"net$$$norm.weight": (4,), "net$$$norm.bias": (4,)},

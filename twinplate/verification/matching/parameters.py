@@ -33,11 +33,6 @@ def same(values: Array) -> Array:
     return values
 
 
-def transposed(values: Array) -> Array:
-    """The transposed matrix, where one program keeps it the other way round."""
-    return np.swapaxes(values, -1, -2)
-
-
 @dataclass(frozen=True)
 class Match:
     """One parameter of both programs.
@@ -90,9 +85,8 @@ def _renamed(
     if not isinstance(entry, str):
         return Match(name, *entry, how="rename")
     mine, theirs = _leaf(name, first[name]), _leaf(other, second[other])
-    turned = mine is not None and theirs is not None and mine.transposed != theirs.transposed
-    turn = transposed if turned else same
-    return Match(name, other, turn, turn, how="rename")
+    layouts = (same, same) if mine is None or theirs is None else _layouts(mine, theirs)
+    return Match(name, other, *layouts, how="rename")
 
 
 def _equal(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> list[Match]:
@@ -157,9 +151,32 @@ class _Leaf:
     name: str
     module: str
     layer: str
-    kind: str  # "matrix", "bias", "gain" or the last word of the name
-    shape: tuple[int, ...]
-    transposed: bool  # stored (in, out)
+    kind: str  # "weight", "bias" or the last word of the name
+    axes: tuple[int, ...]  # in the order of torch, which is (out, in, ...)
+    stored: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape in torch, where a bias is a vector: equinox gives that of a convolution further dims."""
+        shape = tuple(self.stored[axis] for axis in self.axes)
+        return shape[:1] if self.kind == "bias" and set(shape[1:]) == {1} else shape
+
+    def to_torch(self, values: Array) -> Array:
+        return values.transpose(self.axes).reshape(self.shape)
+
+    def from_torch(self, values: Array) -> Array:
+        moved = values.reshape([self.stored[axis] for axis in self.axes])
+        return moved.transpose(np.argsort(self.axes))
+
+
+def _layouts(mine: _Leaf, theirs: _Leaf) -> tuple[Convert, Convert]:
+    """From one leaf's layout to the other's, and back."""
+    if (mine.axes, mine.stored) == (theirs.axes, theirs.stored) or mine.shape != theirs.shape:
+        return same, same
+    return (
+        lambda values: theirs.from_torch(mine.to_torch(values)),
+        lambda values: mine.from_torch(theirs.to_torch(values)),
+    )
 
 
 KINDS = {
@@ -177,11 +194,11 @@ def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
         return None
     shape = tuple(parameter.value.shape)
     word = path[-1] if not path[-1].isdigit() else _stax_word(path[-1], len(shape))
-    in_first = word in ("kernel", "w")  # (in, out)
-    if in_first:
-        shape = (*shape[:-2], shape[-1], shape[-2])
+    axes = tuple(range(len(shape)))
+    if word in ("kernel", "w"):  # (in, out), of a convolution (..., in, out)
+        axes = (*reversed(axes[-2:]), *axes[:-2])
     kind = KINDS.get(word, word)
-    return _Leaf(name, found["module"], "/".join(path[:-1]), kind, shape, in_first)
+    return _Leaf(name, found["module"], "/".join(path[:-1]), kind, axes, shape)
 
 
 def _of_a_pyro_module(name: str, word: str, parameter: Parameter) -> bool:
@@ -214,9 +231,8 @@ def _modules(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) ->
             None,
         )
         if other is not None:
-            turn = transposed if leaf.transposed != other.transposed else same
             how = "layers of a module, in order"
-            matches.append(Match(leaf.name, other.name, turn, turn, how))
+            matches.append(Match(leaf.name, other.name, *_layouts(leaf, other), how))
     return matches
 
 
