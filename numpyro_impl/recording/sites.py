@@ -198,7 +198,9 @@ def _arguments(fn: Any, batch_dims: int) -> Iterable[tuple[str, Array]]:
     dims = batch_dims + len(fn.event_shape) - len(base.event_shape)
     derived = {DERIVED[name] for name in DERIVED if name in vars(base)}
     for name, constraint in base.arg_constraints.items():
-        values = vars(base).get(name)
+        values = (
+            base.mean if name == "mean" else vars(base).get(name)
+        )  # NegativeBinomial2 keeps none
         if values is None or name in derived:
             continue
         values = jnp.asarray(values)

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from twinplate.verification.comparison.findings import LEVELS, Finding
-from twinplate.verification.comparison.loss_mistakes import DISCRETE
 from twinplate.verification.comparison.numbers import WHICH, DrawPair
+from twinplate.verification.comparison.shared_faults import DISCRETE
 
 AGREEMENT = 1e-9  # relative, of unconstrained values
 SLACK = 1 + 1e-6  # for the rounding of sums

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from twinplate.loss_faults import (
-    delta_density,
-    divergence_factors,
-    enumerated_scan,
-    inner_factor,
-    joint_density,
-    mixed_items,
-    squared_scale,
-    unchecked_shapes,
-)
-from twinplate.records.record import Run, Site
+from twinplate.loss_faults import enumerated_scan, inner_factor, mixed_items, unchecked_shapes
+from twinplate.records.record import Run
+from twinplate.verification.comparison import shared_faults
 from twinplate.verification.comparison.context import AGREEMENT, Context
 from twinplate.verification.comparison.numbers import DrawPair
+from twinplate.verification.comparison.shared_faults import DISCRETE, Fault, latents
 from twinplate.verification.comparison.structure import same_ends
-from twinplate.verification.matching.autoguides import JOINED
+from twinplate.verification.matching.parameters import autoguide_role
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 CLOSE = 1e-6  # of densities that rounding and inaccuracies may part, and no mistake that matters
-DISCRETE = ("boolean", "nonnegative_integer", "integer_interval", "one_hot", "multinomial")
 
 
 def _is_loss_alone(context: Context, loss: str) -> bool:
@@ -52,34 +44,24 @@ def _runs(context: Context, framework: str) -> list[Run]:
     return [context.pair.run(w) for w, record in records.items() if record.framework == framework]
 
 
-def _latents(runs: list[Run]) -> Iterator[tuple[str, Site, Site]]:
-    """Name, site of the guide and site of the model of every latent."""
-    for run in runs:
-        for name, q in run.guide.items():
-            if name in run.model and q.kind == "latent":
-                yield name, q, run.model[name]
-
-
 def lost_density(context: Context) -> str | None:
     """A `Delta` of the guide has a density, which Pyro's analytic divergence drops."""
-    if not _is_loss_alone(context, "TraceMeanField_ELBO"):
-        return None
-    for name, q, _ in _latents(_runs(context, "pyro")):
-        is_delta = q.family == "Delta" or q.family.startswith(JOINED)
-        if is_delta and np.any(q.arguments.get("log_density", 0.0)):
-            return delta_density(name)
-    return None
+    return _of_a_run(context, "TraceMeanField_ELBO", shared_faults.lost_density, "pyro")
 
 
 def lost_mask(context: Context) -> str | None:
     """The model's mask is another than the guide's, whose mask alone Pyro applies to a divergence."""
-    if not _is_loss_alone(context, "TraceMeanField_ELBO"):
+    return _of_a_run(context, "TraceMeanField_ELBO", shared_faults.lost_mask, "pyro")
+
+
+def _of_a_run(
+    context: Context, loss: str, fault: Callable[[Run], Fault | None], *frameworks: str
+) -> str | None:
+    """A fault that the loss has in the run of a program of one of the frameworks."""
+    if not _is_loss_alone(context, loss):
         return None
-    for name, q, p in _latents(_runs(context, "pyro")):
-        drawn, scored = (np.asarray(True if s.mask is None else s.mask) for s in (q, p))
-        if (drawn != scored).any():
-            return divergence_factors(name)
-    return None
+    runs = [run for framework in frameworks for run in _runs(context, framework)]
+    return next((found[1] for run in runs if (found := fault(run))), None)
 
 
 def mean_field(context: Context) -> str | None:
@@ -111,26 +93,15 @@ def score_function(context: Context) -> str | None:
 
 def scaled_score(context: Context) -> str | None:
     """A discrete site of the guide is scaled, and NumPyro scales its score-function term twice."""
-    if context.finding.stage != "gradient" or not _is_loss_alone(context, "TraceGraph_ELBO"):
+    if context.finding.stage != "gradient":
         return None
-    for name, q, _ in _latents(_runs(context, "numpyro")):
-        if q.support in DISCRETE and np.any(np.asarray(q.scale) != 1.0):
-            return squared_scale(name)
-    return None
+    return _of_a_run(context, "TraceGraph_ELBO", shared_faults.scaled_score, "numpyro")
 
 
 def density_for_every_item(context: Context) -> str | None:
     """A guide draws jointly, outside of a plate around the whole model, what the other draws in the plate."""
-    if not _is_loss_alone(context, "RenyiELBO"):
-        return None
-    for run in map(context.pair.run, ("first", "second")):
-        plates = [set(s.plates) for s in run.model.values() if s.kind != "deterministic"]
-        common = {plate for plate in set.intersection(*plates) if plate.subsample_size > 1}
-        for name, q in run.guide.items():
-            outside = sorted(plate.name for plate in common - set(q.plates))
-            if outside and q.family != "Delta" and q.kind != "deterministic":
-                return joint_density(name, outside[0])
-    return None
+    fault = shared_faults.density_for_every_item
+    return _of_a_run(context, "RenyiELBO", fault, "pyro", "numpyro")
 
 
 def factor_inside(context: Context) -> str | None:
@@ -156,7 +127,7 @@ def shapes(context: Context) -> str | None:
     structural = context.finding.stage in ("plates", "shape", "execution")
     if not structural or context.pair.first.settings.loss != "TraceEnum_ELBO":
         return None
-    for name, q, p in _latents(_runs(context, "numpyro")):
+    for name, q, p in latents(_runs(context, "numpyro")):
         drawn, scored = (_trimmed(site.batch_shape + site.event_shape) for site in (q, p))
         if drawn != scored and context.finding.site in ("", name):
             return unchecked_shapes(name, drawn, scored)
@@ -177,7 +148,7 @@ def batched_guide(context: Context) -> str | None:
     for run in _runs(context, "numpyro"):
         joint = next((name for name in run.guide if AUTOGUIDE_LATENT.match(name)), None)
         factors = [p for name, p in run.parameters.items() if name.endswith("_scale_tril")]
-        if joint and any(p.value.ndim > 2 for p in factors) and len(list(_latents([run]))) > 1:
+        if joint and any(p.value.ndim > 2 for p in factors) and len(list(latents([run]))) > 1:
             return mixed_items(joint)
     return None
 
@@ -195,6 +166,21 @@ def unknown_ends(context: Context) -> str | None:
                 "AffineTransform a domain, or map the values of a Beta in the program"
             )
     return None
+
+
+def angles(context: Context) -> str | None:
+    """Automatic guides draw an angle in two ways."""
+    if context.finding.program != "guide" and context.finding.stage != "parameter":
+        return None
+    runs = [context.pair.run(which) for which in ("first", "second")]
+    angle = next((n for run in runs for n, s in run.model.items() if s.support == "circular"), None)
+    automatic = all(any(map(autoguide_role, run.parameters)) for run in runs)
+    if not (angle and automatic) or context.pair.first.framework == context.pair.second.framework:
+        return None
+    return (
+        f"Automatic guides take angle {angle!r} for a number of the real line in Pyro, and draw it by a map "
+        "to (-π, π) in NumPyro; neither knows that the ends meet: write its guide by hand, with a VonMises"
+    )
 
 
 def gradient_alone(context: Context) -> str | None:

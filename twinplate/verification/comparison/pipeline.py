@@ -27,6 +27,7 @@ from twinplate.verification.comparison.numbers import (
 )
 from twinplate.verification.comparison.outcome import Outcome, compared_draws, verdict_of
 from twinplate.verification.comparison.precision import only_in_single
+from twinplate.verification.comparison.shared_faults import wrong_in_both
 from twinplate.verification.comparison.structure import (
     compare_parameters,
     compare_site,
@@ -45,6 +46,7 @@ def compare_records(first: Record, second: Record) -> Outcome:
         pair = DrawPair(first, second, draw)
         findings = [replace(finding, draw=draw) for finding in _find(pair)]
         findings = attributed(allowed(findings, pair), pair)
+        findings += [replace(note, draw=draw) for note in wrong_in_both(pair)]
         every += [f if f.level == UNJUDGED else explained(f, pair) for f in findings]
     every = settled(every, len(compared_draws(first, second)))
     kept = ordered(every, _execution_order(first, second))

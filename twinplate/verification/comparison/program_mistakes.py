@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from twinplate.verification.comparison.context import AGREEMENT, Context
+from twinplate.verification.comparison.context import AGREEMENT, Context, alike
+from twinplate.verification.comparison.shared_faults import DISCRETE
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 SLIGHT = 0.02  # relative difference that another epsilon or approximation may make
@@ -126,6 +127,50 @@ def layers_by_order(context: Context) -> str | None:
             "rename"
         )
     return None
+
+
+# -- sites that one program computes or sums out --------------------------------------------------------
+
+
+def computed(context: Context) -> str | None:
+    """A latent site of one program is computed in the other, from a site that the first lacks."""
+    if context.finding.stage != "sites":
+        return None
+    models = {which: context.pair.run(which).model for which in ("first", "second")}
+    for which, other in (("first", "second"), ("second", "first")):
+        mine, theirs = models[which], models[other]
+        sources = [name for name, s in mine.items() if s.kind == "latent" and name not in theirs]
+        results = [
+            name
+            for name, s in mine.items()
+            if s.kind == "deterministic" and name in theirs and theirs[name].kind == "latent"
+        ]
+        if sources and results and context.finding.site in (*sources, *results):
+            return (
+                f"The {which} program computes {', '.join(results)} from {', '.join(sources)}: a "
+                "reparametrisation, which is another program with the same posterior; reparametrise both, or "
+                "none"
+            )
+    return None
+
+
+def summed_out(context: Context) -> str | None:
+    """A discrete latent of one program is none of the other, and the losses agree."""
+    finding = context.finding
+    runs = [context.pair.run(which) for which in ("first", "second")]
+    site = next((r.model[finding.site] for r in runs if finding.site in r.model), None)
+    if finding.stage != "sites" or "absent" not in (finding.first, finding.second) or site is None:
+        return None
+    losses = [run.loss for run in runs]
+    if site.support not in DISCRETE or losses[0] is None or losses[1] is None:
+        return None
+    if not alike(losses[0], losses[1]):
+        return None
+    other = "second" if finding.second == "absent" else "first"
+    return (
+        f"The losses agree: the {other} program sums over its values by itself (a mixture, for instance), "
+        "where this one lets them be enumerated"
+    )
 
 
 # -- series -------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from twinplate.verification.comparison.inaccuracies import Inaccuracy, known
 from twinplate.verification.comparison.numbers import NEGLIGIBLE, WHICH, DrawPair, densities
 from twinplate.verification.comparison.validity import bounded
 
+COUNTS = ("GammaPoisson", "NegativeBinomial2")
 NORMALISED = ("Categ", "Multinom", "OneHot")  # families whose probs sum to 1
 
 
@@ -97,8 +98,15 @@ def _same_mask(first: Site, second: Site) -> bool:
 
 
 def arguments_of(site: Site) -> dict[str, Array]:
-    """The site's value and its distribution's arguments, logits as probs."""
+    """The site's value and its distribution's arguments, logits as probs.
+
+    A negative binomial by its mean, or as a gamma-Poisson, has those of one by probs.
+    """
     found = {**site.arguments}
+    if "concentration" in found and {"mean", "rate"} & found.keys() and site.family in COUNTS:
+        total = found.pop("concentration")
+        rate = found.pop("rate") if "rate" in found else total / found.pop("mean")
+        found |= {"total_count": total, "probs": 1 / (1 + rate)}
     if "logits" in found and "probs" not in found:
         logits = found.pop("logits")
         normalised = site.family.startswith(NORMALISED)

@@ -7,6 +7,7 @@ from scipy.special import expit, softmax
 
 from twinplate.records.record import Array, Site
 from twinplate.verification.comparison.context import Context, alike
+from twinplate.verification.comparison.site_inaccuracy import NORMALISED, arguments_of
 
 # Of supports that an entry under a mask may lie outside of; derivatives at the edge are spoilt too
 EDGES = {
@@ -56,6 +57,22 @@ def swapped(context: Context) -> str | None:
         for other, c, d in differing[i + 1 :]:
             if alike(a, d) and alike(b, c):
                 return f"{name} and {other} are swapped"
+    return None
+
+
+def complement(context: Context) -> str | None:
+    """A probability is given where that of the opposite is expected."""
+    if context.first is None or context.second is None or context.finding.stage != "density":
+        return None
+    a, b = map(arguments_of, (context.first, context.second))
+    for name in sorted({"probs", "gate"} & a.keys() & b.keys()):
+        both = a[name] + b[name]
+        normalised = context.first.family.startswith(NORMALISED)
+        if alike(both, np.ones_like(both)) and not (a[name] == b[name]).all() and not normalised:
+            return (
+                f"The second program's {name} is 1 - the first's: the probability of the opposite is "
+                "given"
+            )
     return None
 
 
@@ -122,6 +139,20 @@ def differing_arguments(context: Context) -> str | None:
     names = [name for name, _, _ in context.differing()]
     is_one = len(names) == 1 and names[0] not in ("probs", "logits")
     return f"Its {' and '.join(names)} differ{'s' * is_one}" if names else None
+
+
+def whole_numbers(context: Context) -> str | None:
+    """torch's Bernoulli is observed at whole numbers, which it cannot score."""
+    message = context.finding.message
+    if (
+        context.finding.stage != "execution"
+        or "can't be cast to the desired output type" not in message
+    ):
+        return None
+    return (
+        "Perhaps whole numbers where torch wants real ones, as its Bernoulli does of what is observed: give "
+        "the data as floats, which NumPyro takes, too"
+    )
 
 
 # -- masks, dims, plates ------------------------------------------------------------------------------
