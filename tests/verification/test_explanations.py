@@ -1,4 +1,4 @@
-"""Causes that are named: probabilities of the opposite, computed and summed sites, whole numbers, angles."""
+"""Causes that are named: arguments of another kind, sites computed or summed out, steps, angles."""
 
 import numpy as np
 import numpyro
@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import pyro.infer.autoguide as pyro_guides
 import pytest
 import torch
+from numpyro.contrib.control_flow import scan
 
 import numpyro_impl
 from pyro_impl import Program
@@ -106,6 +107,90 @@ def test_a_discrete_site_that_one_program_sums_out(share):
     assert ("second program sums over its values" in told) == (
         share == 0.3
     )  # else the losses differ
+
+
+def test_a_factor_given_as_a_covariance():
+    factor = torch.tensor([[1.0, 0.0], [0.5, 0.75]])
+
+    def model(**covariance):
+        def of_it():
+            with pyro.plate("items", 3):
+                pyro.sample("z", dist.MultivariateNormal(torch.zeros(2), **covariance))
+
+        return Program(of_it)
+
+    covariance = factor @ factor.mT
+    assert verify(model(scale_tril=factor), model(covariance_matrix=covariance), seeds=(0,)).ok
+    told = headline(model(covariance_matrix=covariance), model(precision_matrix=covariance))
+    assert "gives as precision_matrix what the first gives as covariance_matrix" in told
+
+
+def rows(turn):
+    def numpyro_model():
+        moves = numpyro.sample("moves", ndist.Dirichlet(np.ones((2, 2))).to_event(1))
+        numpyro.factor("y", np.arange(2.0) @ (moves.T if turn else moves) @ np.array([1.0, 3.0]))
+
+    return numpyro_impl.Program(numpyro_model)
+
+
+def test_a_latent_matrix_of_rows_that_sum_to_one_is_used_untransposed():
+    assert "moves, a square matrix, is used untransposed" in headline(rows(False), rows(True))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (dist.HalfNormal(2.0), ndist.TruncatedNormal(0.0, 2.0, low=0.0)),
+        (dist.Beta(1.0, 1.0), ndist.Uniform(0.0, 1.0)),
+    ],
+)
+def test_supports_that_are_one_set_in_other_words(first, second):
+    def numpyro_model():
+        numpyro.sample("s", second)
+
+    report = verify(Program(lambda: pyro.sample("s", first)), numpyro_impl.Program(numpyro_model))
+    assert report.ok, report
+
+
+def test_a_scan_beside_a_plate():
+    y = np.arange(4.0)
+
+    def model(y):
+        c = pyro.sample("c", dist.Normal(0.0, 1.0))
+        with pyro.plate("steps", 3):
+            pyro.sample("y", dist.Normal(c * y[:-1], 1.0), obs=y[1:])
+
+    def numpyro_model(y):
+        c = numpyro.sample("c", ndist.Normal(0.0, 1.0))
+
+        def step(before, now):
+            numpyro.sample("y", ndist.Normal(c * before, 1.0), obs=now)
+            return now, None
+
+        scan(step, y[0], y[1:])
+
+    told = headline(Program(model), numpyro_impl.Program(numpyro_model), args=(y,))
+    assert "steps of a scan" in told and "y_0, y_1" in told
+
+
+def test_vectorised_particles_of_a_program_that_counts_dims_from_the_left():
+    def model():
+        b = pyro.sample("b", dist.Normal(torch.zeros(2, 3), 1.0).to_event(2))
+        with pyro.plate("items", 4):
+            pyro.sample(
+                "y",
+                dist.Normal((b[[0, 1, 1, 0]] * torch.ones(4, 3)).sum(-1), 1.0),
+                obs=torch.ones(4),
+            )
+
+    def guide():
+        loc = pyro.param("loc", torch.zeros(2, 3))
+        pyro.sample("b", dist.Normal(loc, 1.0).to_event(2))
+
+    program = Program(model, guide)
+    assert verify(program, program, seeds=(0,), stress=False).ok
+    told = headline(program, program, particles=3, vectorize_particles=True)
+    assert "index and sum from the right" in told
 
 
 def test_whole_numbers_that_a_bernoulli_observes():

@@ -48,7 +48,7 @@ def untransposed(
     real = {name for name, p in first.parameters.items() if p.constraint == "real"}
     weights = {name: value for name, value in parameters.items() if name in real}
     draws = given[draw].draws
-    latent = {name: x for name, x in draws.items() if _is_real(first, name)}
+    latent = {name: x for name, x in draws.items() if _may_turn(first, name)}
     for name, matrix in {**leaves(inputs), **weights, **latent}.items():
         transposed = _transposed(matrix, matrix.ndim - 1 if name in latent else matrix.ndim)
         if transposed is None:
@@ -64,9 +64,10 @@ def untransposed(
     return found
 
 
-def _is_real(run: Run, name: str) -> bool:
+def _may_turn(run: Run, name: str) -> bool:
+    """Whether what uses a site can be run with its transpose: of real numbers, or rows of a simplex."""
     site = run.model.get(name) or run.guide.get(name)
-    return site is not None and site.support == "real"
+    return site is not None and site.support in ("real", "simplex")
 
 
 def _transposed(matrix: Array, dims: int) -> Array | None:

@@ -129,6 +129,40 @@ def layers_by_order(context: Context) -> str | None:
     return None
 
 
+# -- dims that one program does not have ----------------------------------------------------------------
+
+
+def steps_in_a_plate(context: Context) -> str | None:
+    """What one program has in a plate, NumPyro has in a scan, which has none."""
+    if context.finding.stage != "plates" or not context.first or not context.second:
+        return None
+    numpyro = [
+        site
+        for record, site in zip(
+            (context.pair.first, context.pair.second), (context.first, context.second), strict=True
+        )
+        if record.framework == "numpyro" and not site.plates and site.batch_shape
+    ]
+    if not numpyro or "scan" not in context.operations("numpyro"):
+        return None
+    return (
+        "Perhaps steps of a scan, which NumPyro stacks without a plate: write them in Pyro as a loop over "
+        f"sites {context.finding.site}_0, {context.finding.site}_1, …, which is compared with a scan"
+    )
+
+
+def vectorised(context: Context) -> str | None:
+    """A Pyro program that is right for one particle stops with vectorised ones."""
+    settings, message = context.pair.first.settings, context.finding.message
+    many = settings.vectorize_particles and settings.particles > 1
+    if not many or context.finding.stage != "execution" or "size of tensor" not in message:
+        return None
+    return (
+        "Perhaps the program counts dims from the left: Pyro puts a dim of vectorised particles in front "
+        "of all others, so index and sum from the right (b[..., i, :] for b[i]), or do not vectorise"
+    )
+
+
 # -- sites that one program computes or sums out --------------------------------------------------------
 
 

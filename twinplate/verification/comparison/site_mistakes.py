@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 from scipy.special import expit, softmax
 
@@ -17,6 +19,9 @@ EDGES = {
     "nonnegative_integer": (-1.0, np.inf),
     "boolean": (-1.0, 2.0),
 }
+
+# Arguments that say the same, each in its own way
+KINDRED = (("probs", "logits"), ("scale_tril", "covariance_matrix", "precision_matrix"))
 
 # -- arguments of a distribution ----------------------------------------------------------------------
 
@@ -76,13 +81,18 @@ def complement(context: Context) -> str | None:
     return None
 
 
-def probs_and_logits(context: Context) -> str | None:
-    """Probs are given as logits, or logits as probs."""
+def kindred(context: Context) -> str | None:
+    """Probs are given as logits, a triangular factor as a covariance, or the like."""
     if context.first is None or context.second is None or context.finding.stage != "density":
         return None
     a, b = context.first.arguments, context.second.arguments
-    for mine, theirs in (("probs", "logits"), ("logits", "probs")):
-        if mine in a and theirs in b and alike(a[mine], b[theirs]):
+    for mine, theirs in (pair for kin in KINDRED for pair in permutations(kin, 2)):
+        if (
+            mine in a
+            and theirs in b
+            and np.ndim(a[mine]) == np.ndim(b[theirs])
+            and alike(*np.broadcast_arrays(a[mine], b[theirs]))
+        ):
             return f"The second program gives as {theirs} what the first gives as {mine}"
     for which, right, wrong in (("second", a, b), ("first", b, a)):
         if "logits" in right and "logits" in wrong:

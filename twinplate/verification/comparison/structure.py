@@ -96,8 +96,8 @@ def compare_site(program: str, name: str, first: Site, second: Site) -> Iterator
     )
     for found in _plates(program, name, first, second, restructured):
         yield replace(found, level="note") if delta and program == "guide" else found
-    if first.support != second.support:
-        shown = (first.support, second.support)
+    shown = _support(first), _support(second)
+    if shown[0] != shown[1]:
         close = set(shown) == {"positive", "nonnegative"}
         innocuous = first.kind != "latent" or close or delta or same_ends(first, second)
         level = "note" if innocuous else "difference"
@@ -118,6 +118,15 @@ def compare_site(program: str, name: str, first: Site, second: Site) -> Iterator
     elif _trailing(first) != _trailing(second):
         message = "has another batch shape"
         yield Finding("difference", "shape", program, name, message, *shapes)
+
+
+def _support(site: Site) -> str:
+    """The name of the support; of one that is given by its ends, that of the set between them."""
+    low, high = (np.asarray(site.arguments.get(end, np.nan)) for end in ("low", "high"))
+    if site.support == "greater_than" and (low == 0).all():
+        return "positive"
+    unit = site.support == "interval" and (low == 0).all() and (high == 1).all()
+    return "unit_interval" if unit else site.support
 
 
 def _trailing(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
