@@ -27,6 +27,21 @@ NAMED = [
     ("1,5\n2,7\n3,9\n", "column 2", ["column 1"], ()),
     ("0,5\n1,7\n3,9\n", "column 1 column 2", [], ()),
     ("2,5\n3,7\n4,9\n", "column 1 column 2", [], ()),
+    (
+        "level_0,index,a\n0,0,5\n1,1,7\n",
+        "a",
+        ["level_0", "index"],
+        ("0", "1"),
+    ),  # reset_index, twice
+    ("a,b\nx1,5,6\nx2,7,8\n", "a b", ["column 1"], ("x1", "x2")),  # R's write.table
+    ('"a","b"\n"1",5,6\n"2",7,8\n', "a b", ["column 1"], ("1", "2")),
+    ("0,1,2\n0.5,6,7\n1.5,7,8\n", "0 1 2", [], ()),  # pandas, without names
+    ("0,1,2,3,4,5\n5,6,7,5,5,6\n9,7,8,8,8,8\n", "0 1 2 3 4 5", [], ()),
+    ("2001,2002,2003\n0.5,6,7\n1.5,7,8\n", "2001 2002 2003", [], ()),
+    ("1,2,3\n5,6,7\n7,7,8\n", "column 1 column 2 column 3", [], ()),  # three ratings
+    ("1,2,3\n,6,7\n7,7,8\n", "column 1 column 2 column 3", [], ()),
+    ("1,2,4\n0.5,6,7\n1.5,7,8\n", "column 1 column 2 column 3", [], ()),
+    ("1.0,2.0,3.0\n0.5,6,7\n1.5,7,8\n", "column 1 column 2 column 3", [], ()),
 ]
 
 
@@ -39,9 +54,15 @@ def test_names_of_items_are_no_feature(write, text, features, ids, items, suffix
     assert (list(table.id_columns), table.items, table.left_out) == (ids, items, ())
 
 
+def test_one_cell_too_many_is_no_name_of_an_item(write):
+    for text in ("a,b\n1,5,\n2,7,\n", "a,b\n3,5,7\n4,5,7\n"):
+        assert "line 2: found 3 cells, expected 2" in refusal(load_matrix, write(text))
+
+
 def test_other_formats_have_names_of_items_too(write, monkeypatch):
-    table = load_matrix(write(parquet(uuid=["x", "y"], a=[1.0, 2.0]), "data.parquet"))
-    assert (table.columns, table.items) == (("a",), ("x", "y"))
+    for name in ("uuid", ""):
+        table = load_matrix(write(parquet(**{name: ["x", "y"], "a": [1.0, 2.0]}), "data.parquet"))
+        assert (table.columns, table.items) == (("a",), ("x", "y"))
     x = np.arange(8.0)[:, None] * [1, 2, 3] + [0, 5, 5]
     for most in (0, 10_000):
         monkeypatch.setattr("twinplate.data.readers.MAPPED_BYTES", most)

@@ -33,5 +33,5 @@ def tell_data(console: Console, table: Table, names: str) -> None:
         tell(
             console,
             f"{counted(empty.count, 'item')} {are(empty.count)} without any entry, the first in row "
-            f"{empty.first[0] + 1}: their posterior is the prior",
+            f"{empty.first[0] + 1}: {'its' if empty.count == 1 else 'their'} posterior is the prior",
         )

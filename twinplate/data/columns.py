@@ -17,7 +17,7 @@ from twinplate.words import counted
 
 MISSING_CELLS = ("", "nan", "na", "null")
 # A column that pandas or R wrote for the row labels; a name with the word ID in it.
-INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")
+INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__|level_\d+")
 ID = re.compile(
     r"(?i:(.*[\s_.-])?(id|uuid|guid)|(id|uuid|guid)[\s_.-].*|index|idx|row[\s_.-]?(number|nr|no)?)"
     r"|.*[a-z](Id|ID)"

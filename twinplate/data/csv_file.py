@@ -14,30 +14,47 @@ from twinplate.data.table import Raw, column_name
 from twinplate.errors import InputError
 from twinplate.words import counted
 
+CERTAIN = 6  # numbers 0, 1, 2, ... in the first line that no item has by chance
+
 
 def read_csv(path: Path, choose: Choose) -> Raw:
     """The chosen columns of a file in UTF-8. What else is in it needs to be no number."""
     raw: _Text | None = None
-    width = blank = 0
+    first: tuple[int, list[str]] | None = None
+    blank = 0
     for line, cells in _lines(path):
         if not cells or (len(cells) == 1 and cells[0].isspace()):
             blank = blank or line
             continue
-        if raw is None:
-            width, blank = len(cells), 0
-            header = _is_header(cells)
-            raw = _Text(path, cells if header else [""] * width, header, choose)
-            if header:
-                continue
-        if blank or len(cells) != width:
+        if first is None:
+            first, blank = (line, cells), 0
+            continue
+        raw = raw or _started(path, *first, cells, choose)
+        if blank or len(cells) != len(raw.names):
             place, found = (blank, 0) if blank else (line, len(cells))
             raise InputError(
-                f"{path}, line {place}: found {counted(found, 'cell')}, expected {width}."
+                f"{path}, line {place}: found {counted(found, 'cell')}, expected {len(raw.names)}."
             )
         raw.add(line, cells)
+    if first is not None and raw is None:
+        raw = _started(path, *first, [], choose)
     if raw is None or not raw.lines:
         raise InputError(f"{path} is empty: it has no data rows.")
     return raw.finished()
+
+
+def _started(
+    path: Path, line: int, first: list[str], second: Sequence[str], choose: Choose
+) -> _Text:
+    """What a file is read into: its first line is a header, or the first item."""
+    if not _is_header(first, second):
+        raw = _Text(path, [""] * len(first), False, choose)
+        raw.add(line, first)
+        return raw
+    one_more = len(second) == len(first) + 1 > 2 and second[-1].strip()
+    if one_more and (number(second[0]) in (None, 1.0)):
+        first = ["", *first]  # R gives the row names, texts or 1, 2, ..., no name
+    return _Text(path, first, True, choose)
 
 
 class _Text:
@@ -99,8 +116,23 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
 
 
-def _is_header(cells: Sequence[str]) -> bool:
-    if len(cells) > 2 and cells == ["", *map(str, range(len(cells) - 1))]:
-        return True  # an index and the names that pandas gives to columns without one
-    texts = [cell for cell in cells if cell.strip().lower() not in MISSING_CELLS]
-    return bool(texts) and all(number(cell) is None for cell in texts)
+def _is_header(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether the first line names the columns: by texts alone, or by numbers that count them.
+
+    pandas calls columns without a name 0, 1, 2, ...; years in a row are names too. A few numbers that count
+    above a line of whole numbers may be an item, and are one here.
+    """
+    texts = [cell for cell in first if cell.strip().lower() not in MISSING_CELLS]
+    if texts and all(number(cell) is None for cell in texts):
+        return True
+    behind_index = len(first) > 2 and not first[0].strip()
+    counts = [cell.strip() for cell in (first[1:] if behind_index else first)]
+    start = int(counts[0]) if counts[0].isdecimal() else -1
+    if start < 0 or counts != [str(start + i) for i in range(len(counts))]:
+        return False
+    below = map(number, second)
+    return (
+        (behind_index and start == 0)
+        or (start <= 1 and len(counts) >= CERTAIN)
+        or (len(counts) >= 3 and any(value is not None and value % 1 > 0 for value in below))
+    )

@@ -43,8 +43,9 @@ def load_matrix(
         (`twinplate.data.columns.Wanted`).
 
     A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA` or
-    `null` is missing. The first line is a header when it has text and no number: the names 0, 1, 2
-    would be read as data, but behind an index. Columns without a name are called "column 1", "column 2", ...
+    `null` is missing. The first line is a header when it has text and no number, or numbers that count the
+    columns (0, 1, 2, ..., or years) and below it stand numbers that do not; one cell fewer than below is R's
+    way to name the items. Columns without a name are called "column 1", "column 2", ...
 
     Raises:
         InputError: `path` holds no real, finite, non-empty matrix; names the file and the place.
@@ -217,8 +218,8 @@ def _parquet(path: Path, choose: Choose) -> Raw:
         labels = (table.schema.pandas_metadata or {}).get("index_columns", [])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, "Parquet") from error
-    names = tuple(name for name in table.column_names if name not in labels)
-    table = table.select([j for j, name in enumerate(table.column_names) if name in names])
+    table = table.select([j for j, name in enumerate(table.column_names) if name not in labels])
+    names = tuple(name.strip() or default_name(j) for j, name in enumerate(table.column_names))
     choice = choose(path, names, True)
     found = {
         j: [str(value) for value in table.column(j).to_pylist()]
