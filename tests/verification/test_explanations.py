@@ -193,6 +193,34 @@ def test_vectorised_particles_of_a_program_that_counts_dims_from_the_left():
     assert "index and sum from the right" in told
 
 
+def effects(name, family, shift=0, size=3):
+    def model(index):
+        with numpyro.plate("groups", size):
+            effect = numpyro.sample(name, ndist.Normal(0.0, 1.0))
+        with numpyro.plate("items", 4):
+            numpyro.sample("y", family(effect[index + shift], 0.5), obs=np.ones(4))
+
+    return numpyro_impl.Program(model)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (
+            effects("effect", ndist.Laplace),
+            "It is Normal in the first program, Laplace in the second",
+        ),
+        (effects("u", ndist.Normal), "rename={'effect': 'u'}"),
+        (effects("effect", ndist.Normal, shift=1), "only where args/0 is largest"),
+        (effects("effect", ndist.Normal, size=4), "other plates"),
+    ],
+    ids=["another family", "another name", "an index too large", "another size"],
+)
+def test_a_mistake_at_one_site(other, told):
+    index = np.array([0, 2, 1, 2])
+    assert told in headline(effects("effect", ndist.Normal), other, args=(index,))
+
+
 def test_whole_numbers_that_a_bernoulli_observes():
     def model(y):
         q = pyro.sample("q", dist.Normal(0.0, 1.0))

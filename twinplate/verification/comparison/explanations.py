@@ -50,6 +50,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     program_mistakes.vectorised,
     program_mistakes.computed,
     program_mistakes.summed_out,
+    program_mistakes.renamed,
     site_mistakes.whole_numbers,
     site_mistakes.prebuilt_plates,
     site_mistakes.unnormalised,
@@ -68,6 +69,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     scale_mistakes.other_items,
     program_mistakes.square_weight,
     site_mistakes.differing_arguments,
+    site_mistakes.families,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from twinplate.records.record import Site
 from twinplate.verification.comparison.context import AGREEMENT, Context, alike
 from twinplate.verification.comparison.shared_faults import DISCRETE
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
@@ -55,9 +56,13 @@ def index(context: Context) -> str | None:
         context.finding.message.lower()
     ):  # fmt: skip
         return "JAX clamps an index that is out of bounds where torch raises: correct the index in both"
-    if context.finding.stage != "value" or context.first is None or context.second is None:
+    stage = context.finding.stage
+    if stage not in ("value", "density") or context.first is None or context.second is None:
         return None
-    a, b = context.first.value, context.second.value
+    a, b = (
+        site.value if stage == "value" else site.log_prob
+        for site in (context.first, context.second)
+    )
     subsampled = any(p.subsample_size != p.size for p in context.first.plates)
     if a is None or b is None or a.shape != b.shape or subsampled:
         return None
@@ -186,6 +191,25 @@ def computed(context: Context) -> str | None:
                 "none"
             )
     return None
+
+
+def renamed(context: Context) -> str | None:
+    """A latent site of one program may be one of the other under another name."""
+    finding = context.finding
+    if finding.stage != "sites" or "absent" not in (finding.first, finding.second):
+        return None
+    first, second = (getattr(context.pair.run(w), finding.program, {}) for w in ("first", "second"))
+    alone = [name for name in first if name not in second and first[name].kind == "latent"]
+    others = [name for name in second if name not in first and second[name].kind == "latent"]
+    for name in alone:
+        alike = [other for other in others if _shape(second[other]) == _shape(first[name])]
+        if alike and finding.site in (name, alike[0]):
+            return f"If it is {alike[0]!r} of the second program, say rename={{{name!r}: {alike[0]!r}}}"
+    return None
+
+
+def _shape(site: Site) -> tuple[object, ...]:
+    return site.batch_shape, site.event_shape, site.support
 
 
 def summed_out(context: Context) -> str | None:

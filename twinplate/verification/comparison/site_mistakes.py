@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import permutations
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import expit, softmax
 from twinplate.records.record import Array, Site
 from twinplate.verification.comparison.context import Context, alike
 from twinplate.verification.comparison.site_inaccuracy import NORMALISED, arguments_of
+from twinplate.verification.matching.autoguides import JOINED
 
 # Of supports that an entry under a mask may lie outside of; derivatives at the edge are spoilt too
 EDGES = {
@@ -163,6 +165,17 @@ def whole_numbers(context: Context) -> str | None:
         "Perhaps whole numbers where torch wants real ones, as its Bernoulli does of what is observed: give "
         "the data as floats, which NumPyro takes, too"
     )
+
+
+def families(context: Context) -> str | None:
+    """The distributions have other names, which is all that can be said."""
+    if context.first is None or context.second is None or context.finding.stage != "density":
+        return None
+    names = [site.family for site in (context.first, context.second)]
+    plain = [re.sub(r"(Probs|Logits)$", "", name) for name in names]
+    if plain[0] == plain[1] or any(name.startswith(JOINED) for name in names):
+        return None
+    return f"It is {names[0]} in the first program, {names[1]} in the second"
 
 
 # -- masks, dims, plates ------------------------------------------------------------------------------
