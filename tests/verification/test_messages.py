@@ -101,6 +101,7 @@ def test_a_square_matrix_is_named_only_where_its_transpose_mends(first, second, 
     density = report.findings[0]
     assert (density.site, density.stage) == ("y", "density")
     assert ("args/0, a square matrix, is used untransposed" in density.message) == is_named
+    assert "symmetric" not in density.message  # one transpose tells more
     assert "square" not in "".join(f.message for f in report.findings[1:])
 
 
@@ -118,6 +119,37 @@ def test_a_latent_square_matrix_is_named_likewise(scale):
     report = verify(program(False), program(True, scale), args=(W,), seeds=(0,), stress=False)
     named = "w, a square matrix, is used untransposed" in report.findings[0].message
     assert report.findings[0].site == "y" and named == (scale == 1.0)  # else the noise differs, too
+
+
+V = np.array([[0.3, -1.0], [0.4, 0.9]])
+
+
+def layers(of):
+    def model(w, v):
+        q = pyro.sample("q", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("items", 2):
+            pyro.sample("y", dist.Normal(of(q, w, v), 1.0), obs=torch.ones(2))
+
+    return Program(model)
+
+
+@pytest.mark.parametrize(
+    ("second", "named"),
+    [
+        (
+            lambda q, w, v: w.mT @ (w @ q).tanh() + v @ q,
+            "One of args/0, args/1 is used untransposed",
+        ),
+        (lambda q, w, v: w.mT @ (w.mT @ q).tanh() + v.mT @ q, "One of args/0, args/1 is used unt"),
+        (lambda q, w, v: w @ (w @ q).relu() + v @ q, None),
+    ],
+    ids=["one of two uses", "two matrices", "another function"],
+)
+def test_a_square_matrix_used_twice_or_two_of_them(second, named):
+    right = layers(lambda q, w, v: w @ (w @ q).tanh() + v @ q)
+    report = verify(right, layers(second), args=(W, V), seeds=(0,), stress=False)
+    (density,) = (f.message for f in report.findings if f.stage == "density")
+    assert (named in density) if named else ("untransposed" not in density)
 
 
 # -- series of other lengths --------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from twinplate.errors import InputError
 from twinplate.records.record import Array, Given, Record, Settings
 from twinplate.verification.matching.parameters import Rename, name_in
+from twinplate.verification.orientation import is_unexplained, made_symmetric, told
 from twinplate.verification.recording import Recordable, StatusCallback, record
 from twinplate.verification.report import Report, compare
 from twinplate.verification.wrapping import check_is_program
@@ -182,7 +184,29 @@ def assert_same(
 
 
 def _verified(case: Case, progress: StatusCallback | None) -> Report:
-    """Record both programs of a case, and compare."""
+    """Record both programs of a case, and compare; again on symmetric matrices if that may tell the cause."""
+    report = _compared(case, progress)
+    if report.first.failure or not any(map(is_unexplained, report.findings)):
+        return report
+    symmetric = made_symmetric(report.first, case.args, dict(case.kwargs))
+    if not symmetric.names:
+        return report
+    again = replace(
+        case,
+        args=symmetric.args,
+        kwargs=symmetric.kwargs,
+        params={**(case.params or {}), **symmetric.params} or None,
+        draws={**(case.draws or {}), **symmetric.draws} or None,
+        seeds=case.seeds[:1],
+        stress=False,
+    )
+    try:
+        return told(report, _compared(again, progress), symmetric.names)
+    except InputError:  # a program that cannot be given these; its report stands
+        return report
+
+
+def _compared(case: Case, progress: StatusCallback | None) -> Report:
     for which in ("first", "second"):
         check_is_program(getattr(case, which), f"{which} program")
     first = _recorded(case, "first", progress)

@@ -48,13 +48,13 @@ def untransposed(
     real = {name for name, p in first.parameters.items() if p.constraint == "real"}
     weights = {name: value for name, value in parameters.items() if name in real}
     draws = given[draw].draws
-    latent = {name: x for name, x in draws.items() if _may_turn(first, name)}
+    latent = {name: x for name, x in draws.items() if may_turn(first, name, ("real", "simplex"))}
     for name, matrix in {**leaves(inputs), **weights, **latent}.items():
-        transposed = _transposed(matrix, matrix.ndim - 1 if name in latent else matrix.ndim)
-        if transposed is None:
+        turned_round = transposed(matrix, matrix.ndim - 1 if name in latent else matrix.ndim)
+        if turned_round is None:
             continue
-        moved = map_leaves(lambda leaf, m=matrix, t=transposed: t if leaf is m else leaf, inputs)  # type: ignore[misc]
-        weight, value = ({name: transposed} if name in own else {} for own in (weights, latent))
+        moved = map_leaves(lambda leaf, m=matrix, t=turned_round: t if leaf is m else leaf, inputs)  # type: ignore[misc]
+        weight, value = ({name: turned_round} if name in own else {} for own in (weights, latent))
         changed = replace(given[draw], parameters=parameters | weight, draws=draws | value)
         turned = again(draw, changed, moved["args"], moved["kwargs"])
         if _stopped(turned):
@@ -64,18 +64,18 @@ def untransposed(
     return found
 
 
-def _may_turn(run: Run, name: str) -> bool:
-    """Whether what uses a site can be run with its transpose: of real numbers, or rows of a simplex."""
+def may_turn(run: Run, name: str, supports: tuple[str, ...]) -> bool:
+    """Whether what uses a site can be run with its transpose: its support is one of these."""
     site = run.model.get(name) or run.guide.get(name)
-    return site is not None and site.support in ("real", "simplex")
+    return site is not None and site.support in supports
 
 
-def _transposed(matrix: Array, dims: int) -> Array | None:
+def transposed(matrix: Array, dims: int) -> Array | None:
     """A square matrix transposed, of latent values that of every particle; None for anything else."""
     if dims != 2 or matrix.shape[-1] != matrix.shape[-2]:
         return None
-    transposed = np.swapaxes(matrix, -1, -2)
-    return None if (matrix == transposed).all() else transposed
+    turned = np.swapaxes(matrix, -1, -2)
+    return None if (matrix == turned).all() else turned
 
 
 def _stopped(*runs: Run) -> bool:
