@@ -7,7 +7,7 @@ exact posterior and log evidence are closed forms (`twinplate.programs.linear_ga
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,15 @@ class Problem:
         return float(self.generative.family_gap(self.x, "diagonal").mean())
 
     def program(self, **config: Any) -> ReferenceProgram:
-        """The program of `config` for these data; loadings, intercept and noise are fixed unless learned."""
+        """The program of `config` for these data; loadings, intercept and noise are fixed unless learned.
+
+        Its guide starts near the standard normal, so that there is something to learn: by default that of
+        given loadings starts at the posterior.
+        """
         size = self.size
         sizes = (size.num_features, size.num_components)
         full = ProgramConfig(*sizes, hidden_width=size.hidden_width, **config)
-        return make_program(self.x, full, self.generative)
+        return replace(make_program(self.x, full, self.generative), width=None)
 
 
 def make_problem(size: Size, hidden: float = 0.0) -> Problem:

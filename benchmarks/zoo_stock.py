@@ -31,11 +31,13 @@ def train_stock(
 ) -> Trained:
     """One run; one that diverges raises what the framework raises, or has NaN.
 
-    The program that comes back has the units of its own start, in which its parameters are.
+    The guide starts near the standard normal. The program that comes back has the units of its own start,
+    in which its parameters are.
     """
     if program.learned:
         config = replace(program.config, learned=LEARNABLE)
         program = make_program(x, config, principal_components(x, config.num_components))
+    program = replace(program, width=None)
     with stock_normal(framework), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NaN, at every step
         params, losses = TRAINERS[framework](x, program, training)

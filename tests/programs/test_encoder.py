@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from twinplate import (
     InputError,
     LinearGaussian,
     ProgramConfig,
-    ReferenceProgram,
     TrainingConfig,
     initial_params,
     make_program,
@@ -31,12 +31,16 @@ amplitudes = pytest.mark.parametrize("amplitude_scale", [None, 0.3])
 
 
 def perceptron(program, params, x):
-    """Standardised features, missing indicator and the network's numbers, straight from the layout."""
+    """Standardised features, missing indicator and the network's numbers, straight from the layout.
+
+    The network sees the features of an item divided by 1 + their mean square / 4².
+    """
     layer = lambda name, v: v @ params[f"encoder.{name}.weight"].T + params[f"encoder.{name}.bias"]
     silu = lambda v: v * scipy.special.expit(v)
     missing = np.isnan(x)
     features = np.where(missing, 0.0, (x - program.center) / program.spread)
-    hidden = silu(layer("hidden1", np.concatenate([features, missing], 1)))
+    near = features / (1 + np.square(features).mean(1, keepdims=True) / 16)
+    hidden = silu(layer("hidden1", np.concatenate([near, missing], 1)))
     return features, missing, layer("out", silu(layer("hidden2", hidden)))
 
 
@@ -46,21 +50,23 @@ def positive(numbers):
 
 
 def expected(program, params, x):
-    config = program.config
+    """With loc, scale, triangle and factor in units of the posterior's `width`."""
+    config, width = program.config, program.width
     k, r = config.num_components, config.rank
     features, missing, flat = perceptron(program, params, x)
     found = {}
     if config.amplitude_scale is not None:
         found |= {"amplitude_loc": flat[:, -2], "amplitude_scale": positive(flat[:, -1])}
     if config.encoder == "mlp":
-        found["loc"] = flat[:, :k] + features @ params["encoder.skip.weight"].T
+        found["loc"] = width * (flat[:, :k] + features @ params["encoder.skip.weight"].T)
         flat = flat[:, k:]
         if config.covariance == "full":
             end = k * (k + 1) // 2
-            return found | {"scale": positive(flat[:, :k]), "lower": flat[:, k:end]}
+            lower = width[np.tril_indices(k, -1)[0]] * flat[:, k:end]
+            return found | {"scale": width * positive(flat[:, :k]), "lower": lower}
     else:
         both = np.concatenate([features, missing], 1)
-        natural = flat[:, :k] + both @ params["encoder.skip.weight"].T
+        natural = (flat[:, :k] + both @ params["encoder.skip.weight"].T) / width
         precision = np.stack([np.diag(row) for row in positive(flat[:, k : 2 * k])])
         for n, d in zip(*np.nonzero(~missing), strict=True):
             precision[n] += np.outer(params["encoder.experts"][d], params["encoder.experts"][d])
@@ -71,9 +77,9 @@ def expected(program, params, x):
             return found | {"scale_tril": np.linalg.cholesky(covariance)}
         if config.covariance == "diagonal":
             return found | {"scale": np.diagonal(precision, axis1=1, axis2=2) ** -0.5}
-    found["scale"] = positive(flat[:, :k])
+    found["scale"] = width * positive(flat[:, :k])
     if config.covariance == "low-rank":
-        found["factor"] = flat[:, k : k + k * r].reshape(-1, k, r)
+        found["factor"] = width[:, None] * flat[:, k : k + k * r].reshape(-1, k, r)
     return found
 
 
@@ -128,9 +134,7 @@ def test_units_of_the_data_do_not_matter(twin, problem, encoder):
     """The same items in other units, with the program's centre and spread to match."""
     x, program, params = problem(missing=0.3, encoder=encoder)
     shift, unit = np.array([5.0, -3.0, 0.1, 1e3]), np.array([1e-3, 10.0, 1e4, 1.0])
-    moved = ReferenceProgram(
-        program.config, program.start, unit * program.center + shift, unit * program.spread
-    )
+    moved = replace(program, center=unit * program.center + shift, spread=unit * program.spread)
     first = twin.encode(program, params, x)
     second = twin.encode(moved, params, unit * x + shift)
     for name in first:
@@ -146,10 +150,7 @@ def test_nothing_under_a_missing_entry_matters(twin, problem, encoder, covarianc
     first = twin.encode(program, params, x)
     center, spread = program.center.copy(), program.spread.copy()
     center[1], spread[1] = 40.0, 0.01
-    moved, changed = (
-        ReferenceProgram(program.config, program.start, center, spread),
-        dict(params),
-    )
+    moved, changed = replace(program, center=center, spread=spread), dict(params)
     if encoder == "experts":
         changed["encoder.experts"] = params["encoder.experts"].copy()
         changed["encoder.experts"][1] = 77.0
@@ -250,7 +251,7 @@ def test_the_experts_can_be_the_exact_posterior_for_every_missing_pattern(twin, 
     )
     x = generative.simulate(2**d, rng)[0]
     config = ProgramConfig(d, k, covariance=covariance, encoder="experts", hidden_width=4)
-    program = make_program(x, config, generative)
+    program = replace(make_program(x, config, generative), width=None)
     for row, pattern in zip(x, itertools.product([False, True], repeat=d), strict=True):
         row[list(pattern)] = np.nan
     assert np.isnan(x[-1]).all() and not np.isnan(x[0]).any()
@@ -267,7 +268,7 @@ def test_posterior_encodes_any_number_of_items(twin, problem, monkeypatch):
     encoded = twin.encode(program, params, x)
     cov = encoded["factor"] @ encoded["factor"].mT + encoded["scale"][..., None] ** 2 * np.eye(3)
     np.testing.assert_allclose(whole.scale_tril, np.linalg.cholesky(cov), rtol=1e-10, atol=1e-12)
-    np.testing.assert_array_equal(whole.loc, encoded["loc"])
+    np.testing.assert_allclose(whole.loc, encoded["loc"], rtol=1e-13, atol=1e-14)
     monkeypatch.setattr(twin.module("programs.posteriors"), "CHUNK", 4)
     pieces = twin.impl.posterior(x, program, params)
     np.testing.assert_allclose(pieces.loc, whole.loc, rtol=1e-13, atol=1e-14)

@@ -9,6 +9,7 @@ from twins import TWINS
 
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.parameters import generative_of, initial_params
+from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.program import make_program
 
 D, K = 6, 2
@@ -39,6 +40,46 @@ def test_of_complete_data_the_guide_begins_at_the_posterior(twin, guide, covaria
     x = draw()
     program = program_of(x, guide=guide, covariance=covariance)
     assert missed(twin, x, program, initial_params(program, 0)) < 0.05
+
+
+@pytest.mark.parametrize("components", [2, D + 2])
+def test_with_given_loadings_the_guide_begins_at_their_posterior(twin, components):
+    program, x = given_program(components, 0.5)
+    params = initial_params(program, 0)
+    params["encoder.out.weight"] *= 0  # the perceptron's own little
+    assert 0 <= missed(twin, x, program, params) + 1e-9 < 2e-9
+
+
+def test_noise_close_to_nothing_makes_no_singular_start(twin):
+    """The posterior's precision is singular in double precision; its covariance is not."""
+    program, x = given_program(2, 1e-9)
+    guide = twin.impl.posterior(x, program, initial_params(program, 0))
+    left = np.linalg.pinv(program.start.loadings / program.start.noise_scale[:, None])
+    wanted = (x - program.start.intercept) / program.start.noise_scale @ left.T  # least squares
+    np.testing.assert_allclose(guide.loc, wanted, rtol=1e-6, atol=1e-6)
+
+
+def given_program(components, noise):
+    rng, x = np.random.default_rng(0), draw()
+    given = LinearGaussian(
+        x.std(0)[:, None] * rng.normal(size=(D, components)),
+        x.mean(0),
+        noise * x.std(0),
+        rng.normal(size=components),
+        rng.uniform(0.5, 2.0, components),
+    )
+    return make_program(x, ProgramConfig(D, components, hidden_width=8), given), x
+
+
+def test_given_loadings_are_trained_from_their_posterior_and_stay_there(twin):
+    """Heavy tails: items by which a guide that starts at the prior ends nats behind."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_t(1.2, (150, K)) @ rng.normal(size=(K, D)) + rng.standard_t(1.2, (150, D))
+    given = LinearGaussian(rng.normal(size=(D, K)), noise_scale=0.3)
+    program = make_program(x, ProgramConfig(D, K, hidden_width=8), given)
+    with twin.using("float32"):
+        done = twin.impl.fit(x, program, config(steps=200, batch_size=50, precision="float32"))
+    assert missed(twin, x, program, done.params) < 0.1
 
 
 def test_where_entries_are_missing_the_experts_begin_at_the_posterior(twin):

@@ -6,7 +6,7 @@ complete; Adam at a constant rate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -109,7 +109,8 @@ def make_workload(size: Size, guide: str = "auxiliary") -> Workload:
     generative, x = simulate(size)
     sizes = (size.num_features, size.num_components)
     config = ProgramConfig(*sizes, guide=guide, hidden_width=size.hidden_width)
-    program = make_program(x, config, generative)
+    # The encoder as one writes it by hand, in units of 1.
+    program = replace(make_program(x, config, generative), width=None)
     params = {
         name: v + 0.1 * generator(SEED, name).standard_normal(v.shape) / np.sqrt(v.shape[-1])
         for name, v in initial_params(program, SEED).items()

@@ -48,23 +48,35 @@ def _experts(program: ReferenceProgram, bias: Array) -> Params:
 
 def _linear(program: ReferenceProgram, bias: Array) -> Params:
     """For perceptrons: loc is its value at the center + gain · (x - center), and the covariance constant."""
-    g, k = program.start, program.config.num_components
-    center, width = program.center[None], _width(program)
-    covariance = g.posterior(center).covariance[0] / np.outer(width, width)
-    gain = covariance @ (width * g.loadings / g.noise_scale[:, None] ** 2).T
-    bias[:k] = g.posterior(center).loc[0] / width
+    g, k, width = program.start, program.config.num_components, _width(program)
+    tril, gain = _posterior_map(g)
+    tril, gain = tril / width[:, None], gain / width[:, None]
+    apart = program.center - g.intercept - g.loadings @ g.loc
+    bias[:k] = g.loc / width + gain @ apart
     if program.config.covariance == "full":
-        tril = np.linalg.cholesky(covariance)
         bias[k : 2 * k] = number_of(np.diagonal(tril))
         below = tril[np.tril_indices(k, -1)]
         bias[2 * k : 2 * k + len(below)] = below
     else:
-        bias[k : 2 * k] = number_of(_conditional(g, center) / width)
+        bias[k : 2 * k] = number_of(g.conditional_scales(np.ones(len(apart))) / width)
     return {"encoder.out.bias": bias, "encoder.skip.weight": gain * program.spread}
 
 
-def _conditional(g: LinearGaussian, center: Array) -> Array:
-    return g.conditional_scales(np.ones(center.shape[1]))
+def _posterior_map(g: LinearGaussian) -> tuple[Array, Array]:
+    """Of a complete item: the posterior's scale_tril (K, K), and d loc / d x (K, D).
+
+    From singular values of the whitened loadings, none of which is squared: noise close to nothing makes
+    the posterior's precision singular in double precision, and not these.
+    """
+    whitened = g.loadings * g.scale / g.noise_scale[:, None]
+    missing = max(0, g.num_components - g.num_features)
+    left, strengths, right = np.linalg.svd(np.pad(whitened, ((0, missing), (0, 0))), full_matrices=False)
+    left = left[: g.num_features]
+    root = (g.scale * right).T / np.hypot(1, strengths)  # times its transpose: the covariance
+    tril = np.linalg.qr(root.T)[1].T
+    tril = tril * np.where(np.diagonal(tril) < 0, -1.0, 1.0)
+    gain = root * (strengths / np.hypot(1, strengths)) @ left.T / g.noise_scale
+    return tril, gain
 
 
 def _width(program: ReferenceProgram) -> Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import Rows
+from twinplate.data.columns import listed
 from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.errors import InputError
 from twinplate.programs.config import LEARNABLE, ProgramConfig
@@ -95,12 +97,13 @@ def make_program(
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
     generative: the fixed generative parameters, and the first values of those that `config` says are
-        learned; unless it says, none are. Without it, all are at maximum likelihood, as
+        learned; unless it says, none are. The guide starts at their posterior. Without it, all are at maximum likelihood, as
         `twinplate.programs.start` says, and are learned unless `config` says otherwise.
     statistics: of `x`, where they are known (`twinplate.data.statistics.read_statistics`); they save a pass
         over the data.
     progress: called with the rows read so far and the rows in all, in each pass over the data.
 
+    Warns of features that have one value alone, where the noise is learned: it goes to its floor there.
     Raises InputError if `x` is not (N, D), or `generative` or `statistics` do not fit to it.
 
     >>> import numpy as np
@@ -120,13 +123,27 @@ def make_program(
             f"statistics are of {counted(statistics.num_items, 'item')}; expected those of x, {len(x)}"
         )
     units = statistics or read_statistics(x, progress)
+    observed = units.observed / len(x)
     if generative is not None:
-        return ReferenceProgram(config, generative, units.mean, units.spread)
+        given = ReferenceProgram(config, generative, units.mean, units.spread)
+        return replace(given, width=generative.conditional_scales(observed))
+    _tell_of_constants(units, config)
     start = likely_start(x, config.num_components, units, progress)
-    width = start.conditional_scales(units.observed / len(x))
+    width = start.conditional_scales(observed)
     if config.amplitude_scale is not None:
         # The loadings of an amplitude of 1: E[amplitude²] = exp(2 s²) has multiplied their squares.
         shrunk = start.loadings * np.exp(-(config.amplitude_scale**2))
         start = LinearGaussian(shrunk, start.intercept, start.noise_scale)
     config = replace(config, learned=LEARNABLE) if config.learned is None else config
     return ReferenceProgram(config, start, units.mean, units.spread, start.noise_scale, width)
+
+
+def _tell_of_constants(units: Statistics, config: ProgramConfig) -> None:
+    where = np.flatnonzero(units.constant)
+    if len(where) and "noise_scale" in (LEARNABLE if config.learned is None else config.learned):
+        warnings.warn(
+            f"{counted(len(where), 'feature')} of x {'has' if len(where) == 1 else 'have'} the same value in "
+            f"every item, in {listed([f'column {j}' for j in where])}: that tells nothing of the components and "
+            "adds a constant to the log evidence; better leave it out",
+            stacklevel=3,
+        )

@@ -15,7 +15,7 @@ from twinplate.programs.linear_gaussian import MATRIX_BYTES, LinearGaussian
 # The least noise_scale, as a fraction of a feature's spread: a learned noise that could shrink to zero on a
 # feature that is fitted exactly would make the likelihood infinite.
 NOISE_FLOOR = 1e-3
-LEAST_NOISE = 1.1 * NOISE_FLOOR  # where it starts
+LEAST_NOISE = 1.01 * NOISE_FLOOR  # where it starts
 
 # Where entries are missing, the expected covariance of what is missing costs K D² products an item. Most
 # steps are taken on FEW items, the last ones on at most as many as MOST or make for so many products.
