@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
@@ -35,7 +37,9 @@ def assert_same_fit(first, second):
 
 
 def linear_gaussian(num_items=256, **changes):
+    """The guide starts near the standard normal, as the program knows no width: it has to learn."""
     rng = np.random.default_rng(1)
     generative = LinearGaussian(rng.normal(size=(4, 2)), rng.normal(size=4), 0.7, 0.5, 1.3)
     x, _ = generative.simulate(num_items, rng)
-    return x, make_program(x, ProgramConfig(4, 2, hidden_width=16, **changes), generative)
+    program = make_program(x, ProgramConfig(4, 2, hidden_width=16, **changes), generative)
+    return x, replace(program, width=None)

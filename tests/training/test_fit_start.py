@@ -8,8 +8,8 @@ from fit_cases import config
 from twins import TWINS
 
 from twinplate.programs.config import ProgramConfig
-from twinplate.programs.parameters import generative_of, initial_params
 from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.programs.parameters import generative_of, initial_params
 from twinplate.programs.program import make_program
 
 D, K = 6, 2

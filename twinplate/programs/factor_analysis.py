@@ -42,7 +42,7 @@ def factor_analysis(
     """Loadings (D, K) and noise scale (D,) of features with this `covariance` (D, D), near 1 on its diagonal.
 
     num_items: N, against which the prior of the noise counts.  least_noise: > 0, what no noise is below.
-    first: (D,), a noise scale to look from; by default from several, as the likelihood may have more than one maximum.
+    first: (D,), a noise scale to look from; by default several, as the likelihood may have several maxima.
 
     Loadingsᵀ diag(noise⁻²) loadings is diagonal, from the strongest component to the weakest, so that the
     posterior of complete items is diagonal too; the largest loading of each component is positive.
@@ -112,7 +112,7 @@ def _least(
     least_noise: float,
     first: Array,
 ) -> tuple[float, Array]:
-    """The least value of `objective`, by log variances, with the prior's share, and the noise scale (D,) there."""
+    """The least of `objective`, by log variances, with the prior's share; and the noise scale (D,) there."""
     prior = 0.5 * conditional_variances(covariance) * PRIOR_ITEMS / num_items
     lowest, highest = 2 * np.log(least_noise), 2 * np.log(np.maximum(first, 2.0))
 

@@ -70,7 +70,9 @@ def _posterior_map(g: LinearGaussian) -> tuple[Array, Array]:
     """
     whitened = g.loadings * g.scale / g.noise_scale[:, None]
     missing = max(0, g.num_components - g.num_features)
-    left, strengths, right = np.linalg.svd(np.pad(whitened, ((0, missing), (0, 0))), full_matrices=False)
+    left, strengths, right = np.linalg.svd(
+        np.pad(whitened, ((0, missing), (0, 0))), full_matrices=False
+    )
     left = left[: g.num_features]
     root = (g.scale * right).T / np.hypot(1, strengths)  # times its transpose: the covariance
     tril = np.linalg.qr(root.T)[1].T

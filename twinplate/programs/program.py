@@ -97,13 +97,14 @@ def make_program(
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
     generative: the fixed generative parameters, and the first values of those that `config` says are
-        learned; unless it says, none are. The guide starts at their posterior. Without it, all are at maximum likelihood, as
-        `twinplate.programs.start` says, and are learned unless `config` says otherwise.
+        learned; unless it says, none are. Without it, all are at maximum likelihood, as
+        `twinplate.programs.start` says, and are learned unless `config` says otherwise. The guide starts at
+        the posterior of either.
     statistics: of `x`, where they are known (`twinplate.data.statistics.read_statistics`); they save a pass
         over the data.
     progress: called with the rows read so far and the rows in all, in each pass over the data.
 
-    Warns of features that have one value alone, where the noise is learned: it goes to its floor there.
+    Warns of features that have one value alone: without `generative` their noise is at its floor.
     Raises InputError if `x` is not (N, D), or `generative` or `statistics` do not fit to it.
 
     >>> import numpy as np
@@ -127,7 +128,7 @@ def make_program(
     if generative is not None:
         given = ReferenceProgram(config, generative, units.mean, units.spread)
         return replace(given, width=generative.conditional_scales(observed))
-    _tell_of_constants(units, config)
+    _tell_of_constants(units)
     start = likely_start(x, config.num_components, units, progress)
     width = start.conditional_scales(observed)
     if config.amplitude_scale is not None:
@@ -138,12 +139,13 @@ def make_program(
     return ReferenceProgram(config, start, units.mean, units.spread, start.noise_scale, width)
 
 
-def _tell_of_constants(units: Statistics, config: ProgramConfig) -> None:
+def _tell_of_constants(units: Statistics) -> None:
     where = np.flatnonzero(units.constant)
-    if len(where) and "noise_scale" in (LEARNABLE if config.learned is None else config.learned):
+    if len(where):
+        have = "has" if len(where) == 1 else "have"
         warnings.warn(
-            f"{counted(len(where), 'feature')} of x {'has' if len(where) == 1 else 'have'} the same value in "
-            f"every item, in {listed([f'column {j}' for j in where])}: that tells nothing of the components and "
-            "adds a constant to the log evidence; better leave it out",
+            f"{counted(len(where), 'feature')} of x {have} the same value in every item "
+            f"({listed([f'column {j}' for j in where])}): that tells nothing of the components and adds a "
+            "constant to the log evidence; leave such columns out",
             stacklevel=3,
         )
