@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import BuiltinFunctionType, MethodDescriptorType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, fx
@@ -19,6 +20,7 @@ from torch._decomp import get_decompositions
 from torch._decomp.decompositions import native_batch_norm_decomposition
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributions import Distribution
 from torch.distributions.utils import _standard_normal
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -54,6 +56,17 @@ BATCH_NORM: dict[Any, Callable[..., Any]] = {
     **get_decompositions([aten.cudnn_batch_norm, aten.cudnn_batch_norm_backward]),
     aten.native_batch_norm.default: native_batch_norm_decomposition,
 }
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """No distribution looks whether the values given to it are in its support; not even one told to.
+
+    The public `Distribution.set_default_validate_args` holds for distributions that are yet to be made.
+    """
+    with mock.patch.object(Distribution, "_validate_sample", lambda self, value: None):
+        yield
+
 
 # Sees every operation below autograd. The public `torch.overrides.TorchFunctionMode` sits above it, and
 # does not see what autograd's backward passes do.

@@ -30,6 +30,7 @@ from pyro_impl.torch_private import (
     VALUE_OF,
     OperationMode,
     declared_arguments,
+    unvalidated,
     without_modes,
 )
 from twinplate.user_code import is_users_file
@@ -264,6 +265,7 @@ def unchecked() -> Iterator[None]:
     """Pyro without the places where it looks at numbers: NaN checks, validation.
 
     Each of them is an `if` on the value of a tensor. The eager step before has passed all of them.
+    Distributions that were made outside of the step have been told to validate for good.
     """
     original = {"warn_if_nan": pyro.util.warn_if_nan, "warn_if_inf": pyro.util.warn_if_inf}
     # Modules that import the function by its name hold one each.
@@ -276,7 +278,7 @@ def unchecked() -> Iterator[None]:
     for owner, name, _ in before:
         setattr(owner, name, _same)
     try:
-        with pyro.validation_enabled(False):
+        with pyro.validation_enabled(False), unvalidated():
             yield
     finally:
         for owner, name, function in before:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,18 +77,19 @@ def test_the_scale_of_a_far_item_is_never_zero(twin):
 
 
 def steps_on_clean_items(twin, most=2_000):
-    """Losses and notes of the first steps of a long default run that fits two components too many.
+    """Losses and notes of the first steps of a long run that fits two components too many.
 
-    The items are clean and Gaussian; after 1,400 quiet steps one of them lies at 16 standard deviations in
-    what the encoder has made of the features.
+    The guide starts near the standard normal. The items are clean and Gaussian; after 1,400 quiet steps one
+    of them lies at 16 standard deviations in what the encoder has made of the features.
     """
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(0)
     w, a = rng.normal(size=(6, 2)), rng.normal(size=(500, 2))
     rng.normal(size=(500, 6)), rng.random((500, 6)), rng.poisson(np.exp(0.5 * a @ w.T + 1))
     x = rng.normal(size=(100_000, 2)) @ rng.normal(size=(30, 2)).T
     x += 0.5 * rng.normal(size=(100_000, 30))
     training = TrainingConfig(steps=20_000, device="cpu")
-    trainer = twin.impl.Trainer(x, make_program(x, ProgramConfig(30, 4)), training)
+    program = replace(make_program(x, ProgramConfig(30, 4)), width=None)
+    trainer = twin.impl.Trainer(x, program, training)
     losses = [trainer.run(chunk) for chunk in trainer.plan() if chunk.first < most]
     return np.concatenate(losses), trainer.notes
 

@@ -305,6 +305,7 @@ def test_no_headline_without_a_site():
         (("polygamma",), {"density": -1.25 - 6.5e-10}, "same"),
         (("polygamma",), {"density": -1.25 - 1e-8}, "differs"),
         (("softplus(beta=1, threshold=20)",), {"gradient": (1 + 2e-9,)}, "same"),
+        (("polygamma",), {"density": -np.inf}, "differs"),
     ],
 )
 def test_an_inaccurate_function_explains_what_its_error_makes(operations, change, verdict):
@@ -314,6 +315,17 @@ def test_an_inaccurate_function_explains_what_its_error_makes(operations, change
     report = compare(first, made("numpyro", **rest | change))
     assert report.verdict == verdict
     assert ("inaccurate function" in report.findings[0].message) == (verdict == "same")
+
+
+@pytest.mark.parametrize("other", [-1.25, -np.inf])
+def test_infinite_numbers_are_no_inaccuracy(other):
+    """Not one beside a finite one; and of two, no difference is taken, which would be a warning."""
+    first, second = (
+        replace(made(f, family="Normal", density=d), operations=("polygamma",))
+        for f, d in (("pyro", -np.inf), ("numpyro", other))
+    )
+    report = compare(first, second)
+    assert report.verdict == ("same" if other == -np.inf else "differs")
 
 
 def test_the_same_finding_of_two_draws_is_kept_once():

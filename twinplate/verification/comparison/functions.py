@@ -80,12 +80,12 @@ def explains(function: InaccurateFunction, finding: Finding, pair: DrawPair) -> 
     if not bound or a is None or b is None or a.shape != b.shape:
         return False
     single = [_numbers(pair.run(which, "float32"), finding) for which in WHICH]
-    noise = max(
-        _largest(s - exact) for s, exact in zip(single, (a, b), strict=True) if s is not None
-    )
-    size = max(1.0, float(np.abs(a).max(initial=0.0)))
-    limit = bound * (size + SAMPLES * noise / FLOAT32_EPS)
-    return bool((np.abs(a - b) <= limit).all())
+    with np.errstate(invalid="ignore"):  # two infinite numbers have no difference
+        changes = [s - exact for s, exact in zip(single, (a, b), strict=True) if s is not None]
+        apart = np.abs(a - b)
+    noise = max((_largest(change) for change in changes), default=0.0)
+    size = max(1.0, _largest(a))
+    return bool((apart <= bound * (size + SAMPLES * noise / FLOAT32_EPS)).all())
 
 
 def _numbers(run: Run, finding: Finding) -> Array | None:
