@@ -58,6 +58,7 @@ def test_layers_of_stax_are_pairs_without_words():
     [
         {"net$params/first/kernel": (3, 4), "net$params/last/kernel": (4, 2)},  # flax
         {"net$params/mlp/~/linear_0/w": (3, 4), "net$params/mlp/~/linear_1/w": (4, 2)},  # haiku
+        {"net/linear/w": (3, 4), "net/linear_1/w": (4, 2)},  # a tree by any name
         {"net$params/layers/0/weight": (4, 3), "net$params/layers/2/weight": (2, 4)},  # equinox
         {"first$params/kernel": (3, 4), "last$params/kernel": (4, 2)},  # a module for each layer
     ],

@@ -141,8 +141,9 @@ def _autoguides(
 
 # -- layers of a module -------------------------------------------------------------------------------
 
-# "net$$$0.weight", "net$params/Dense_0/kernel"; of a PyroModule's own layers "hidden.weight"
-MODULE = re.compile(r"^(?P<module>.+?)(?P<mark>\$(?:\$\$|params/|params$)|\.)(?P<path>.*)$")
+# "net$$$0.weight", "net$params/Dense_0/kernel"; of a PyroModule's own layers "hidden.weight", of a tree that
+# is a parameter by any name "net/linear/w"
+MODULE = re.compile(r"^(?P<module>.+?)(?P<mark>\$(?:\$\$|params/|params$)|[./])(?P<path>.*)$")
 NUMBER = re.compile(r"(\d+)")
 
 
@@ -190,10 +191,11 @@ def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
     if found is None:
         return None
     path = re.split(r"[./]|\$\$\$", found["path"])
-    if found["mark"] == "." and not _of_a_pyro_module(name, path[-1], parameter):
-        return None
     shape = tuple(parameter.value.shape)
     word = path[-1] if not path[-1].isdigit() else _stax_word(path[-1], len(shape))
+    words = {".": ("weight", "bias"), "/": ("bias", *KINDS)}.get(found["mark"])
+    if words and (word not in words or not _is_learned(name, parameter)):
+        return None
     axes = tuple(range(len(shape)))
     if word in ("kernel", "w"):  # (in, out), of a convolution (..., in, out)
         axes = (*reversed(axes[-2:]), *axes[:-2])
@@ -201,10 +203,9 @@ def _leaf(name: str, parameter: Parameter) -> _Leaf | None:
     return _Leaf(name, found["module"], "/".join(path[:-1]), kind, axes, shape)
 
 
-def _of_a_pyro_module(name: str, word: str, parameter: Parameter) -> bool:
-    """Whether a name with dots alone is one that Pyro gives a layer, and not an autoguide or the user."""
-    learned = word in ("weight", "bias") and parameter.constraint != "unconstrained"
-    return learned and autoguide_role(name) is None
+def _is_learned(name: str, parameter: Parameter) -> bool:
+    """Whether a name with dots or slashes alone may be one of a layer: no site's, no autoguide's."""
+    return parameter.constraint != "unconstrained" and autoguide_role(name) is None
 
 
 def _stax_word(number: str, dims: int) -> str:
