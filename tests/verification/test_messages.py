@@ -121,6 +121,25 @@ def test_a_latent_square_matrix_is_named_likewise(scale):
     assert report.findings[0].site == "y" and named == (scale == 1.0)  # else the noise differs, too
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_what_is_observed_under_a_mask_is_nobodys_difference(masked):
+    """The one program puts a number where the other keeps what is missing."""
+
+    def program(filler):
+        def model(y, seen):
+            m = pyro.sample("m", dist.Normal(0.0, 1.0))
+            y = torch.where(seen, y, torch.tensor(filler))
+            with pyro.plate("items", 3), pyro.poutine.mask(mask=seen if masked else True):
+                pyro.sample("y", dist.Normal(m, 1.0), obs=y)
+
+        return Program(model)
+
+    data = np.array([1.0, 2.0, 3.0]), np.array([True, False, True])
+    report = verify(program(0.0), program(7.0), args=data, seeds=(0,), stress=False)
+    assert report.ok == masked
+    assert not masked or "masks leave it out" in report.findings[0].message
+
+
 V = np.array([[0.3, -1.0], [0.4, 0.9]])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.records.record import PERTURBED, Array, Record, Run
+from twinplate.records.record import PERTURBED, Array, Record, Run, Site
 from twinplate.verification.comparison.correspondence import moved, reducers
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.comparison.places import Say, of_array, of_densities, of_particles
@@ -122,7 +122,22 @@ def compare_values(pair: DrawPair, program: str, name: str) -> Iterator[Finding]
     if site.value is None or other.value is None or site.value.shape != other.value.shape:
         return
     judgement, a, b = pair.judged(lambda run: getattr(run, program)[name].value)
+    out = _left_out(site) & _left_out(other)
+    if site.kind == other.kind == "observed" and (judgement.codes[out] != 0).any():
+        message = "differs where both programs' masks leave it out"
+        yield Finding("note", "value", program, name, message)
+        judgement = replace(judgement, codes=np.where(out, 0, judgement.codes))
     yield from _finding(judgement, a, b, "value", program, name, of_particles(len(a)))
+
+
+def _left_out(site: Site) -> npt.NDArray[np.bool_]:
+    """Which numbers of a site's value its mask leaves out."""
+    assert site.value is not None
+    if site.mask is None or site.log_prob is None:
+        return np.zeros(site.value.shape, dtype=bool)
+    out = ~np.broadcast_to(site.mask, site.log_prob.shape)
+    dims = site.value.ndim - out.ndim
+    return np.broadcast_to(out.reshape(*out.shape, *(1,) * dims), site.value.shape)
 
 
 def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
