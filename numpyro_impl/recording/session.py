@@ -146,7 +146,7 @@ def _stopped(execution: Execution | None, error: Exception) -> Run:
     parameters = {} if declared is None else declared.recorded(declared.flat())
     failure = failure_of(error, execution.stage, reached)
     if _is_of_autoguide(error):
-        return Run(guide, model, parameters, failure=_plate_in_scan(failure))
+        return Run(guide, model, parameters, failure=_unknown_plate(failure, error))
     return Run(guide, model, parameters, failure=_missing_plate(failure, error, {**guide, **model}))
 
 
@@ -156,13 +156,21 @@ def _is_of_autoguide(error: Exception) -> bool:
     return isinstance(error, KeyError) and bool(frames) and frames[-1].filename == _AUTOGUIDES
 
 
-def _plate_in_scan(failure: Failure) -> Failure:
-    """In words: the guide knows the plates of the model's trace, and a scan has a trace of its own."""
-    text = (
-        "NumPyro's automatic guides do not know a plate inside of a scan "
-        f"({failure.error}): declare its dim as "
-        "an event there, with .to_event(1), which is compared with the other program's plate"
-    )
+def _unknown_plate(failure: Failure, error: Exception) -> Failure:
+    """In words: the guide knows the plates of the model's trace alone, and this one is in none or hidden."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    trace = getattr(frame.f_locals.get("self"), "prototype_trace", None) or {}
+    if any(site["type"] == "control_flow" for site in trace.values()):
+        text = (
+            "NumPyro's automatic guides do not know a plate inside of a scan "
+            f"({failure.error}): declare its dim as "
+            "an event there, with .to_event(1), which is compared with the other program's plate"
+        )
+    else:
+        text = (
+            f"NumPyro's automatic guide has a site in a plate that its model hides ({failure.error}): "
+            f"expose the plate with the site, block(model, expose=[..., {error.args[0]!r}])"
+        )
     return replace(failure, error=text)
 
 

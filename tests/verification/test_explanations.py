@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import pyro.infer.autoguide as pyro_guides
 import pytest
 import torch
+from jax import numpy as jnp
 from numpyro.contrib.control_flow import scan
 
 import numpyro_impl
@@ -219,6 +220,33 @@ def effects(name, family, shift=0, size=3):
 def test_a_mistake_at_one_site(other, told):
     index = np.array([0, 2, 1, 2])
     assert told in headline(effects("effect", ndist.Normal), other, args=(index,))
+
+
+def test_a_plate_that_a_blocked_model_hides_from_its_guide():
+    def numpyro_model():
+        with numpyro.plate("groups", 3):
+            numpyro.sample("effect", ndist.Normal(0.0, 1.0))
+
+    def made(expose):
+        hidden = numpyro.handlers.block(numpyro_model, expose=expose)
+        return numpyro_impl.Program.build(lambda: (numpyro_model, numpyro_guides.AutoDelta(hidden)))
+
+    right = made(["effect", "groups"])
+    told = headline(right, made(["effect"]))
+    assert "expose=[..., 'groups']" in told and "scan" not in told
+
+
+def test_a_gradient_that_a_branch_spoils():
+    def program(filler):
+        def numpyro_model(y):
+            m = numpyro.sample("m", ndist.Normal(0.0, 1.0))
+            safe = jnp.where(y > 0, y, filler)
+            numpyro.factor("y", jnp.where(y > 0, m * jnp.log(safe), 0.0).sum())
+
+        return numpyro_impl.Program(numpyro_model)
+
+    told = headline(program(1.0), program(0.0), args=(np.array([0.0, 2.0]),))
+    assert "perhaps a where" in told and "stop_gradient" not in told
 
 
 def test_whole_numbers_that_a_bernoulli_observes():

@@ -186,6 +186,7 @@ def angles(context: Context) -> str | None:
 def gradient_alone(context: Context) -> str | None:
     """A gradient differs although the loss does not."""
     losses = [context.pair.run(which).loss for which in ("first", "second")]
+    nan = [which for which in ("first", "second") if getattr(context.finding, which) == "nan"]
     if (
         not context.is_numeric
         or context.finding.stage != "gradient"
@@ -195,6 +196,12 @@ def gradient_alone(context: Context) -> str | None:
         return None
     if not np.allclose(losses[0], losses[1], rtol=AGREEMENT, atol=0.0):
         return None
+    if len(nan) == 1:
+        return (
+            f"The loss agrees, but the {nan[0]} program's gradient is not a number: perhaps a where takes "
+            "the value of one branch, while the other's derivative is infinite; put a harmless number into that "
+            "branch first, as where(x > 0, log(where(x > 0, x, 1)), 0)"
+        )
     return (
         "The losses agree: perhaps one program detaches (stop_gradient) what the other does not, or "
         "stands at an edge of abs, norm, maximum or clip, where the frameworks choose other subgradients"
