@@ -1,4 +1,4 @@
-"""What a step costs more where no gradient may be far larger than usual: `CompiledSVI(clip=5)` beside without.
+"""What a step costs more where gradients far larger than usual are cut: `CompiledSVI(clip=5)` and without.
 
     python benchmarks/clipping.py [--sizes S M L] [--rounds 15] [--json FILE]
 

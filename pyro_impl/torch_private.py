@@ -191,6 +191,7 @@ each = SimpleNamespace(
     div_=torch._foreach_div_,
     lerp_=torch._foreach_lerp_,
     mul_=torch._foreach_mul_,
+    norm=torch._foreach_norm,
     sqrt=torch._foreach_sqrt,
     sub=torch._foreach_sub,
 )

@@ -19,6 +19,7 @@ from pyro_impl.compiled.agreement import Comparison, rewinding, rounding
 from pyro_impl.compiled.cache_key import rebuilt
 from pyro_impl.compiled.capture import Recorder, unchecked
 from pyro_impl.compiled.cleaning import cleaned
+from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.compilation import compile_graph
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.guards import Guards
@@ -41,8 +42,8 @@ class Recording:
     recorder: Recorder
     reason: str
 
-    def step(self, parameters: Parameters, optim: PyroOptim) -> Step:
-        """The same step for other numbers; `optim` has taken one with these leaves.
+    def step(self, parameters: Parameters, optim: PyroOptim, clip: Clip | None) -> Step:
+        """The same step for other numbers; `optim` has taken one with these leaves, as `clip` has cut them.
 
         Raises CannotCompileError.
         """
@@ -53,7 +54,7 @@ class Recording:
         trained = self.trained if update is None else update.leaves
         gradients = {id(leaf): g for leaf, g in zip(self.trained, self.gradients, strict=True)}
         graph = self.recorder.finish(self.loss, [gradients[id(leaf)] for leaf in trained])
-        return Step(parameters, trained, update, cleaned(graph))
+        return Step(parameters, trained, update, cleaned(graph), clip)
 
 
 def record(
@@ -140,11 +141,10 @@ def compiled(step: Step, tensors: list[Tensor]) -> CompiledStep:
     """The step as machine code, for arguments like `tensors`. Raises CannotCompileError."""
     update = step.update
     inputs = [*([] if update is None else [update.stand_in()]), *tensors]
-    low = lowered(step.graph, update, inputs)
-    written = [*step.graph.written, *([] if update is None else update.changed())]
+    low = lowered(step.graph, update, step.clip, inputs)
     return CompiledStep(
-        *(step.parameters, step.trained, update, step.graph),
-        code=compile_graph(low, inputs, written),
+        *(step.parameters, step.trained, update, step.graph, step.clip),
+        code=compile_graph(low, inputs, step.changed()),
         lowered=low,
         comparison=Comparison(rounding(low.module.graph)),
     )

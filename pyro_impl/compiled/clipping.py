@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from pyro_impl.torch_private import each
 from twinplate.training.step_size import MEMORY, SETTLED
 
 
@@ -15,7 +17,7 @@ class Clip:
 
     most: times its usual size that a gradient may have.
 
-    Of each leaf five numbers are kept, in one tensor that is changed in place, in a graph too: the running
+    Of each leaf five numbers are kept, in one tensor that is changed in place: the running
     mean of the squared norm, which starts at zero; the weight of all steps in it, 1 - βⁿ; n, the number of
     steps; how many times its usual size a gradient was at most; and the step, counted from 0, of that.
     """
@@ -50,13 +52,47 @@ class Clip:
             known.zero_()
             known[0], known[1], known[2] = variance.sum(), 1 - MEMORY**step, step
 
+    def cut_leaves(self, leaves: Sequence[Tensor]) -> None:
+        """Cut the gradients that are in the leaves; where a loss no longer reaches a leaf, that is zero."""
+        for leaf in leaves:
+            if leaf.grad is None and leaf in self:
+                leaf.grad = leaf.detach().new_zeros(leaf.shape)
+        trained = {leaf: leaf.grad for leaf in leaves if leaf.grad is not None}
+        for leaf, gradient in zip(trained, self.cut([*trained], [*trained.values()]), strict=True):
+            leaf.grad = gradient
+
     @torch.no_grad()
-    def clipped(self, leaves: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    def cut(self, leaves: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         """The gradients of the leaves, each at most `most` times its usual size.
 
         The usual size of a leaf's gradient is the root of the running mean of its squared norm, in which a
         gradient counts as it was cut. Without a step before, or with none but zeros, nothing is cut.
+
+        On a CPU Python looks at the norms, so that only a gradient that is cut is multiplied.
         """
+        if not gradients or gradients[0].device.type != "cpu":
+            return self.cut_in_graph(leaves, gradients)
+        norms = torch.stack([norm.double() for norm in each.norm(gradients)]).tolist()
+        shares = [self._share(leaf, norm) for leaf, norm in zip(leaves, norms, strict=True)]
+        return [g if s == 1 else g * s for g, s in zip(gradients, shares, strict=True)]
+
+    def _share(self, leaf: Tensor, norm: float) -> float:
+        """What is kept of a gradient of this norm, which is taken into account."""
+        numbers = self.of(leaf).numpy()  # the same memory
+        square, weight, steps, largest, at = numbers.tolist()
+        squared, times, counted = norm * norm, 0.0, norm * norm
+        if square > 0:
+            times = math.sqrt(squared / (square / weight))
+            counted = min(squared, self.most**2 * (square / weight))
+        if steps >= SETTLED and times > largest:
+            largest, at = times, steps
+        mean = MEMORY * square + (1 - MEMORY) * counted
+        numbers[:] = mean, MEMORY * weight + (1 - MEMORY), steps + 1, largest, at
+        return 1.0 if times <= self.most else 1 / (times / self.most)
+
+    @torch.no_grad()
+    def cut_in_graph(self, leaves: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+        """As `cut`, by operations on tensors alone, which machine code and an accelerator need."""
         norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
         squares = norms.double().square()
         known = torch.stack([self.of(leaf) for leaf in leaves])

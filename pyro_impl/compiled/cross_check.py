@@ -28,8 +28,7 @@ def taken_twice(
     whole: Pyro's step.  differentiate: its first half, which leaves gradients in the leaves; `optim` then
     takes its step once, with these, where it is no Adam that is known.
     """
-    update, written = step.update, step.graph.written
-    changed = written if update is None else [*update.changed(), *written]
+    update, written, changed = step.update, step.graph.written, step.changed()
     rewind, counters = rewinding(changed), [] if update is None else update.counters()
     found = step.differentiated(tensors) if update is None else (step.take(tensors, optim), [])
     if found is None or found[0] is None:
@@ -45,6 +44,8 @@ def taken_twice(
         theirs = Outcome(loss, [*gradients, *written])
     differs = step.difference(ours, theirs)
     if update is None:
+        if step.clip is not None:
+            step.clip.cut_leaves(step.trained)
         optim(step.trained)
         zero_grads(step.trained)
     return theirs.loss, differs

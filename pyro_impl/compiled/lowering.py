@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from pyro_impl.compiled.adam import AdamUpdate
 from pyro_impl.compiled.agreement import rewinding
+from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph import Graph, mapped
 from pyro_impl.compiled.onednn import PRODUCTS
@@ -40,8 +41,12 @@ class Lowered:
     tensors: list[Tensor]
 
 
-def lowered(graph: Graph, update: AdamUpdate | None, inputs: Sequence[Tensor]) -> Lowered:
+def lowered(
+    graph: Graph, update: AdamUpdate | None, clip: Clip | None, inputs: Sequence[Tensor]
+) -> Lowered:
     """The step on `inputs`: the numbers of the update, if there is one, and the step's arguments.
+
+    clip: of the gradients before the update; without one they are returned as they are.
 
     Raises CannotCompileError for a step that depends on sizes or numbers of its tensors.
     """
@@ -55,11 +60,13 @@ def lowered(graph: Graph, update: AdamUpdate | None, inputs: Sequence[Tensor]) -
         losses, gradients = _run(graph, arguments)
         if update is None or numbers is None:
             return losses + gradients
+        if clip is not None:
+            gradients = clip.cut_in_graph(update.leaves, gradients)
         update.apply(numbers, gradients)
         return losses
 
     # An operation on tensors with content alone, such as a counter that goes up by one, is carried out.
-    rewind = rewinding(graph.written)
+    rewind = rewinding([*graph.written, *([] if clip is None else clip.numbers)])
     counters = [] if update is None else update.counters()
     try:
         with torch.no_grad():  # gradients are operations of their own

@@ -30,10 +30,10 @@ class Replay:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.moved = ""  # the user's line that wanted what was another one
-        self._run = _Writer(graph).function()
+        self._run, self._is_guarded = _Writer(graph).function(), graph.is_guarded
 
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Any, list[Tensor]] | None:
-        rewind = rewinding(self.graph.written) if self.graph.is_guarded else None
+        rewind = rewinding(self.graph.written) if self._is_guarded else None
         place, losses, gradients = run_below_autograd(self._run, tensors)
         if place is not None:
             assert rewind is not None

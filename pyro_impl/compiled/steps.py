@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from pyro_impl.compiled.adam import AdamUpdate
 from pyro_impl.compiled.agreement import Comparison, Outcome, same_bits
+from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.graph import Graph, mapped
 from pyro_impl.compiled.lowering import Lowered
 from pyro_impl.compiled.replaying import Replay
@@ -75,12 +76,14 @@ class Step:
     """A recorded step, replayed. Its result is that of the program to the bit.
 
     trained: leaves by which it has gradients, in the order of `update` where that is there.
+    clip: cuts the gradients before they move anything.
     """
 
     parameters: Parameters
     trained: list[Tensor]
     update: AdamUpdate | None
     graph: Graph
+    clip: Clip | None = None
     taken: int = 0
 
     def __post_init__(self) -> None:
@@ -103,18 +106,27 @@ class Step:
         if found is None:
             return None
         loss, gradients = found
+        if self.clip is not None:
+            gradients = self.clip.cut(self.trained, gradients)
         if self.update is not None:
             self.update.take(gradients)
-        else:
-            self.apply(gradients, optim)
-        return loss
-
-    def apply(self, gradients: list[Tensor], optim: PyroOptim) -> None:
-        """Have `optim` take its step with these gradients, as `SVI.step` has it."""
+            return loss
         for leaf, gradient in zip(self.trained, gradients, strict=True):
             leaf.grad = gradient
         optim(self.trained)
         zero_grads(self.trained)
+        return loss
+
+    @property
+    def sizes(self) -> list[Tensor]:
+        """What is known of the usual size of each gradient, if they are cut."""
+        return [] if self.clip is None else [self.clip.of(leaf) for leaf in self.trained]
+
+    def changed(self) -> list[Tensor]:
+        """All tensors that a step with `update`, or the first half of one without it, writes into."""
+        if self.update is None:
+            return self.graph.written
+        return [*self.update.changed(), *self.sizes, *self.graph.written]
 
     @property
     def moved(self) -> str:
@@ -128,7 +140,8 @@ class Step:
                 return f"the loss of the replayed step is {found!r} and that of Pyro's own {expected!r}"
         names = [*map(self.parameters.named, self.trained)]
         if self.update is not None:
-            names = [*names, *(f"Adam's state of {name}" for name in 2 * names)]
+            known = [f"usual size of the gradient of {name}" for name in names if self.clip]
+            names = [*names, *(f"Adam's state of {name}" for name in 2 * names), *known]
         else:
             names = [f"gradient of {name}" for name in names]
         names += ["content of a tensor that it writes into"] * len(self.graph.written)
@@ -182,12 +195,6 @@ class CompiledStep(Step):
 
 def _losses(loss: Any) -> tuple[float, ...]:
     return tuple(map(torch_item, loss if isinstance(loss, tuple) else (loss,)))
-
-
-def gradient_of(leaf: Tensor) -> Tensor:
-    """That of a leaf that has one."""
-    assert leaf.grad is not None
-    return leaf.grad
 
 
 def leaves_of(trace: poutine.Trace) -> list[Tensor]:

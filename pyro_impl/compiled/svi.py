@@ -36,7 +36,6 @@ from pyro_impl.compiled.steps import (
     Parameters,
     Step,
     TorchOptim,
-    gradient_of,
     leaves_of,
 )
 from pyro_impl.objectives.loss_faults import FAULTY, faults_of, kept_traces
@@ -142,7 +141,6 @@ class CompiledSVI(SVI):
         # A gradient marks what is trained, as an eager step leaves it.
         for leaf in parameters.values():
             leaf.grad = leaf.detach().new_zeros(leaf.shape)
-            clip.of(leaf)  # what it keeps must be there before it is recorded
         self._ready = Parameters(list(parameters.values()), dict(parameters))
         self._clip_by(clip)
         return self
@@ -260,16 +258,18 @@ class CompiledSVI(SVI):
         if self._guards is None or any(o not in self._objects for o in objects):
             self._objects += objects
             self._guards = Guards(*self._roots, *self._objects)
-        differentiate = partial(self.loss_and_grads, self.model, self.guide)
+        differentiate = partial(self._unclipped, self.model, self.guide)
         self.compile_seconds += time.perf_counter() - started
         recording = record(
             *(differentiate, (args, kwargs), tensors, parameters, self._guards, self._machine_code)
         )
+        if self._clip is not None:
+            self._clip.cut_leaves(recording.leaves)
         self.optim(recording.leaves)
         zero_grads(recording.leaves)
         started = time.perf_counter()
         try:
-            step = recording.step(parameters, self.optim)
+            step = recording.step(parameters, self.optim, self._clip)
             steps.append(self._compiled(step, tensors) if self._machine_code else step)
         except CannotCompileError as error:
             self._stay_eager(str(error))
@@ -339,21 +339,14 @@ class CompiledSVI(SVI):
         with poutine.trace(param_only=True) as found:
             loss = self._unclipped(*args, **kwargs)
         assert self._clip is not None
-        leaves = leaves_of(found.trace)
-        for leaf in leaves:  # one that the loss does not reach any more
-            if leaf.grad is None and leaf in self._clip:
-                leaf.grad = leaf.detach().new_zeros(leaf.shape)
-        trained = [leaf for leaf in leaves if leaf.grad is not None]
-        clipped = self._clip.clipped(trained, [gradient_of(leaf) for leaf in trained])
-        for leaf, gradient in zip(trained, clipped, strict=True):
-            leaf.grad = gradient
+        self._clip.cut_leaves(leaves_of(found.trace))
         return loss
 
     def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """The recorded step, undone, then Pyro's, which counts."""
         self._last = None  # until both are taken
         whole = partial(self._pyros_step, *args, **kwargs)
-        differentiate = partial(self.loss_and_grads, self.model, self.guide, *args, **kwargs)
+        differentiate = partial(self._unclipped, self.model, self.guide, *args, **kwargs)
         found = taken_twice(step, tensors, self.optim, whole, differentiate)
         if found is None:
             return None

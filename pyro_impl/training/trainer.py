@@ -21,7 +21,6 @@ from pyro.params.param_store import StateDict
 from torch import Tensor
 
 from pyro_impl.compiled.errors import EagerWarning
-from pyro_impl.compiled.steps import gradient_of
 from pyro_impl.compiled.svi import CompiledSVI
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
 from pyro_impl.objectives.item_blocks import backward
@@ -293,9 +292,7 @@ class Trainer:
             value = differentiate(loss, self._data[items], a, noise)
             for leaf in leaves:  # torch leaves out one without a gradient, and its moments
                 leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-            cut = clip.clipped(leaves, [gradient_of(leaf) for leaf in leaves])
-            for leaf, gradient in zip(leaves, cut, strict=True):
-                leaf.grad = gradient
+            clip.cut_leaves(leaves)
             optimizer.step()
             return value
 

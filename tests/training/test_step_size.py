@@ -22,7 +22,7 @@ def by_hand(gradients, most):
     return np.array(kept)
 
 
-def cut(twin, gradients, most):
+def cut(twin, gradients, most, way="cut"):
     """The same by the twin: two tensors, step by step; with the largest sizes that it saw."""
     found = []
     module = twin.module("compiled.clipping")
@@ -32,7 +32,7 @@ def cut(twin, gradients, most):
 
         leaves = [torch.zeros(g.shape[1:], dtype=torch.float64) for g in gradients]
         clip = module.Clip(most)
-        found += [clip.clipped(leaves, [torch.tensor(g) for g in step]) for step in steps]
+        found += [getattr(clip, way)(leaves, [torch.tensor(g) for g in step]) for step in steps]
         times, at = clip.largest(leaves).numpy().T
     else:
         sizes = module.Sizes.start(list(steps[0]))
@@ -43,13 +43,17 @@ def cut(twin, gradients, most):
     return [np.array([np.asarray(g) for g in one]) for one in zip(*found, strict=True)], times, at
 
 
-def test_what_is_cut_is_what_the_formula_says(twin):
+WAYS = [("pyro", "cut"), ("pyro", "cut_in_graph"), ("numpyro", "cut")]
+
+
+@pytest.mark.parametrize(("twin", "way"), WAYS, indirect=["twin"])
+def test_what_is_cut_is_what_the_formula_says(twin, way):
     rng = np.random.default_rng(0)
     gradients = [rng.normal(size=(60, 4, 3)), 1e-3 * rng.normal(size=(60, 5))]
     gradients[0][30] *= 40
     gradients[1][45] *= 1e30
     gradients[1][0] = 0.0
-    found, times, at = cut(twin, gradients, CLIP)
+    found, times, at = cut(twin, gradients, CLIP, way)
     for values, given in zip(found, gradients, strict=True):
         np.testing.assert_allclose(values, by_hand(given, CLIP), rtol=1e-12)
     np.testing.assert_array_equal(
