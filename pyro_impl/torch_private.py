@@ -64,12 +64,12 @@ def unvalidated() -> Iterator[None]:
 
     The public `Distribution.set_default_validate_args` holds for distributions that are yet to be made.
     """
-    with mock.patch.object(Distribution, "_validate_sample", _look_at_nothing):
+
+    def look_at_nothing(distribution: Distribution, value: Tensor) -> None:
+        return None
+
+    with mock.patch.object(Distribution, "_validate_sample", look_at_nothing):
         yield
-
-
-def _look_at_nothing(distribution: Distribution, value: Tensor) -> None:
-    return None
 
 
 # Sees every operation below autograd. The public `torch.overrides.TorchFunctionMode` sits above it, and

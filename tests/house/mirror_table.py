@@ -275,7 +275,6 @@ DIFFERENCES = {
     ("compiled.steps", "Update"): STEPS,
     ("compiled.steps", "copied"): STEPS,
     ("compiled.steps", "keys_and_rates"): STEPS,
-    ("compiled.steps", "gradient_of"): STEPS,
     ("compiled.steps", "leaves_of"): STEPS,
     ("compiled.steps", "take_steps"): STEPS,
     ("compiled.steps", "to_inputs"): STEPS,
