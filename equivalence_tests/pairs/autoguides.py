@@ -85,6 +85,23 @@ def make_numpyro_laplace():
     return numpyro_model, numpyro_auto.AutoLaplaceApproximation(numpyro_model)
 
 
+def make_pyro_list():
+    guide = pyro_auto.AutoGuideList(pyro_model)
+    shared, own = ["intercept", "slopes", "spread"], ["effect", "data"]
+    guide.append(pyro_auto.AutoNormal(pyro.poutine.block(pyro_model, expose=shared)))
+    guide.append(pyro_auto.AutoDelta(pyro.poutine.block(pyro_model, expose=own)))
+    return pyro_model, guide
+
+
+def make_numpyro_list():
+    guide = numpyro_auto.AutoGuideList(numpyro_model)
+    shared, own = ["intercept", "slopes", "spread"], ["effect", "data"]
+    hide = numpyro.handlers.block
+    guide.append(numpyro_auto.AutoNormal(hide(numpyro_model, expose=shared)))
+    guide.append(numpyro_auto.AutoDelta(hide(numpyro_model, expose=own)))
+    return numpyro_model, guide
+
+
 CASE_NORMAL = Case(
     PyroProgram.build(make_pyro_normal), NumpyroProgram.build(make_numpyro_normal), args=(x, y)
 )
@@ -107,4 +124,10 @@ CASE_DELTA = Case(
 )
 CASE_LAPLACE = Case(
     PyroProgram.build(make_pyro_laplace), NumpyroProgram.build(make_numpyro_laplace), args=(x, y)
+)
+CASE_LIST = Case(
+    PyroProgram.build(make_pyro_list),
+    NumpyroProgram.build(make_numpyro_list),
+    args=(x, y),
+    seeds=(0,),
 )

@@ -160,7 +160,7 @@ def _unknown_plate(failure: Failure, error: Exception) -> Failure:
     """In words: the guide knows the plates of the model's trace alone, and this one is in none or hidden."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     trace = getattr(frame.f_locals.get("self"), "prototype_trace", None) or {}
-    if any(site["type"] == "control_flow" for site in trace.values()):
+    if any("_scan_current_index" in site.get("infer", ()) for site in trace.values()):
         text = (
             "NumPyro's automatic guides do not know a plate inside of a scan "
             f"({failure.error}): declare its dim as "

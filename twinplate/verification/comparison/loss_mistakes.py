@@ -199,8 +199,8 @@ def gradient_alone(context: Context) -> str | None:
     if len(nan) == 1:
         return (
             f"The loss agrees, but the {nan[0]} program's gradient is not a number: perhaps a where takes "
-            "the value of one branch, while the other's derivative is infinite; put a harmless number into that "
-            "branch first, as where(x > 0, log(where(x > 0, x, 1)), 0)"
+            "the value of one branch, while the other's derivative is infinite; put a harmless number into "
+            "that branch first, as where(x > 0, log(where(x > 0, x, 1)), 0)"
         )
     return (
         "The losses agree: perhaps one program detaches (stop_gradient) what the other does not, or "

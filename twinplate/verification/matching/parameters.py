@@ -97,10 +97,11 @@ def _equal(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> l
 
 # What an autoguide's parameter is, whichever library named it: (role, latent site or "").
 AUTOGUIDE_NAMES = (
-    (re.compile(r"^Auto\w+\.locs\.(?P<site>.+)$"), "loc"),
-    (re.compile(r"^Auto\w+\.scales\.(?P<site>.+)$"), "scale"),
     (re.compile(r"^AutoDelta\.(?P<site>.+)$"), "loc"),
-    (re.compile(r"^Auto\w+\.(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
+    (re.compile(r"^Auto\w+(\.\d+)?\.locs\.(?P<site>.+)$"), "loc"),
+    (re.compile(r"^Auto\w+(\.\d+)?\.scales\.(?P<site>.+)$"), "scale"),
+    (re.compile(r"^Auto\w+(\.\d+)?\.(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
+    (re.compile(r"^AutoGuideList\.\d+\.(?P<site>.+)$"), "loc"),  # an AutoDelta of a list
     (re.compile(r"^(?P<site>.+)_auto_(?P<role>loc|scale)$"), ""),
     (re.compile(r"^auto_(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
 )
