@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_a_correct_pair_is_the_same(name):
 @pytest.mark.parametrize("name", CASES)
 def test_a_correct_pair_is_the_same_for_ten_seeds(name):
     _check(name, replace(CASES[name], seeds=tuple(range(10))))
+
+
+def test_a_pair_whose_package_is_not_installed_is_left_out(monkeypatch):
+    assert {*pairs.NEEDS} <= {path.stem for path in Path(pairs.__file__).parent.glob("*.py")}
+    monkeypatch.setitem(pairs.NEEDS, "vae", "no_such_package")
+    assert "vae" not in all_pairs() and "topics" in all_pairs()
 
 
 def test_there_are_enough_pairs():
