@@ -106,7 +106,7 @@ def summed_densities(patch: Patch) -> None:
 
 def first_element(patch: Patch) -> None:
     """Only the first number of every array compared."""
-    _judging(patch, lambda arrays: [a.ravel()[:1] for a in arrays])
+    _judging(patch, lambda arrays: [np.broadcast_to(a.ravel()[:1], a.shape) for a in arrays])
 
 
 def _judging(patch: Patch, change: Callable[[list[Any]], list[Any]]) -> None:

@@ -45,7 +45,7 @@ def recorded(function, arguments):
 
 def traced(function, arguments):
     """The same for a compiler."""
-    return lowered(recorded(function, arguments), None, arguments)
+    return lowered(recorded(function, arguments), None, None, arguments)
 
 
 def losses(

@@ -178,6 +178,7 @@ def test_a_start_does_not_depend_on_the_blocks(mapped, rows_per_block, missing):
         np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.filterwarnings("ignore:1 feature of x has the same value")
 def test_a_program_of_a_map_is_that_of_the_array(mapped):
     x = make_data(300).astype(np.float32)
     config = ProgramConfig(5, 2)
