@@ -11,6 +11,7 @@ import pyro_impl
 from equivalence_tests.reference.agreement import relative_error
 from equivalence_tests.reference.cases import PAIRS, TWINS, ReferenceCase
 from twinplate.programs.config import TrainingConfig
+from twinplate.programs.program import ReferenceProgram
 from twinplate.seeds import generator
 from twinplate.training.loop import train
 from twinplate.training.plan import chunks
@@ -30,18 +31,23 @@ def matched(case: ReferenceCase, **training: object) -> list[Fit]:
     x, a = data(case), None
     if config.objective == "pairs":
         a = generator(3, "pairs").standard_normal((case.size[1], len(x)))
-    return [t.fit(x, case.program, config, a=a, matched=True) for t in TWINS.values()]
+    return [t.fit(x, far(case), config, a=a, matched=True) for t in TWINS.values()]
+
+
+def far(case: ReferenceCase) -> ReferenceProgram:
+    """The case's program without a width: its guide starts near the standard normal, and has far to go."""
+    return replace(case.program, width=None)
 
 
 def compiled(case: ReferenceCase, **training: object) -> list[Fit]:
     """The same, Pyro's steps compiled although the run is short."""
     config = matched_config(**training)
     x = data(case)
-    trainer = pyro_impl.Trainer(x, case.program, config, matched=True)
+    trainer = pyro_impl.Trainer(x, far(case), config, matched=True)
     plan = chunks(case.program.config, config, len(x), matched=True)
     return [
         train(trainer, plan),
-        TWINS["numpyro"].fit(x, case.program, config, matched=True),
+        TWINS["numpyro"].fit(x, far(case), config, matched=True),
     ]
 
 
