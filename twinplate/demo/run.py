@@ -7,7 +7,7 @@ the same program, and pictures. Both frameworks and the extra `all` are needed.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -146,4 +146,5 @@ def _program(digits: Digits, generative: LinearGaussian, guide: str) -> Referenc
         guide=guide,
         encoder="experts",  # every image has hidden pixels
     )
-    return make_program(digits.x, config, generative)
+    # Guides that start near the standard normal, not at the posterior, so that one sees them learn.
+    return replace(make_program(digits.x, config, generative), width=None)
