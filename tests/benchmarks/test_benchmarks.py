@@ -16,6 +16,7 @@ from twinplate.training.plan import chunks, cosine
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import clipping
 import divergence
 import gaps
 import matched
@@ -31,6 +32,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.mark.parametrize(
     "name",
     [
+        "clipping",
         "divergence",
         "gaps",
         "growth",
@@ -274,3 +276,14 @@ def test_restarts_are_timed_beside_single_fits(tmp_path, capsys, monkeypatch):
         shares = np.divide(row["seconds"]["together"], row["seconds"]["apart"])
         assert row["median"] == np.median(shares) and (shares > 0).all()
     assert "R fits in one program" in capsys.readouterr().out
+
+
+def test_cut_gradients_are_timed_beside_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(clipping, "SIZES", {"S": SIZE})
+    monkeypatch.setattr(clipping, "STEPS", {"S": 2})
+    path = tmp_path / "clipping.json"
+    clipping.main(["--rounds", "2", f"--json={path}"])
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["framework"], row["size"]) for row in rows] == [("pyro", "S"), ("numpyro", "S")]
+    for row in rows:
+        assert row["low"] <= row["median"] <= row["high"] and min(row["ms"].values()) > 0
