@@ -72,7 +72,7 @@ class Clip:
         """
         if not gradients or gradients[0].device.type != "cpu":
             return self.cut_in_graph(leaves, gradients)
-        norms = torch.stack([norm.double() for norm in each.norm(gradients)]).tolist()
+        norms = torch.stack(each.norm(gradients)).tolist()
         shares = [self._share(leaf, norm) for leaf, norm in zip(leaves, norms, strict=True)]
         return [g if s == 1 else g * s for g, s in zip(gradients, shares, strict=True)]
 
