@@ -8,10 +8,12 @@ from twinplate.loss_faults import WrongLossWarning
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.programs.parameters import initial_params
-from twinplate.programs.posterior_file import unpack_scale_tril
+from twinplate.programs.prediction import Prediction
 from twinplate.programs.program import ReferenceProgram, make_program
+from twinplate.programs.triangle import unpack_scale_tril
 from twinplate.records.record import Record
 from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError, TrainingInterrupted
+from twinplate.training.loading import load
 from twinplate.training.restarts import Restarts
 from twinplate.training.state import Fit, TrainingState
 from twinplate.verification.case import Case, assert_same, verify
@@ -31,6 +33,7 @@ __all__ = [
     "LinearGaussian",
     "NonFiniteLossError",
     "OutOfMemoryError",
+    "Prediction",
     "Program",
     "ProgramConfig",
     "Record",
@@ -44,6 +47,7 @@ __all__ = [
     "assert_same",
     "compare",
     "initial_params",
+    "load",
     "make_program",
     "unpack_scale_tril",
     "verify",

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from twinplate import Gaussian, InputError, unpack_scale_tril
-from twinplate.programs.posterior_file import check_output, pack_scale_tril, save_posterior
+from twinplate.programs.posterior_file import check_output, save_posterior
+from twinplate.programs.triangle import pack_scale_tril
 
 
 def make_posterior(num_items=7, size=3):

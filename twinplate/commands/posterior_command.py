@@ -14,11 +14,11 @@ from twinplate.data.columns import ALL, Fitted, Wanted, default_name, listed
 from twinplate.data.readers import load_matrix
 from twinplate.data.table import Table
 from twinplate.errors import InputError
-from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.posterior_file import check_output, save_posterior
 from twinplate.programs.program import ReferenceProgram
 from twinplate.progress import rows_progress
+from twinplate.training.loading import program_of
 from twinplate.training.run_directory import SavedRun, load_run
 from twinplate.words import counted
 
@@ -43,7 +43,7 @@ def run_posterior(
     """
     check_output(out)
     run = load_run(run_path)
-    program = _program_of(run_path, run)
+    program = program_of(run_path, run)
     fitted = _fitted_columns(run, also)
     with rows_progress(f"Checking {data.name}") as progress:
         table = load_matrix(data, progress, fitted.choose)
@@ -85,16 +85,6 @@ def _reported(parts: Iterator[Gaussian], num_items: int, progress: Rows) -> Iter
         yield part
         done += len(part.loc)
         progress(done, num_items)
-
-
-def _program_of(path: Path, run: SavedRun) -> ReferenceProgram:
-    try:
-        config = ProgramConfig.from_dict(run.config["program"])
-        return ReferenceProgram.from_fixed(config, run.fixed)
-    except (KeyError, TypeError, InputError) as error:
-        raise InputError(
-            f"{path} is not a run that this version can read ({error}); fit it again"
-        ) from error
 
 
 def _check_new_items(table: Table, program: ReferenceProgram, run_path: Path) -> None:

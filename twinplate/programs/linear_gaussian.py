@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from twinplate.data.blocks import fitting, spans
 from twinplate.errors import InputError
+from twinplate.programs.triangle import pack_scale_tril
 from twinplate.words import counted
 
 Array = npt.NDArray[np.float64]
@@ -46,6 +47,11 @@ class Gaussian:
     def covariance(self) -> Array:
         """`scale_tril @ scale_trilᵀ`, shape (N, K, K)."""
         return self.scale_tril @ self.scale_tril.mT
+
+    @property
+    def scale_tril_packed(self) -> Array:
+        """The lower triangles row by row, (N, K (K + 1) / 2); `unpack_scale_tril` is the way back."""
+        return pack_scale_tril(self.scale_tril)
 
     @property
     def correlation(self) -> Array:
@@ -151,7 +157,7 @@ class LinearGaussian:
             (x - self.intercept - self.loadings @ self.loc) / self.noise_scale**2
         )
         loc = self.loc + np.linalg.solve(precision, (residual @ self.loadings)[:, :, None])[:, :, 0]
-        return Gaussian(loc, _scale_tril_of_precision(precision))
+        return Gaussian(loc, scale_tril_of_precision(precision))
 
     def prior_where_empty(self, x: npt.ArrayLike, guide: Gaussian) -> Gaussian:
         """`guide` with the prior for those items of `x` (N, D) of which nothing is observed."""
@@ -270,7 +276,7 @@ def _filled(name: str, value: npt.ArrayLike, size: int) -> Array:
     return np.array(np.broadcast_to(value, (size,)))
 
 
-def _scale_tril_of_precision(precision: Array) -> Array:
+def scale_tril_of_precision(precision: Array) -> Array:
     """Lower Cholesky factor of Λ⁻¹, from Λ = `precision`.
 
     With J, which reverses the order, and the Cholesky factor C of JΛJ, that factor is J C⁻ᵀ J: only a

@@ -8,7 +8,6 @@ DIRECTORY  loc.npy (N, K) and scale_tril_packed.npy (N, K (K + 1) / 2): the lowe
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -85,7 +84,7 @@ def _write_directory(path: Path, parts: Iterable[Gaussian], num_items: int, size
         _write_header(trils, num_items, size * (size + 1) // 2)
         for part in parts:
             locs.write(_bytes(part.loc))
-            trils.write(_bytes(pack_scale_tril(part.scale_tril)))
+            trils.write(_bytes(part.scale_tril_packed))
 
 
 def _packed_file(path: Path) -> Path:
@@ -99,34 +98,3 @@ def _write_header(file: IO[bytes], *shape: int) -> None:
 
 def _bytes(values: np.ndarray) -> bytes:
     return np.asarray(values, dtype="<f8").tobytes()
-
-
-def pack_scale_tril(scale_tril: np.ndarray) -> np.ndarray:
-    """Lower triangles (..., K, K) as (..., K (K + 1) / 2), row by row."""
-    rows, columns = np.tril_indices(scale_tril.shape[-1])
-    return scale_tril[..., rows, columns]
-
-
-def unpack_scale_tril(packed: np.ndarray) -> np.ndarray:
-    """The lower triangles (..., K, K) of `packed` (..., K (K + 1) / 2), in memory.
-
-    Slice a memory-mapped array first: `unpack_scale_tril(packed[:1000])`. Raises InputError if the
-    last axis has no length K (K + 1) / 2.
-
-    >>> import numpy as np
-    >>> from twinplate import unpack_scale_tril
-    >>> unpack_scale_tril(np.array([1.0, 2.0, 3.0]))
-    array([[1., 0.],
-           [2., 3.]])
-    """
-    packed = np.asarray(packed)
-    length = packed.shape[-1] if packed.ndim else 0
-    size = (math.isqrt(8 * length + 1) - 1) // 2
-    if not size or size * (size + 1) // 2 != length:
-        raise InputError(
-            f"packed has shape {packed.shape}; expected a last axis of K (K + 1) / 2 numbers: 1, 3, 6, ..."
-        )
-    scale_tril = np.zeros((*packed.shape[:-1], size, size), packed.dtype)
-    rows, columns = np.tril_indices(size)
-    scale_tril[..., rows, columns] = packed
-    return scale_tril

@@ -1,7 +1,8 @@
-"""The strict lower triangle of a K × K matrix as a row of M = K (K - 1) / 2 numbers, row by row."""
+"""Lower triangles of K × K matrices as rows of numbers; M = K (K - 1) / 2 lie below the diagonal."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -70,6 +71,37 @@ def fill_indices(size: int) -> Indices:
     indices = np.full(size * size, packed_size(size))
     indices[take_indices(size)] = np.arange(packed_size(size))
     return _constant(indices)
+
+
+def pack_scale_tril(scale_tril: np.ndarray) -> np.ndarray:
+    """Lower triangles (..., K, K) as (..., K (K + 1) / 2), row by row."""
+    rows, columns = np.tril_indices(scale_tril.shape[-1])
+    return scale_tril[..., rows, columns]
+
+
+def unpack_scale_tril(packed: np.ndarray) -> np.ndarray:
+    """The lower triangles (..., K, K) of `packed` (..., K (K + 1) / 2), in memory.
+
+    Slice a memory-mapped array first: `unpack_scale_tril(packed[:1000])`. Raises InputError if the
+    last axis has no length K (K + 1) / 2.
+
+    >>> import numpy as np
+    >>> from twinplate import unpack_scale_tril
+    >>> unpack_scale_tril(np.array([1.0, 2.0, 3.0]))
+    array([[1., 0.],
+           [2., 3.]])
+    """
+    packed = np.asarray(packed)
+    length = packed.shape[-1] if packed.ndim else 0
+    size = (math.isqrt(8 * length + 1) - 1) // 2
+    if not size or size * (size + 1) // 2 != length:
+        raise InputError(
+            f"packed has shape {packed.shape}; expected a last axis of K (K + 1) / 2 numbers: 1, 3, 6, ..."
+        )
+    scale_tril = np.zeros((*packed.shape[:-1], size, size), packed.dtype)
+    rows, columns = np.tril_indices(size)
+    scale_tril[..., rows, columns] = packed
+    return scale_tril
 
 
 def _constant(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

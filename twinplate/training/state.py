@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from html import escape
 
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.data.columns import default_name
 from twinplate.errors import InputError
-from twinplate.programs.linear_gaussian import LinearGaussian
+from twinplate.programs.encoding import check_seen, guide_blocks, new_items
+from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.programs.parameters import generative_of
+from twinplate.programs.prediction import Prediction
 from twinplate.programs.program import Params, ReferenceProgram
+from twinplate.programs.summary import Summary
+from twinplate.seeds import generator
 from twinplate.words import counted
 
 Array = npt.NDArray[np.float64]
@@ -76,18 +82,29 @@ class TrainingState:
 
 @dataclass(frozen=True, repr=False)
 class Fit:
-    """A fitted program: where training ended, and how it went.
+    """A fitted program: where training ended, how it went, and what it says of items seen or new.
 
     state: after the last step.  losses: (steps,), of every step, in nats per item.
     compile_seconds: what compiling took; little where the compiled program was found on disk.
     program: what was fitted; it makes numbers in the units of the data of the parameters.
     notes: what was done where training would have gone astray; empty for most fits.
+    features: names of the D features, where they are known.
+
+    `twinplate.load` reads one of a run directory. The methods that take items `x` (N, D), NaN where missing,
+    N = 0 included, need neither framework, and compute in double precision. They raise InputError for an
+    `x` of another shape, for infinite entries, and where `program` is not known; those that go through the
+    guide also for entries that are missing where its encoder was trained on complete data alone.
 
     >>> import numpy as np
-    >>> from twinplate import Fit, TrainingState
-    >>> fit = Fit(TrainingState.start({"raw_intercept": np.ones(2)}), losses=np.array([3.0, 2.5]))
-    >>> fit.params
-    {'raw_intercept': array([1., 1.])}
+    >>> from twinplate import Fit, ProgramConfig, TrainingState, initial_params, make_program
+    >>> x = np.random.default_rng(0).normal(size=(50, 1)) @ [[1.0, 2.0, 3.0]] + np.eye(50, 3)
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=1))
+    >>> fit = Fit(TrainingState.start(initial_params(program, 0)), np.zeros(0), program=program)
+    >>> fit.posterior(x).loc.shape, fit.sample(x, 100).shape, fit.log_evidence(x).shape
+    ((50, 1), (100, 50, 1), (50,))
+    >>> found = fit.predict(x)
+    >>> found.mean.shape, found.scale.shape
+    ((50, 3), (50, 3))
     """
 
     state: TrainingState
@@ -95,6 +112,7 @@ class Fit:
     compile_seconds: float = 0.0
     program: ReferenceProgram | None = None
     notes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         lines = [f"Fit of {counted(self.state.step, 'step')}: {_course(self.losses)}"]
@@ -113,9 +131,7 @@ class Fit:
 
         Raises InputError where `program` is not known.
         """
-        if self.program is None:
-            raise InputError("this fit does not say of which program; expected what `fit` returns")
-        return generative_of(self.program, self.params)
+        return generative_of(self._program(), self.params)
 
     @property
     def loadings(self) -> Array:
@@ -136,6 +152,105 @@ class Fit:
     def params(self) -> Params:
         """The fitted parameters in the neutral layout: `state.average`, no longer moved by single steps."""
         return self.state.average
+
+    def posterior(self, x: npt.ArrayLike) -> Gaussian:
+        """The guide's q(a | x): loc (N, K), scale_tril (N, K, K), or packed as `scale_tril_packed`.
+
+        The same as `posterior` of either twin. With an amplitude it is the guide's factor for `a`; of an item
+        without any entry it is the prior. The exact posterior is `fit.generative.posterior(x)`.
+        """
+        x, program = np.asarray(x), self._program()
+        k = program.config.num_components
+        parts = self.posterior_blocks(x)  # which checks x
+        found = Gaussian(np.empty((len(x), k)), np.empty((len(x), k, k)))
+        for rows, part in _placed(parts):
+            found.loc[rows], found.scale_tril[rows] = part.loc, part.scale_tril
+        return found
+
+    def posterior_blocks(self, x: npt.ArrayLike) -> Iterator[Gaussian]:
+        """`posterior` in parts, of some thousand consecutive items each; `x` may be a memory map."""
+        program = self._program()
+        x = new_items(x, program.config.num_features)
+        check_seen(program, self.state.variance, x)
+        return guide_blocks(program, self.params, x)
+
+    def sample(self, x: npt.ArrayLike, num_samples: int = 1, *, seed: int = 0) -> Array:
+        """Draws of the latents `a` from the guide, (num_samples, N, K); the same for one `seed`.
+
+        Raises InputError also for `num_samples` below 1.
+        """
+        if num_samples < 1:
+            raise InputError(f"num_samples is {num_samples}; expected 1 or more")
+        q = self.posterior(x)
+        noise = generator(seed, "sample").standard_normal((num_samples, *q.loc.shape))
+        return q.loc + np.einsum("nkj,snj->snk", q.scale_tril, noise)
+
+    def predict(self, x: npt.ArrayLike) -> Prediction:
+        """What measurements of the items would be, by the guide; `.imputed` fills in what is missing.
+
+        Mean and scale of each entry are in closed form, for the guide is normal and the model linear. Raises
+        InputError also with an amplitude, with which there is no such form.
+        """
+        x, model = self._closed("a prediction", x)
+        found = Prediction(np.array(x, np.float64), np.empty(x.shape), np.empty(x.shape))
+        for rows, part in _placed(self.posterior_blocks(x)):
+            found.mean[rows], found.scale[rows] = model.reconstruct(part)
+        return found
+
+    def log_evidence(self, x: npt.ArrayLike) -> Array:
+        """Exact log p(x) of the observed entries of every item (N,), in nats and in the units of the data.
+
+        Raises InputError also with an amplitude, with which there is no closed form.
+        """
+        x, model = self._closed("the log evidence", x)
+        return model.log_evidence(x)
+
+    def summary(self) -> Summary:
+        """What was fitted, how training went, and what the components are; `print` shows it as text."""
+        program, losses = self._program(), self.losses
+        config = program.config
+        facts = {
+            "features": config.num_features,
+            "components": config.num_components,
+            "guide": config.guide,
+            "covariance": config.covariance,
+            "learned": list(program.learned),
+            "steps": self.state.step,
+            "first_loss": float(losses[0]) if len(losses) else None,
+            "last_loss": float(losses[-LAST:].mean()) if len(losses) else None,
+            "notes": list(self.notes),
+        }
+        names = self.features or tuple(map(default_name, range(config.num_features)))
+        return Summary.of(facts, self.generative, names)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        if self.program is None:
+            return f"<pre>{escape(repr(self))}</pre>"
+        heading = f"Fit of {counted(self.state.step, 'step')}: {_course(self.losses)}"
+        return f"<p>{heading}</p>{self.summary()._repr_html_()}"
+
+    def _program(self) -> ReferenceProgram:
+        if self.program is None:
+            raise InputError("this fit does not say of which program; expected what `fit` returns")
+        return self.program
+
+    def _closed(self, what: str, x: npt.ArrayLike) -> tuple[np.ndarray, LinearGaussian]:
+        """The items and the model, where there is `what` in closed form."""
+        config = self._program().config
+        if config.amplitude_scale is not None:
+            raise InputError(
+                f"a model with an amplitude has no closed form of {what}; expected amplitude_scale=None"
+            )
+        return new_items(x, config.num_features), self.generative
+
+
+def _placed(parts: Iterable[Gaussian]) -> Iterator[tuple[slice, Gaussian]]:
+    """Each part with the rows of its items."""
+    done = 0
+    for part in parts:
+        yield slice(done, done + len(part.loc)), part
+        done += len(part.loc)
 
 
 def _course(losses: Array) -> str:

@@ -1,0 +1,154 @@
+"""The guide's posterior in NumPy: what the encoders of both twins compute, without either framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from twinplate.data.blocks import blocks, fitting
+from twinplate.errors import InputError
+from twinplate.programs.linear_gaussian import Array, Gaussian, scale_tril_of_precision
+from twinplate.programs.parameters import (
+    FAR,
+    check_params,
+    generative_of,
+    output_parts,
+    output_units,
+)
+from twinplate.programs.positive import LEAST_POSITIVE, UNIT_SHIFT
+from twinplate.programs.program import Params, ReferenceProgram
+from twinplate.programs.shapes import check_items
+from twinplate.words import are, counted
+
+CHUNK = 4096  # items that are encoded at once, or fewer, so that
+CHUNK_BYTES = 2**26  # their covariances, and D × K numbers an item, take no more than this
+
+
+def new_items(x: npt.ArrayLike, num_features: int) -> np.ndarray:
+    """`x` as an array (N, D) of real numbers, N = 0 included; a memory map stays one.
+
+    Raises InputError for another shape, for what is no number, and for infinite entries.
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"x holds {x.dtype} values; expected real numbers, NaN where missing")
+    if x.shape == (num_features,):
+        raise InputError(
+            f"x has shape {x.shape}; expected (N, {num_features}): pass x[None] for one item"
+        )
+    check_items(x.shape, num_features)
+    infinite = sum(int(np.isinf(block).sum()) for _, block in blocks(x))
+    if infinite:
+        raise InputError(
+            f"x holds {counted(infinite, 'infinite entry', 'infinite entries')}; expected finite numbers, "
+            "NaN where missing"
+        )
+    return x
+
+
+def check_seen(program: ReferenceProgram, variance: Params, x: np.ndarray) -> None:
+    """Raise InputError where entries of `x` are missing and the guide has never met a missing entry.
+
+    variance: Adam's of every parameter. That of the mlp encoder's weights for missing indicators is zero
+    as long as every item was complete. The experts encoder leaves out what is missing by construction, and
+    of an item without any entry the posterior is the prior.
+    """
+    d = program.config.num_features
+    if program.config.encoder == "experts" or variance["encoder.hidden1.weight"][:, d:].any():
+        return
+    count = 0
+    for _, block in blocks(x):
+        absent = np.isnan(block).sum(axis=1)
+        count += int(absent[absent < d].sum())
+    if count:
+        raise InputError(
+            f"{counted(count, 'entry', 'entries')} of x {are(count)} missing, but the guide was trained on "
+            "complete data and its encoder has never seen that: fit with encoder='experts' (`--missing "
+            "mask` does so), or take the exact posterior of `Fit.generative`"
+        )
+
+
+def guide_blocks(program: ReferenceProgram, params: Params, x: np.ndarray) -> Iterator[Gaussian]:
+    """q(a | x) of consecutive items of `x` (N, D), some at a time: loc (M, K), scale_tril (M, K, K).
+
+    The same as `posterior_blocks` of either twin, in double precision. `x` may be a memory map. Of an item
+    without any entry it is the prior. Raises InputError for parameters of another program.
+    """
+    check_params(program, params)
+    generative = generative_of(program, params)
+    d, k = generative.loadings.shape
+    for _, block in blocks(x, length=fitting(8 * k * max(d, k), CHUNK, CHUNK_BYTES)):
+        yield generative.prior_where_empty(block, _encoded(program, params, block))
+
+
+def _encoded(program: ReferenceProgram, params: Params, x: Array) -> Gaussian:
+    missing = np.isnan(x)
+    features = np.where(missing, 0.0, (x - program.center) / program.spread)
+    part = _perceptron(program, params, features, missing)
+    k, covariance = program.config.num_components, program.config.covariance
+    units = output_units(program)
+    inputs = features
+    if program.config.encoder == "experts":
+        inputs = np.concatenate([features, missing], axis=1)
+    linear = inputs @ params["encoder.skip.weight"].T * (1.0 if units is None else units[:k])
+    width = 1.0 if program.width is None else program.width
+    scale = width * _positive(part["scale"]) if "scale" in part else np.zeros(0)
+    if program.config.encoder == "mlp":
+        loc = part["loc"] + linear
+    else:
+        precision = _precision(params["encoder.experts"], missing, part["precision"])
+        scale_tril = scale_tril_of_precision(precision)
+        loc = (scale_tril @ (scale_tril.mT @ (part["natural"] + linear)[:, :, None]))[:, :, 0]
+        if covariance == "full":
+            return Gaussian(loc, scale_tril)
+        if covariance == "diagonal":
+            scale = np.diagonal(precision, axis1=-2, axis2=-1) ** -0.5
+    if covariance == "low-rank":
+        factor = part["factor"].reshape(len(x), k, -1)
+        covariances = factor @ factor.mT + _diagonal(scale**2)
+        return Gaussian(loc, np.asarray(np.linalg.cholesky(covariances)))
+    scale_tril = _diagonal(scale)
+    if covariance == "full":
+        rows, columns = np.tril_indices(k, -1)
+        scale_tril[:, rows, columns] = part["lower"]
+    return Gaussian(loc, scale_tril)
+
+
+def _perceptron(
+    program: ReferenceProgram, params: Params, features: Array, missing: np.ndarray
+) -> dict[str, Array]:
+    """What the network puts out, by `output_parts`, in the units of the posterior's width."""
+
+    def layer(name: str, inputs: Array) -> Array:
+        return inputs @ params[f"encoder.{name}.weight"].T + params[f"encoder.{name}.bias"]
+
+    if program.width is not None:
+        features = features / (1 + np.square(features).mean(axis=1, keepdims=True) / FAR**2)
+    hidden = _silu(layer("hidden1", np.concatenate([features, missing], axis=1)))
+    numbers = layer("out", _silu(layer("hidden2", hidden)))
+    units, sizes = output_units(program), output_parts(program.config)
+    numbers = numbers if units is None else units * numbers
+    pieces = np.split(numbers, np.cumsum(list(sizes.values()))[:-1], axis=1)
+    return dict(zip(sizes, pieces, strict=True))
+
+
+def _precision(experts: Array, missing: np.ndarray, numbers: Array) -> Array:
+    d, k = experts.shape
+    outer = (experts[:, :, None] * experts[:, None, :]).reshape(d, k * k)
+    return ((~missing) @ outer).reshape(-1, k, k) + _diagonal(_positive(numbers))
+
+
+def _positive(numbers: Array) -> Array:
+    return np.maximum(np.logaddexp(numbers + UNIT_SHIFT, 0.0), LEAST_POSITIVE)
+
+
+def _silu(numbers: Array) -> Array:
+    return np.asarray(numbers * expit(numbers))
+
+
+def _diagonal(values: Array) -> Array:
+    """(N, K) to (N, K, K)."""
+    return np.asarray(values[:, :, None] * np.eye(values.shape[1]))
