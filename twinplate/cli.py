@@ -1,4 +1,4 @@
-"""The command line: `twinplate verify`, `record`, `compare`, `bench`, `demo`, `fit`, `posterior`."""
+"""The command line: one function for each command of `twinplate`, here or in `twinplate.commands`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from rich.console import Console
 from twinplate import __version__
 from twinplate.backends import default_backend
 from twinplate.commands.fit_command import FitRequest, run_fit
+from twinplate.commands.impute_command import impute
+from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Run
 from twinplate.commands.posterior_command import run_posterior
+from twinplate.commands.score_command import score
 from twinplate.commands.stopping import stoppable
+from twinplate.commands.summary_command import summary
 from twinplate.commands.told import tell
 from twinplate.commands.verify_command import Outputs, run_compare, run_record, run_verify
 from twinplate.data.columns import Wanted, split_names
@@ -30,12 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[
-    Path, typer.Argument(help="CSV or TSV (header optional), NPY, NPZ or Parquet; items in rows.")
-]
-Drop = Annotated[str, typer.Option(help="Columns to leave out: their names, with commas between.")]
-IdColumn = Annotated[str, typer.Option(help="The column that names the items; it is no feature.")]
-
 Seeds = Annotated[str, typer.Option(help="Of the draws, such as 0,1,2.")]
 Loss = Annotated[
     str,
@@ -43,7 +41,6 @@ Loss = Annotated[
         help="Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO, TraceGraph_ELBO or RenyiELBO."
     ),
 ]
-JsonOut = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 HtmlOut = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")]
 
 
@@ -236,7 +233,7 @@ def fit(
 
 @app.command()
 def posterior(
-    run: Annotated[Path, typer.Argument(help="A run directory, written by either framework.")],
+    run: Run,
     data: Data,
     out: Annotated[
         Path,
@@ -258,6 +255,10 @@ def posterior(
     also = Wanted(drop=split_names(drop), id_column=id_column)
     items, used = run_posterior(run, data, out, backend, also)
     tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
+
+
+for _command in (impute, score, summary):
+    app.command()(_command)
 
 
 def _wide() -> Console:

@@ -62,6 +62,9 @@ def exact():
 
 def test_posterior_and_prediction_are_those_of_the_joint_normal(exact):
     q, found = exact.posterior(NEW), exact.predict(NEW)
+    for values in ("mean", "scale"):  # of the model's posterior, which is the same here
+        again = exact.predict(NEW, exact=True)
+        np.testing.assert_allclose(getattr(again, values), getattr(found, values), atol=1e-9)
     for n, item in enumerate(NEW):
         mean, covariance = conditioned(exact.generative, item)
         np.testing.assert_allclose(q.loc[n], mean[:K], atol=1e-9)
@@ -88,6 +91,23 @@ def test_log_evidence_is_that_of_the_marginal(exact):
         np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
+def test_the_elbo_is_the_expected_log_joint_and_the_entropy(problem):
+    """Of a guide that is far from the posterior: both are in closed form for a normal."""
+    x, program, params = problem(N, missing=0.3, encoder="experts", covariance="low-rank")
+    fit = Fit(TrainingState.start(params), np.zeros(0), program=program)
+    q, model = fit.posterior(x), fit.generative
+    for n, item in enumerate(x):
+        loc, covariance, seen = q.loc[n], q.covariance[n], ~np.isnan(item)
+        w, noise = model.loadings[seen], model.noise_scale[seen]
+        likelihood = stats.norm.logpdf(item[seen], w @ loc + model.intercept[seen], noise)
+        likelihood -= np.diag(w @ covariance @ w.T) / (2 * noise**2)
+        prior = stats.norm.logpdf(loc, model.loc, model.scale)
+        prior -= np.diag(covariance) / (2 * model.scale**2)
+        entropy = stats.multivariate_normal.entropy(cov=covariance)
+        expected = likelihood.sum() + prior.sum() + entropy
+        np.testing.assert_allclose(fit.elbo(x)[n], expected, rtol=1e-9)
+
+
 def test_draws_have_the_moments_of_the_posterior(exact):
     draws = exact.sample(NEW, 20_000, seed=3)
     assert draws.shape == (20_000, len(NEW), K)
@@ -108,7 +128,7 @@ def test_one_item_no_item_and_what_is_refused(exact):
     assert exact.posterior(none).scale_tril.shape == (0, K, K)
     assert exact.predict(none).imputed.shape == (0, D)
     assert exact.sample(none, 3).shape == (3, 0, K)
-    assert exact.log_evidence(none).shape == (0,)
+    assert exact.log_evidence(none).shape == exact.elbo(none).shape == (0,)
     for x, words in (
         (NEW[0], r"x\[None\]"),
         (NEW.T[:, :3], r"expected \(batch_size, num_features\)"),
@@ -151,6 +171,7 @@ def test_a_guide_that_never_met_a_missing_entry_says_so(twin, problem, missing):
         assert np.isfinite(fit.predict(holes).mean).all()
         return
     fit.posterior(holes[:4])
+    assert np.isfinite(fit.predict(holes, exact=True).mean).all()
     for method in (fit.posterior, fit.sample, fit.predict):
         with pytest.raises(InputError, match="2 entries of x are missing"):
             method(holes)
@@ -161,7 +182,7 @@ def test_an_amplitude_has_a_posterior_and_no_closed_forms(problem):
     x, program, params = problem(N, amplitude_scale=0.3)
     fit = Fit(TrainingState.start(params), np.zeros(0), program=program)
     assert fit.sample(x, 2).shape == (2, N, 3)
-    for method in (fit.predict, fit.log_evidence):
+    for method in (fit.predict, fit.log_evidence, fit.elbo):
         with pytest.raises(InputError, match="amplitude"):
             method(x)
 

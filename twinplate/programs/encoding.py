@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from twinplate.data.blocks import blocks, fitting
+from twinplate.data.blocks import blocks
 from twinplate.errors import InputError
-from twinplate.programs.linear_gaussian import Array, Gaussian, scale_tril_of_precision
+from twinplate.programs.linear_gaussian import Array, Gaussian
 from twinplate.programs.parameters import (
     FAR,
     check_params,
@@ -21,10 +21,8 @@ from twinplate.programs.parameters import (
 from twinplate.programs.positive import LEAST_POSITIVE, UNIT_SHIFT
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.programs.shapes import check_items
+from twinplate.programs.triangle import scale_tril_of_precision
 from twinplate.words import are, counted
-
-CHUNK = 4096  # items that are encoded at once, or fewer, so that
-CHUNK_BYTES = 2**26  # their covariances, and D × K numbers an item, take no more than this
 
 
 def new_items(x: npt.ArrayLike, num_features: int) -> np.ndarray:
@@ -66,8 +64,9 @@ def check_seen(program: ReferenceProgram, variance: Params, x: np.ndarray) -> No
     if count:
         raise InputError(
             f"{counted(count, 'entry', 'entries')} of x {are(count)} missing, but the guide was trained on "
-            "complete data and its encoder has never seen that: fit with encoder='experts' (`--missing "
-            "mask` does so), or take the exact posterior of `Fit.generative`"
+            "complete data and its encoder has never seen one missing: take the exact posterior "
+            "(`exact=True` or `--exact`), or fit data with missing entries with encoder='experts' "
+            "(`--missing mask`)"
         )
 
 
@@ -79,8 +78,7 @@ def guide_blocks(program: ReferenceProgram, params: Params, x: np.ndarray) -> It
     """
     check_params(program, params)
     generative = generative_of(program, params)
-    d, k = generative.loadings.shape
-    for _, block in blocks(x, length=fitting(8 * k * max(d, k), CHUNK, CHUNK_BYTES)):
+    for _, block in blocks(x, length=generative.items_at_once()):
         yield generative.prior_where_empty(block, _encoded(program, params, block))
 
 

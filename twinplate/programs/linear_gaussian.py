@@ -11,21 +11,22 @@ so what a guide approximates is known exactly (Bishop, *Pattern Recognition and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from twinplate.data.blocks import fitting, spans
+from twinplate.data.blocks import blocks, fitting, spans
 from twinplate.errors import InputError
-from twinplate.programs.triangle import pack_scale_tril
+from twinplate.programs.triangle import pack_scale_tril, scale_tril_of_precision
 from twinplate.words import counted
 
 Array = npt.NDArray[np.float64]
 LOG_2PI = float(np.log(2 * np.pi))
 MATRIX_BYTES = 2**27  # of the K × K matrices of the items whose numbers are computed at once
+AT_ONCE = 4096  # items of a block
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,16 @@ class LinearGaussian:
         loc = self.loc + np.linalg.solve(precision, (residual @ self.loadings)[:, :, None])[:, :, 0]
         return Gaussian(loc, scale_tril_of_precision(precision))
 
+    def posterior_blocks(self, x: np.ndarray) -> Iterator[Gaussian]:
+        """`posterior` in parts of consecutive items; `x` (N, D) may be a memory map."""
+        for _, block in blocks(x, length=self.items_at_once()):
+            yield self.posterior(block)
+
+    def items_at_once(self) -> int:
+        """How many items have MATRIX_BYTES of K × K and D × K matrices, AT_ONCE at most."""
+        d, k = self.loadings.shape
+        return fitting(8 * k * max(d, k), AT_ONCE, MATRIX_BYTES)
+
     def prior_where_empty(self, x: npt.ArrayLike, guide: Gaussian) -> Gaussian:
         """`guide` with the prior for those items of `x` (N, D) of which nothing is observed."""
         empty = np.asarray(np.isnan(self._items(x)).all(axis=1))
@@ -274,16 +285,6 @@ def _filled(name: str, value: npt.ArrayLike, size: int) -> Array:
     if value.shape not in ((), (1,), (size,)):
         raise InputError(f"{name} has shape {value.shape}; expected ({size},) or a scalar")
     return np.array(np.broadcast_to(value, (size,)))
-
-
-def scale_tril_of_precision(precision: Array) -> Array:
-    """Lower Cholesky factor of Λ⁻¹, from Λ = `precision`.
-
-    With J, which reverses the order, and the Cholesky factor C of JΛJ, that factor is J C⁻ᵀ J: only a
-    triangle is inverted, never Λ itself.
-    """
-    flipped = np.linalg.cholesky(precision[..., ::-1, ::-1])
-    return np.tril(np.linalg.inv(flipped).mT[..., ::-1, ::-1])
 
 
 def _log_diagonal(tril: Array) -> Any:

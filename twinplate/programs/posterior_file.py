@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 from zipfile import ZipFile
 
 import numpy as np
 
+from twinplate.data.writers import write_header
 from twinplate.errors import InputError
 from twinplate.files import require_new, written_whole
 from twinplate.programs.linear_gaussian import Gaussian
@@ -59,13 +59,13 @@ def _write_npz(path: Path, parts: Iterable[Gaussian], num_items: int, size: int)
     # of loc, the smaller one, wait in a temporary file until scale_tril is complete.
     with TemporaryFile(dir=path.parent) as waiting, ZipFile(path, "x") as archive:
         with archive.open("scale_tril.npy", "w", force_zip64=True) as member:
-            _write_header(member, num_items, size, size)
+            write_header(member, num_items, size, size)
             for part in parts:
                 member.write(_bytes(part.scale_tril))
                 waiting.write(_bytes(part.loc))
         waiting.seek(0)
         with archive.open("loc.npy", "w", force_zip64=True) as member:
-            _write_header(member, num_items, size)
+            write_header(member, num_items, size)
             shutil.copyfileobj(waiting, member)
 
 
@@ -80,8 +80,8 @@ def _write_items(path: Path, items: np.ndarray) -> None:
 def _write_directory(path: Path, parts: Iterable[Gaussian], num_items: int, size: int) -> None:
     path.mkdir()
     with (path / "loc.npy").open("xb") as locs, _packed_file(path).open("xb") as trils:
-        _write_header(locs, num_items, size)
-        _write_header(trils, num_items, size * (size + 1) // 2)
+        write_header(locs, num_items, size)
+        write_header(trils, num_items, size * (size + 1) // 2)
         for part in parts:
             locs.write(_bytes(part.loc))
             trils.write(_bytes(part.scale_tril_packed))
@@ -89,11 +89,6 @@ def _write_directory(path: Path, parts: Iterable[Gaussian], num_items: int, size
 
 def _packed_file(path: Path) -> Path:
     return path / "scale_tril_packed.npy"
-
-
-def _write_header(file: IO[bytes], *shape: int) -> None:
-    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _bytes(values: np.ndarray) -> bytes:

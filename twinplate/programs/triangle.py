@@ -104,6 +104,16 @@ def unpack_scale_tril(packed: np.ndarray) -> np.ndarray:
     return scale_tril
 
 
+def scale_tril_of_precision(precision: Array) -> Array:
+    """Lower Cholesky factor of Λ⁻¹, from Λ = `precision`.
+
+    With J, which reverses the order, and the Cholesky factor C of JΛJ, that factor is J C⁻ᵀ J: only a
+    triangle is inverted, never Λ itself.
+    """
+    flipped = np.linalg.cholesky(precision[..., ::-1, ::-1])
+    return np.tril(np.linalg.inv(flipped).mT[..., ::-1, ::-1])
+
+
 def _constant(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     values.flags.writeable = False
     return values

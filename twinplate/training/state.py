@@ -185,15 +185,18 @@ class Fit:
         noise = generator(seed, "sample").standard_normal((num_samples, *q.loc.shape))
         return q.loc + np.einsum("nkj,snj->snk", q.scale_tril, noise)
 
-    def predict(self, x: npt.ArrayLike) -> Prediction:
+    def predict(self, x: npt.ArrayLike, *, exact: bool = False) -> Prediction:
         """What measurements of the items would be, by the guide; `.imputed` fills in what is missing.
+
+        exact: by the model's own posterior, which knows no guide.
 
         Mean and scale of each entry are in closed form, for the guide is normal and the model linear. Raises
         InputError also with an amplitude, with which there is no such form.
         """
         x, model = self._closed("a prediction", x)
         found = Prediction(np.array(x, np.float64), np.empty(x.shape), np.empty(x.shape))
-        for rows, part in _placed(self.posterior_blocks(x)):
+        parts = model.posterior_blocks(x) if exact else self.posterior_blocks(x)
+        for rows, part in _placed(parts):
             found.mean[rows], found.scale[rows] = model.reconstruct(part)
         return found
 
@@ -204,6 +207,17 @@ class Fit:
         """
         x, model = self._closed("the log evidence", x)
         return model.log_evidence(x)
+
+    def elbo(self, x: npt.ArrayLike) -> Array:
+        """The guide's expected ELBO of every item (N,): `log_evidence` less its divergence, in nats.
+
+        Exact, not an estimate from draws. Raises InputError also with an amplitude.
+        """
+        x, model = self._closed("the ELBO", x)
+        found = model.log_evidence(x)
+        for rows, part in _placed(self.posterior_blocks(x)):
+            found[rows] -= model.kl_to_posterior(x[rows], part)
+        return found
 
     def summary(self) -> Summary:
         """What was fitted, how training went, and what the components are; `print` shows it as text."""
