@@ -12,10 +12,12 @@ from rich.console import Console
 
 from twinplate import __version__
 from twinplate.backends import default_backend
+from twinplate.commands.checkpoints import EVERY
 from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.impute_command import impute
 from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Run
 from twinplate.commands.posterior_command import run_posterior
+from twinplate.commands.resume_command import ResumeRequest, run_resume
 from twinplate.commands.score_command import score
 from twinplate.commands.stopping import stoppable
 from twinplate.commands.summary_command import summary
@@ -167,11 +169,23 @@ def demo(
 
 @app.command()
 def fit(
+    given: typer.Context,
     data: Data,
-    out: Annotated[Path, typer.Option(help="New run directory.")],
+    out: Annotated[
+        Path | None, typer.Option(help="New run directory; needed without --resume.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run directory to go on with, on the same DATA; all else is the run's, but for --steps, "
+            "--backend and --checkpoint-every."
+        ),
+    ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="pyro or numpyro; by default what is installed, NumPyro if both are."),
+        typer.Option(
+            help="pyro or numpyro; by default the run's, or what is installed, NumPyro if both are."
+        ),
     ] = None,
     guide: Annotated[str, typer.Option(help="diagonal, event or auxiliary.")] = "auxiliary",
     covariance: Annotated[
@@ -186,7 +200,9 @@ def fit(
         ),
     ] = None,
     objective: Annotated[str, typer.Option(help="elbo or simulated.")] = "elbo",
-    steps: Annotated[int, typer.Option(help="Steps of Adam.")] = 3000,
+    steps: Annotated[
+        int, typer.Option(help="Steps of Adam, in all; with --resume the run's, or more.")
+    ] = 3000,
     batch_size: Annotated[int, typer.Option(help="B, 1 to the number of items.")] = 256,
     learning_rate: Annotated[
         float, typer.Option(help="At the first step; falls to 0 by a cosine.")
@@ -201,11 +217,24 @@ def fit(
     ] = "",
     drop: Drop = "",
     id_column: IdColumn = "",
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds of work at most that a killed process loses.")
+    ] = EVERY,
 ) -> None:
     """Fit a model and guide to DATA and save a run directory that either framework can read.
 
-    Ctrl-C and SIGTERM save what was reached; the exit code is 130 or 143 then.
+    While training goes on, the run directory holds checkpoints. However a fit ended, `twinplate fit DATA
+    --resume RUN` goes on with it, to the numbers of a run that was never stopped. Ctrl-C and SIGTERM save
+    what was reached; the exit code is 130 or 143 then.
     """
+    if resume is not None:
+        asked = _asked_for(given)
+        _check_resumed(asked)
+        more = steps if "steps" in asked else None
+        request_more = ResumeRequest(data, resume, more, backend, checkpoint_every)
+        raise typer.Exit(run_resume(request_more, Console()))
+    if out is None:
+        raise InputError("--out is missing; give a new directory for the run, or --resume RUN")
     training = TrainingConfig(
         steps=steps,
         batch_size=batch_size,
@@ -227,6 +256,7 @@ def fit(
         loadings,
         _missing(missing),
         Wanted(split_names(columns), split_names(drop), id_column),
+        checkpoint_every,
     )
     raise typer.Exit(run_fit(request, training, Console()))
 
@@ -259,6 +289,23 @@ def posterior(
 
 for _command in (impute, score, summary):
     app.command()(_command)
+
+
+def _asked_for(given: typer.Context) -> set[str]:
+    """The parameters that are on the command line."""
+    source = given.get_parameter_source
+    return {name for name in given.params if getattr(source(name), "name", "") == "COMMANDLINE"}
+
+
+def _check_resumed(asked: set[str]) -> None:
+    """Raise InputError for an option beside --resume that the run has settled."""
+    settled = sorted(asked - {"data", "resume", "steps", "backend", "checkpoint_every"})
+    if settled:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in settled)
+        raise InputError(
+            f"{options} cannot be given with --resume: that is settled by the run; expected --steps, "
+            "--backend or --checkpoint-every"
+        )
 
 
 def _wide() -> Console:

@@ -67,7 +67,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     in_place = path.exists() and not path.is_file()
     target = path if in_place else Path(os.path.realpath(path))
-    temporary = path if in_place else target.with_name(f".{uuid4().hex}.tmp")
+    temporary = path if in_place else target.with_name(temporary_name())
     try:
         yield temporary
         if not in_place:
@@ -84,6 +84,41 @@ def write_text(path: Path, text: str) -> None:
     """Replace the file `path`, or make it, whole or not at all. Raises InputError."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it; its name may be lost until `sync` of its directory.
+
+    Raises the OSError of a file system that refuses.
+    """
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(directory: Path) -> None:
+    """Wait until the disk has the names that are in `directory`, which Windows does by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a directory that nobody needs: from its name at once, then as far as is permitted."""
+    gone = path.with_name(temporary_name())
+    with contextlib.suppress(OSError):
+        os.replace(path, gone)
+        _remove(gone)
+
+
+def temporary_name() -> str:
+    """A name that nobody has, of what a killed process may leave behind."""
+    return f".{uuid4().hex}.tmp"
 
 
 def _remove(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -85,6 +85,7 @@ class Step:
     graph: Graph
     clip: Clip | None = None
     taken: int = 0
+    rounds: ClassVar[bool] = False  # whether its numbers are the program's but for rounding
 
     def __post_init__(self) -> None:
         self._replay = Replay(self.graph)
@@ -162,6 +163,7 @@ class Step:
 class CompiledStep(Step):
     """The same as machine code, which contains `update`. Its result differs by rounding."""
 
+    rounds: ClassVar[bool] = True
     code: Callable[..., Any] | None = None
     lowered: Lowered | None = None
     comparison: Comparison | None = None

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pyro_impl.compiled.agreement import rewinding
-from pyro_impl.compiled.building import compiled, record
+from pyro_impl.compiled.building import Recording, compiled, record
 from pyro_impl.compiled.cache_key import describe, surroundings
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.cross_check import taken_twice
@@ -249,12 +249,12 @@ class CompiledSVI(SVI):
             )
         self._last = None
         started = time.perf_counter()
+        before = rewinding([])
         if parameters is self._ready:
             # No eager step came before: what a program caches in its first run is there already.
-            rewind = rewinding([])
             self._unclipped(self.model, self.guide, *args, **kwargs)
             zero_grads(parameters.leaves)
-            rewind()
+            before()
         if self._guards is None or any(o not in self._objects for o in objects):
             self._objects += objects
             self._guards = Guards(*self._roots, *self._objects)
@@ -263,18 +263,35 @@ class CompiledSVI(SVI):
         recording = record(
             *(differentiate, (args, kwargs), tensors, parameters, self._guards, self._machine_code)
         )
+        if self._machine_code and parameters is self._ready:
+            # Which step is recorded must not show in the numbers: a run that goes on records another one.
+            added = self._add(steps, recording, parameters, tensors)
+            before()
+            zero_grads(recording.leaves)
+            if added:
+                return self._take(steps[-1], tensors, args, kwargs)
+            return self._pyros_step(*args, **kwargs)
         if self._clip is not None:
             self._clip.cut_leaves(recording.leaves)
         self.optim(recording.leaves)
         zero_grads(recording.leaves)
+        self._add(steps, recording, parameters, tensors)
+        return recording.loss
+
+    def _add(
+        self, steps: list[Step], recording: Recording, parameters: Parameters, tensors: list[Tensor]
+    ) -> bool:
+        """Make a step of what was recorded, and say whether that is possible."""
         started = time.perf_counter()
         try:
             step = recording.step(parameters, self.optim, self._clip)
             steps.append(self._compiled(step, tensors) if self._machine_code else step)
         except CannotCompileError as error:
             self._stay_eager(str(error))
-        self.compile_seconds += time.perf_counter() - started
-        return recording.loss
+            return False
+        finally:
+            self.compile_seconds += time.perf_counter() - started
+        return True
 
     def _compiled(self, step: Step, tensors: list[Tensor]) -> Step:
         try:

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from twinplate import LinearGaussian, ProgramConfig, make_program
+from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
 from twinplate.cli import main
 from twinplate.data.columns import Wanted
 from twinplate.data.readers import load_matrix
 from twinplate.programs.closed_form import closed_form_params
-from twinplate.training.run_directory import SavedRun, save_run, versions
+from twinplate.training.run_directory import save_run, versions
+from twinplate.training.run_format import SavedRun
 
 NAN = float("nan")
 NAMES = ("height", "weight", "a,b", 'say "x"')
@@ -42,7 +43,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request) -> Path:
     params = closed_form_params(program)
     nothing = {name: np.zeros_like(value) for name, value in params.items()}
     data = {"columns": list(NAMES), "named": True, "num_items": 4, "num_features": 4}
-    config = {"program": program.config.as_dict(), "backend": "pyro"}
+    training = TrainingConfig(steps=3).as_dict()
+    config = {"program": program.config.as_dict(), "training": training, "backend": "pyro"}
     save_run(
         Path("run"),
         SavedRun(
@@ -130,6 +132,7 @@ def test_data_without_names_get_none_in_text(folder: Path, monkeypatch: pytest.M
     np.savetxt("bare.csv", X, delimiter=",")
     header = json.loads(Path("run/run.json").read_text())
     header["data"] |= {"columns": [f"column {j}" for j in range(1, 5)], "named": False}
+    del header["checksum"], header["notes"]  # as in a run of before
     Path("run/run.json").write_text(json.dumps(header))
     assert run("impute", "run", "bare.csv", "--out", "filled.csv") == 0
     assert len(Path("filled.csv").read_text().splitlines()) == 4

@@ -19,7 +19,8 @@ from twinplate import (
     make_program,
 )
 from twinplate.programs.closed_form import closed_form_params
-from twinplate.training.run_directory import SavedRun, save_run, versions
+from twinplate.training.run_directory import save_run, versions
+from twinplate.training.run_format import SavedRun
 
 NAN = float("nan")
 D, K = 4, 2

@@ -19,7 +19,9 @@ from safetensors.numpy import save_file
 
 from twinplate.errors import InputError
 from twinplate.files import require_new
-from twinplate.training.run_directory import SavedRun, load_run, save_run, versions
+from twinplate.training import run_format
+from twinplate.training.run_directory import load_run, save_run, versions
+from twinplate.training.run_format import SavedRun
 
 FILES = [
     "fixed.safetensors",
@@ -169,20 +171,17 @@ def test_a_failure_in_the_middle_of_saving_leaves_nothing(tmp_path, monkeypatch,
     def fail(*_, **__):
         raise error
 
-    def patched(self, content, original=Path.open, **_):
+    def patched(path, content):
         nonlocal calls
-        with original(self, "wb") as file:  # half of the file reaches the disk first
-            file.write(content[: len(content) // 2])
+        path.write_bytes(content[: len(content) // 2])  # half of the file reaches the disk first
         calls += 1
         if calls > failing:
             fail()
 
     if failing == "rename":
         monkeypatch.setattr(os, "replace", fail)
-    elif failing == 4:
-        monkeypatch.setattr(Path, "write_text", fail)
     else:
-        monkeypatch.setattr(Path, "write_bytes", patched)
+        monkeypatch.setattr(run_format, "write_durably", patched)
     with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
         save_run(tmp_path / "parent" / "run", make_run())
     if isinstance(error, OSError):
@@ -247,7 +246,16 @@ def reseal(path: Path, name: str, content: bytes) -> None:
     (path / name).write_bytes(content)
     header = json.loads((path / "run.json").read_text())
     header["files"][name] = hashlib.sha256(content).hexdigest()
-    (path / "run.json").write_text(json.dumps(header))
+    rewrite(path, header)
+
+
+def rewrite(path: Path, header: dict) -> None:
+    """`run.json` with the checksum of its own that belongs to it."""
+    header.pop("checksum", None)
+    text = json.dumps(header, indent=2) + "\n"
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    text = json.dumps({**header, "checksum": checksum})
+    (path / "run.json").write_text(text)
 
 
 @pytest.mark.parametrize("name", FILES[:-1])
@@ -297,12 +305,12 @@ def test_last_parameters_and_moments_must_match_the_parameters(saved, tmp_path, 
         ({"versions": "3"}, "'versions'"),
         ({"step": "3"}, "'step'"),
         ({"files": {}}, "'files'"),
+        ({"other": 1}, "keys of a run"),
         ({"files": {"../../etc/passwd": ""}}, "'files'"),
     ],
 )
 def test_run_json_of_another_kind(saved, change, fragment):
-    header = json.loads((saved / "run.json").read_text()) | change
-    (saved / "run.json").write_text(json.dumps(header))
+    rewrite(saved, json.loads((saved / "run.json").read_text()) | change)
     assert fragment in refusal(load_run, saved)
 
 
@@ -311,6 +319,17 @@ def test_run_json_that_is_none(saved, content):
     (saved / "run.json").write_bytes(content)
     message = refusal(load_run, saved)
     assert "run.json is damaged" in message
+
+
+def test_a_run_of_before_has_no_checksum_of_its_own(saved):
+    """It had no notes either, so one without a single one of the two is none."""
+    header = json.loads((saved / "run.json").read_text())
+    del header["checksum"]
+    (saved / "run.json").write_text(json.dumps(header))
+    assert "run.json is damaged" in refusal(load_run, saved)
+    del header["notes"]
+    (saved / "run.json").write_text(json.dumps(header))
+    assert_equal(load_run(saved), make_run())
 
 
 # -------------------------------------------------------------------------------------- versions

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from twinplate.backends import load_backend
-from twinplate.commands.stopping import Stop, stoppable
-from twinplate.commands.told import tell, tell_data
-from twinplate.data.blocks import release
+from twinplate.commands.checkpoints import EVERY, check_interval
+from twinplate.commands.stopping import Stop
+from twinplate.commands.told import tell_data
+from twinplate.commands.training_run import train_and_keep, until_stopped
 from twinplate.data.columns import ALL, Wanted, listed
 from twinplate.data.readers import GENERATIVE, load_generative, load_matrix, without_constants
 from twinplate.data.table import Missing, Table, check_matrix
 from twinplate.errors import InputError
 from twinplate.files import require_new
 from twinplate.programs.config import LEARNABLE, ProgramConfig, TrainingConfig
-from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
-from twinplate.programs.parameters import generative_of
+from twinplate.programs.linear_gaussian import Array, LinearGaussian
+from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.programs.start import completed_start
-from twinplate.progress import rows_progress, training_progress
-from twinplate.training.errors import TrainingError, TrainingInterrupted
-from twinplate.training.run_directory import SavedRun, save_run, versions
-from twinplate.training.state import Fit
+from twinplate.progress import rows_progress
+from twinplate.training.run_directory import begun, versions
+from twinplate.training.run_format import SavedRun
+from twinplate.training.state import TrainingState
 from twinplate.words import counted
 
 
@@ -45,62 +46,33 @@ class FitRequest:
     loadings: Path | None
     missing: Missing
     wanted: Wanted = ALL
+    checkpoint_every: float = EVERY
 
 
 def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> int:
     """Load, check, train, save the run directory and print what came out; the exit code.
 
-    Everything is checked before training starts. Where training stops early, what it had reached is
+    Everything is checked before training starts. While it goes on, what was reached is kept every
+    `request.checkpoint_every` seconds. Where it stops early, what it had reached is
     saved all the same, and the error says so; so where Ctrl-C or SIGTERM stops it, for which the exit code is
     130 or 143. Raises InputError for whatever cannot be used.
     """
     require_new(request.out)
-    with stoppable() as stop:
-        try:
-            _fit_and_save(request, training, console, stop)
-        except KeyboardInterrupt as interrupt:
-            saved = f"what was reached is saved in {request.out}"
-            what = saved if request.out.exists() else "nothing was reached that could be saved"
-            happened = str(interrupt) or "interrupted"
-            tell(Console(stderr=True), f"twinplate: {happened}, by {stop.name}; {what}")
-            return stop.exit_code
-    return 0
+    check_interval(request.checkpoint_every)
+    return until_stopped(request.out, partial(_fit_and_save, request, training, console))
 
 
 def _fit_and_save(
     request: FitRequest, training: TrainingConfig, console: Console, stop: Stop
 ) -> None:
-    implementation = load_backend(request.backend)
+    load_backend(request.backend)
     table, program = prepare(request)
     training = training.for_items(len(table.x))
     by_place = f"{request.data.name} names no columns, so they go by their place"
     tell_data(console, table, listed(table.columns) if table.named else by_place)
-
-    def save(fit: Fit) -> None:
-        with stop.held_off():
-            save_run(request.out, _run(request, training, table, program, fit))
-
-    title = f"{program.config.guide} guide, {request.backend}"
-    try:
-        with training_progress(title, training.steps, training.batch_size) as report:
-            progress = stop.checked_after(report)
-            fit: Fit = implementation.fit(table.x, program, training, progress=progress)
-    except TrainingInterrupted as interrupt:
-        if interrupt.fit.state.step:
-            save(interrupt.fit)
-        raise
-    except TrainingError as error:
-        save(error.fit)
-        raise InputError(f"{error}. What was reached is saved in {request.out}") from error
-    save(fit)
-    stop.check()
-    guide = implementation.posterior_blocks(table.x, program, fit.params)
-    print_summary(console, table.x, program, fit, guide, training.objective)
-    for note in fit.notes:
-        tell(console, f"Note: {note}")
-    if fit.compile_seconds:
-        console.print(f"Compiling took {fit.compile_seconds:.1f} s")
-    tell(console, f"Saved the run in {request.out}")
+    start = _start(request, training, table, program)
+    with begun(request.out, start) as writer:
+        train_and_keep(writer, table.x, request.checkpoint_every, console, stop)
 
 
 def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
@@ -166,9 +138,10 @@ def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
     return found
 
 
-def _run(
-    request: FitRequest, training: TrainingConfig, table: Table, program: ReferenceProgram, fit: Fit
+def _start(
+    request: FitRequest, training: TrainingConfig, table: Table, program: ReferenceProgram
 ) -> SavedRun:
+    """The run before its first step."""
     config = {
         "backend": request.backend,
         "program": program.config.as_dict(),
@@ -183,65 +156,16 @@ def _run(
         "id_columns": list(table.id_columns),
         "left_out": list(table.left_out),
     }
-    state = fit.state
+    state = TrainingState.start(initial_params(program, training.seed))
     return SavedRun(
         config=config,
         data=data,
         versions=versions(),
-        params=fit.params,
+        params=state.average,
         last=state.params,
         mean=state.mean,
         variance=state.variance,
         fixed=program.fixed,
-        losses=fit.losses,
-        step=state.step,
-        limits=state.limits.as_dict(),
+        losses=np.zeros(0),
+        step=0,
     )
-
-
-def print_summary(
-    console: Console,
-    x: np.ndarray,
-    program: ReferenceProgram,
-    fit: Fit,
-    guide: Iterator[Gaussian],
-    objective: str,
-) -> None:
-    """Print the fit beside the exact answer, in nats per item; `guide` holds consecutive items."""
-    evidence, missed, family = _exact(x, generative_of(program, fit.params), guide, program)
-    table = RichTable(title=f"{counted(len(x), 'item')}, nats per item", title_justify="left")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    if objective == "simulated":
-        table.add_row("loss, mean of the last steps", f"{fit.losses[-100:].mean():.4f}")
-        if program.learned:
-            names = ", ".join(program.learned)
-            console.print(
-                f"The objective 'simulated' trains the guide alone: {names} keep their start."
-            )
-    table.add_row("exact log evidence of the fitted model", f"{evidence:.4f}")
-    table.add_row("expected ELBO of the guide, exact", f"{evidence - missed:.4f}")
-    if program.config.covariance == "low-rank":
-        table.add_row("gap, family and amortisation", f"{missed:.4f}")
-    else:
-        table.add_row(f"family gap of covariance {program.config.covariance!r}", f"{family:.4f}")
-        table.add_row("amortisation gap", f"{missed - family:.4f}")
-    console.print(table)
-
-
-def _exact(
-    x: np.ndarray, generative: LinearGaussian, guide: Iterator[Gaussian], program: ReferenceProgram
-) -> Array:
-    """Log evidence, what the guide misses, and the family gap (0 for a low rank): means, in nats."""
-    sums, done, covariance = np.zeros(3), 0, program.config.covariance
-    with rows_progress("Exact answer") as progress:
-        for part in guide:
-            items = np.array(x[done : done + len(part.loc)], dtype=np.float64)
-            release(x)
-            sums[0] += generative.log_evidence(items).sum()
-            sums[1] += generative.kl_to_posterior(items, part).sum()
-            if covariance != "low-rank":
-                sums[2] += generative.family_gap(items, covariance).sum()
-            done += len(items)
-            progress(done, len(x))
-    return sums / len(x)

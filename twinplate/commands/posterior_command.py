@@ -15,7 +15,7 @@ from twinplate.programs.encoding import check_seen
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.posterior_file import check_output, save_posterior
 from twinplate.progress import rows_progress
-from twinplate.training.run_directory import SavedRun
+from twinplate.training.run_format import SavedRun
 
 
 def run_posterior(

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twinplate.commands.told import tell_data
-from twinplate.data.columns import Fitted, Wanted, default_name, listed
+from twinplate.commands.told import tell, tell_data
+from twinplate.data.columns import Fitted, Wanted, listed
 from twinplate.data.readers import load_matrix
 from twinplate.data.table import Table
 from twinplate.data.writers import Names
 from twinplate.errors import InputError
 from twinplate.progress import rows_progress
 from twinplate.training.loading import fit_of
-from twinplate.training.run_directory import SavedRun, load_run
+from twinplate.training.run_directory import read_newest
+from twinplate.training.run_format import SavedRun
 from twinplate.training.state import Fit
 from twinplate.words import counted
 
@@ -41,6 +42,16 @@ class RunData:
         return self.table.items[item] if self.table.items else f"row {item + 1}"
 
 
+def read_run(path: Path, console: Console) -> SavedRun:
+    """The run directory `path`; what is damaged or unfinished of it is said. Raises InputError."""
+    run, _, damage = read_newest(path)
+    for sentence in damage:
+        tell(Console(stderr=True), sentence)
+    if not run.is_finished:
+        tell(console, f"{path} is unfinished: this is step {run.step} of {run.training.steps}")
+    return run
+
+
 def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) -> RunData:
     """Both, checked, and told which columns are used.
 
@@ -48,9 +59,9 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
 
     Raises InputError for whatever cannot be used, such as columns that are missing or unknown.
     """
-    run = load_run(run_path)
-    fit = fit_of(run_path, run)
-    fitted = _fitted_columns(run, also)
+    run = read_run(run_path, console)
+    fit = fit_of(run)
+    fitted = Fitted.of(run.data, also)
     with rows_progress(f"Checking {data.name}") as progress:
         table = load_matrix(data, progress, fitted.choose)
     if table.x.shape[1] != len(fitted.columns):
@@ -60,19 +71,6 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
         )
     tell_data(console, table, _how_found(fitted, table, data, run_path))
     return RunData(run, fit, table)
-
-
-def _fitted_columns(run: SavedRun, also: Wanted) -> Fitted:
-    """The columns of the run; one of before says neither whether they have names nor what was left out."""
-    columns = tuple(run.data["columns"])
-    unnamed = columns == tuple(map(default_name, range(len(columns))))
-    return Fitted(
-        columns,
-        bool(run.data.get("named", not unnamed)),
-        tuple(run.data.get("left_out", ())),
-        tuple(run.data.get("id_columns", ())),
-        also,
-    )
 
 
 def _how_found(fitted: Fitted, table: Table, data: Path, run_path: Path) -> str:

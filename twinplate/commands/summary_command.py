@@ -7,10 +7,10 @@ import json as json_format
 from rich.console import Console
 
 from twinplate.commands.options import JsonOut, Run
+from twinplate.commands.run_data import read_run
 from twinplate.commands.told import tell
 from twinplate.files import require_place, write_text
 from twinplate.training.loading import fit_of
-from twinplate.training.run_directory import load_run
 
 
 def summary(run: Run, json: JsonOut = None) -> None:
@@ -23,10 +23,11 @@ def summary(run: Run, json: JsonOut = None) -> None:
     """
     if json is not None:
         require_place(json)
-    saved = load_run(run)
-    found = fit_of(run, saved).summary()
+    console = Console()
+    saved = read_run(run, console)
+    found = fit_of(saved).summary()
     if json is not None:
         write_text(json, json_format.dumps(found.as_dict(), indent=2) + "\n")
     items = f"{saved.data['num_items']:,}"
     backend = saved.config.get("backend", "an unknown backend")
-    tell(Console(), f"fitted by: {backend}, to {items} items\n{found}")
+    tell(console, f"fitted by: {backend}, to {items} items\n{found}")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from twinplate.errors import InputError
 from twinplate.words import counted
@@ -88,6 +89,14 @@ class Fitted:
     left_out: tuple[str, ...] = ()
     id_columns: tuple[str, ...] = ()
     also: Wanted = ALL
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], also: Wanted = ALL) -> Fitted:
+        """Those of a saved run; one of before says neither whether they have names nor what was left out."""
+        columns = tuple(data["columns"])
+        unnamed = columns == tuple(map(default_name, range(len(columns))))
+        left_out, ids = (tuple(data.get(which, ())) for which in ("left_out", "id_columns"))
+        return cls(columns, bool(data.get("named", not unnamed)), left_out, ids, also)
 
     def choose(self, path: Path, names: Sequence[str], named: bool) -> Choice:
         """By name, or by place where the file or the model has no names. Raises InputError."""

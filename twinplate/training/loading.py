@@ -4,42 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twinplate.errors import InputError
-from twinplate.programs.config import ProgramConfig
-from twinplate.programs.program import ReferenceProgram
-from twinplate.training.run_directory import SavedRun, load_run
-from twinplate.training.state import Fit, Limits, TrainingState
+from twinplate.training.run_directory import load_run
+from twinplate.training.run_format import SavedRun
+from twinplate.training.state import Fit
 
 
 def load(path: Path | str) -> Fit:
-    """The fit that `twinplate fit` saved in the run directory `path`; no framework is needed.
+    """The fit in the run directory `path`, or what it has reached so far; no framework is needed.
 
-    Raises InputError where `path` is no run directory, is damaged, or is of another version.
+    Training goes on from its `state`, in either framework:
+    `fit(x, found.program, training, state=found.state)`.
+
+    Warns where the last checkpoint is damaged and the one before is read. Raises InputError where `path` is
+    no run directory, is damaged, or is of another version.
 
     >>> from twinplate import load
     >>> load("nowhere")
     Traceback (most recent call last):
     twinplate.errors.InputError: nowhere does not exist: expected a run ...
     """
-    path = Path(path)
-    return fit_of(path, load_run(path))
+    return fit_of(load_run(Path(path)))
 
 
-def fit_of(path: Path, run: SavedRun) -> Fit:
-    """The fit in `run`, which was read from `path`. Raises InputError where its program cannot be made."""
-    state = TrainingState(
-        run.last, run.mean, run.variance, run.params, run.step, Limits(**run.limits)
-    )
+def fit_of(run: SavedRun) -> Fit:
+    """The fit in `run`. Raises InputError where its program cannot be made."""
     features = tuple(run.data["columns"])
-    return Fit(state, run.losses, program=program_of(path, run), features=features)
-
-
-def program_of(path: Path, run: SavedRun) -> ReferenceProgram:
-    """The program of `run`, which was read from `path`. Raises InputError where it cannot be made."""
-    try:
-        config = ProgramConfig.from_dict(run.config["program"])
-        return ReferenceProgram.from_fixed(config, run.fixed)
-    except (KeyError, TypeError, InputError) as error:
-        raise InputError(
-            f"{path} is not a run that this version can read ({error}); fit it again"
-        ) from error
+    return Fit(run.state, run.losses, program=run.program, notes=run.notes, features=features)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,9 @@ from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import TrainingError, TrainingInterrupted
 from twinplate.training.plan import Chunk
 from twinplate.training.state import Array, Fit, Progress, TrainingState
+
+# Called after every chunk of steps with a function that gives what was reached; it copies the state.
+Keep = Callable[[Callable[[], Fit]], None]
 
 
 class Trainer(Protocol):
@@ -42,17 +46,23 @@ class Trainer(Protocol):
         ...
 
 
-def train(trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None = None) -> Fit:
+def train(
+    trainer: Trainer,
+    plan: Iterable[Chunk],
+    progress: Progress | None = None,
+    keep: Keep | None = None,
+) -> Fit:
     """Run all chunks of `plan`, one after the other.
 
     progress: called after each chunk, with the number of the steps done and the chunk's losses per item.
+    keep: called after it.
 
     Raises the trainer's TrainingError. The trainer knows the losses of one chunk; those of the chunks
     before are put into the `fit` of the error. A KeyboardInterrupt becomes a TrainingInterrupted.
     """
     losses = [np.zeros(0)]
     try:
-        _run_all(trainer, plan, progress, losses)
+        _run_all(trainer, plan, progress, keep, losses)
     except KeyboardInterrupt as interrupt:
         raise TrainingInterrupted(_reached(trainer, losses)) from interrupt
     return _reached(trainer, losses)
@@ -64,7 +74,11 @@ def _reached(trainer: Trainer, losses: list[Array]) -> Fit:
 
 
 def _run_all(
-    trainer: Trainer, plan: Iterable[Chunk], progress: Progress | None, losses: list[Array]
+    trainer: Trainer,
+    plan: Iterable[Chunk],
+    progress: Progress | None,
+    keep: Keep | None,
+    losses: list[Array],
 ) -> None:
     """Run all chunks, and add the losses of each to `losses`."""
     for chunk in plan:
@@ -79,3 +93,5 @@ def _run_all(
             raise
         if progress:
             progress(chunk.first + len(chunk.rates), losses[-1])
+        if keep:
+            keep(partial(_reached, trainer, losses))

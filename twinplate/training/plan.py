@@ -143,13 +143,18 @@ def chunk_length(
 
 
 def _spans(training: TrainingConfig, first: int, most: int) -> Iterator[tuple[int, int, str]]:
-    """First step, number of steps and estimator of every chunk; no chunk has two estimators."""
+    """First step, number of steps and estimator of every chunk; no chunk has two estimators.
+
+    Chunks end at multiples of `most`, wherever the first one begins: what starts anew in each, the random
+    numbers of torch and what is known of usual gradients, then is the same in a run that goes on.
+    """
     landing = training.steps
     early, late = training.estimator, training.estimator
     if training.estimator == "sticking-the-landing":
         early = ESTIMATORS[0]
         landing = min(max(math.ceil(LANDING * training.steps), WARM), training.steps)
     while first < training.steps:
-        stop = min(first + most, landing if first < landing else training.steps)
+        end = landing if first < landing else training.steps
+        stop = min((first // most + 1) * most, end)
         yield first, stop - first, early if first < landing else late
         first = stop

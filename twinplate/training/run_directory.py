@@ -1,77 +1,46 @@
-"""The run directory: a trained model and guide on disk, the same whichever framework wrote it.
+"""The run directory: what a fit has reached, from its first moment on, wherever its process ends.
 
-    run.json               format version, configuration, data, versions, step, checksums of files
-    params.safetensors     learned parameters, under neutral names and in the neutral layout
-    optimizer.safetensors  where training stands, to go on from: `last.NAME`, the parameters after the
-                           last step, and Adam's first and second moments, `mean.NAME`, `variance.NAME`
-    fixed.safetensors      generative parameters that were given rather than learned
-    losses.npy             the loss of every step taken
+A run that ended in order is the five files of `twinplate.training.run_format`. While it runs, and where it
+was killed, the same five lie in directories below:
 
-It is written whole or not at all, and reading it never unpickles anything.
+    checkpoint-00000007/   the last one
+    checkpoint-00000006/   the one before, should the last be damaged
+    .lock                  held by the process that writes
+    .*.tmp                 what was being written
+
+Where checkpoints are, the newest that is whole counts. Each is written under another name, seen to the disk
+and only then named, so at every moment there is one; `finish` writes the five files of the run itself, which
+count once the checkpoints are gone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
-import json
+import os
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import NamedTuple
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from filelock import FileLock, Timeout
 
 from twinplate.errors import InputError
-from twinplate.files import written_whole
+from twinplate.files import discard, sync, temporary_name, written_whole
+from twinplate.training.run_format import (
+    HEADER_FILE,
+    SavedRun,
+    encoded,
+    read_files,
+    write_files,
+)
+from twinplate.user_code import warn_user
 
-Arrays: TypeAlias = dict[str, np.ndarray]
-
-FORMAT = 3  # 1 held no average of the parameters, 2 had other units
 FRAMEWORKS = ("torch", "pyro-ppl", "jax", "numpyro", "flax", "optax")
-TENSOR_FILES = ("params.safetensors", "optimizer.safetensors", "fixed.safetensors")
-LOSSES_FILE = "losses.npy"
-RUN_KEYS: dict[str, type] = {
-    "config": dict,
-    "data": dict,
-    "versions": dict,
-    "step": int,
-    "files": dict,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class SavedRun:
-    """Everything that a run directory holds.
-
-    config, data: plain JSON data, with lists and no tuples. `data` has fingerprint, num_items, num_features
-        and columns.
-    versions: by package.
-    params: the fitted parameters, an average over the steps.
-    last: the parameters after the last step.  mean, variance: Adam's moments. All three have the names and
-        shapes of `params`.
-    fixed: the numbers that are not trained, `ReferenceProgram.fixed`.
-    losses: (steps,), nats per item.
-    step: the number of the next step, which is where the random streams of the seed go on.
-    limits: on the learning rate and the loss of later steps, `Limits.as_dict()`.
-    """
-
-    config: dict[str, Any]
-    data: dict[str, Any]
-    versions: dict[str, str]
-    params: Arrays
-    last: Arrays
-    mean: Arrays
-    variance: Arrays
-    fixed: Arrays
-    losses: np.ndarray
-    step: int
-    limits: dict[str, float] = field(default_factory=dict)
+LOCK = ".lock"
+CHECKPOINT = re.compile(r"checkpoint-(\d{8})")
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 def versions() -> dict[str, str]:
@@ -90,155 +59,191 @@ def save_run(path: Path, run: SavedRun) -> None:
         InputError: `path` exists or cannot be written, or last parameters or moments do not match the
             fitted parameters.
     """
-    _check_shapes(f"The run for {path}", run)
-    losses = io.BytesIO()
-    np.save(losses, run.losses, allow_pickle=False)
-    training = _prefixed("last.", run.last)
-    training |= _prefixed("mean.", run.mean) | _prefixed("variance.", run.variance)
-    tensors = zip(TENSOR_FILES, (run.params, training, run.fixed), strict=True)
-    files = {name: _to_safetensors(arrays) for name, arrays in tensors}
-    files[LOSSES_FILE] = losses.getvalue()
-    header = {
-        "format": FORMAT,
-        "config": run.config,
-        "data": run.data,
-        "versions": run.versions,
-        "step": run.step,
-        "limits": run.limits,
-        "files": {name: _checksum(content) for name, content in files.items()},
-    }
-    text = json.dumps(header, indent=2, allow_nan=False) + "\n"
+    encoded(f"The run for {path}", run)  # what cannot be written is refused before anything is
     with written_whole(path) as directory:
         directory.mkdir()
-        for name, content in files.items():
-            (directory / name).write_bytes(content)
-        (directory / "run.json").write_text(text, encoding="utf-8")
+        write_files(directory, run)
+        sync(directory)
+    sync(Path(path).absolute().parent)
 
 
 def load_run(path: Path) -> SavedRun:
-    """Read the run directory `path`, every file checked against its checksum.
+    """Read the run directory `path`, finished or not, every file checked against its checksum.
+
+    Warns where the last checkpoint is damaged and the one before is read.
 
     Raises:
         InputError: `path` is no run directory, one of another format version, or a file in it is
             missing, truncated or altered.
     """
+    found = read_newest(path)
+    for sentence in found.damage:
+        warn_user(sentence, UserWarning)
+    return found.run
+
+
+class Newest(NamedTuple):
+    """The newest whole run in a run directory.
+
+    place: of its five files.  damage: what is newer and damaged, in sentences.
+    """
+
+    run: SavedRun
+    place: Path
+    damage: tuple[str, ...]
+
+
+def read_newest(path: Path) -> Newest:
+    """As `load_run`, which warns of what is damaged."""
     path = Path(path)
-    header = _read_header(path)
-    contents = {name: _read_checked(path, name, header["files"]) for name in header["files"]}
-    params, training, fixed = (
-        _from_safetensors(path / name, contents[name]) for name in TENSOR_FILES
-    )
-    run = SavedRun(
-        config=header["config"],
-        data=header["data"],
-        versions=header["versions"],
-        params=params,
-        last=_unprefixed("last.", training),
-        mean=_unprefixed("mean.", training),
-        variance=_unprefixed("variance.", training),
-        fixed=fixed,
-        losses=_read_losses(path / LOSSES_FILE, contents[LOSSES_FILE]),
-        step=header["step"],
-        limits=header.get("limits", {}),
-    )
-    _check_shapes(str(path), run)
-    return run
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    """`run.json`, its format version, keys and list of files checked."""
     if not path.is_dir():
         what = "is a file, not a directory" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}: expected a run directory, as `twinplate fit` writes it.")
-    if not (path / "run.json").is_file():
-        raise InputError(f"{path} is not a run directory: it holds no run.json.")
+    while True:
+        names = _checkpoints(path)
+        places = [path / name for name in reversed(names)]
+        if (path / HEADER_FILE).is_file():
+            places.append(path)
+        if not places:
+            raise InputError(f"{path} is not a run directory: it holds no run.json.")
+        damage: list[InputError] = []
+        for place in places:
+            try:
+                run = read_files(place)
+            except InputError as error:
+                damage.append(error)
+                continue
+            left = f"{place.name}, of step {run.step}, is read instead"
+            return Newest(run, place, tuple(f"{error} {left}" for error in damage))
+        if names == _checkpoints(path):  # else they were replaced while they were read
+            raise damage[0]
+
+
+class RunWriter:
+    """A run directory that is this process's alone to write to; `begun` and `reopened` make one.
+
+    run: what it holds.  damage: what is newer than that and damaged, in sentences.
+    """
+
+    def __init__(self, path: Path, found: Newest) -> None:
+        self.path = path
+        self.run, self._place, self.damage = found
+
+    def checkpoint(self, run: SavedRun) -> None:
+        """Keep what was reached, beside what was before. Raises InputError where it cannot be written."""
+        with _refused(self.path, run):
+            earlier = _checkpoints(self.path)
+            place = _write_checkpoint(self.path, earlier, run)
+            for name in earlier:
+                if name != self._place.name:  # the last but one, or one that is damaged
+                    discard(self.path / name)
+            self.run, self._place = run, place
+
+    def finish(self, run: SavedRun) -> None:
+        """Leave the run as the five files and nothing else. Raises InputError where it cannot be written.
+
+        Whatever happens on the way, the directory holds what was reached: a checkpoint, until the
+        files are complete.
+        """
+        self.checkpoint(run)
+        with _refused(self.path, run):
+            (self.path / HEADER_FILE).unlink(missing_ok=True)
+            sync(self.path)
+            write_files(self.path, run)
+            sync(self.path)
+            for name in _checkpoints(self.path):  # the newest last
+                discard(self.path / name)
+
+
+@contextlib.contextmanager
+def begun(path: Path, run: SavedRun) -> Iterator[RunWriter]:
+    """Make the directory `path` of a run that is about to start, and hold it.
+
+    Where an error or an interrupt comes before anything else was kept, the directory is removed.
+    Raises InputError where `path` exists or cannot be written.
+    """
+    path = Path(path)
+    encoded(f"The run for {path}", run)
+    with written_whole(path) as directory:
+        directory.mkdir()
+        _write_checkpoint(directory, [], run)
+    sync(path.absolute().parent)
+    with _held(path):
+        writer = RunWriter(path, read_newest(path))
+        first = writer.run
+        try:
+            yield writer
+        except BaseException:
+            if writer.run is first:
+                discard(path)
+            raise
+
+
+@contextlib.contextmanager
+def reopened(path: Path) -> Iterator[RunWriter]:
+    """Hold the run directory `path` to go on with it; what a killed process left unfinished is removed.
+
+    Raises InputError as `load_run`, and where another process holds it or it cannot be written.
+    """
+    path = Path(path)
+    read_newest(path)  # before anything is written into what may be no run
+    with _held(path):
+        for name in os.listdir(path):
+            if TEMPORARY.fullmatch(name):
+                discard(path / name)
+        yield RunWriter(path, read_newest(path))
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A context in which no other process writes to the run. A lock ends with its process."""
+    lock = FileLock(path / LOCK, timeout=0)
     try:
-        header = json.loads((path / "run.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise _damaged(path / "run.json", "it is not valid JSON") from error
-    if not isinstance(header, dict) or "format" not in header:
-        raise _damaged(path / "run.json", "it names no format version")
-    if header["format"] != FORMAT:
+        lock.acquire()
+    except Timeout as error:
         raise InputError(
-            f"{path} has format version {header['format']!r}, and this twinplate reads version "
-            f"{FORMAT} only: use the twinplate that wrote it."
-        )
-    for key, kind in RUN_KEYS.items():
-        if not isinstance(header.get(key), kind):
-            raise _damaged(path / "run.json", f"{key!r} is missing or of the wrong type")
-    if set(header["files"]) != {*TENSOR_FILES, LOSSES_FILE}:
-        raise _damaged(path / "run.json", "'files' does not list the files of a run")
-    return header
-
-
-def _read_checked(path: Path, name: str, checksums: Mapping[str, str]) -> bytes:
-    try:
-        content = (path / name).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path} is incomplete: {name} is missing.") from None
+            f"{path} is in use: another process is training this run; wait for it, or stop it"
+        ) from error
     except OSError as error:
-        raise InputError(f"{path / name} cannot be read: {error.strerror or error}.") from error
-    if _checksum(content) != checksums[name]:
-        raise _damaged(path / name, "it was truncated or altered since the run was written")
-    return content
-
-
-def _read_losses(path: Path, content: bytes) -> np.ndarray:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
     try:
-        losses = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise _damaged(path, "it is not a readable NPY file") from error
-    if not isinstance(losses, np.ndarray) or losses.ndim != 1:
-        raise _damaged(path, "it does not hold one loss per step")
-    return losses
+        yield
+    finally:
+        lock.release()
 
 
-def _to_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
-    # safetensors writes the buffer as it lies in memory, so it must be in C order. np.ascontiguousarray would
-    # do that too, but makes a scalar an array of one number.
-    return save({name: np.asarray(value, order="C") for name, value in arrays.items()})
-
-
-def _from_safetensors(path: Path, content: bytes) -> Arrays:
+def _checkpoints(path: Path) -> list[str]:
+    """The names of the checkpoints in a run directory, the oldest first."""
     try:
-        return load(content)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise _damaged(path, "it is not a readable safetensors file") from error
+        return sorted(name for name in os.listdir(path) if CHECKPOINT.fullmatch(name))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
-    return {prefix + name: value for name, value in arrays.items()}
+def _write_checkpoint(path: Path, names: list[str], run: SavedRun) -> Path:
+    """Write the one after `names`, and where it is: there whole, and on the disk, or not at all."""
+    number = 1 + int(CHECKPOINT.fullmatch(names[-1])[1]) if names else 1  # type: ignore[index]
+    temporary = path / temporary_name()
+    try:
+        temporary.mkdir()
+        write_files(temporary, run)
+        sync(temporary)
+        place = path / f"checkpoint-{number:08d}"
+        os.replace(temporary, place)
+        sync(path)
+    except BaseException:
+        discard(temporary)
+        raise
+    return place
 
 
-def _unprefixed(prefix: str, arrays: Arrays) -> Arrays:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in arrays.items()
-        if name.startswith(prefix)
-    }
-
-
-def _check_shapes(where: str, run: SavedRun) -> None:
-    expected = {name: value.shape for name, value in run.params.items()}
-    groups = {
-        "last parameters": run.last,
-        "optimiser's mean": run.mean,
-        "optimiser's variance": run.variance,
-    }
-    for which, values in groups.items():
-        given = {name: value.shape for name, value in values.items()}
-        wrong = sorted(set(expected.items()) ^ set(given.items()))
-        if wrong:
-            name = wrong[0][0]
-            raise InputError(
-                f"{where} is inconsistent: the {which} of {name!r} has shape "
-                f"{given.get(name)} and the parameter {expected.get(name)}; they must be equal."
-            )
-
-
-def _checksum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path} is damaged: {why}. Restore it from a copy, or run the fit again.")
+@contextlib.contextmanager
+def _refused(path: Path, run: SavedRun) -> Iterator[None]:
+    """A context in which a file system that refuses is bad input."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"step {run.step} cannot be kept in {path}: {error.strerror or error}; what was kept before is "
+            "there, to go on from once this is mended"
+        ) from error

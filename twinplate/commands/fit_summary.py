@@ -1,0 +1,65 @@
+"""What `twinplate fit` prints of a fit: its losses beside the exact answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from twinplate.data.blocks import release
+from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
+from twinplate.programs.parameters import generative_of
+from twinplate.programs.program import ReferenceProgram
+from twinplate.progress import rows_progress
+from twinplate.training.state import Fit
+from twinplate.words import counted
+
+
+def print_summary(
+    console: Console,
+    x: np.ndarray,
+    program: ReferenceProgram,
+    fit: Fit,
+    guide: Iterator[Gaussian],
+    objective: str,
+) -> None:
+    """Print the fit beside the exact answer, in nats per item; `guide` holds consecutive items."""
+    evidence, missed, family = _exact(x, generative_of(program, fit.params), guide, program)
+    table = RichTable(title=f"{counted(len(x), 'item')}, nats per item", title_justify="left")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    if objective == "simulated":
+        table.add_row("loss, mean of the last steps", f"{fit.losses[-100:].mean():.4f}")
+        if program.learned:
+            names = ", ".join(program.learned)
+            console.print(
+                f"The objective 'simulated' trains the guide alone: {names} keep their start."
+            )
+    table.add_row("exact log evidence of the fitted model", f"{evidence:.4f}")
+    table.add_row("expected ELBO of the guide, exact", f"{evidence - missed:.4f}")
+    if program.config.covariance == "low-rank":
+        table.add_row("gap, family and amortisation", f"{missed:.4f}")
+    else:
+        table.add_row(f"family gap of covariance {program.config.covariance!r}", f"{family:.4f}")
+        table.add_row("amortisation gap", f"{missed - family:.4f}")
+    console.print(table)
+
+
+def _exact(
+    x: np.ndarray, generative: LinearGaussian, guide: Iterator[Gaussian], program: ReferenceProgram
+) -> Array:
+    """Log evidence, what the guide misses, and the family gap (0 for a low rank): means, in nats."""
+    sums, done, covariance = np.zeros(3), 0, program.config.covariance
+    with rows_progress("Exact answer") as progress:
+        for part in guide:
+            items = np.array(x[done : done + len(part.loc)], dtype=np.float64)
+            release(x)
+            sums[0] += generative.log_evidence(items).sum()
+            sums[1] += generative.kl_to_posterior(items, part).sum()
+            if covariance != "low-rank":
+                sums[2] += generative.family_gap(items, covariance).sum()
+            done += len(items)
+            progress(done, len(x))
+    return sums / len(x)

@@ -1,0 +1,100 @@
+"""What `twinplate fit --resume` does: a run goes on where it was killed, stopped or finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from twinplate.backends import load_backend
+from twinplate.commands.checkpoints import EVERY, check_interval
+from twinplate.commands.stopping import Stop
+from twinplate.commands.told import tell
+from twinplate.commands.training_run import train_and_keep, until_stopped
+from twinplate.data.columns import Fitted
+from twinplate.data.readers import load_matrix
+from twinplate.data.table import Table
+from twinplate.errors import InputError
+from twinplate.progress import rows_progress
+from twinplate.training.run_directory import RunWriter, reopened
+from twinplate.training.run_format import SavedRun
+from twinplate.words import counted
+
+
+@dataclass(frozen=True)
+class ResumeRequest:
+    """The options of `twinplate fit --resume`.
+
+    steps: in all, if there are to be more of them than the run was begun with.
+    backend: that takes them, if it is another one than the run was begun with.
+    """
+
+    data: Path
+    run: Path
+    steps: int | None = None
+    backend: str | None = None
+    checkpoint_every: float = EVERY
+
+
+def run_resume(request: ResumeRequest, console: Console) -> int:
+    """Go on with the run; the exit code, as for `run_fit`.
+
+    Configuration, columns and seed are the run's, and `data` must be what it was fitted to. Losses and
+    parameters are those of a run that was never stopped, to the bit with the same backend. With more steps
+    than before, the learning rate goes on with the cosine of the new number of steps, from the present one.
+
+    Raises InputError for whatever cannot be used, for other data, for a run that another process is training
+    and for one that has no steps left.
+    """
+    check_interval(request.checkpoint_every)
+    return until_stopped(request.run, partial(_go_on, request, console))
+
+
+def _go_on(request: ResumeRequest, console: Console, stop: Stop) -> None:
+    with reopened(request.run) as writer:
+        for sentence in writer.damage:
+            tell(Console(stderr=True), sentence)
+        run = _continued(request, writer)
+        load_backend(run.config["backend"])
+        table = _data(request, run)
+        tell(console, f"Going on with {request.run} after step {run.step} of {run.training.steps}")
+        if run is not writer.run:  # what is asked for stays so, whatever happens next
+            writer.checkpoint(run)
+        train_and_keep(writer, table.x, request.checkpoint_every, console, stop)
+
+
+def _continued(request: ResumeRequest, writer: RunWriter) -> SavedRun:
+    """The run with the steps and the backend that are asked for."""
+    run = writer.run
+    before = run.training.steps
+    steps = before if request.steps is None else request.steps
+    if steps < before:
+        raise InputError(
+            f"--steps is {steps} but {request.run} was begun with {before}; expected that many or more"
+        )
+    if run.step >= steps:
+        raise InputError(
+            f"{request.run} is finished, after {counted(run.step, 'step')}; give more by --steps to go on"
+        )
+    backend = request.backend or run.config["backend"]
+    if (steps, backend) == (before, run.config["backend"]):
+        return run
+    training = replace(run.training, steps=steps).as_dict()
+    return replace(run, config={**run.config, "backend": backend, "training": training})
+
+
+def _data(request: ResumeRequest, run: SavedRun) -> Table:
+    """The data of the run, found by the names of its columns. Raises InputError for other data."""
+    known = Fitted.of(run.data)
+    with rows_progress(f"Checking {request.data.name}") as progress:
+        table = load_matrix(request.data, progress, known.choose, fingerprinted=True)
+    if table.fingerprint != run.data["fingerprint"]:
+        items, features = table.x.shape
+        raise InputError(
+            f"{request.data} is not what {request.run} was fitted to: its {counted(items, 'item')} and "
+            f"{counted(features, 'feature')} have another fingerprint; give the file of then, with "
+            f"{counted(run.data['num_items'], 'item')} and {counted(run.data['num_features'], 'feature')}"
+        )
+    return table

@@ -1,0 +1,99 @@
+"""The training of a run that is on disk, new or gone on with, up to what is printed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from twinplate.backends import load_backend
+from twinplate.commands.checkpoints import Checkpoints
+from twinplate.commands.fit_summary import print_summary
+from twinplate.commands.stopping import Stop, stoppable
+from twinplate.commands.told import tell
+from twinplate.errors import InputError
+from twinplate.progress import training_progress
+from twinplate.training.errors import TrainingError, TrainingInterrupted
+from twinplate.training.loop import train
+from twinplate.training.run_directory import RunWriter, versions
+from twinplate.training.run_format import SavedRun
+from twinplate.training.state import Fit
+
+
+def until_stopped(path: Path, work: Callable[[Stop], None]) -> int:
+    """Do the work for the run `path`; the exit code, after a word where a signal ended it."""
+    with stoppable() as stop:
+        try:
+            work(stop)
+        except KeyboardInterrupt as interrupt:
+            saved = f"what was reached is saved in {path}"
+            what = saved if path.exists() else "nothing was reached that could be saved"
+            happened = str(interrupt) or "interrupted"
+            tell(Console(stderr=True), f"twinplate: {happened}, by {stop.name}; {what}")
+            return stop.exit_code
+    return 0
+
+
+def train_and_keep(
+    writer: RunWriter, x: np.ndarray, every: float, console: Console, stop: Stop
+) -> None:
+    """Take the steps of the run that are left, keep it on the way and in the end, print what came out.
+
+    Raises InputError where training cannot go on, or what it reached cannot be written.
+    """
+    run = writer.run
+    program, training, backend = run.program, run.training, run.config["backend"]
+    implementation = load_backend(backend)
+
+    def keep(fit: Fit) -> None:
+        with stop.held_off():
+            writer.checkpoint(extended(run, fit))
+
+    def finish(fit: Fit) -> None:
+        with stop.held_off():
+            writer.finish(extended(run, fit))
+
+    checkpoints = Checkpoints(every, keep, lambda text: tell(Console(stderr=True), text))
+    title = f"{program.config.guide} guide, {backend}"
+    try:
+        with training_progress(title, training.steps, training.batch_size) as report:
+            progress = stop.checked_after(report)
+            trainer = implementation.Trainer(x, program, training, state=run.state)
+            fit = train(trainer, trainer.plan(), progress, checkpoints)
+    except TrainingInterrupted as interrupt:
+        if interrupt.fit.state.step > run.step:
+            finish(interrupt.fit)
+        raise
+    except TrainingError as error:
+        finish(error.fit)
+        raise InputError(f"{error}. What was reached is saved in {writer.path}") from error
+    finish(fit)
+    stop.check()
+    fit = replace(fit, losses=writer.run.losses, notes=writer.run.notes)
+    guide = implementation.posterior_blocks(x, program, fit.params)
+    print_summary(console, x, program, fit, guide, training.objective)
+    for note in fit.notes:
+        tell(console, f"Note: {note}")
+    if fit.compile_seconds:
+        console.print(f"Compiling took {fit.compile_seconds:.1f} s")
+    tell(console, f"Saved the run in {writer.path}")
+
+
+def extended(run: SavedRun, fit: Fit) -> SavedRun:
+    """The run after the further steps of `fit`."""
+    state = fit.state
+    return replace(
+        run,
+        versions=versions(),
+        params=fit.params,
+        last=state.params,
+        mean=state.mean,
+        variance=state.variance,
+        losses=np.concatenate([run.losses, fit.losses]),
+        step=state.step,
+        limits=state.limits.as_dict(),
+        notes=(*run.notes, *fit.notes),
+    )

@@ -1,0 +1,286 @@
+"""A run in five files, the same whichever framework wrote it:
+
+    run.json               format version, configuration, data, versions, step, checksums of files
+    params.safetensors     learned parameters, under neutral names and in the neutral layout
+    optimizer.safetensors  where training stands, to go on from: `last.NAME`, the parameters after the
+                           last step, and Adam's first and second moments, `mean.NAME`, `variance.NAME`
+    fixed.safetensors      generative parameters that were given rather than learned
+    losses.npy             the loss of every step taken
+
+Reading never unpickles anything. `twinplate.training.run_directory` says where these files lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from twinplate.errors import InputError
+from twinplate.files import write_durably
+from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.programs.program import ReferenceProgram
+from twinplate.training.state import Limits, TrainingState
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+
+FORMAT = 3  # 1 held no average of the parameters, 2 had other units
+HEADER_FILE = "run.json"
+TENSOR_FILES = ("params.safetensors", "optimizer.safetensors", "fixed.safetensors")
+LOSSES_FILE = "losses.npy"
+RUN_KEYS: dict[str, type] = {
+    "config": dict,
+    "data": dict,
+    "versions": dict,
+    "step": int,
+    "files": dict,
+}
+OTHER_KEYS = {"format", "limits"}
+SEALED_KEYS = {"notes", "checksum"}
+
+
+@dataclass(frozen=True, eq=False)
+class SavedRun:
+    """Everything that a run directory holds. `load_run` reads one.
+
+    config, data: plain JSON data, with lists and no tuples. `data` has fingerprint, num_items, num_features
+        and columns.
+    versions: by package.
+    params: the fitted parameters, an average over the steps.
+    last: the parameters after the last step.  mean, variance: Adam's moments. All three have the names and
+        shapes of `params`.
+    fixed: the numbers that are not trained, `ReferenceProgram.fixed`.
+    losses: (steps,), nats per item.
+    step: the number of the next step, which is where the random streams of the seed go on.
+    limits: on the learning rate and the loss of later steps, `Limits.as_dict()`.
+    notes: `Fit.notes` so far.
+    """
+
+    config: dict[str, Any]
+    data: dict[str, Any]
+    versions: dict[str, str]
+    params: Arrays
+    last: Arrays
+    mean: Arrays
+    variance: Arrays
+    fixed: Arrays
+    losses: np.ndarray
+    step: int
+    limits: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def program(self) -> ReferenceProgram:
+        """What was fitted. Raises InputError where another version wrote something else."""
+        with _readable():
+            config = ProgramConfig.from_dict(self.config["program"])
+            return ReferenceProgram.from_fixed(config, self.fixed)
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How it was fitted. Raises InputError where another version wrote something else."""
+        with _readable():
+            return TrainingConfig(**self.config["training"])
+
+    @property
+    def state(self) -> TrainingState:
+        """For `fit` to go on from."""
+        groups = (self.last, self.mean, self.variance, self.params)
+        return TrainingState(*groups, self.step, Limits(**self.limits))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all steps of `training` are taken."""
+        return self.step >= self.training.steps
+
+
+def write_files(directory: Path, run: SavedRun) -> None:
+    """Write the five files into `directory`, run.json last, and see them to the disk.
+
+    Raises InputError where last parameters or moments do not match the fitted parameters, and the OSError
+    of a file system that refuses.
+    """
+    for name, content in encoded(f"The run for {directory.name}", run).items():
+        write_durably(directory / name, content)
+
+
+def encoded(where: str, run: SavedRun) -> dict[str, bytes]:
+    """What is in the five files, by name, run.json last. Raises as `write_files`."""
+    _check_shapes(where, run)
+    losses = io.BytesIO()
+    np.save(losses, run.losses, allow_pickle=False)
+    training = _prefixed("last.", run.last)
+    training |= _prefixed("mean.", run.mean) | _prefixed("variance.", run.variance)
+    tensors = zip(TENSOR_FILES, (run.params, training, run.fixed), strict=True)
+    files = {name: _to_safetensors(arrays) for name, arrays in tensors}
+    files[LOSSES_FILE] = losses.getvalue()
+    header = {
+        "format": FORMAT,
+        "config": run.config,
+        "data": run.data,
+        "versions": run.versions,
+        "step": run.step,
+        "limits": run.limits,
+        "notes": list(run.notes),
+        "files": {name: _checksum(content) for name, content in files.items()},
+    }
+    return {**files, HEADER_FILE: _sealed(header)}
+
+
+def read_files(directory: Path) -> SavedRun:
+    """What the five files in `directory` hold, each checked against its checksum.
+
+    Raises InputError where they are of another format version, or one is missing, truncated or altered.
+    """
+    header = _read_header(directory)
+    contents = {name: _read_checked(directory, name, header["files"]) for name in header["files"]}
+    params, training, fixed = (
+        _from_safetensors(directory / name, contents[name]) for name in TENSOR_FILES
+    )
+    run = SavedRun(
+        config=header["config"],
+        data=header["data"],
+        versions=header["versions"],
+        params=params,
+        last=_unprefixed("last.", training),
+        mean=_unprefixed("mean.", training),
+        variance=_unprefixed("variance.", training),
+        fixed=fixed,
+        losses=_read_losses(directory / LOSSES_FILE, contents[LOSSES_FILE]),
+        step=header["step"],
+        limits=header.get("limits", {}),
+        notes=tuple(header.get("notes", ())),
+    )
+    _check_shapes(str(directory), run)
+    return run
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """A context in which what a run says of itself is understood."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"this version of twinplate cannot read the run ({error}); fit it again"
+        ) from error
+
+
+def _sealed(header: Mapping[str, Any]) -> bytes:
+    """The text of run.json, with a checksum of its own."""
+    sealed = {**header, "checksum": _checksum(_text(header))}
+    return _text(sealed)
+
+
+def _text(header: Mapping[str, Any]) -> bytes:
+    return (json.dumps(header, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """`run.json`, its format version, keys, list of files and checksum checked."""
+    place = path / HEADER_FILE
+    try:
+        header = json.loads(place.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(place, "it is not valid JSON") from error
+    if not isinstance(header, dict) or "format" not in header:
+        raise _damaged(place, "it names no format version")
+    if header["format"] != FORMAT:
+        raise InputError(
+            f"{path} has format version {header['format']!r}, and this twinplate reads version "
+            f"{FORMAT} only: use the twinplate that wrote it."
+        )
+    for key, kind in RUN_KEYS.items():
+        if not isinstance(header.get(key), kind):
+            raise _damaged(place, f"{key!r} is missing or of the wrong type")
+    if set(header["files"]) != {*TENSOR_FILES, LOSSES_FILE}:
+        raise _damaged(place, "'files' does not list the files of a run")
+    unknown = header.keys() - RUN_KEYS.keys() - OTHER_KEYS - SEALED_KEYS
+    sealed = SEALED_KEYS & header.keys()  # none in a run of before
+    if unknown or sealed not in (set(), SEALED_KEYS):
+        raise _damaged(place, "it has not the keys of a run")
+    if sealed and header.pop("checksum") != _checksum(_text(header)):
+        raise _damaged(place, "it was altered since the run was written")
+    return header
+
+
+def _read_checked(path: Path, name: str, checksums: Mapping[str, str]) -> bytes:
+    try:
+        content = (path / name).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} is incomplete: {name} is missing.") from None
+    except OSError as error:
+        raise InputError(f"{path / name} cannot be read: {error.strerror or error}.") from error
+    if _checksum(content) != checksums[name]:
+        raise _damaged(path / name, "it was truncated or altered since the run was written")
+    return content
+
+
+def _read_losses(path: Path, content: bytes) -> np.ndarray:
+    try:
+        losses = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise _damaged(path, "it is not a readable NPY file") from error
+    if not isinstance(losses, np.ndarray) or losses.ndim != 1:
+        raise _damaged(path, "it does not hold one loss per step")
+    return losses
+
+
+def _to_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
+    # safetensors writes the buffer as it lies in memory, so it must be in C order. np.ascontiguousarray would
+    # do that too, but makes a scalar an array of one number.
+    return save({name: np.asarray(value, order="C") for name, value in arrays.items()})
+
+
+def _from_safetensors(path: Path, content: bytes) -> Arrays:
+    try:
+        return load(content)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(path, "it is not a readable safetensors file") from error
+
+
+def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
+    return {prefix + name: value for name, value in arrays.items()}
+
+
+def _unprefixed(prefix: str, arrays: Arrays) -> Arrays:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _check_shapes(where: str, run: SavedRun) -> None:
+    expected = {name: value.shape for name, value in run.params.items()}
+    groups = {
+        "last parameters": run.last,
+        "optimiser's mean": run.mean,
+        "optimiser's variance": run.variance,
+    }
+    for which, values in groups.items():
+        given = {name: value.shape for name, value in values.items()}
+        wrong = sorted(set(expected.items()) ^ set(given.items()))
+        if wrong:
+            name = wrong[0][0]
+            raise InputError(
+                f"{where} is inconsistent: the {which} of {name!r} has shape "
+                f"{given.get(name)} and the parameter {expected.get(name)}; they must be equal."
+            )
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(f"{path} is damaged: {why}. Restore it from a copy, or run the fit again.")
