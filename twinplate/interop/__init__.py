@@ -1,0 +1,1 @@
+"""A fit in the hands of other libraries: a scikit-learn estimator, a DataTree for ArviZ."""

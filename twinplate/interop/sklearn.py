@@ -1,0 +1,151 @@
+"""Factor analysis by variational inference as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinplate.backends import default_backend, load_backend
+from twinplate.errors import InputError
+from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.programs.program import make_program
+from twinplate.training.state import Fit
+
+try:
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.utils import Tags, check_random_state
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise InputError(
+        "this needs scikit-learn 1.6 or later; install it with: pip install 'twinplate[sklearn]'"
+    ) from error
+
+Array = npt.NDArray[np.float64]
+
+
+class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A linear-Gaussian factor model with an amortised guide, fitted by Pyro or NumPyro.
+
+    n_components: K ≥ 1.
+    guide, covariance, encoder: as in `ProgramConfig`. The encoder "experts" takes missing entries (NaN) in
+        training and later; "mlp" is faster, and takes them only if there were some in training.
+    steps, batch_size, learning_rate, precision, device: as in `TrainingConfig`; a batch_size beyond the data
+        is the data.
+    backend: "pyro" or "numpyro"; by default NumPyro where it is installed.
+    random_state: an integer, the seed of every random stream; a `RandomState`, which gives one; or None.
+
+    After `fit`: `fit_`, the `twinplate.Fit` with posterior, draws and predictions; `components_` (K, D),
+    `mean_` (D,) and `noise_variance_` (D,) in the units of the data; `n_features_in_`, and
+    `feature_names_in_` where the columns of `X` have names.
+
+    Raises InputError, a ValueError, for a parameter or data that cannot be used.
+
+    >>> import numpy as np
+    >>> from twinplate.interop.sklearn import VariationalFactorAnalysis
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 2)) @ rng.normal(size=(2, 5)) + 0.1 * rng.normal(size=(100, 5))
+    >>> X[rng.random(X.shape) < 0.1] = np.nan
+    >>> model = VariationalFactorAnalysis(n_components=2, steps=20, random_state=0)
+    >>> model.fit_transform(X).shape, model.components_.shape
+    ((100, 2), (2, 5))
+    >>> [str(name) for name in model.get_feature_names_out()]
+    ['variationalfactoranalysis0', 'variationalfactoranalysis1']
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        guide: str = "auxiliary",
+        covariance: str = "",
+        encoder: str = "experts",
+        steps: int = 3000,
+        batch_size: int = 256,
+        learning_rate: float = 1e-2,
+        precision: str = "float32",
+        device: str = "auto",
+        backend: str | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.guide = guide
+        self.covariance = covariance
+        self.encoder = encoder
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.precision = precision
+        self.device = device
+        self.backend = backend
+        self.random_state = random_state
+
+    def fit(self, X: npt.ArrayLike, y: object = None) -> VariationalFactorAnalysis:  # noqa: N803
+        """Fit the model to `X` (N, D), NaN where missing; `y` is not looked at."""
+        x = self._validated(X, reset=True)
+        config = ProgramConfig(
+            x.shape[1],
+            self.n_components,
+            guide=self.guide,
+            covariance=self.covariance,
+            encoder=self.encoder,
+        )
+        training = TrainingConfig(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=self._seed(),
+            precision=self.precision,
+            device=self.device,
+        )
+        implementation = load_backend(self.backend or default_backend())
+        fitted: Fit = implementation.fit(x, make_program(x, config), training.for_items(len(x)))
+        self.fit_ = replace(fitted, features=tuple(getattr(self, "feature_names_in_", ())))
+        model = self.fit_.generative
+        self.components_ = model.loadings.T
+        self.mean_ = model.intercept
+        self.noise_variance_ = model.noise_scale**2
+        return self
+
+    def transform(self, X: npt.ArrayLike) -> Array:  # noqa: N803
+        """The mean of each item's latents by the guide, (N, K)."""
+        check_is_fitted(self)
+        return self.fit_.posterior(self._validated(X)).loc
+
+    def inverse_transform(self, X: npt.ArrayLike) -> Array:  # noqa: N803
+        """What latents `X` (N, K) stand for in the units of the data, (N, D)."""
+        check_is_fitted(self)
+        latents = np.asarray(X, dtype=np.float64)
+        return np.asarray(latents @ self.components_ + self.mean_)
+
+    def score_samples(self, X: npt.ArrayLike) -> Array:  # noqa: N803
+        """The exact log evidence of every item (N,), in nats."""
+        check_is_fitted(self)
+        return self.fit_.log_evidence(self._validated(X))
+
+    def score(self, X: npt.ArrayLike, y: object = None) -> float:  # noqa: N803
+        """The mean of `score_samples`: the higher, the better; what a grid search goes by."""
+        return float(self.score_samples(X).mean())
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.components_.shape[0])
+
+    def _validated(self, values: npt.ArrayLike, reset: bool = False) -> Array:
+        checked = validate_data(
+            self, values, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
+        )
+        return np.asarray(checked)
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int):
+            return self.random_state
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
