@@ -110,7 +110,7 @@ def x64():
 @pytest.fixture
 def short_chunks(monkeypatch):
     """Of 4 steps, so that 10 are three chunks, the last one shorter."""
-    for module in ("svi", "steps"):
+    for module in ("batching", "steps"):
         monkeypatch.setattr(f"numpyro_impl.compiled.{module}.CHUNK", 4)
 
 

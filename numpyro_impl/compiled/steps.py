@@ -30,14 +30,15 @@ def take_steps(
         return state, carry[1].at[i].set(loss)
 
     # Some optimisers start with an infinite number: what was not finite before has not broken now.
-    before = _finite(state)
+    before = finite_leaves(state)
     # The number of steps is data, so one compiled loop takes any number up to CHUNK; the losses have
     # room for all.
     state, losses = lax.fori_loop(0, steps, step, (state, jnp.zeros(CHUNK)))
-    return state, losses, jnp.all(_finite(state) | ~before) & jnp.isfinite(losses).all()
+    return state, losses, jnp.all(finite_leaves(state) | ~before) & jnp.isfinite(losses).all()
 
 
-def _finite(state: SVIState) -> Array:
+@jax.jit
+def finite_leaves(state: SVIState) -> Array:
     """Whether each leaf of real numbers is finite."""
     leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
     return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves], bool)

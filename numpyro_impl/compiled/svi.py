@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import jax
@@ -23,29 +24,24 @@ from numpyro.infer.svi import SVIRunResult, SVIState
 
 from numpyro_impl.arguments import Inputs
 from numpyro_impl.compilation_cache import kept_compilations
-from numpyro_impl.compiled.steadied import SteadiedOptim, limits_of, with_limits
-from numpyro_impl.compiled.steps import copied, keys_and_rates, take_steps, to_inputs, unprepared
+from numpyro_impl.compiled.batching import (
+    Steps,
+    batch_inputs,
+    chunk_lengths,
+    steps_of_a_loop,
+    steps_of_batches,
+)
+from numpyro_impl.compiled.running import SMALLER, Running
+from numpyro_impl.compiled.steadied import SteadiedOptim
+from numpyro_impl.compiled.steps import keys_and_rates, take_steps, to_inputs, unprepared
 from numpyro_impl.failures import untraceable
 from numpyro_impl.objectives.loss_faults import Traced, faults_of
 from twinplate.errors import InputError
 from twinplate.loss_faults import WrongLossWarning
-from twinplate.training.errors import (
-    NonFiniteLossError,
-    OutOfMemoryError,
-    is_out_of_memory,
-    norm,
-    what_broke,
-)
-from twinplate.training.net import Attempt, Net
-from twinplate.training.plan import CHUNK, Chunk
+from twinplate.training.errors import is_out_of_memory
 from twinplate.training.restarts import Ranked
 from twinplate.training.state import Progress
 from twinplate.user_code import warn_user
-
-SMALLER = (
-    "a smaller subsample_size of the plates, fewer items in the arguments, or one particle after the other "
-    "(vectorize_particles=False)"
-)
 
 
 @dataclass(frozen=True)
@@ -149,57 +145,85 @@ class CompiledSVI(SVI):
         Raises NonFiniteLossError (not with `stable_update`) and OutOfMemoryError, whose `fit` is the
         SVIRunResult of the last good state, and InputError for a program that cannot be compiled.
         """
-        inputs, lengths = to_inputs(args, kwargs), _chunk_lengths(num_steps)
-        state = init_state
-        # `init` learns the constraints of the parameters too, which a state does not hold.
-        if state is None or self.constrain_fn is None:
-            first = self.init(rng_key, *args, init_params=init_params, **kwargs)
-            state = first if state is None else state
+        inputs = to_inputs(args, kwargs)
+        first = self._first_state(rng_key, init_state, init_params, args, kwargs)
         update = self.stable_update if stable_update else self.update
         step = partial(update, forward_mode_differentiation=forward_mode_differentiation)
-        losses: list[np.ndarray] = []
-        done = 0
+        chunk_lengths(num_steps)  # which raises before anything is compiled
+        loop = self._compile(partial(take_steps, step), first, inputs, 1)
+        chunks = steps_of_a_loop(loop, inputs, num_steps)
+        shown = tqdm.tqdm(total=num_steps, unit="step", disable=not progress_bar)
+        return self._run(chunks, first, shown, progress, tolerant=stable_update)
+
+    def run_batches(
+        self,
+        rng_key: Array,
+        batches: Iterable[Any],
+        *,
+        progress_bar: bool = True,
+        init_state: SVIState | None = None,
+        init_params: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> SVIRunResult:
+        """Take a step on each of `batches`: a data loader, a generator, a list, anything that iterates.
+
+        A tuple or a list is all positional arguments of a step, anything else the only one; arrays may be
+        those of any library, torch's tensors too. `kwargs` are those of every step. The steps are those of
+        `update` in a loop, compiled once for each shape, and the next mini-batches are read while the
+        device takes steps.
+
+        Other arguments, `Raises` and the result as for `run`; InputError too where there is no mini-batch.
+        Warns of the third shape among the mini-batches.
+
+        >>> import numpyro
+        >>> import numpyro.distributions as dist
+        >>> from numpyro.infer import Trace_ELBO
+        >>> def model(y):
+        ...     numpyro.sample("y", dist.Normal(numpyro.param("mean", 0.0), 1.0), obs=y)
+        >>> svi = CompiledSVI(model, lambda y: None, numpyro.optim.Adam(0.1), Trace_ELBO())
+        >>> batches = (np.full(4, 2.0, np.float32) for _ in range(150))
+        >>> svi.run_batches(jax.random.key(0), batches, progress_bar=False).losses.shape
+        (150,)
+        """
+        iterator = iter(batches)
+        head = next(iterator, None)
+        if head is None:
+            raise InputError(
+                "there is no mini-batch; expected at least one (an iterator is empty once it was read)"
+            )
+        inputs = batch_inputs(head, kwargs)
+        args, given = inputs.arguments()
+        first = self._first_state(rng_key, init_state, init_params, args, given)
+        chunks = steps_of_batches(
+            self.update, self._compile, first, chain([head], iterator), kwargs
+        )
+        total = len(batches) if isinstance(batches, Sized) else None
+        shown = tqdm.tqdm(total=total, unit="step", disable=not progress_bar)
+        return self._run(chunks, first, shown, progress)
+
+    def _first_state(
+        self, rng_key: Array, state: SVIState | None, init_params: Any, args: Any, kwargs: Any
+    ) -> SVIState:
+        """`state`, or the one that `init` makes, which learns the constraints of the parameters too."""
+        if state is not None and self.constrain_fn is not None:
+            return state
+        first = self.init(rng_key, *args, init_params=init_params, **kwargs)
+        return first if state is None else state
+
+    def _run(
+        self,
+        chunks: Iterator[Steps],
+        state: SVIState,
+        shown: Any,
+        progress: Progress | None,
+        tolerant: bool = False,
+    ) -> SVIRunResult:
+        running = Running(shown, progress, self._result, self._has_net, tolerant)
         try:
-            take = self._compile(partial(take_steps, step), state, inputs, 1)
-            for length in tqdm.tqdm(lengths, unit="chunk", disable=not progress_bar):
-                after, found, finite = self._take(take, state, inputs, done, length)
-                if not (finite or stable_update):
-                    raise self._non_finite(take, state, inputs, losses, found, num_steps)
-                state, done = after, done + length
-                losses.append(found)
-                if progress:
-                    progress(done, found.astype(np.float64))
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise OutOfMemoryError(
-                f"out of memory after step {done} of {num_steps}; the state of that step is kept, as "
-                f"`fit.state` of this error. Try {SMALLER}",
-                self._result(state, losses),
-            ) from error
-        return self._result(state, losses)
-
-    def _take(
-        self, take: Callable[..., Any], state: SVIState, inputs: Inputs, done: int, length: int
-    ) -> tuple[SVIState, np.ndarray, bool]:
-        """The state after `length` steps, their losses, and whether all is finite."""
-
-        def advance(state: SVIState) -> tuple[SVIState, np.ndarray, bool]:
-            after, *results = take(copied(state), inputs, length)
-            found, finite = jax.device_get(results)  # the only wait for the device in a chunk
-            return after, found[:length], bool(finite)
-
-        if not self._has_net:
-            return advance(state)
-        net = Net(limits_of(state))
-        chunk = Chunk(done, np.zeros((length, 0), np.int64), np.ones(length), {})
-        accepted = False
-        while not accepted:
-            limits = replace(net.limits, rate=float(net.slowed(chunk).rates[0]))
-            after, found, finite = advance(with_limits(state, limits))
-            accepted = net.accepts(chunk, Attempt(found.astype(np.float64), finite))
-        self.notes += net.notes
-        return with_limits(after, net.limits), found, finite
+            return running.run(chunks, state)
+        finally:
+            self.notes += running.notes
 
     def run_many(
         self,
@@ -223,7 +247,7 @@ class CompiledSVI(SVI):
         Raises InputError for arguments that do not fit, and where memory has no room for all fits.
         """
         keys, rates = keys_and_rates(rng_keys, optim, learning_rates)
-        inputs, lengths = to_inputs(args, kwargs), _chunk_lengths(num_steps)
+        inputs, lengths = to_inputs(args, kwargs), chunk_lengths(num_steps)
         self.init(keys[0], *args, init_params=init_params, **kwargs)  # learns sites and constraints
 
         def at(rate: Any) -> SVI:
@@ -287,34 +311,3 @@ class CompiledSVI(SVI):
         finally:
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[text]
-
-    def _non_finite(
-        self,
-        take: Callable[..., Any],
-        state: SVIState,
-        inputs: Inputs,
-        losses: list[np.ndarray],
-        found: np.ndarray,
-        num_steps: int,
-    ) -> NonFiniteLossError:
-        """The error for the chunk with the losses `found`, taken again from `state`, step by step."""
-        steps, loss = 0, found
-        while steps < len(found):
-            after, loss, finite = take(copied(state), inputs, 1)
-            if not finite:
-                break
-            state, steps = after, steps + 1
-        reached = self._result(state, [*losses, found[:steps]])
-        return NonFiniteLossError(
-            f"{what_broke(float(loss[0]))} at step {len(reached.losses)} of {num_steps} (the first is 0); "
-            f"the norm of the parameters is {norm(jax.tree.leaves(reached.params)):.3g}; the state before "
-            "this step is kept, as `fit.state` of this error. Try clip=5.0 or net=True of CompiledSVI, a "
-            "lower learning rate, or jax.enable_x64",
-            reached,
-        )
-
-
-def _chunk_lengths(num_steps: int) -> list[int]:
-    if num_steps < 1:
-        raise InputError(f"num_steps is {num_steps}; expected a positive whole number")
-    return [min(CHUNK, num_steps - first) for first in range(0, num_steps, CHUNK)]

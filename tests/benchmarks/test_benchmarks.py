@@ -16,6 +16,7 @@ from twinplate.training.plan import chunks, cosine
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import batches
 import clipping
 import divergence
 import gaps
@@ -32,6 +33,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.mark.parametrize(
     "name",
     [
+        "batches",
         "clipping",
         "divergence",
         "gaps",
@@ -287,3 +289,12 @@ def test_cut_gradients_are_timed_beside_others(tmp_path, capsys, monkeypatch):
     assert [(row["framework"], row["size"]) for row in rows] == [("pyro", "S"), ("numpyro", "S")]
     for row in rows:
         assert row["low"] <= row["median"] <= row["high"] and min(row["ms"].values()) > 0
+
+
+def test_batches_of_an_iterator_are_timed_beside_a_loop_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "SIZES", {"S": SIZE})
+    monkeypatch.setattr(batches, "STEPS", {"S": 3})
+    path = tmp_path / "batches.json"
+    batches.main(["--sizes", "S", "--rounds", "2", f"--json={path}"])
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["low"] <= row["median"] <= row["high"] and row["tracing_s"] > 0

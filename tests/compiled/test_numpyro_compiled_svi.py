@@ -100,7 +100,7 @@ def test_the_state_is_given_away_and_the_callers_is_not(monkeypatch):
         given.append(svi_steps.copied(state))
         return given[-1]
 
-    monkeypatch.setattr("numpyro_impl.compiled.svi.copied", copied)
+    monkeypatch.setattr("numpyro_impl.compiled.batching.copied", copied)
     svi, found = run(CompiledSVI, CASES["AutoNormal"])
     assert len(given) == 3
     assert all(leaf.is_deleted() for state in given for leaf in jax.tree.leaves(state))
@@ -116,11 +116,11 @@ def test_progress_is_told_after_each_chunk():
     np.testing.assert_array_equal(np.concatenate([losses for _, losses in told]), found.losses)
 
 
-def test_the_bar_is_that_of_chunks(capsys):
+def test_the_bar_counts_steps(capsys):
     svi, _ = run(CompiledSVI, subsampling)
     assert capsys.readouterr().err == ""
     svi.run(random.key(0), 10, *data())
-    assert "3/3" in capsys.readouterr().err
+    assert "10/10" in capsys.readouterr().err
 
 
 # --- arguments, and what is compiled again --------------------------------------------------------
