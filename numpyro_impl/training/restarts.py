@@ -25,7 +25,7 @@ from twinplate.training.net import Attempt, Net
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import plan_many, prepare_many
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
-from twinplate.training.state import Fit, Progress
+from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.words import counted
 
 
@@ -37,6 +37,7 @@ def fit_many(
     seeds: Sequence[int],
     learning_rates: Sequence[float] | None = None,
     a: np.ndarray | None = None,
+    states: Sequence[TrainingState] | None = None,
     matched: bool = False,
     progress: Progress | None = None,
 ) -> Restarts:
@@ -47,6 +48,8 @@ def fit_many(
 
     training: of all fits, but for the seed, and for the learning rate where `learning_rates` are given.
     x: as for `fit`; of a memory map, the mini-batches of all fits are in memory at the same time.
+    states: to go on from, one for each fit, all of one step: those of the `fits` of an earlier call with the
+        same seeds and rates. By default every fit starts.
     progress: called with the number of steps of all fits that are done so far.
 
     Raises InputError for arguments that do not fit.
@@ -61,7 +64,8 @@ def fit_many(
     (4, 2)
     """
     trainings = restart_configs(training, seeds, learning_rates)
-    runs = prepare_many(x, program, trainings, a=a, matched=matched)
+    runs = prepare_many(x, program, trainings, a=a, states=states, matched=matched)
+    first = runs[0].state.step
     dtype, losses = DTYPES[training.precision], [np.zeros((len(runs), 0))]
     loop = CompiledLoop(runs[0], fits=len(runs))
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
@@ -90,10 +94,11 @@ def fit_many(
         states = [to_state(one, net.limits) for one, net in zip(one_each, nets, strict=True)]
     rows = zip(states, np.concatenate(losses, axis=1), nets, strict=True)
     fits = [
-        Fit(state, row[: state.step], program=program, notes=tuple(net.notes))
+        Fit(state, row[: state.step - first], program=program, notes=tuple(net.notes))
         for state, row, net in rows
     ]
-    return make_restarts(x, program, trainings, fits, posterior, loop.compile_seconds)
+    seconds = loop.compile_seconds
+    return make_restarts(x, program, trainings, fits, posterior, seconds, first)
 
 
 def _take_all(

@@ -12,8 +12,9 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import NonFiniteLossError
 from twinplate.training.loop import train
+from twinplate.training.preparation import check_states
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
-from twinplate.training.state import Fit, Progress
+from twinplate.training.state import Fit, Progress, TrainingState
 
 
 def fit_many(
@@ -24,6 +25,7 @@ def fit_many(
     seeds: Sequence[int],
     learning_rates: Sequence[float] | None = None,
     a: np.ndarray | None = None,
+    states: Sequence[TrainingState] | None = None,
     matched: bool = False,
     progress: Progress | None = None,
 ) -> Restarts:
@@ -34,6 +36,8 @@ def fit_many(
 
     training: of all fits, but for the seed, and for the learning rate where `learning_rates` are given.
     x: as for `fit`; of a memory map, only the mini-batches of one fit are in memory at a time.
+    states: to go on from, one for each fit, all of one step: those of the `fits` of an earlier call with the
+        same seeds and rates. By default every fit starts.
     progress: called with the number of steps of all fits that are done so far.
 
     Raises InputError for arguments that do not fit.
@@ -48,17 +52,20 @@ def fit_many(
     (4, 2)
     """
     trainings = restart_configs(training, seeds, learning_rates)
-    fits = []
+    if states is not None:
+        check_states(states, program, trainings)
+    first = states[0].step if states else 0
+    left, fits = training.steps - first, []
     for number, one in enumerate(trainings):
-        done = number * training.steps
+        before = number * left - first
 
-        def told(step: int, losses: np.ndarray, done: int = done) -> None:
+        def told(step: int, losses: np.ndarray, before: int = before) -> None:
             if progress:
-                progress(done + step, losses)
+                progress(before + step, losses)
 
-        fits.append(_fit(x, program, one, a, matched, told))
+        fits.append(_fit(x, program, one, a, states[number] if states else None, matched, told))
     seconds = sum(done.compile_seconds for done in fits)
-    return make_restarts(x, program, trainings, fits, posterior, seconds)
+    return make_restarts(x, program, trainings, fits, posterior, seconds, first)
 
 
 def _fit(
@@ -66,13 +73,15 @@ def _fit(
     program: ReferenceProgram,
     training: TrainingConfig,
     a: np.ndarray | None,
+    state: TrainingState | None,
     matched: bool,
     progress: Progress,
 ) -> Fit:
-    trainer = Trainer(x, program, training, a=a, matched=matched)
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
+    first = trainer.state.step
     try:
         return train(trainer, trainer.plan(), progress)
     except NonFiniteLossError as error:
         state = trainer.state
-        losses = error.fit.losses[: state.step]
+        losses = error.fit.losses[: state.step - first]
         return Fit(state, losses, trainer.compile_seconds, program, trainer.notes)

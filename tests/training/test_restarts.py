@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
+from fit_cases import assert_same_fit
 
 from twinplate import InputError, TrainingConfig
 from twinplate.programs.parameters import initial_params
+from twinplate.training import preparation
 from twinplate.training.memory import items_at_once
 from twinplate.training.plan import chunks
 from twinplate.training.preparation import prepare
@@ -48,6 +51,32 @@ def test_each_is_the_fit_of_its_seed_and_rate(twin, problem, monkeypatch, name):
                 given = getattr(found.state, part)[parameter]
                 size = max(1, np.abs(values).max())
                 np.testing.assert_allclose(given, values, rtol=0, atol=1e-12 * size)
+
+
+def test_fits_go_on_from_their_states_to_the_bit(twin, problem, monkeypatch):
+    monkeypatch.setattr("twinplate.training.plan.CHUNK", 7)
+    x, program, _ = problem(N)
+    given = {"seeds": (0, 7), "learning_rates": (0.01, 0.1)}
+    whole, told = twin.impl.fit_many(x, program, config(), **given), []
+    with monkeypatch.context() as patched:
+        patched.setattr(preparation, "chunks", lambda *args: islice(chunks(*args), 1))
+        half = twin.impl.fit_many(x, program, config(), **given)
+    states = [fit.state for fit in half.fits]
+    assert {state.step for state in states} == {7}
+    rest = twin.impl.fit_many(
+        x, program, config(), **given, states=states, progress=lambda step, _: told.append(step)
+    )
+    np.testing.assert_array_equal(np.hstack([half.losses[:, :7], rest.losses]), whole.losses)
+    assert told[-1] == 4 * 5 and not rest.diverged.any()
+    for one, other in zip(rest.fits, whole.fits, strict=True):
+        assert_same_fit(replace(one, losses=other.losses), other)
+    for bad, match in (
+        (states[:3], "3 states and 4 fits"),
+        ([whole.fits[0].state, *states[1:]], "of steps 7 to 12"),
+        ([fit.state for fit in whole.fits], "expected more steps"),
+    ):
+        with pytest.raises(InputError, match=match):
+            twin.impl.fit_many(x, program, config(), **given, states=bad)
 
 
 def test_pairs_and_progress(twin, problem):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fit_cases import PROGRAMS, N, assert_same_fit, config
 
+import pyro_impl
 from twinplate import Fit, TrainingInterrupted
 from twinplate.training import plan
 from twinplate.training.run_directory import load_run, save_run
@@ -65,24 +66,8 @@ def in_pieces(fit, x, program, training, folder: Path, **options) -> tuple[Fit, 
             return Fit(state, losses, notes=run.notes), stops
 
 
-@pytest.mark.parametrize(
-    ("precision", "mapped", "options"),
-    [
-        ("float32", False, {}),
-        ("float64", True, {"matched": True}),
-        ("float32", True, {}),
-        ("float64", False, {"compiled": False}),
-        ("float64", False, {"machine_code": True}),
-    ],
-)
-def test_a_run_in_pieces_is_the_run_never_stopped(
-    twin, problem, tmp_path, request, precision, mapped, options
-):
+def check_pieces(fit, problem, tmp_path, precision, mapped, **options):
     """Cut gradients, average, mini-batches, noise, compiled steps and two estimators included."""
-    if twin.name == "numpyro" and options.keys() - {"matched"}:
-        pytest.skip("NumPyro's steps are always compiled")
-    if "machine_code" in options:
-        request.getfixturevalue("interpreted")
     x, program, _ = problem(N, missing=0.2, **PROGRAMS["learned, amplitude"])
     x[3] *= 30  # whose gradient is cut
     if mapped:
@@ -91,12 +76,30 @@ def test_a_run_in_pieces_is_the_run_never_stopped(
     training = config(
         steps=24, precision=precision, estimator="sticking-the-landing", learning_rate=0.1
     )
-    whole = twin.impl.fit(x, program, training, **options)
-    pieces, stops = in_pieces(twin.impl.fit, x, program, training, tmp_path, **options)
+    whole = fit(x, program, training, **options)
+    pieces, stops = in_pieces(fit, x, program, training, tmp_path, **options)
     assert stops == ENDS
     assert_same_fit(pieces, whole)
     assert pieces.state.limits == whole.state.limits
     assert np.ptp(whole.losses) > 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "mapped", "matched"),
+    [("float32", False, False), ("float64", True, True), ("float32", True, False)],
+)
+def test_a_run_in_pieces_is_the_run_never_stopped(
+    twin, problem, tmp_path, precision, mapped, matched
+):
+    check_pieces(twin.impl.fit, problem, tmp_path, precision, mapped, matched=matched)
+
+
+@pytest.mark.parametrize("options", [{"compiled": False}, {"machine_code": True}])
+def test_so_it_is_with_steps_of_pyros_own_and_as_machine_code(
+    problem, own_world, interpreted, tmp_path, options
+):
+    """Compared steps of machine code are others in every piece, and do not show."""
+    check_pieces(pyro_impl.fit, problem, tmp_path, "float64", False, **options)
 
 
 def test_more_steps_go_on_with_the_cosine_of_all_of_them(twin, problem):

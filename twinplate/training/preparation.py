@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinplate.data.blocks import on_disk
+from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram
@@ -17,6 +18,7 @@ from twinplate.training.memory import item_axes, items_at_once
 from twinplate.training.plan import Chunk, chunk_length, chunks
 from twinplate.training.state import TrainingState
 from twinplate.training.streaming import with_batches, with_batches_of_all
+from twinplate.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,21 +99,47 @@ def prepare_many(
     trainings: Sequence[TrainingConfig],
     *,
     a: np.ndarray | None = None,
+    states: Sequence[TrainingState] | None = None,
     matched: bool = False,
 ) -> tuple[Preparation, ...]:
     """The runs of `trainings`, which differ in seed and learning rate alone, to be taken side by side.
 
-    Raises InputError where `x` or `a` cannot be used.
+    Raises InputError where `x`, `a` or `states` cannot be used.
     """
     complete = _complete(x, a, program, trainings[0])
     trainings = [training.for_items(len(x)) for training in trainings]
     # Only chunks with numbers of their own, noise or mini-batches, take room for every run.
     held = len(trainings) if matched or on_disk(x) else 1
-    starts = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
+    if states is None:
+        states = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
+    check_states(states, program, trainings)
     return tuple(
         Preparation(x, a, program, training, state, complete, matched, held)
-        for training, state in zip(trainings, starts, strict=True)
+        for training, state in zip(trainings, states, strict=True)
     )
+
+
+def check_states(
+    states: Sequence[TrainingState], program: ReferenceProgram, trainings: Sequence[TrainingConfig]
+) -> None:
+    """Raise InputError unless there is one for each training, all at one step with others to come."""
+    if len(states) != len(trainings):
+        raise InputError(
+            f"{counted(len(states), 'state')} and {counted(len(trainings), 'fit')} are given; expected "
+            "one state for each fit, in the order of the fits"
+        )
+    found = sorted({state.step for state in states})
+    if len(found) > 1:
+        raise InputError(
+            f"the states are of steps {found[0]} to {found[-1]}; expected one step: go on with those of fits "
+            "that did not diverge, or with each by `fit`"
+        )
+    if found[0] >= trainings[0].steps:
+        raise InputError(
+            f"the states are of step {found[0]} and steps is {trainings[0].steps}; expected more steps"
+        )
+    for state in states:
+        check_state(state, program)
 
 
 def plan_many(runs: Sequence[Preparation]) -> Iterator[tuple[Chunk, ...]]:

@@ -63,8 +63,9 @@ class Restarts(Ranked):
     """R fits of one program, as `fit_many` makes them.
 
     trainings: of each fit, with its seed and learning rate.  fits: in the same order.
-    losses: (R, steps), per item. A fit that meets a number that is not finite ends before the chunk of
-        steps in which it met it: so do its state and its losses, and the rest of its row is NaN.
+    losses: (R, steps), per item; of fits that go on from states, those of the further steps. A fit that
+        meets a number that is not finite ends before the chunk of steps in which it met it: so do its state
+        and its losses, and the rest of its row is NaN.
     diverged: (R,), true for such a fit, and for one whose ELBO is higher than any guide's can be
         (`twinplate.training.restarts.diverges`).
     compile_seconds: of all fits together.
@@ -123,9 +124,10 @@ def make_restarts(
     fits: Sequence[Fit],
     posterior: Posterior,
     compile_seconds: float,
+    first: int = 0,
 ) -> Restarts:
-    """The fits, with what became of each. `posterior` is that of the twin which made them."""
-    steps = max(training.steps for training in trainings)
+    """The fits, with what became of each, from step `first` on. `posterior` is that of the twin."""
+    steps = max(training.steps for training in trainings) - first
     losses = np.full((len(fits), steps), np.nan)
     for row, fit in zip(losses, fits, strict=True):
         row[: len(fit.losses)] = fit.losses
