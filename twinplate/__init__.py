@@ -4,6 +4,7 @@ Nothing here imports torch or JAX; `twinplate.backends` finds an implementation 
 """
 
 from twinplate.errors import InputError
+from twinplate.interop.arviz import to_arviz
 from twinplate.loss_faults import WrongLossWarning
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
@@ -49,6 +50,7 @@ __all__ = [
     "initial_params",
     "load",
     "make_program",
+    "to_arviz",
     "unpack_scale_tril",
     "verify",
 ]

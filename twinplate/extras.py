@@ -1,4 +1,4 @@
-"""Packages that come with the extra `all`, imported when something needs them."""
+"""Packages that come with an extra, imported when something needs them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import ModuleType
 from twinplate.errors import InputError
 
 
-def import_extra(module: str, package: str) -> ModuleType:
-    """Import `module` of `package`. Raises InputError, naming the extra, where it is missing."""
+def import_extra(module: str, package: str, extra: str = "all") -> ModuleType:
+    """Import `module` of `package`, of `extra`. Raises InputError, naming the extra, where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
             f"this needs {package}, which cannot be imported; install it with: "
-            "pip install 'twinplate[all]'"
+            f"pip install 'twinplate[{extra}]'"
         ) from error

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("twinplate", "pyro_impl", "numpyro_impl")
+NEEDS = {"twinplate.interop.arviz": "xarray", "twinplate.interop.sklearn": "sklearn"}  # of extras
 
 
 def modules_with_examples() -> list[str]:
@@ -43,6 +44,8 @@ def own_state() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", in_one_process(modules_with_examples()))
 def test_examples_print_what_they_say(name, own_folder):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     module = importlib.import_module(name)
     with nullcontext() if name.startswith("numpyro_impl") else own_state():
         done = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
