@@ -108,12 +108,15 @@ def sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def discard(path: Path) -> None:
-    """Remove a file or a directory that nobody needs: from its name at once, then as far as is permitted."""
+def discard(path: Path) -> bool:
+    """Remove a file or a directory that nobody needs, all of it at once; whether its name is free."""
     gone = path.with_name(temporary_name())
-    with contextlib.suppress(OSError):
+    try:
         os.replace(path, gone)
-        _remove(gone)
+    except OSError:
+        return False
+    _remove(gone)
+    return True
 
 
 def temporary_name() -> str:

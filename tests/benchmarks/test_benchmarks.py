@@ -17,6 +17,7 @@ from twinplate.training.plan import chunks, cosine
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import batches
+import checkpoints
 import clipping
 import divergence
 import gaps
@@ -34,6 +35,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
     "name",
     [
         "batches",
+        "checkpoints",
         "clipping",
         "divergence",
         "gaps",
@@ -298,3 +300,11 @@ def test_batches_of_an_iterator_are_timed_beside_a_loop_by_hand(tmp_path, monkey
     batches.main(["--sizes", "S", "--rounds", "2", f"--json={path}"])
     (row,) = json.loads(path.read_text())["rows"]
     assert row["low"] <= row["median"] <= row["high"] and row["tracing_s"] > 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_checkpoint_is_timed_with_what_a_fit_keeps(monkeypatch, backend):
+    monkeypatch.setattr(checkpoints, "LOSSES", 10)
+    monkeypatch.setitem(checkpoints.SIZES, "S", SIZE)
+    row = checkpoints.measure(backend, "S", rounds=2)
+    assert row["seconds"] > 0 and row["share"] == row["seconds"] / 30 and row["reading"] > 0

@@ -44,7 +44,7 @@ def train_and_keep(
 
     Raises InputError where training cannot go on, or what it reached cannot be written.
     """
-    run = writer.run
+    run = replace(writer.run, versions=versions())
     program, training, backend = run.program, run.training, run.config["backend"]
     implementation = load_backend(backend)
 
@@ -87,7 +87,6 @@ def extended(run: SavedRun, fit: Fit) -> SavedRun:
     state = fit.state
     return replace(
         run,
-        versions=versions(),
         params=fit.params,
         last=state.params,
         mean=state.mean,

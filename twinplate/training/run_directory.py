@@ -60,11 +60,9 @@ def save_run(path: Path, run: SavedRun) -> None:
             fitted parameters.
     """
     encoded(f"The run for {path}", run)  # what cannot be written is refused before anything is
-    with written_whole(path) as directory:
-        directory.mkdir()
+    with _made(path) as directory:
         write_files(directory, run)
         sync(directory)
-    sync(Path(path).absolute().parent)
 
 
 def load_run(path: Path) -> SavedRun:
@@ -151,8 +149,9 @@ class RunWriter:
             sync(self.path)
             write_files(self.path, run)
             sync(self.path)
-            for name in _checkpoints(self.path):  # the newest last
-                discard(self.path / name)
+            for name in _checkpoints(self.path):
+                if not discard(self.path / name):
+                    break  # the newest, which is this run, has to be the last to go
 
 
 @contextlib.contextmanager
@@ -164,10 +163,8 @@ def begun(path: Path, run: SavedRun) -> Iterator[RunWriter]:
     """
     path = Path(path)
     encoded(f"The run for {path}", run)
-    with written_whole(path) as directory:
-        directory.mkdir()
+    with _made(path) as directory:
         _write_checkpoint(directory, [], run)
-    sync(path.absolute().parent)
     with _held(path):
         writer = RunWriter(path, read_newest(path))
         first = writer.run
@@ -192,6 +189,19 @@ def reopened(path: Path) -> Iterator[RunWriter]:
             if TEMPORARY.fullmatch(name):
                 discard(path / name)
         yield RunWriter(path, read_newest(path))
+
+
+@contextlib.contextmanager
+def _made(path: Path) -> Iterator[Path]:
+    """Yield a new directory to fill that becomes `path`, on the disk too, or nothing. Raises InputError."""
+    with written_whole(path) as directory:
+        directory.mkdir()
+        yield directory
+    try:
+        sync(Path(path).absolute().parent)
+    except OSError as error:
+        discard(Path(path))
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 @contextlib.contextmanager
