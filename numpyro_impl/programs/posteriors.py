@@ -16,6 +16,7 @@ from numpyro_impl.programs.encoder import ENCODERS
 from numpyro_impl.programs.guides import joint_normal
 from numpyro_impl.programs.parameters import NativeParams, to_native, to_numpy
 from twinplate.data.blocks import blocks, fitting
+from twinplate.data.frames import items_of
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.parameters import check_params
 from twinplate.programs.program import Params, ReferenceProgram
@@ -81,7 +82,7 @@ def posterior_blocks(
         encode = _encode(program)
         native = to_native(params, dtype)
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
-    for _, block in blocks(x, length=length):
+    for _, block in blocks(items_of(x, program.features), length=length):
         with using(where, precision):  # here alone: at `yield` the caller is at work
             found = Gaussian(*(to_numpy(v) for v in encode(native, to_array(block, dtype))))
         yield program.start.prior_where_empty(block, found)

@@ -65,6 +65,7 @@ def fit_many(
     """
     trainings = restart_configs(training, seeds, learning_rates)
     runs = prepare_many(x, program, trainings, a=a, states=states, matched=matched)
+    x = runs[0].x
     first = runs[0].state.step
     dtype, losses = DTYPES[training.precision], [np.zeros((len(runs), 0))]
     loop = CompiledLoop(runs[0], fits=len(runs))

@@ -39,7 +39,8 @@ def fit(
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
     x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`), of
-        which the mini-batches of the next chunk are read while the steps of one are taken.
+        which the mini-batches of the next chunk are read while the steps of one are taken. Or a frame, whose
+        columns are found by the names in `program` (`twinplate.data.frames`).
     a: pairs (K, N) for the objective "pairs".
     state: that of a run to go on with, such as `Fit.state`; by default a run starts from the initial
         parameters of `training.seed`.
@@ -104,6 +105,7 @@ class Trainer:
         self._at_once = self._loop.items_at_once
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         with using(self._device, training.precision):
+            x = self._prepared.x
             with room_for(x):
                 self._data = None if self._prepared.streamed else to_data(x, a, self._dtype)
             self._carry = to_carry(self._prepared.state, self._dtype)

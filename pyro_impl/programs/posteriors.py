@@ -12,6 +12,7 @@ from pyro_impl.programs.assembly import build
 from pyro_impl.programs.guides import joint_normal
 from pyro_impl.programs.parameters import to_numpy
 from twinplate.data.blocks import blocks, fitting
+from twinplate.data.frames import items_of
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.program import Params, ReferenceProgram
 
@@ -73,7 +74,7 @@ def posterior_blocks(
     dtype, where = DTYPES[precision], find_device(device)
     encoder = build(program, params, dtype, where).encoder
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
-    for _, block in blocks(x, length=length):
+    for _, block in blocks(items_of(x, program.features), length=length):
         with torch.no_grad():  # here alone: at `yield` the caller is at work
             q = joint_normal(encoder(to_tensor(block, dtype, where)))
             found = Gaussian(to_numpy(q.loc), to_numpy(q.scale_tril))

@@ -8,6 +8,7 @@ import numpy as np
 
 from pyro_impl.programs.posteriors import posterior
 from pyro_impl.training.trainer import Trainer
+from twinplate.data.frames import items_of
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import NonFiniteLossError
@@ -52,6 +53,7 @@ def fit_many(
     (4, 2)
     """
     trainings = restart_configs(training, seeds, learning_rates)
+    x = items_of(x, program.features)
     if states is not None:
         check_states(states, program, trainings)
     first = states[0].step if states else 0

@@ -59,7 +59,8 @@ def fit(
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
     x: an array, which goes to the device as a whole, or a memory map (`np.load` with `mmap_mode="r"`), of
-        which the mini-batches of the next chunk are read while the steps of one are taken.
+        which the mini-batches of the next chunk are read while the steps of one are taken. Or a frame, whose
+        columns are found by the names in `program` (`twinplate.data.frames`).
     a: pairs (K, N) for the objective "pairs".
     state: that of a run to go on with, such as `Fit.state`; by default a run starts from the initial
         parameters of `training.seed`.

@@ -35,7 +35,7 @@ for title, code in json.load(open("blocks.json")):
     printed.append(out.getvalue())
 print(json.dumps(printed))
 """
-NEEDS = {"other-tools.md": ("sklearn", "xarray")}  # of the extras
+NEEDS = {"other-tools.md": ("pandas", "sklearn", "xarray")}  # of the extras
 SIZES = {"N": 11, "B": 7, "K": 3, "D": 5, "R": 2, "H": 4}
 
 

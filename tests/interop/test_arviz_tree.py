@@ -37,7 +37,7 @@ def fit():
     x, _ = model.simulate(50, rng)
     program = make_program(x, ProgramConfig(D, K, encoder="experts", hidden_width=4), model)
     state = TrainingState.start(closed_form_params(program))
-    return Fit(state, np.zeros(0), program=program, features=FEATURES)
+    return Fit(state, np.zeros(0), program=replace(program, features=FEATURES))
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.2], ids=["complete", "missing"])
@@ -137,7 +137,8 @@ def test_arviz_takes_it(fit, case):
 
 def test_one_chain_one_draw_no_item_and_what_is_refused(fit):
     x = np.zeros((2, D))
-    one = to_arviz(replace(fit, features=()), x, num_chains=1, num_samples=1)
+    bare = replace(fit, program=replace(fit.program, features=()))
+    one = to_arviz(bare, x, num_chains=1, num_samples=1)
     assert one["posterior"]["a"].dims[:2] == ("chain", "draw")
     assert one["observed_data"]["x"]["feature"].values[-1] == f"column {D}"
     assert to_arviz(fit, x[:0], num_samples=3)["posterior"].sizes["item"] == 0

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from twinplate.data.columns import default_name
+from twinplate.data.frames import item_names
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
@@ -32,7 +32,7 @@ DIMS: dict[str, dict[str, tuple[str, ...]]] = {  # of every variable, by group
 
 def to_arviz(
     fit: Fit,
-    x: npt.ArrayLike,
+    x: Any,
     *,
     items: Sequence[str | int] | None = None,
     num_chains: int = 4,
@@ -41,7 +41,7 @@ def to_arviz(
 ) -> Any:
     """An `xarray.DataTree` of the guide's draws for the items of `x` (N, D), NaN where missing.
 
-    items: names of the N items; by default 0 to N - 1.
+    items: names of the N items; by default those that a frame `x` has, or 0 to N - 1.
     num_chains, num_samples: draws are independent, and so are chains; several let diagnostics compare them.
 
     Its groups have the dims of `DIMS`: `posterior`, the latents `a`; `posterior_predictive`, measurements `x`
@@ -67,8 +67,9 @@ def to_arviz(
     for name, number in (("num_chains", num_chains), ("num_samples", num_samples)):
         if number < 1:
             raise InputError(f"{name} is {number}; expected 1 or more")
+    named = item_names(x) if items is None else tuple(items)
     x = fit.predict(x).x  # checked
-    names = list(range(len(x))) if items is None else list(items)
+    names = list(named or range(len(x)))
     if len(names) != len(x):
         raise InputError(
             f"items names {counted(len(names), 'item')}; expected {len(x)}, those of x"

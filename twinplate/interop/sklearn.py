@@ -101,8 +101,9 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
             device=self.device,
         )
         implementation = load_backend(self.backend or default_backend())
-        fitted: Fit = implementation.fit(x, make_program(x, config), training.for_items(len(x)))
-        self.fit_ = replace(fitted, features=tuple(getattr(self, "feature_names_in_", ())))
+        names = tuple(getattr(self, "feature_names_in_", ()))
+        program = replace(make_program(x, config), features=names)
+        self.fit_: Fit = implementation.fit(x, program, training.for_items(len(x)))
         model = self.fit_.generative
         self.components_ = model.loadings.T
         self.mean_ = model.intercept

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 
 from twinplate.data.blocks import blocks
+from twinplate.data.frames import items_of
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import Array, Gaussian
 from twinplate.programs.parameters import (
@@ -25,12 +26,15 @@ from twinplate.programs.triangle import scale_tril_of_precision
 from twinplate.words import are, counted
 
 
-def new_items(x: npt.ArrayLike, num_features: int) -> np.ndarray:
+def new_items(x: Any, program: ReferenceProgram) -> np.ndarray:
     """`x` as an array (N, D) of real numbers, N = 0 included; a memory map stays one.
 
-    Raises InputError for another shape, for what is no number, and for infinite entries.
+    Of a frame the columns are found by name (`twinplate.data.frames`).
+
+    Raises InputError for columns that are missing or unknown, for another shape, for what is no number, and
+    for infinite entries.
     """
-    x = np.asarray(x)
+    x, num_features = np.asarray(items_of(x, program.features)), program.config.num_features
     if x.dtype.kind not in "biuf":
         raise InputError(f"x holds {x.dtype} values; expected real numbers, NaN where missing")
     if x.shape == (num_features,):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from twinplate.data.blocks import Rows
 from twinplate.data.columns import listed
+from twinplate.data.frames import to_frame
 from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.errors import InputError
 from twinplate.programs.config import LEARNABLE, ProgramConfig
@@ -33,6 +34,8 @@ class ReferenceProgram:
     width: (K,), of the posterior at `start`, in units of which the guide is learned, and from which it
         starts. None where it is not known: the guide then starts near the standard normal.
 
+    features: names of the D features, where they are known. Frames are taken by them.
+
     Usually made by `make_program`; both twins' `build`, `fit` and `posterior` take it. Raises InputError if
     the loadings are not (D, K).
 
@@ -50,6 +53,7 @@ class ReferenceProgram:
     spread: Array
     unit: Array = None  # type: ignore[assignment]  # an array once it is made
     width: Array | None = None
+    features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.unit is None:
@@ -96,6 +100,7 @@ def make_program(
 ) -> ReferenceProgram:
     """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
 
+    x: an array, or a frame or another matrix with names (`twinplate.data.frames`), which the program keeps.
     generative: the fixed generative parameters, and the first values of those that `config` says are
         learned; unless it says, none are. Without it, all are at maximum likelihood, as
         `twinplate.programs.start` says, and are learned unless `config` says otherwise. The guide starts at
@@ -116,7 +121,9 @@ def make_program(
     >>> program.learned
     ('loadings', 'intercept', 'noise_scale')
     """
-    x = np.asarray(x)
+    frame = to_frame(x)
+    features = () if frame is None else frame.columns
+    x = np.asarray(x if frame is None else frame.x)
     if x.ndim != 2 or x.shape[1] != config.num_features:
         raise InputError(f"x has shape {x.shape}; expected (N, {config.num_features})")
     if statistics is not None and statistics.num_items != len(x):
@@ -126,7 +133,7 @@ def make_program(
     units = statistics or read_statistics(x, progress)
     observed = units.observed / len(x)
     if generative is not None:
-        given = ReferenceProgram(config, generative, units.mean, units.spread)
+        given = ReferenceProgram(config, generative, units.mean, units.spread, features=features)
         return replace(given, width=generative.conditional_scales(observed))
     _tell_of_constants(units)
     start = likely_start(x, config.num_components, units, progress)
@@ -136,7 +143,9 @@ def make_program(
         shrunk = start.loadings * np.exp(-(config.amplitude_scale**2))
         start = LinearGaussian(shrunk, start.intercept, start.noise_scale)
     config = replace(config, learned=LEARNABLE) if config.learned is None else config
-    return ReferenceProgram(config, start, units.mean, units.spread, start.noise_scale, width)
+    return ReferenceProgram(
+        config, start, units.mean, units.spread, start.noise_scale, width, features
+    )
 
 
 def _tell_of_constants(units: Statistics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from twinplate.training.run_directory import load_run
@@ -28,5 +29,5 @@ def load(path: Path | str) -> Fit:
 
 def fit_of(run: SavedRun) -> Fit:
     """The fit in `run`. Raises InputError where its program cannot be made."""
-    features = tuple(run.data["columns"])
-    return Fit(run.state, run.losses, program=run.program, notes=run.notes, features=features)
+    program = replace(run.program, features=tuple(run.data["columns"]))
+    return Fit(run.state, run.losses, program=program, notes=run.notes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinplate.data.blocks import on_disk
+from twinplate.data.frames import items_of
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import initial_params
@@ -81,10 +82,11 @@ def prepare(
     state: TrainingState | None = None,
     matched: bool = False,
 ) -> Preparation:
-    """The run that both twins' `fit` makes of these arguments.
+    """The run that both twins' `fit` makes of these arguments; of a frame, columns are found by name.
 
     Raises InputError where `x`, `a` or `state` cannot be used.
     """
+    x = items_of(x, program.features)
     complete = _complete(x, a, program, training)
     training = training.for_items(len(x))
     if state is None:
@@ -106,6 +108,7 @@ def prepare_many(
 
     Raises InputError where `x`, `a` or `states` cannot be used.
     """
+    x = items_of(x, program.features)
     complete = _complete(x, a, program, trainings[0])
     trainings = [training.for_items(len(x)) for training in trainings]
     # Only chunks with numbers of their own, noise or mini-batches, take room for every run.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,12 +89,12 @@ class Fit:
     compile_seconds: what compiling took; little where the compiled program was found on disk.
     program: what was fitted; it makes numbers in the units of the data of the parameters.
     notes: what was done where training would have gone astray; empty for most fits.
-    features: names of the D features, where they are known.
 
     `twinplate.load` reads one of a run directory. The methods that take items `x` (N, D), NaN where missing,
-    N = 0 included, need neither framework, and compute in double precision. They raise InputError for an
-    `x` of another shape, for infinite entries, and where `program` is not known; those that go through the
-    guide also for entries that are missing where its encoder was trained on complete data alone.
+    need neither framework, and compute in double precision. N may be 0. Columns of a frame are found by name
+    (`twinplate.data.frames`). InputError is raised for an `x` of another shape or with other columns, for
+    infinite entries, and where `program` is not known; by those that go through the guide also for entries
+    that are missing where its encoder was trained on complete data alone.
 
     >>> import numpy as np
     >>> from twinplate import Fit, ProgramConfig, TrainingState, initial_params, make_program
@@ -112,7 +113,6 @@ class Fit:
     compile_seconds: float = 0.0
     program: ReferenceProgram | None = None
     notes: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         lines = [f"Fit of {counted(self.state.step, 'step')}: {_course(self.losses)}"]
@@ -134,6 +134,11 @@ class Fit:
         return generative_of(self._program(), self.params)
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the D features; () where they are not known."""
+        return () if self.program is None else self.program.features
+
+    @property
     def loadings(self) -> Array:
         """Those of `generative`, (D, K)."""
         return self.generative.loadings
@@ -153,28 +158,28 @@ class Fit:
         """The fitted parameters in the neutral layout: `state.average`, no longer moved by single steps."""
         return self.state.average
 
-    def posterior(self, x: npt.ArrayLike) -> Gaussian:
+    def posterior(self, x: Any) -> Gaussian:
         """The guide's q(a | x): loc (N, K), scale_tril (N, K, K), or packed as `scale_tril_packed`.
 
         The same as `posterior` of either twin. With an amplitude it is the guide's factor for `a`; of an item
         without any entry it is the prior. The exact posterior is `fit.generative.posterior(x)`.
         """
-        x, program = np.asarray(x), self._program()
-        k = program.config.num_components
-        parts = self.posterior_blocks(x)  # which checks x
+        program = self._program()
+        x, k = new_items(x, program), program.config.num_components
+        parts = self.posterior_blocks(x)
         found = Gaussian(np.empty((len(x), k)), np.empty((len(x), k, k)))
         for rows, part in _placed(parts):
             found.loc[rows], found.scale_tril[rows] = part.loc, part.scale_tril
         return found
 
-    def posterior_blocks(self, x: npt.ArrayLike) -> Iterator[Gaussian]:
+    def posterior_blocks(self, x: Any) -> Iterator[Gaussian]:
         """`posterior` in parts, of some thousand consecutive items each; `x` may be a memory map."""
         program = self._program()
-        x = new_items(x, program.config.num_features)
+        x = new_items(x, program)
         check_seen(program, self.state.variance, x)
         return guide_blocks(program, self.params, x)
 
-    def sample(self, x: npt.ArrayLike, num_samples: int = 1, *, seed: int = 0) -> Array:
+    def sample(self, x: Any, num_samples: int = 1, *, seed: int = 0) -> Array:
         """Draws of the latents `a` from the guide, (num_samples, N, K); the same for one `seed`.
 
         Raises InputError also for `num_samples` below 1.
@@ -185,7 +190,7 @@ class Fit:
         noise = generator(seed, "sample").standard_normal((num_samples, *q.loc.shape))
         return q.loc + np.einsum("nkj,snj->snk", q.scale_tril, noise)
 
-    def predict(self, x: npt.ArrayLike, *, exact: bool = False) -> Prediction:
+    def predict(self, x: Any, *, exact: bool = False) -> Prediction:
         """What measurements of the items would be, by the guide; `.imputed` fills in what is missing.
 
         exact: by the model's own posterior, which knows no guide.
@@ -200,7 +205,7 @@ class Fit:
             found.mean[rows], found.scale[rows] = model.reconstruct(part)
         return found
 
-    def log_evidence(self, x: npt.ArrayLike) -> Array:
+    def log_evidence(self, x: Any) -> Array:
         """Exact log p(x) of the observed entries of every item (N,), in nats and in the units of the data.
 
         Raises InputError also with an amplitude, with which there is no closed form.
@@ -208,7 +213,7 @@ class Fit:
         x, model = self._closed("the log evidence", x)
         return model.log_evidence(x)
 
-    def elbo(self, x: npt.ArrayLike) -> Array:
+    def elbo(self, x: Any) -> Array:
         """The guide's expected ELBO of every item (N,): `log_evidence` less its divergence, in nats.
 
         Exact, not an estimate from draws. Raises InputError also with an amplitude.
@@ -249,14 +254,14 @@ class Fit:
             raise InputError("this fit does not say of which program; expected what `fit` returns")
         return self.program
 
-    def _closed(self, what: str, x: npt.ArrayLike) -> tuple[np.ndarray, LinearGaussian]:
+    def _closed(self, what: str, x: Any) -> tuple[np.ndarray, LinearGaussian]:
         """The items and the model, where there is `what` in closed form."""
-        config = self._program().config
-        if config.amplitude_scale is not None:
+        program = self._program()
+        if program.config.amplitude_scale is not None:
             raise InputError(
                 f"a model with an amplitude has no closed form of {what}; expected amplitude_scale=None"
             )
-        return new_items(x, config.num_features), self.generative
+        return new_items(x, program), self.generative
 
 
 def _placed(parts: Iterable[Gaussian]) -> Iterator[tuple[slice, Gaussian]]:

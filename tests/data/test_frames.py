@@ -1,0 +1,108 @@
+"""Labelled matrices of the libraries themselves: numbers of every type, gaps, names, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from twinplate import InputError
+from twinplate.data.frames import item_names, items_of, to_frame
+
+# AnnData asks pandas for an option that pandas 3.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
+
+NAN = float("nan")
+COLUMNS = {  # name -> numbers with a gap
+    "small": [1, 255, None],
+    "whole": [-3, None, 2**40],
+    "real": [0.1, None, 1e300],
+    "truth": [True, False, None],
+}
+EXPECTED = np.array([[1, -3, 0.1, 1], [255, NAN, NAN, 0], [NAN, 2**40, 1e300, NAN]])
+
+
+def in_pandas():
+    pandas = pytest.importorskip("pandas")
+    types = {"small": "UInt8", "whole": "Int64", "real": "float64", "truth": "boolean"}
+    return pandas.DataFrame(COLUMNS, index=["i/1", "i 2", "3"]).astype(types)
+
+
+def in_polars():
+    polars = pytest.importorskip("polars")
+    types = {"small": polars.UInt8, "whole": polars.Int64, "real": polars.Float64}
+    return polars.DataFrame(COLUMNS, schema={**types, "truth": polars.Boolean})
+
+
+def in_xarray():
+    xarray = pytest.importorskip("xarray")
+    coords = {"cell": ["i/1", "i 2", "3"], "gene": list(COLUMNS)}
+    return xarray.DataArray(EXPECTED, dims=("cell", "gene"), coords=coords)
+
+
+def in_anndata(kind=np.asarray):
+    anndata, pandas = pytest.importorskip("anndata"), pytest.importorskip("pandas")
+    names = pandas.DataFrame(index=["i/1", "i 2", "3"]), pandas.DataFrame(index=list(COLUMNS))
+    return anndata.AnnData(kind(EXPECTED), *names)
+
+
+@pytest.mark.parametrize("made", [in_pandas, in_polars, in_xarray, in_anndata])
+def test_numbers_of_every_type_are_float64_with_names(made):
+    found = to_frame(made())
+    assert found.x.dtype == np.float64 and found.columns == tuple(COLUMNS)
+    np.testing.assert_array_equal(found.x, EXPECTED)
+    assert found.items == (() if made is in_polars else ("i/1", "i 2", "3"))
+    backwards = items_of(made(), tuple(COLUMNS)[::-1])
+    np.testing.assert_array_equal(backwards, EXPECTED[:, ::-1])
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array, sparse.coo_array])
+def test_what_a_sparse_matrix_does_not_store_is_zero_and_its_nan_are_gaps(kind):
+    stored = np.array([[0, 255, 0], [NAN, 0, 1]])
+    for given in (kind(stored), kind(stored.astype(np.float32))):
+        np.testing.assert_array_equal(to_frame(given).x, stored)
+    bytes_only = kind(np.array([[0, 255]], dtype=np.uint8))
+    assert to_frame(bytes_only).x.sum() == 255.0
+    if kind is sparse.csr_matrix:
+        np.testing.assert_array_equal(to_frame(in_anndata(kind)).x, EXPECTED)
+
+
+def test_an_array_is_no_frame_and_a_frame_without_names_has_none():
+    x = np.ones((2, 2), np.uint8)
+    assert to_frame(x) is None and items_of(x, ("a", "b")) is x and item_names(x) == ()
+    pandas = pytest.importorskip("pandas")
+    bare = to_frame(pandas.DataFrame(x))
+    assert (bare.columns, bare.items, bare.x.dtype) == ((), (), np.float64)
+    assert items_of(pandas.DataFrame(x), ("a", "b")).shape == (2, 2)  # by place
+
+
+def test_what_cannot_be_used_is_said_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    frame = in_pandas()
+    dates = pandas.to_datetime(["2020-01-01"] * 3)
+    for column, told in (
+        (["x", "y", "z"], "column 'more' of x has type"),
+        (dates, "column 'more' of x has type datetime64"),
+        (pandas.Categorical([1, 2, 3]), "type category"),
+        ([1j, 2, 3], "complex"),
+    ):
+        with pytest.raises(InputError, match=told):
+            to_frame(frame.assign(more=column))
+    twice = pandas.concat([frame, frame[["small"]]], axis=1)
+    with pytest.raises(InputError, match="'small' is there twice"):
+        to_frame(twice)
+    with pytest.raises(InputError, match=r"missing: size; unknown: truth"):
+        items_of(frame, ("small", "whole", "real", "size"))
+
+
+def test_what_cannot_be_used_is_said_of_the_others():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(InputError, match="column 'text' of x has type String"):
+        to_frame(polars.DataFrame({"text": ["a"]}))
+    xarray = pytest.importorskip("xarray")
+    with pytest.raises(InputError, match="expected two"):
+        to_frame(xarray.DataArray(np.zeros((1, 2, 3))))
+    empty = in_anndata()
+    empty.X = None
+    with pytest.raises(InputError, match="a layer"):
+        to_frame(empty)

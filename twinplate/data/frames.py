@@ -1,0 +1,150 @@
+"""Frames and other labelled matrices as numbers with names; none of the libraries they are of is imported.
+
+Known are the DataFrame of pandas and of polars, AnnData, the DataArray of xarray, whose two dims are items
+and features, and SciPy's sparse matrices. Items are rows. Numbers become float64: small integer types, in
+which sums and densities overflow, do not enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from twinplate.data.columns import listed
+from twinplate.errors import InputError
+
+KINDS = "biuf"  # of NumPy's types, and of those of pandas that hold numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """`x` (N, D), NaN where missing, and the names of features and of items; () where they have none."""
+
+    x: np.ndarray
+    columns: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+
+
+def to_frame(x: Any) -> Frame | None:
+    """The numbers and names of a labelled matrix; None for anything else, such as an array.
+
+    Raises InputError for a column that holds no numbers, and for names of features that are not unique.
+    """
+    for known, read in READERS:
+        if all(hasattr(x, name) for name in known):
+            frame = read(x)
+            if len({*frame.columns}) < len(frame.columns):
+                twice = next(name for name in frame.columns if frame.columns.count(name) > 1)
+                raise InputError(f"column {twice!r} is there twice in x; expected once")
+            return replace(frame, x=np.ascontiguousarray(frame.x))
+    return None
+
+
+def items_of(x: Any, features: Sequence[str] = ()) -> Any:
+    """The matrix (N, D) of a labelled one, or `x` itself.
+
+    features: what the columns are called. They are found by name, in whatever order, where both have names.
+
+    Raises InputError as `to_frame`, and for names that are missing or unknown.
+    """
+    frame = to_frame(x)
+    if frame is None:
+        return x
+    if not features or frame.columns in ((), tuple(features)):
+        return frame.x
+    missing = [name for name in features if name not in frame.columns]
+    unknown = [name for name in frame.columns if name not in features]
+    if missing or unknown:
+        raise InputError(
+            f"x has other columns than the fit: missing: {listed(missing) or 'none'}; unknown: "
+            f"{listed(unknown) or 'none'}; expected {listed(features)}"
+        )
+    places = {name: j for j, name in enumerate(frame.columns)}
+    return np.ascontiguousarray(frame.x[:, [places[name] for name in features]])
+
+
+def item_names(x: Any) -> tuple[str, ...]:
+    """What the items of a labelled matrix are called; () where they have no names."""
+    frame = to_frame(x)
+    return () if frame is None else frame.items
+
+
+def _pandas(x: Any) -> Frame:
+    columns = _texts(x.columns)
+    kinds = [
+        (name, str(dtype), dtype.kind in KINDS)
+        for name, dtype in zip(columns, x.dtypes, strict=True)
+    ]
+    _check_numbers(kinds)
+    values = x.to_numpy(dtype=np.float64, na_value=np.nan)
+    named = not isinstance(getattr(x.columns, "step", None), int)  # a range of numbers is no name
+    items = () if isinstance(getattr(x.index, "step", None), int) else _texts(x.index)
+    return Frame(values, columns if named else (), items)
+
+
+def _polars(x: Any) -> Frame:
+    columns = tuple(x.columns)
+    numeric = [dtype.is_numeric() or str(dtype) == "Boolean" for dtype in x.dtypes]
+    _check_numbers(zip(columns, map(str, x.dtypes), numeric, strict=True))
+    values = np.empty(x.shape)
+    for j, column in enumerate(x.get_columns()):
+        values[:, j] = _floats(column.to_numpy())
+    return Frame(values, columns)
+
+
+def _floats(numbers: np.ndarray) -> np.ndarray:
+    """As float64. Booleans and decimals with gaps come as objects, with None for a gap; others with NaN."""
+    if numbers.dtype.kind != "O":
+        return numbers.astype(np.float64)
+    return np.array([np.nan if number is None else float(number) for number in numbers])
+
+
+def _anndata(x: Any) -> Frame:
+    if x.X is None:
+        raise InputError("the AnnData x has no X; expected one, or a layer: x.to_df(layer='NAME')")
+    return Frame(_numbers(x.X), _texts(x.var_names), _texts(x.obs_names))
+
+
+def _xarray(x: Any) -> Frame:
+    if len(x.dims) != 2:
+        raise InputError(f"x has dims {x.dims}; expected two, of items and of features")
+    items, columns = (_texts(x.coords[dim].values) if dim in x.coords else () for dim in x.dims)
+    return Frame(_numbers(x.values), columns, items)
+
+
+def _sparse(x: Any) -> Frame:
+    return Frame(_numbers(x))
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """A matrix, dense or sparse, in memory or in a file, as float64. What is not stored is zero."""
+    dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    if dense.dtype.kind not in KINDS:
+        raise InputError(f"x holds {dense.dtype} values; expected real numbers, NaN where missing")
+    return np.asarray(dense, dtype=np.float64)
+
+
+def _check_numbers(columns: Iterable[tuple[str, str, bool]]) -> None:
+    for name, dtype, numeric in columns:
+        if not numeric:
+            raise InputError(
+                f"column {name!r} of x has type {dtype}; expected numbers: leave the column out, or give "
+                "categories numbers of your own"
+            )
+
+
+def _texts(names: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(map(str, names))
+
+
+# what an object of a library is known by, and how it is read
+READERS: tuple[tuple[tuple[str, ...], Callable[[Any], Frame]], ...] = (
+    (("obs_names", "var_names"), _anndata),
+    (("get_columns", "null_count"), _polars),
+    (("iloc", "columns", "dtypes"), _pandas),
+    (("dims", "coords", "values", "to_dataset"), _xarray),
+    (("toarray", "nnz"), _sparse),
+)
