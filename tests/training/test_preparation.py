@@ -61,7 +61,8 @@ def test_the_plan_goes_from_the_state_to_the_last_step(problem, monkeypatch, mat
     found = list(run.plan())
     assert len(found) == len(expected) and all(map(same, found, expected))
     assert found[0].first == first and sum(len(chunk.rates) for chunk in found) == 11 - first
-    assert run.length == max(len(chunk.rates) for chunk in found) == (2 if matched else 4)
+    # a chunk ends at a multiple of the length, wherever the first one begins
+    assert run.length == (2 if matched else 4) >= max(len(chunk.rates) for chunk in found)
 
 
 def test_a_map_is_read_in_the_plan_and_its_missing_entries_are_seen(problem, mapped):
