@@ -111,6 +111,7 @@ def test_row_labels_of_a_pandas_frame_are_no_feature(write):
     pq.write_table(table.replace_schema_metadata({b"pandas": meta}), buffer)
     loaded = load_matrix(write(buffer.getvalue(), "data.parquet"))
     assert loaded.columns == ("a",) and loaded.x.tolist() == [[1], [2]]
+    assert loaded.items == ("7", "9") and loaded.left_out == ()
 
 
 def test_parquet_of_a_partitioned_folder_and_twin_names(tmp_path):

@@ -84,15 +84,20 @@ def test_the_half_that_is_missing_is_named_with_its_extra(absent, available, ref
 
 
 def test_the_core_works_without_either():
-    """Closed forms, configuration and data need no framework."""
+    """Closed forms, configuration, data, and all that a `Fit` says need no framework."""
     code = """
 import numpy as np
-from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
+from twinplate import (
+    Fit, LinearGaussian, ProgramConfig, TrainingState, initial_params, make_program
+)
 
 generative = LinearGaussian(np.eye(4, 2))
 x, _ = generative.simulate(10, np.random.default_rng(0))
 program = make_program(x, ProgramConfig(4, 2), generative)
-assert np.isfinite(generative.log_evidence(x)).all() and initial_params(program, 0)
+fit = Fit(TrainingState.start(initial_params(program, 0)), np.zeros(0), program=program)
+assert np.isfinite(fit.predict(x).mean).all() and fit.sample(x, 3).shape == (3, 10, 2)
+np.testing.assert_array_equal(fit.log_evidence(x), generative.log_evidence(x))
+assert "component 1" in str(fit.summary())
 print("ok")
 """
     assert run(REFUSE, code, absent=TORCH_SIDE + JAX_SIDE) == "ok\n"

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from twinplate.data.blocks import Array, Rows, blocks, fitting, on_disk
-from twinplate.data.columns import ALL, Choose, Wanted, default_name, listed, name_items, number
+from twinplate.data.columns import ALL, Choose, Wanted, default_name, listed, number
 from twinplate.data.csv_file import read_csv
+from twinplate.data.parquet_file import read_parquet
 from twinplate.data.statistics import read_statistics
-from twinplate.data.table import Fingerprint, Raw, Table, column_name
+from twinplate.data.table import Fingerprint, Raw, Table, unreadable
 from twinplate.errors import InputError
 from twinplate.words import counted
 
@@ -151,7 +152,7 @@ def _reader(path: Path) -> Callable[[Path, Choose], Raw]:
         ".tsv": read_csv,
         ".npy": _numpy,
         ".npz": _numpy,
-        ".parquet": _parquet,
+        ".parquet": read_parquet,
     }
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist.")
@@ -203,48 +204,7 @@ def _numpy_arrays(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[
     except Exception as error:
         if isinstance(error, ValueError) and "Object arrays" in str(error):
             raise InputError(f"{path} holds Python objects; expected real numbers.") from error
-        raise _unreadable(path, path.suffix[1:].upper()) from error
-
-
-def _parquet(path: Path, choose: Choose) -> Raw:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise InputError(f"{path} needs pyarrow: run `pip install 'twinplate[all]'`.") from error
-    try:
-        table = pq.ParquetFile(path).read()  # read_table would add a column for a folder `year=7`
-        # pandas stores a frame's row labels as one more column; they are no feature
-        labels = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(path, "Parquet") from error
-    table = table.select([j for j, name in enumerate(table.column_names) if name not in labels])
-    names = tuple(name.strip() or default_name(j) for j, name in enumerate(table.column_names))
-    choice = choose(path, names, True)
-    found = {
-        j: [str(value) for value in table.column(j).to_pylist()]
-        for j in (*choice.perhaps, *choice.labels)
-    }
-    found = {j: t for j, t in found.items() if j in choice.labels or name_items(names[j], t)}
-    places = tuple(j for j in sorted(choice.features) if j not in found)
-    numeric = ("is_integer", "is_floating", "is_boolean", "is_decimal", "is_null")
-    x = np.empty((len(table), len(places)))
-    for i, j in enumerate(places):
-        column = table.column(j)
-        if not any(getattr(pa.types, test)(column.type) for test in numeric):
-            name = column_name(names[j], j)
-            raise InputError(
-                f"{path}: {name} has type {column.type}, no numbers; leave the column out, with --drop "
-                "or --id-column."
-            )
-        x[:, i] = column.cast(pa.float64(), safe=False).to_numpy()
-    if not len(table) or not names:
-        raise InputError(f"{path} holds no data: its shape is {table.shape}.")
-    return Raw(x, places, names, True, choice, found)
-
-
-def _unreadable(path: Path, kind: str) -> InputError:
-    return InputError(f"{path} cannot be read: it is truncated, damaged or no {kind} file.")
+        raise unreadable(path, path.suffix[1:].upper()) from error
 
 
 def load_generative(path: Path, features: Sequence[str] = ()) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -110,6 +111,11 @@ def column_name(name: str, place: int) -> str:
     """How a message names the column of this name, at this place of the file."""
     default = default_name(place)
     return default if name == default else f"{default} ({name!r})"
+
+
+def unreadable(path: Path, kind: str) -> InputError:
+    """What to raise of a file that is no file of this kind."""
+    return InputError(f"{path} cannot be read: it is truncated, damaged or no {kind} file.")
 
 
 def _listed(table: Table, chosen: npt.ArrayLike) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from twinplate.data.columns import default_name
 from twinplate.errors import InputError
+from twinplate.programs.amplitude import log_evidence_with_amplitude
 from twinplate.programs.encoding import check_seen, guide_blocks, new_items
 from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.programs.parameters import generative_of
@@ -208,9 +209,12 @@ class Fit:
     def log_evidence(self, x: Any) -> Array:
         """Exact log p(x) of the observed entries of every item (N,), in nats and in the units of the data.
 
-        Raises InputError also with an amplitude, with which there is no closed form.
+        With an amplitude it is the integral over it, to about 1e-9 (`twinplate.programs.amplitude`).
         """
-        x, model = self._closed("the log evidence", x)
+        program, model = self._program(), self.generative
+        x, scale = new_items(x, program), program.config.amplitude_scale
+        if scale is not None:
+            return log_evidence_with_amplitude(model, scale, x)
         return model.log_evidence(x)
 
     def elbo(self, x: Any) -> Array:
