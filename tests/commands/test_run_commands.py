@@ -128,7 +128,7 @@ def test_columns_are_found_by_name_and_come_out_in_the_order_of_the_run(folder: 
 
 
 def test_data_without_names_get_none_in_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the run are known. A file that is mapped is the same."""
+    """Of a run that has none either. A file that is mapped is the same, one with names keeps them."""
     np.savetxt("bare.csv", X, delimiter=",")
     header = json.loads(Path("run/run.json").read_text())
     header["data"] |= {"columns": [f"column {j}" for j in range(1, 5)], "named": False}
@@ -136,6 +136,8 @@ def test_data_without_names_get_none_in_text(folder: Path, monkeypatch: pytest.M
     Path("run/run.json").write_text(json.dumps(header))
     assert run("impute", "run", "bare.csv", "--out", "filled.csv") == 0
     assert len(Path("filled.csv").read_text().splitlines()) == 4
+    assert run("impute", "run", "x.csv", "--out", "named.csv") == 0
+    assert Path("named.csv").read_text().startswith("id,height,weight,")
     monkeypatch.setattr("twinplate.data.readers.MAPPED_BYTES", 0)
     assert run("impute", "run", "x.npy", "--out", "filled.npy") == 0
     np.testing.assert_array_equal(np.load("filled.npy"), np.loadtxt("filled.csv", delimiter=","))

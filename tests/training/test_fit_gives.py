@@ -218,6 +218,9 @@ def test_a_run_directory_gives_the_same(twin, problem, tmp_path):
     np.testing.assert_array_equal(*on)
     assert "&lt;c&gt;" in again._repr_html_() and "<c>" not in again._repr_html_()
     assert len(again._repr_html_()) < 2000
+    places = {"columns": [f"column {j}" for j in range(1, 5)], "named": False}
+    save_run(tmp_path / "bare", replace(saved, data=places))
+    assert load(tmp_path / "bare").features == ()  # so that a frame is taken by place
 
 
 def test_the_summary_shares_out_the_variance(exact):

@@ -23,19 +23,15 @@ from twinplate.words import counted
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """A fit and a table of items that have its features; `run` is what the run directory holds."""
+    """A fit and a table of items that have its features; `run` is what the run directory holds.
+
+    names: of features and items, for a file; none where neither the data nor the run have any.
+    """
 
     run: SavedRun
     fit: Fit
     table: Table
-
-    @property
-    def names(self) -> Names:
-        """Of features and items, for a file; none where neither the run nor the data have any."""
-        table, ids = self.table, self.table.id_columns
-        named = table.named or self.run.data.get("named")
-        columns = self.fit.features if named else ()
-        return Names(columns, table.items, ids[-1] if ids and table.named else "")
+    names: Names
 
     def name_of(self, item: int) -> str:
         """How a message names an item, by its place from 0."""
@@ -70,7 +66,9 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
             f"{len(fitted.columns)}"
         )
     tell_data(console, table, _how_found(fitted, table, data, run_path))
-    return RunData(run, fit, table)
+    columns = table.columns if table.named else fitted.columns if fitted.named else ()
+    item_column = table.id_columns[-1] if table.items else ""
+    return RunData(run, fit, table, Names(columns, table.items, item_column))
 
 
 def _how_found(fitted: Fitted, table: Table, data: Path, run_path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from twinplate.data.columns import Fitted
 from twinplate.training.run_directory import load_run
 from twinplate.training.run_format import SavedRun
 from twinplate.training.state import Fit
@@ -29,5 +30,6 @@ def load(path: Path | str) -> Fit:
 
 def fit_of(run: SavedRun) -> Fit:
     """The fit in `run`. Raises InputError where its program cannot be made."""
-    program = replace(run.program, features=tuple(run.data["columns"]))
+    columns = Fitted.of(run.data)
+    program = replace(run.program, features=columns.columns if columns.named else ())
     return Fit(run.state, run.losses, program=program, notes=run.notes)
