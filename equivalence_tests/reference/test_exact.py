@@ -103,7 +103,10 @@ def test_posteriors_of_both_twins_are_one(guide: str, covariance: str) -> None:
         assert relative_error(first.scale_tril, second.scale_tril) <= 1e-12
 
 
-@pytest.mark.parametrize("covariance", ["full", "diagonal", "low-rank"])
+@pytest.mark.parametrize(
+    "covariance",
+    ["full", *(pytest.param(c, marks=pytest.mark.slow) for c in ("diagonal", "low-rank"))],
+)
 @pytest.mark.parametrize("twin", TWINS)
 def test_no_elbo_exceeds_the_log_evidence(twin: str, covariance: str) -> None:
     """The mean of 2,000 particles, by its own standard error; failure probability 3e-5 per case.

@@ -72,7 +72,10 @@ def test_event_and_auxiliary_routes_give_the_same_elbo(
         assert relative_error(first.gradient[name], second.gradient[name]) <= 1e-12
 
 
-@pytest.mark.parametrize(("guide", "covariance"), PAIRS)
+@pytest.mark.parametrize(
+    ("guide", "covariance"),
+    [pytest.param(*pair, marks=pytest.mark.slow if n % 3 else ()) for n, pair in enumerate(PAIRS)],
+)
 @pytest.mark.parametrize("twin", TWINS)
 def test_subsampled_elbos_average_to_the_full_elbo(twin: str, guide: str, covariance: str) -> None:
     """Over a partition of the items, each with its own noise, scaled by N / B."""

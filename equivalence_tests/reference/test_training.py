@@ -72,13 +72,15 @@ def check(fits: list[Fit]) -> None:
             assert np.abs(a[parameter] - b[parameter]).max() <= 1e-12 * size, (name, parameter)
 
 
-@pytest.mark.parametrize("condition", ["full-data", "missing"])
+@pytest.mark.parametrize(
+    "condition", [pytest.param("full-data", marks=pytest.mark.slow), "missing"]
+)
 @pytest.mark.parametrize(("guide", "covariance"), PAIRS)
 def test_matched_training(guide: str, covariance: str, condition: str) -> None:
     check(matched(ReferenceCase(guide, covariance, condition)))
 
 
-@pytest.mark.parametrize("vectorised", [True, False])
+@pytest.mark.parametrize("vectorised", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("guide", "covariance"), [("diagonal", "diagonal"), ("auxiliary", "full")])
 def test_matched_training_with_everything_on(guide: str, covariance: str, vectorised: bool) -> None:
     case = ReferenceCase(guide, covariance, "missing", amplitude=True, learned=True)

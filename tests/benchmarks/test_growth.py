@@ -78,6 +78,7 @@ def test_the_exponent_is_that_of_the_upper_half():
     assert growth.exponent(line[:2], "batch_size") == pytest.approx(2 - np.log10(8) / 4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interpreted")
 def test_growth_measures_and_draws_every_axis(tmp_path, monkeypatch, capsys):
     small = {"num_features": 6, "num_components": 2, "hidden_width": 8}

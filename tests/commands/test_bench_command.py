@@ -123,6 +123,7 @@ def test_as_many_items_are_simulated_as_a_step_can_tell(monkeypatch, capsys):
     assert "65,536 items are simulated" in printed and "1,000 items are" not in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "absent", "missing"),
     [("pyro", JAX_SIDE, "numpyro"), ("numpyro", TORCH_SIDE, "pyro")],

@@ -25,6 +25,10 @@ ROUNDING_AT = {"condition number 1e8": 1e-7}
 pytestmark = pytest.mark.xdist_group("distributions")
 
 
+# The table changes with the libraries, whose versions are pinned; `make test` has the bounds of each entry.
+of_the_whole_table = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def module():
     """Imports both frameworks, so not before a test asks for it."""
@@ -90,6 +94,7 @@ def test_every_shared_name_is_in_the_table_or_left_out_with_a_reason(module):
     assert all(module.LEFT_OUT.values())
 
 
+@of_the_whole_table
 def test_the_committed_page_is_a_fresh_run(module, table, functions):
     fresh, committed = cells(module.page(table, functions)), cells(PAGE.read_text(encoding="utf-8"))
     assert [row[:3] for row in fresh] == [row[:3] for row in committed]
@@ -99,6 +104,7 @@ def test_the_committed_page_is_a_fresh_run(module, table, functions):
     assert not moved
 
 
+@of_the_whole_table
 def test_whoever_is_inaccurate_has_an_entry_with_bounds_that_hold(table):
     for pair in table:
         for extreme, side, family, density, gradient in errors(pair):
@@ -141,6 +147,7 @@ def site_of(points, answer):
                 points.value[None], answer.log_prob[None], None, arguments)  # fmt: skip
 
 
+@of_the_whole_table
 def test_bounds_are_not_lax(table):
     worst = {}
     for pair in table:
@@ -154,6 +161,7 @@ def test_bounds_are_not_lax(table):
 BEHIND = {"ndtr"}  # what its inaccuracy does is in the entries of families
 
 
+@of_the_whole_table
 def test_functions_that_are_inaccurate_have_an_entry_with_bounds_that_are_not_lax(functions):
     worst = {}
     for measured in functions:
@@ -168,6 +176,7 @@ def test_functions_that_are_inaccurate_have_an_entry_with_bounds_that_are_not_la
         assert max(value, derivative) > max(entry.value, entry.derivative) / 2, entry
 
 
+@of_the_whole_table
 def test_where_libraries_differ_someone_is_wrong(table):
     for pair in table:
         for measured in pair:
@@ -176,6 +185,7 @@ def test_where_libraries_differ_someone_is_wrong(table):
                     assert quantity.inaccurate, measured.case.label
 
 
+@of_the_whole_table
 def test_counterparts_are_the_classes_met(table):
     met = {}
     for ordinary, _ in table:

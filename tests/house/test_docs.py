@@ -55,7 +55,14 @@ def runnable(page):
     return found
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda p: p.name)
+# It compares the frameworks themselves, at length, and changes when their pinned versions do.
+OF_VERSIONS = {"known-differences.md": pytest.mark.slow}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=OF_VERSIONS.get(p.name, ()), id=p.name) for p in PAGES if runnable(p)],
+)
 def test_python_blocks_run_and_print_what_stands_below(page, tmp_path, interpreter):
     for package in NEEDS.get(page.name, ()):
         pytest.importorskip(package)

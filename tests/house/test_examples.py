@@ -105,7 +105,14 @@ def test_every_example_is_listed():
     assert found == sorted(EXAMPLES), "list every file of examples/ with a check of its output"
 
 
-@pytest.mark.parametrize("name", sorted(EXAMPLES))
+# Their lessons are those of docs/own-model.md and of a twin that `make test` runs.
+LONG = {"own_model_numpyro.py", "own_model_pyro.py", "plates_pyro.py", "shapes_numpyro.py"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in sorted(EXAMPLES)],
+)
 def test_example_prints_what_it_promises_and_what_the_docs_quote(name, tmp_path, interpreter):
     ran = interpreter.run(ROOT / "examples" / name, tmp_path)
     assert ran.returncode == 0, ran.stderr

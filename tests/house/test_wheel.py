@@ -102,6 +102,7 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
     assert wanted - held == set()
 
 
+@pytest.mark.slow
 def test_the_installed_suite_runs_and_prints_its_header(installed: Path) -> None:
     """One quick test in both frameworks: that the rest passes is shown in the checkout."""
     one = "test_diagonal_guide_is_exact"

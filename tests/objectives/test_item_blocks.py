@@ -42,8 +42,13 @@ CASES = {
 }
 
 
+LONG = {"all items, particles one by one", "simulated pairs"}
+
+
 @pytest.mark.filterwarnings(OF_BLOCKS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in CASES]
+)
 def test_a_step_in_blocks_is_the_step(twin, problem, monkeypatch, name):
     """A mini-batch of 11 items in blocks of 4, 4 and 3."""
     options, changes, num_items, matched = CASES[name]

@@ -97,6 +97,7 @@ def test_autoguides_with_one_joint_latent(name):
     assert np.all(np.isfinite(run.parameters["auto_loc"].gradient))
 
 
+@pytest.mark.slow
 def test_replayed_draws_of_a_flow_have_the_gradient_of_the_draw_itself():
     """Given no draws, a run draws with the same keys as `sample` with the seed 0.
 

@@ -32,7 +32,9 @@ def config(**changes):
     )
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "full" else pytest.mark.slow) for n in PROGRAMS]
+)
 def test_each_is_the_fit_of_its_seed_and_rate(twin, problem, monkeypatch, name):
     monkeypatch.setattr("twinplate.training.plan.WARM", 0)
     x, program, _ = problem(N, missing=0.2, **PROGRAMS[name])
