@@ -89,9 +89,11 @@ def write_text(path: Path, text: str) -> None:
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file and wait until the disk has it; its name may be lost until `sync` of its directory.
 
-    Raises the OSError of a file system that refuses.
+    Raises the OSError of a file system that refuses, and of a link, which may lead anywhere.
     """
-    with open(path, "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, 0o666), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -305,7 +305,7 @@ def test_last_parameters_and_moments_must_match_the_parameters(saved, tmp_path, 
         ({"versions": "3"}, "'versions'"),
         ({"step": "3"}, "'step'"),
         ({"files": {}}, "'files'"),
-        ({"other": 1}, "keys of a run"),
+        ({"other": 1}, "keys that no run has"),
         ({"files": {"../../etc/passwd": ""}}, "'files'"),
     ],
 )

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from twinplate.data.columns import Fitted
+from twinplate.errors import InputError
+from twinplate.programs.parameters import check_params
 from twinplate.training.run_directory import load_run
 from twinplate.training.run_format import SavedRun
 from twinplate.training.state import Fit
+from twinplate.words import counted
 
 
 def load(path: Path | str) -> Fit:
@@ -30,6 +33,12 @@ def load(path: Path | str) -> Fit:
 
 def fit_of(run: SavedRun) -> Fit:
     """The fit in `run`. Raises InputError where its program cannot be made."""
-    columns = Fitted.of(run.data)
-    program = replace(run.program, features=columns.columns if columns.named else ())
+    program, names = run.program, run.columns
+    if len(names) != program.config.num_features:
+        raise InputError(
+            f"the run names {counted(len(names), 'column')} and has "
+            f"{counted(program.config.num_features, 'feature')}; expected as many: fit it again"
+        )
+    program = replace(program, features=names if Fitted.of(run.data).named else ())
+    check_params(program, run.params)
     return Fit(run.state, run.losses, program=program, notes=run.notes)

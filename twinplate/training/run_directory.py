@@ -28,13 +28,8 @@ from filelock import FileLock, Timeout
 
 from twinplate.errors import InputError
 from twinplate.files import discard, sync, temporary_name, written_whole
-from twinplate.training.run_format import (
-    HEADER_FILE,
-    SavedRun,
-    encoded,
-    read_files,
-    write_files,
-)
+from twinplate.training.run_format import SavedRun, encoded, read_files, write_files
+from twinplate.training.run_header import HEADER_FILE
 from twinplate.user_code import warn_user
 
 FRAMEWORKS = ("torch", "pyro-ppl", "jax", "numpyro", "flax", "optax")
@@ -107,6 +102,8 @@ def read_newest(path: Path) -> Newest:
         damage: list[InputError] = []
         for place in places:
             try:
+                if place != path and place.is_symlink():
+                    raise InputError(f"{place} is a link, and no checkpoint.")
                 run = read_files(place)
             except InputError as error:
                 damage.append(error)
@@ -209,6 +206,8 @@ def _held(path: Path) -> Iterator[None]:
     """A context in which no other process writes to the run. A lock ends with its process."""
     lock = FileLock(path / LOCK, timeout=0)
     try:
+        if (path / LOCK).is_symlink():  # to what would be truncated
+            raise OSError(f"{LOCK} is a link")
         lock.acquire()
     except Timeout as error:
         raise InputError(
