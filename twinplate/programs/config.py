@@ -87,7 +87,9 @@ class ProgramConfig:
         for name in ("num_features", "num_components", "hidden_width"):
             _set(self, name, _whole(name, getattr(self, name), 1))
         most = self.num_components
-        if self.covariance == "low-rank" and not (_is_whole(self.rank) and 1 <= self.rank <= most):
+        if not _is_whole(self.rank) or (
+            self.covariance == "low-rank" and not 1 <= self.rank <= most
+        ):
             raise InputError(f"rank is {self.rank}; expected 1 to num_components = {most}")
         if self.amplitude_scale is not None and not 0 < self.amplitude_scale < float("inf"):
             raise InputError(

@@ -75,11 +75,19 @@ def output_units(program: ReferenceProgram) -> Array | None:
     if program.width is None:
         return None
     config, width = program.config, program.width
-    rows = np.tril_indices(config.num_components, -1)[0]
-    of_part = {"natural": 1 / width, "loc": width, "lower": width[rows]}
-    of_part["factor"] = np.repeat(width, config.rank)
     parts = output_parts(config).items()
-    return np.concatenate([of_part.get(name, np.ones(size)) for name, size in parts])
+    return np.concatenate([_units_of(name, size, config.rank, width) for name, size in parts])
+
+
+def _units_of(part: str, size: int, rank: int, width: Array) -> Array:
+    """Those of one of `output_parts`."""
+    if part == "natural":
+        return 1 / width
+    if part == "loc":
+        return width
+    if part == "lower":
+        return width[np.tril_indices(len(width), -1)[0]]
+    return np.repeat(width, rank) if part == "factor" else np.ones(size)
 
 
 def param_shapes(program: ReferenceProgram) -> dict[str, tuple[int, ...]]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from twinplate.errors import InputError
 from twinplate.records.tensor_file import Json, NamedTensors, read, write
+from twinplate.records.typed import check_types
 
 Array = npt.NDArray[Any]
 
@@ -220,12 +221,22 @@ class Record:
         """
         described, tensors = read(Path(path))
         try:
-            return _Reader(tensors).record(described)
+            record = _Reader(tensors).record(described)
+            check_types(record, cls)
+            record._check()
+            return record
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"{path} is damaged: its header does not describe a record ({error!r}). Restore it from "
                 "a copy, or record the program again."
             ) from error
+
+    def _check(self) -> None:
+        """Raise ValueError unless every draw has its run and all losses have one shape."""
+        missing = [draw for draw in self.settings.draws if (draw, "float64") not in self.runs]
+        shapes = {run.loss.shape for run in self.runs.values() if run.loss is not None}
+        if missing or len(shapes) > 1:
+            raise ValueError(f"draws without a run: {missing}; shapes of losses: {sorted(shapes)}")
 
 
 def as_float(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[Json, dict[str, Array]]:
 def _header(path: Path, metadata: dict[str, str]) -> Json:
     try:
         header = json.loads(metadata["twinplate"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
         raise InputError(
