@@ -27,7 +27,7 @@ def impute(
     out: Annotated[
         Path,
         typer.Option(
-            help="New file, in the format of its suffix: .csv, .tsv, .npy, .npz, .parquet."
+            help="New file, in the format of its suffix: .csv, .tsv, .npy, .npz, .parquet, .h5ad."
         ),
     ],
     scale: Annotated[

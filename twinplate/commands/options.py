@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 Data = Annotated[
-    Path, typer.Argument(help="CSV or TSV (header optional), NPY, NPZ or Parquet; items in rows.")
+    Path,
+    typer.Argument(help="CSV or TSV (header optional), NPY, NPZ, Parquet or H5AD; items in rows."),
 ]
 Run = Annotated[
     Path, typer.Argument(help="A run directory, written by either framework.", show_default=False)

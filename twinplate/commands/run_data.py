@@ -10,8 +10,7 @@ from rich.console import Console
 from twinplate.commands.told import tell, tell_data
 from twinplate.data.columns import Fitted, Wanted, listed
 from twinplate.data.readers import load_matrix
-from twinplate.data.table import Table
-from twinplate.data.writers import Names
+from twinplate.data.table import Names, Table
 from twinplate.errors import InputError
 from twinplate.progress import rows_progress
 from twinplate.training.loading import fit_of

@@ -16,7 +16,8 @@ from twinplate.commands.run_data import RunData, read_run_data
 from twinplate.commands.told import tell
 from twinplate.data.blocks import Array, blocks
 from twinplate.data.columns import Wanted, split_names
-from twinplate.data.writers import Names, check_table_file, table_file
+from twinplate.data.table import Names
+from twinplate.data.writers import check_table_file, table_file
 from twinplate.errors import InputError
 from twinplate.files import require_place, write_text
 from twinplate.progress import rows_progress

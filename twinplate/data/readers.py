@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twinplate.data.anndata_file import read_anndata
 from twinplate.data.blocks import Array, Rows, blocks, fitting, on_disk
 from twinplate.data.columns import ALL, Choose, Wanted, default_name, listed, number
 from twinplate.data.csv_file import read_csv
@@ -34,7 +35,7 @@ def load_matrix(
     *,
     fingerprinted: bool = False,
 ) -> Table:
-    """Read a data matrix from CSV, TSV, NPY, NPZ (the array `x`, or the only one) or Parquet.
+    """Read a data matrix from CSV, TSV, NPY, NPZ (the array `x`, or the only one), Parquet or H5AD.
 
     An NPY file of more than 64 MiB that is stored row by row is mapped rather than read: it may be
     larger than the memory, if its features are neighbours. `progress` is told the rows looked through and
@@ -153,6 +154,7 @@ def _reader(path: Path) -> Callable[[Path, Choose], Raw]:
         ".npy": _numpy,
         ".npz": _numpy,
         ".parquet": read_parquet,
+        ".h5ad": read_anndata,
     }
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist.")

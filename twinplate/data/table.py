@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,19 @@ from twinplate.errors import InputError
 from twinplate.words import are, counted
 
 Missing = Literal["error", "mask"]
+Write = Callable[[Array], None]  # given the next rows of a matrix, (M, D)
+
+
+@dataclass(frozen=True)
+class Names:
+    """columns: of the D features; none for a file that has no names.  items: (N,), if they have names.
+
+    item_column: what the column of these is called.
+    """
+
+    columns: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    item_column: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from zipfile import ZipFile
 
 import numpy as np
 
+from twinplate.data.anndata_file import anndata_file
 from twinplate.data.blocks import Array
 from twinplate.data.columns import default_name
+from twinplate.data.table import Names, Write
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 from twinplate.files import require_new, written_whole
 
-Write = Callable[[Array], None]  # given the next rows, (M, D)
-SUFFIXES = (".csv", ".tsv", ".npy", ".npz", ".parquet")
-
-
-@dataclass(frozen=True)
-class Names:
-    """columns: of the D features; none for a file that has no names.  items: (N,), if they have names.
-
-    item_column: what the column of these is called.
-    """
-
-    columns: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
-    item_column: str = ""
+SUFFIXES = (".csv", ".tsv", ".npy", ".npz", ".parquet", ".h5ad")
 
 
 def check_table_file(path: Path) -> None:
@@ -45,14 +33,14 @@ def check_table_file(path: Path) -> None:
 def table_file(path: Path, shape: tuple[int, ...], names: Names) -> Iterator[Write]:
     """Yield what writes the next rows of a matrix of `shape` (N, D) to `path`: whole, or not at all.
 
-    The suffix of `path` decides the format. CSV, TSV and Parquet have the items' names in their first column,
-    NPZ has `x`, and `columns` and `items` where they are named, NPY the matrix alone. In text a missing
-    entry is an empty cell.
+    The suffix of `path` decides the format. CSV, TSV and Parquet have the items' names in their first column;
+    NPZ has `x`, and `columns` and `items` where they are named; NPY has the matrix alone. H5AD is written at
+    the end. In text a missing entry is an empty cell.
 
     Raises InputError for another suffix, where `path` exists, or cannot be written.
     """
     check_table_file(path)
-    formats = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
+    formats = {".npy": _npy, ".npz": _npz, ".parquet": _parquet, ".h5ad": anndata_file}
     with written_whole(path) as temporary:
         suffix = path.suffix.lower()
         if suffix in formats:
