@@ -116,5 +116,7 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         table.add_row("expected ELBO of the guide, exact", f"{report['elbo']:.4f}")
         table.add_row("what the guide misses", f"{report['log_evidence'] - report['elbo']:.4f}")
     console.print(table)
-    worst = ", ".join(f"{one['item']} {one['log_evidence']:.2f}" for one in report["lowest"])
+    worst = ", ".join(
+        f"{one['item']} {one['log_evidence'] / one['observed']:.2f}" for one in report["lowest"]
+    )
     tell(console, f"Lowest log evidence per observed entry: {worst}")
