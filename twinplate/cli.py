@@ -273,7 +273,7 @@ def posterior(
         ),
     ],
     backend: Annotated[
-        str | None, typer.Option(help="pyro or numpyro; by default the one that wrote the run.")
+        str | None, typer.Option(help="pyro or numpyro; by default NumPy, which needs neither.")
     ] = None,
     drop: Drop = "",
     id_column: IdColumn = "",

@@ -143,6 +143,25 @@ def test_data_without_names_get_none_in_text(folder: Path, monkeypatch: pytest.M
     np.testing.assert_array_equal(np.load("filled.npy"), np.loadtxt("filled.csv", delimiter=","))
 
 
+def test_the_posterior_needs_no_framework(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a | x of the joint normal, in covariance form; as either framework has it."""
+    out = {name: f"{name}.npz" for name in ("NumPy", "pyro", "numpyro")}
+    for name in ("pyro", "numpyro"):
+        assert run("posterior", "run", "x.csv", "--backend", name, "--out", out[name]) == 0
+    monkeypatch.setattr("twinplate.commands.posterior_command.load_backend", None)
+    assert run("posterior", "run", "x.csv", "--out", out["NumPy"]) == 0
+    found = {name: np.load(path) for name, path in out.items()}
+    for name in ("pyro", "numpyro"):
+        for array in ("loc", "scale_tril"):
+            np.testing.assert_allclose(found[name][array], found["NumPy"][array], atol=1e-9)
+    for n, item in enumerate(X):
+        seen = ~np.isnan(item)
+        gain = MODEL.loadings[seen].T @ np.linalg.inv(COVARIANCE[np.ix_(seen, seen)])
+        expected = gain @ (item - MODEL.intercept)[seen]
+        np.testing.assert_allclose(found["NumPy"]["loc"][n], expected, atol=1e-9)
+    assert found["NumPy"]["items"].tolist() == list(ITEMS)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz", "npy"])
 def test_scores_are_log_densities_of_what_is_observed(
     folder: Path, capsys: pytest.CaptureFixture[str], suffix: str

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twinplate.backends import available_backends, default_backend, load_backend
+from twinplate.backends import load_backend
 from twinplate.commands.run_data import read_run_data
 from twinplate.data.blocks import Rows
 from twinplate.data.columns import ALL, Wanted
-from twinplate.programs.encoding import check_seen
+from twinplate.programs.encoding import check_seen, guide_blocks
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.posterior_file import check_output, save_posterior
 from twinplate.progress import rows_progress
-from twinplate.training.run_format import SavedRun
 
 
 def run_posterior(
@@ -26,10 +25,10 @@ def run_posterior(
     also: Wanted = ALL,
     console: Console | None = None,
 ) -> tuple[int, str]:
-    """Write the posterior of every item of `data` to `out`; the number of items and the backend.
+    """Write the posterior of every item of `data` to `out`; the number of items and what computed it.
 
-    The suffix of `out` decides the form (`twinplate.programs.posterior_file`). Without `backend`, the one
-    that wrote the run, or else the one that is installed. The features are found by the names that the
+    The suffix of `out` decides the form (`twinplate.programs.posterior_file`). Without a `backend` it is
+    NumPy, which needs no framework and no time to compile. The features are found by the names that the
     run has for them, and by their places where it or the data have none.
 
     also: columns of `data` to leave out, beside those that the run left out.
@@ -42,13 +41,15 @@ def run_posterior(
     assert program is not None  # `load` has made one
     if table.statistics.missing.count:
         check_seen(program, fit.state.variance, table.x)
-    backend = backend or _backend_for(given.run)
-    parts = load_backend(backend).posterior_blocks(table.x, program, fit.params)
+    if backend is None:
+        parts = guide_blocks(program, fit.params, table.x)
+    else:
+        parts = load_backend(backend).posterior_blocks(table.x, program, fit.params)
     num_items = len(table.x)
     with rows_progress("Posterior") as progress:
         parts = _reported(parts, num_items, progress)
         save_posterior(out, parts, num_items, program.config.num_components, table.items)
-    return num_items, backend
+    return num_items, backend or "NumPy"
 
 
 def _reported(parts: Iterator[Gaussian], num_items: int, progress: Rows) -> Iterator[Gaussian]:
@@ -57,8 +58,3 @@ def _reported(parts: Iterator[Gaussian], num_items: int, progress: Rows) -> Iter
         yield part
         done += len(part.loc)
         progress(done, num_items)
-
-
-def _backend_for(run: SavedRun) -> str:
-    wrote = str(run.config.get("backend"))
-    return wrote if wrote in available_backends() else default_backend()
