@@ -128,6 +128,10 @@ BAD = [
     ("x.csv --resume run --steps 6 --checkpoint-every -1", "--checkpoint-every is -1"),
     ("x.csv --resume run --steps 6 --checkpoint-every nan", "--checkpoint-every is nan"),
     ("x.csv --components 2", "--out is missing"),
+    (
+        "x.csv --components 2 --out run",
+        "run holds a run, which exists already: go on with it by --resume",
+    ),
 ]
 
 

@@ -128,6 +128,12 @@ def test_death_in_any_operation_loses_nothing_that_was_kept(tmp_path, monkeypatc
         assert left == {"run.json", ".lock", "losses.npy", *run_format.TENSOR_FILES}
 
 
+def test_a_run_that_cannot_start_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="no such device"), begun(tmp_path / "run", run_of(0)):
+        raise InputError("no such device")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_said_and_what_was_kept_stays(tmp_path, monkeypatch):
     for fails in range(len(operations(tmp_path, monkeypatch))):
         path, reached, said = tmp_path / f"run{fails}", [], ""

@@ -86,7 +86,11 @@ def check_pieces(fit, problem, tmp_path, precision, mapped, **options):
 
 @pytest.mark.parametrize(
     ("precision", "mapped", "matched"),
-    [("float32", False, False), ("float64", True, True), ("float32", True, False)],
+    [
+        ("float32", False, False),
+        ("float64", True, True),
+        pytest.param("float32", True, False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_in_pieces_is_the_run_never_stopped(
     twin, problem, tmp_path, precision, mapped, matched
@@ -94,12 +98,18 @@ def test_a_run_in_pieces_is_the_run_never_stopped(
     check_pieces(twin.impl.fit, problem, tmp_path, precision, mapped, matched=matched)
 
 
-@pytest.mark.parametrize("options", [{"compiled": False}, {"machine_code": True}])
-def test_so_it_is_with_steps_of_pyros_own_and_as_machine_code(
-    problem, own_world, interpreted, tmp_path, options
-):
-    """Compared steps of machine code are others in every piece, and do not show."""
-    check_pieces(pyro_impl.fit, problem, tmp_path, "float64", False, **options)
+def test_so_it_is_with_steps_of_pyros_own(problem, own_world, tmp_path):
+    check_pieces(pyro_impl.fit, problem, tmp_path, "float64", False, compiled=False)
+
+
+def test_so_it_is_with_machine_code(problem, own_world, interpreted, tmp_path):
+    """The steps that are recorded and compared are others in every piece, and do not show."""
+    check_pieces(pyro_impl.fit, problem, tmp_path, "float64", False, machine_code=True)
+
+
+@pytest.mark.slow
+def test_so_it_is_with_compiled_machine_code(problem, own_world, tmp_path):
+    check_pieces(pyro_impl.fit, problem, tmp_path, "float32", False, machine_code=True)
 
 
 def test_more_steps_go_on_with_the_cosine_of_all_of_them(twin, problem):

@@ -26,7 +26,7 @@ from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.programs.start import completed_start
 from twinplate.progress import rows_progress
-from twinplate.training.run_directory import begun, versions
+from twinplate.training.run_directory import begun, check_is_no_run, versions
 from twinplate.training.run_format import SavedRun
 from twinplate.training.state import TrainingState
 from twinplate.words import counted
@@ -57,6 +57,7 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
     saved all the same, and the error says so; so where Ctrl-C or SIGTERM stops it, for which the exit code is
     130 or 143. Raises InputError for whatever cannot be used.
     """
+    check_is_no_run(request.out)
     require_new(request.out)
     check_interval(request.checkpoint_every)
     return until_stopped(request.out, partial(_fit_and_save, request, training, console))

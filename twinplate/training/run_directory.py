@@ -60,6 +60,15 @@ def save_run(path: Path, run: SavedRun) -> None:
         sync(directory)
 
 
+def check_is_no_run(path: Path) -> None:
+    """Raise InputError for a path that holds a run, which a new one would not replace."""
+    if path.is_dir() and (_checkpoints(path) or (path / HEADER_FILE).is_file()):
+        raise InputError(
+            f"{path} holds a run, which exists already: go on with it by --resume {path}, choose another "
+            "output path or remove it first."
+        )
+
+
 def load_run(path: Path) -> SavedRun:
     """Read the run directory `path`, finished or not, every file checked against its checksum.
 
@@ -118,14 +127,17 @@ class RunWriter:
     """A run directory that is this process's alone to write to; `begun` and `reopened` make one.
 
     run: what it holds.  damage: what is newer than that and damaged, in sentences.
+    is_used: whether anything was to be kept.
     """
 
     def __init__(self, path: Path, found: Newest) -> None:
         self.path = path
         self.run, self._place, self.damage = found
+        self.is_used = False
 
     def checkpoint(self, run: SavedRun) -> None:
         """Keep what was reached, beside what was before. Raises InputError where it cannot be written."""
+        self.is_used = True
         with _refused(self.path, run):
             earlier = _checkpoints(self.path)
             place = _write_checkpoint(self.path, earlier, run)
@@ -142,9 +154,9 @@ class RunWriter:
         """
         self.checkpoint(run)
         with _refused(self.path, run):
-            (self.path / HEADER_FILE).unlink(missing_ok=True)
-            sync(self.path)
-            write_files(self.path, run)
+            write_files(
+                self.path, run
+            )  # over those of before: beside a checkpoint they do not count
             sync(self.path)
             for name in _checkpoints(self.path):
                 if not discard(self.path / name):
@@ -155,7 +167,7 @@ class RunWriter:
 def begun(path: Path, run: SavedRun) -> Iterator[RunWriter]:
     """Make the directory `path` of a run that is about to start, and hold it.
 
-    Where an error or an interrupt comes before anything else was kept, the directory is removed.
+    Where an error or an interrupt comes before anything was to be kept, the directory is removed.
     Raises InputError where `path` exists or cannot be written.
     """
     path = Path(path)
@@ -164,11 +176,10 @@ def begun(path: Path, run: SavedRun) -> Iterator[RunWriter]:
         _write_checkpoint(directory, [], run)
     with _held(path):
         writer = RunWriter(path, read_newest(path))
-        first = writer.run
         try:
             yield writer
         except BaseException:
-            if writer.run is first:
+            if not writer.is_used:
                 discard(path)
             raise
 
