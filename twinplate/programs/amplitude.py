@@ -9,7 +9,7 @@ sides, and for these the trapezoidal rule converges faster than any power of the
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import LOG_2PI, Array, LinearGaussian
@@ -51,4 +51,4 @@ def _log_sum(model: LinearGaussian, scale: float, x: Array, points: Array) -> Ar
         - 0.5 * (z**2 + LOG_2PI)
         for z in points
     ]
-    return np.asarray(logsumexp(terms, axis=0))
+    return np.asarray(scipy.special.logsumexp(terms, axis=0))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from twinplate.data.blocks import blocks
 from twinplate.data.frames import items_of
@@ -148,7 +148,7 @@ def _positive(numbers: Array) -> Array:
 
 
 def _silu(numbers: Array) -> Array:
-    return np.asarray(numbers * expit(numbers))
+    return np.asarray(numbers * scipy.special.expit(numbers))
 
 
 def _diagonal(values: Array) -> Array:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+import scipy
 
 from twinplate.seeds import generator
 
@@ -121,7 +121,7 @@ def _least(
         pull = prior * np.exp(-log_variances)
         return value + float(pull.sum()), gradient - pull
 
-    found = minimize(
+    found = scipy.optimize.minimize(
         with_prior,
         np.clip(2 * np.log(np.maximum(first, least_noise)), lowest, highest),
         jac=True,

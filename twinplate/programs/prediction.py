@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import Array
@@ -41,7 +41,7 @@ class Prediction:
 
         Raises InputError unless 0 < level < 1.
         """
-        half = float(ndtri((1 + check_level(level)) / 2))
+        half = float(scipy.special.ndtri((1 + check_level(level)) / 2))
         return self.mean - half * self.scale, self.mean + half * self.scale
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, softmax
+import scipy
 
 from twinplate.records.record import Array, Run, Site
 from twinplate.verification.comparison.inaccuracies import Inaccuracy, known
@@ -110,7 +110,9 @@ def arguments_of(site: Site) -> dict[str, Array]:
     if "logits" in found and "probs" not in found:
         logits = found.pop("logits")
         normalised = site.family.startswith(NORMALISED)
-        found["probs"] = softmax(logits, axis=-1) if normalised else expit(logits)
+        found["probs"] = (
+            scipy.special.softmax(logits, axis=-1) if normalised else scipy.special.expit(logits)
+        )
     if site.value is not None:
         found["value"] = site.value
     return found

@@ -6,7 +6,7 @@ import re
 from itertools import permutations
 
 import numpy as np
-from scipy.special import expit, softmax
+import scipy
 
 from twinplate.records.record import Array, Site
 from twinplate.verification.comparison.context import Context, alike
@@ -99,7 +99,10 @@ def kindred(context: Context) -> str | None:
     for which, right, wrong in (("second", a, b), ("first", b, a)):
         if "logits" in right and "logits" in wrong:
             logits = right["logits"]
-            if any(alike(p, wrong["logits"]) for p in (expit(logits), softmax(logits, axis=-1))):
+            if any(
+                alike(p, wrong["logits"])
+                for p in (scipy.special.expit(logits), scipy.special.softmax(logits, axis=-1))
+            ):
                 return f"The {which} program gives probs as logits: name them probs="
     return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, softmax
+import scipy
 
 from twinplate.verification.matching.edges import POSITIVE, kept_inside
 
@@ -47,11 +47,11 @@ def _positive(values: Array, noise: Array) -> Array:
 
 
 def _interval(values: Array, noise: Array, low: Array, high: Array) -> Array:
-    return low + (high - low) * expit(_logit((values - low) / (high - low)) + noise)
+    return low + (high - low) * scipy.special.expit(_logit((values - low) / (high - low)) + noise)
 
 
 def _simplex(values: Array, noise: Array) -> Array:
-    return softmax(np.log(np.maximum(values, 1e-300)) + noise, axis=-1)
+    return scipy.special.softmax(np.log(np.maximum(values, 1e-300)) + noise, axis=-1)
 
 
 def _ordered(values: Array, noise: Array) -> Array:
@@ -96,7 +96,7 @@ def _by_factor(move: Callable[[Array, Array], Array]) -> Callable[[Array, Array]
 MOVES: dict[str, Callable[..., Array]] = {
     "real": _real,
     **dict.fromkeys(POSITIVE, _positive),
-    "unit_interval": lambda values, noise: expit(_logit(values) + noise),
+    "unit_interval": lambda values, noise: scipy.special.expit(_logit(values) + noise),
     "interval": _interval,
     "greater_than": lambda values, noise, low: low + (values - low) * np.exp(noise),
     "less_than": lambda values, noise, high: high - (high - values) * np.exp(noise),
@@ -129,9 +129,9 @@ def _stretched(values: npt.NDArray[Any], support: str) -> npt.NDArray[Any]:
     if support in POSITIVE:
         return np.exp(STRETCH * np.log(np.asarray(values, dtype=np.float64)))
     if support == "unit_interval":
-        return np.asarray(expit(STRETCH * _logit(values)))
+        return np.asarray(scipy.special.expit(STRETCH * _logit(values)))
     if support == "simplex":
-        return np.asarray(softmax(STRETCH * np.log(values), axis=-1))
+        return np.asarray(scipy.special.softmax(STRETCH * np.log(values), axis=-1))
     return values
 
 
@@ -150,10 +150,12 @@ def unconstrained(values: npt.ArrayLike, support: str) -> Array | None:
     if support in POSITIVE:
         return np.log(values)
     if support == "unit_interval":
-        return np.asarray(logit(values))
+        return np.asarray(scipy.special.logit(values))
     return None
 
 
 def _logit(values: npt.ArrayLike) -> Array:
     edge = np.finfo(np.float64).eps
-    return np.asarray(logit(np.clip(np.asarray(values, dtype=np.float64), edge, 1 - edge)))
+    return np.asarray(
+        scipy.special.logit(np.clip(np.asarray(values, dtype=np.float64), edge, 1 - edge))
+    )
