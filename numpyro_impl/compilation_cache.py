@@ -40,6 +40,12 @@ def kept_compilations() -> Iterator[None]:
         reset_cache()  # JAX would keep the directory that it has opened
 
 
+def kept_in() -> Path:
+    """The directory of compiled programs: the one that the user chose, or this user's own."""
+    config: Any = jax.config
+    return Path(config.jax_compilation_cache_dir or cache_directory())
+
+
 def cache_directory() -> Path:
     """Where this user's caches are by the platform's convention, and in there twinplate's of JAX."""
     # platformdirs asks Windows itself, and would pass over what the user set.

@@ -26,6 +26,11 @@ def find_device(name: str) -> jax.Device:
         ) from error
 
 
+def device_names() -> tuple[str, ...]:
+    """What JAX sees, the one that is taken by default first: "cpu", or the kind of an accelerator."""
+    return tuple(device.device_kind for device in jax.devices())
+
+
 def memory(device: jax.Device) -> int:
     """Bytes of memory that belong to `device`."""
     return (device.memory_stats() or {}).get("bytes_limit") or host_memory()

@@ -23,6 +23,11 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
+def device_names() -> tuple[str, ...]:
+    """What torch sees, the one that is taken by default first: "cpu", or the name of a GPU."""
+    return *map(torch.cuda.get_device_name, range(torch.cuda.device_count())), "cpu"
+
+
 def memory(device: torch.device) -> int:
     """Bytes of memory that belong to `device`."""
     if device.type == "cuda":

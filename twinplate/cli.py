@@ -13,6 +13,7 @@ from rich.console import Console
 from twinplate import __version__
 from twinplate.backends import default_backend
 from twinplate.commands.checkpoints import EVERY
+from twinplate.commands.doctor_command import doctor
 from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.impute_command import impute
 from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Run
@@ -287,7 +288,7 @@ def posterior(
     tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
 
 
-for _command in (impute, score, summary):
+for _command in (impute, score, summary, doctor):
     app.command()(_command)
 
 

@@ -29,6 +29,8 @@ OPERATIONS = (
 )
 FAMILIES = "the frameworks implement these families by other classes"
 
+KEPT = "torch keeps its compilations on disk by itself"
+
 # (module, name) -> why it is not the same in both; a class that only one twin has, with all its members
 DIFFERENCES = {
     ("recording.borrowed", "Borrowed"): BORROWED,
@@ -37,6 +39,9 @@ DIFFERENCES = {
     ("recording.constraints", "SINGLE"): CONSTRAINTS,
     ("recording.constraints", "transforms_of"): CONSTRAINTS,
     ("recording.constraints", "unconstrained_gradient"): CONSTRAINTS,
+    ("compilation_cache", "MIN_SECONDS"): KEPT,
+    ("compilation_cache", "cache_directory"): KEPT,
+    ("compilation_cache", "kept_compilations"): KEPT,
     ("compiled.clipping", "Clip"): IN_PLACE,
     ("compiled.clipping", "Sizes"): IN_PLACE,
     ("compiled.clipping", "clip"): IN_PLACE,
@@ -307,7 +312,6 @@ ONLY_ONE = {
     "compiled/sources.py": PYROS_COMPILER,
     "compiled/cache_key.py": PYROS_COMPILER,
     "torch_private.py": "what is private in torch, in one place; of JAX no private part is used",
-    "compilation_cache.py": "torch keeps its compilations on disk by itself",
     "recording/integers.py": "torch's whole numbers are int64 in either precision",
     "training/loop.py": "JAX's loop of steps is one compiled function",
 }

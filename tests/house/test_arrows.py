@@ -173,7 +173,9 @@ def test_importing_every_module_loads_nothing_forbidden(package, fresh):
 def test_the_command_line_starts_without_what_few_commands_need():
     """SciPy loads its parts when they are used; frameworks and pictures belong to single commands."""
     loaded = "import sys; import twinplate.cli; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+    )
     late = {"scipy.optimize", "scipy.special", "scipy.stats", "matplotlib", "pyarrow", "sklearn"}
     late |= {"torch", "jax", "pandas", "xarray"}
     assert not late & set(done.stdout.split())
