@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextvars import copy_context
 from pathlib import Path
 from typing import Annotated
 
@@ -28,12 +29,12 @@ from twinplate.data.columns import Wanted, split_names
 from twinplate.data.table import Missing
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
+from twinplate.progress import hide_progress
 from twinplate.training.errors import TrainingError
 from twinplate.words import counted
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -59,8 +60,13 @@ def options(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress; give it before the command.")
+    ] = False,
 ) -> None:
     """Programs in Pyro and in NumPyro: verify that they are the same, fit them, compare them."""
+    if quiet:
+        hide_progress()
 
 
 @app.command()
@@ -337,7 +343,7 @@ def main() -> None:
     """
     with stoppable() as stop:
         try:
-            app()
+            copy_context().run(app)  # so that --quiet is of this command alone
         except (InputError, TrainingError) as error:
             print(f"twinplate: {error}", file=sys.stderr)
             sys.exit(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -14,6 +15,17 @@ from twinplate.training.state import Progress as Report
 from twinplate.words import counted
 
 EVERY = 10.0  # seconds between two lines of a log
+
+_hidden: ContextVar[bool] = ContextVar("hidden", default=False)
+
+
+def hide_progress() -> None:
+    """From now on and in this context, nothing of it is shown."""
+    _hidden.set(True)
+
+
+def _console() -> Console:
+    return Console(stderr=True, quiet=_hidden.get())
 
 
 @contextmanager
@@ -33,7 +45,7 @@ def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Repor
             f"{(done - first) * batch_size / (now - since):,.0f} items/s" if done > first else "…"
         )
 
-    console = Console(stderr=True)
+    console = _console()
     shown = _training_bar if console.is_terminal else _training_lines
     with shown(console, title, steps) as show:
         yield lambda done, losses: show(done, float(losses.mean()), speed(done))
@@ -88,7 +100,7 @@ class _Lines:
 @contextmanager
 def working(title: str) -> Iterator[Callable[[str], None]]:
     """Tell on stderr what is being done; nothing is shown where that is no terminal."""
-    with Console(stderr=True).status(f"{title}: starting") as status:
+    with _console().status(f"{title}: starting") as status:
         yield lambda text: status.update(f"{title}: {text}")
 
 
@@ -99,7 +111,7 @@ def rows_progress(title: str) -> Iterator[Rows]:
     Yields the callback that is told the rows done and the rows in all; several passes in a row share a bar.
     Where there is no terminal, a line in about EVERY seconds.
     """
-    console = Console(stderr=True)
+    console = _console()
     if not console.is_terminal:
         line = _Lines(console)
         yield lambda done, total: line(f"{title}: {done:,} of {total:,} items")

@@ -388,3 +388,23 @@ def test_the_installed_command_says_what_it_can_do() -> None:
     command = Path(sys.executable).with_name("twinplate")
     done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     assert all(word in done.stdout for word in ("demo", "fit", "posterior"))
+
+
+def test_without_progress_the_results_are_told_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for number, quiet in enumerate(([], ["--quiet"], [])):  # which holds for one command alone
+        assert run(*quiet, "fit", "x.npy", *TINY, "--steps", "1", "--out", f"run{number}") == 0
+        printed = capsys.readouterr()
+        assert f"Saved the run in run{number}" in printed.out
+        told.append(printed.err)
+    assert "1 step" in told[0] and "1 step" in told[2] and not told[1]
+
+
+def test_the_shell_completes_commands(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setenv("_TWINPLATE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "twinplate s")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    run()
+    assert capsys.readouterr().out.split() == ["score", "summary"]
