@@ -343,7 +343,7 @@ def main() -> None:
     """
     with stoppable() as stop:
         try:
-            copy_context().run(app)  # so that --quiet is of this command alone
+            copy_context().run(app, prog_name="twinplate")  # whose --quiet is of this command alone
         except (InputError, TrainingError) as error:
             print(f"twinplate: {error}", file=sys.stderr)
             sys.exit(2)
