@@ -232,6 +232,14 @@ def test_a_run_goes_on_beside_a_damaged_checkpoint(two):
         load_run(two)
 
 
+def test_checkpoints_are_counted_beyond_eight_digits(two):
+    (two / "checkpoint-00000003").rename(two / "checkpoint-99999999")
+    with reopened(two) as writer:
+        writer.checkpoint(run_of(3))
+    assert_holds(load_run(two), 3)
+    assert (two / "checkpoint-100000000").is_dir() and (two / "checkpoint-99999999").is_dir()
+
+
 def test_a_finished_run_that_is_damaged_is_refused(two):
     with reopened(two) as writer:
         writer.finish(run_of(100))

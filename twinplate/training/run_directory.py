@@ -34,7 +34,7 @@ from twinplate.user_code import warn_user
 
 FRAMEWORKS = ("torch", "pyro-ppl", "jax", "numpyro", "flax", "optax")
 LOCK = ".lock"
-CHECKPOINT = re.compile(r"checkpoint-(\d{8})")
+CHECKPOINT = re.compile("checkpoint-[0-9]{8,}")
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
@@ -154,9 +154,8 @@ class RunWriter:
         """
         self.checkpoint(run)
         with _refused(self.path, run):
-            write_files(
-                self.path, run
-            )  # over those of before: beside a checkpoint they do not count
+            # Over those of before, which do not count beside a checkpoint.
+            write_files(self.path, run)
             sync(self.path)
             for name in _checkpoints(self.path):
                 if not discard(self.path / name):
@@ -235,14 +234,19 @@ def _held(path: Path) -> Iterator[None]:
 def _checkpoints(path: Path) -> list[str]:
     """The names of the checkpoints in a run directory, the oldest first."""
     try:
-        return sorted(name for name in os.listdir(path) if CHECKPOINT.fullmatch(name))
+        return sorted((n for n in os.listdir(path) if CHECKPOINT.fullmatch(n)), key=_number)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
+def _number(name: str) -> int:
+    """That of a checkpoint."""
+    return int(name.removeprefix("checkpoint-"))
+
+
 def _write_checkpoint(path: Path, names: list[str], run: SavedRun) -> Path:
     """Write the one after `names`, and where it is: there whole, and on the disk, or not at all."""
-    number = 1 + int(CHECKPOINT.fullmatch(names[-1])[1]) if names else 1  # type: ignore[index]
+    number = 1 + _number(names[-1]) if names else 1
     temporary = path / temporary_name()
     try:
         temporary.mkdir()
