@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -24,7 +25,7 @@ FEW_KINDS = 2  # of mini-batches: all of one shape, and a shorter last one
 # State after some steps, their losses, and whether all is finite. The first two may still be on the device.
 Reached: TypeAlias = tuple[SVIState, Any, Any]
 Compile: TypeAlias = Callable[..., Callable[..., Any]]
-Held: TypeAlias = tuple[Callable[..., Any], Inputs]  # a compiled step, and what it is taken on
+Held: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]  # a compiled step, and its arrays
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def steps_of_a_loop(
     Raises InputError for less than one step.
     """
     for length in chunk_lengths(num_steps):
-        yield Steps(length, lambda state, first, steps: loop(copied(state), inputs, steps))
+        yield Steps(length, lambda state, first, steps: loop(copied(state), inputs.arrays, steps))
 
 
 def chunk_lengths(num_steps: int) -> list[int]:
@@ -85,34 +86,48 @@ def steps_of_batches(
                 warn_user(
                     _another_kind(number, [s for s, _ in shapes], list(compiled)), UserWarning
                 )
-            compiled[kind] = compile(lambda s, i: _step(update, s, i), state, inputs)
+            compiled[kind] = compile(partial(_step, update, inputs), state, inputs.arrays)
         return compiled[kind]
 
     done, size = 0, 0
     held: list[Held] = []
-    for batch in batches:
+    failed: BaseException | None = None
+    iterator = iter(batches)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            break
+        except BaseException as error:  # what was read before it counts
+            failed = error
+            break
         inputs = batch_inputs(batch, kwargs)
-        held.append((of_kind(inputs, done + len(held)), inputs))
+        held.append((of_kind(inputs, done + len(held)), inputs.arrays))
         size += sum(np.asarray(a).nbytes for a in inputs.arrays if not isinstance(a, jax.Array))
         if len(held) == CHUNK or size > MOST_BYTES:
             yield _steps_on(held)
             done, held, size = done + len(held), [], 0
     if held:
         yield _steps_on(held)
+    if failed is not None:
+        raise failed
 
 
 def _step(
-    update: Callable[..., tuple[SVIState, Array]], state: SVIState, inputs: Inputs
+    update: Callable[..., tuple[SVIState, Array]],
+    inputs: Inputs,
+    state: SVIState,
+    arrays: tuple[Any, ...],
 ) -> tuple[SVIState, Array]:
-    args, kwargs = inputs.arguments()
+    args, kwargs = replace(inputs, arrays=arrays).arguments()
     return update(state, *args, **kwargs)
 
 
 def _steps_on(held: list[Held]) -> Steps:
     def take(state: SVIState, first: int, steps: int) -> Reached:
         before, state, losses = finite_leaves(state), copied(state), []
-        for step, inputs in held[first : first + steps]:
-            state, loss = step(state, inputs)
+        for step, arrays in held[first : first + steps]:
+            state, loss = step(state, arrays)
             losses.append(loss)
         return state, losses, jnp.all(finite_leaves(state) | ~before)
 
@@ -120,12 +135,15 @@ def _steps_on(held: list[Held]) -> Steps:
 
 
 def batch_inputs(batch: Any, kwargs: dict[str, Any]) -> Inputs:
-    """The arguments of a step: a tuple or a list is all of them, as data loaders give it."""
+    """The arguments of a step: a tuple or a list is all of them, as data loaders give it.
+
+    Arrays of the host are copied, since a loader may write its next mini-batch into the same memory.
+    """
     args = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
 
     def plain(leaf: Any) -> Any:  # tensors of other libraries
         other = hasattr(leaf, "__array__") and not isinstance(leaf, jax.Array)
-        return np.asarray(leaf) if other else leaf
+        return np.asarray(leaf).copy() if other else leaf
 
     return to_inputs(*jax.tree.map(plain, (args, kwargs)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from numpyro_impl.compiled.steadied import limits_of, with_limits
 from twinplate.training.errors import (
     NonFiniteLossError,
     OutOfMemoryError,
+    TrainingError,
+    TrainingInterrupted,
     is_out_of_memory,
     norm,
     what_broke,
@@ -49,7 +52,11 @@ class Running:
     notes: list[str] = field(default_factory=list)
 
     def run(self, chunks: Iterator[Steps], state: SVIState) -> SVIRunResult:
-        """Take all steps. Raises NonFiniteLossError and OutOfMemoryError, which hold the last good state."""
+        """Take all steps.
+
+        Raises NonFiniteLossError, OutOfMemoryError and TrainingInterrupted, which hold the last good state as
+        `fit`; an error of whoever reads the mini-batches, or of `progress`, gets that attribute too.
+        """
         losses: Losses = []
         of = "" if self.shown.total is None else f" of {self.shown.total}"
         done = 0
@@ -58,7 +65,7 @@ class Running:
             while chunk is not None:
                 net = Net(limits_of(state)) if self.net else None
                 running = chunk.start(state if net is None else _slowed(state, net))
-                following = next(chunks, None)  # read while the device takes the steps of this one
+                following, failed = _read(chunks)  # while the device takes the steps of this one
                 after, found, finite = self._settled(chunk, state, running, net, done)
                 if not (finite or self.tolerant):
                     raise self._non_finite(chunk, state, losses, found, of)
@@ -67,8 +74,13 @@ class Running:
                 self.shown.update(len(found))
                 if self.progress:
                     self.progress(done, found.astype(np.float64))
+                if failed is not None:
+                    raise failed
+        except KeyboardInterrupt as interrupt:
+            raise TrainingInterrupted(self.result(state, losses), done) from interrupt
         except Exception as error:
             if not is_out_of_memory(error):
+                _keep(error, self.result(state, losses), done)
                 raise
             raise OutOfMemoryError(
                 f"out of memory after step {done}{of}; the state of that step is kept, as "
@@ -112,6 +124,23 @@ class Running:
             "lower learning rate, or jax.enable_x64",
             reached,
         )
+
+
+def _read(chunks: Iterator[Steps]) -> tuple[Steps | None, BaseException | None]:
+    """The next chunk, or what kept it from being read."""
+    try:
+        return next(chunks, None), None
+    except BaseException as error:
+        return None, error
+
+
+def _keep(error: Any, reached: SVIRunResult, done: int) -> None:
+    """Let an error of the user's own code hold what was reached."""
+    if isinstance(error, TrainingError):
+        return
+    with suppress(AttributeError):  # of a class with slots
+        error.fit = reached
+        error.add_note(f"The state after step {done} is kept, as `fit.state` of this error.")
 
 
 def _slowed(state: SVIState, net: Net) -> SVIState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -20,10 +21,14 @@ Update = Callable[..., tuple[SVIState, Array]]
 
 
 def take_steps(
-    update: Update, state: SVIState, inputs: Inputs, steps: Array
+    update: Update, inputs: Inputs, state: SVIState, arrays: tuple[Any, ...], steps: Array
 ) -> tuple[SVIState, Array, Array]:
-    """The state after `steps` steps, CHUNK at most; their losses (CHUNK,); whether all stayed finite."""
-    args, kwargs = inputs.arguments()
+    """The state after `steps` steps, CHUNK at most; their losses (CHUNK,); whether all stayed finite.
+
+    arrays: those of `inputs`, of which the loop has nothing else as data: where only a fixed argument is
+        another one and the program does not show it, what is compiled still serves.
+    """
+    args, kwargs = replace(inputs, arrays=arrays).arguments()
 
     def step(i: Array, carry: tuple[SVIState, Array]) -> tuple[SVIState, Array]:
         state, loss = update(carry[0], *args, **kwargs)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from operator import length_hint
 from typing import Any
 
 import jax
@@ -22,7 +23,6 @@ from jax import Array
 from numpyro.infer import SVI
 from numpyro.infer.svi import SVIRunResult, SVIState
 
-from numpyro_impl.arguments import Inputs
 from numpyro_impl.compilation_cache import kept_compilations
 from numpyro_impl.compiled.batching import (
     Steps,
@@ -142,15 +142,16 @@ class CompiledSVI(SVI):
 
         progress: called after every chunk with the number of steps done and the chunk's losses.
 
-        Raises NonFiniteLossError (not with `stable_update`) and OutOfMemoryError, whose `fit` is the
-        SVIRunResult of the last good state, and InputError for a program that cannot be compiled.
+        Raises NonFiniteLossError (not with `stable_update`), OutOfMemoryError and TrainingInterrupted (a
+        KeyboardInterrupt), whose `fit` is the SVIRunResult of the last good state; InputError for a program
+        that cannot be compiled.
         """
         inputs = to_inputs(args, kwargs)
         first = self._first_state(rng_key, init_state, init_params, args, kwargs)
         update = self.stable_update if stable_update else self.update
         step = partial(update, forward_mode_differentiation=forward_mode_differentiation)
         chunk_lengths(num_steps)  # which raises before anything is compiled
-        loop = self._compile(partial(take_steps, step), first, inputs, 1)
+        loop = self._compile(partial(take_steps, step, inputs), first, inputs.arrays, 1)
         chunks = steps_of_a_loop(loop, inputs, num_steps)
         shown = tqdm.tqdm(total=num_steps, unit="step", disable=not progress_bar)
         return self._run(chunks, first, shown, progress, tolerant=stable_update)
@@ -173,7 +174,8 @@ class CompiledSVI(SVI):
         `update` in a loop, compiled once for each shape, and the next mini-batches are read while the
         device takes steps.
 
-        Other arguments, `Raises` and the result as for `run`; InputError too where there is no mini-batch.
+        Other arguments, `Raises` and the result as for `run`; InputError too where there is no mini-batch. An
+        error of whoever makes the mini-batches is raised once those before it are taken, with their `fit`.
         Warns of the third shape among the mini-batches.
 
         >>> import numpyro
@@ -186,6 +188,7 @@ class CompiledSVI(SVI):
         >>> svi.run_batches(jax.random.key(0), batches, progress_bar=False).losses.shape
         (150,)
         """
+        total = length_hint(batches) or None  # a loader may have a length that raises
         iterator = iter(batches)
         head = next(iterator, None)
         if head is None:
@@ -198,7 +201,6 @@ class CompiledSVI(SVI):
         chunks = steps_of_batches(
             self.update, self._compile, first, chain([head], iterator), kwargs
         )
-        total = len(batches) if isinstance(batches, Sized) else None
         shown = tqdm.tqdm(total=total, unit="step", disable=not progress_bar)
         return self._run(chunks, first, shown, progress)
 
@@ -263,17 +265,17 @@ class CompiledSVI(SVI):
             svi.guide = unprepared(self.guide)
             return svi.init(key, *args, init_params=init_params, **kwargs)
 
-        def loop(state: SVIState, rate: Any, inputs: Inputs, steps: Array) -> Any:
-            return take_steps(at(rate).update, state, inputs, steps)
+        def loop(state: SVIState, rate: Any, arrays: Any, steps: Array) -> Any:
+            return take_steps(at(rate).update, inputs, state, arrays, steps)
 
         losses, diverged = [np.zeros((len(keys), 0))], np.zeros(len(keys), bool)
         try:
             pairs = [(key, None if rates is None else rates[r]) for r, key in enumerate(keys)]
             states = jax.tree.map(lambda *x: jnp.stack(x), *(start(*pair) for pair in pairs))
             mapped = jax.vmap(loop, (0, 0, None, None))
-            take = self._compile(mapped, states, rates, inputs, 1)
+            take = self._compile(mapped, states, rates, inputs.arrays, 1)
             for length in lengths:
-                states, *results = take(states, rates, inputs, length)
+                states, *results = take(states, rates, inputs.arrays, length)
                 found, finite = jax.device_get(results)
                 losses.append(found[:, :length].astype(np.float64))
                 diverged |= ~finite

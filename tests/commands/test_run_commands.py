@@ -195,7 +195,7 @@ def test_a_guide_of_complete_data_is_not_asked_what_it_has_not_seen(
 ) -> None:
     """The model answers all the same."""
     assert run("impute", "run", "x.csv", "--out", "filled.csv") == 2
-    assert "never seen one missing: take the exact posterior" in capsys.readouterr().err
+    assert "never seen one missing" in capsys.readouterr().err
     assert not Path("filled.csv").exists()
     assert run("impute", "run", "x.csv", "--exact", "--out", "filled.csv") == 0
     assert run("score", "run", "x.csv", "--json", "scores.json") == 0

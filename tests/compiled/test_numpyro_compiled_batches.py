@@ -12,7 +12,7 @@ import torch
 from jax import random
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro_runs import adam, assert_same
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from numpyro_impl import CompiledSVI
 from twinplate import InputError
@@ -25,13 +25,13 @@ X = np.random.default_rng(0).normal(size=(N, 2))
 Y = X @ [1.0, -2.0] + 0.1 * np.random.default_rng(1).normal(size=N)
 
 
-def model(x, y, total=N):
+def model(x, y, total=N, tag=""):
     slope = numpyro.sample("slope", dist.Normal(jnp.zeros(2), 1.0).to_event(1))
     with numpyro.plate("items", total, subsample_size=len(x)):
         numpyro.sample("y", dist.Normal(x @ slope, 0.1), obs=y)
 
 
-def guide(x, y, total=N):
+def guide(x, y, total=N, tag=""):
     loc = numpyro.param("loc", jnp.zeros(2))
     scale = numpyro.param("scale", jnp.ones(2), constraint=dist.constraints.positive)
     numpyro.sample("slope", dist.Normal(loc, scale).to_event(1))
@@ -103,6 +103,57 @@ def test_what_is_fixed_goes_to_every_step():
     np.testing.assert_allclose(run(compiled(), by_hand).losses, found.losses)
 
 
+def test_a_fixed_argument_that_the_program_does_not_show_changes_nothing():
+    svi = compiled()
+    for tag in ("first", "second", "third"):
+        told = svi.run(random.key(0), 3, X, Y, tag=tag, total=N, progress_bar=False)
+    assert len(svi._compiled) == 1
+    named = [(*batch, N, f"batch {i}") for i, batch in enumerate(batches()[:2])]
+    found = run(compiled(), named)
+    assert_same(found.state, by_update(batches()[:2])[1])
+    assert told.losses.shape == (3,)
+
+
+def test_a_loader_may_write_into_the_same_memory_again():
+    x, y = np.empty((5, 2)), np.empty(5)
+
+    def read():
+        for rows in np.random.default_rng(2).integers(N, size=(9, 5)):
+            x[:], y[:] = X[rows], Y[rows]
+            yield x, torch.from_numpy(y)
+
+    expected = [(X[r], Y[r]) for r in np.random.default_rng(2).integers(N, size=(9, 5))]
+    assert_same(run(compiled(), read()).state, by_update(expected)[1])
+
+
+def test_a_loader_whose_length_nobody_knows():
+    class Endless(IterableDataset):
+        def __iter__(self):
+            yield from (tuple(map(torch.tensor, batch)) for batch in batches()[:3])
+
+    found = run(compiled(), DataLoader(Endless(), batch_size=None))
+    assert_same(found.state, by_update(batches()[:3])[1])
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is gone"), KeyboardInterrupt()], ids=repr)
+def test_where_a_loader_breaks_the_steps_before_it_are_kept(error):
+    def read():
+        yield from batches()[:6]
+        raise error
+
+    with pytest.raises(type(error)) as told:
+        run(compiled(), read())
+    assert_same(told.value.fit.state, by_update(batches()[:6])[1])
+    assert told.value.fit.losses.shape == (6,)
+
+    def stop(done, losses):
+        raise error
+
+    with pytest.raises(type(error)) as told:
+        run(compiled(), batches(), progress=stop)
+    assert_same(told.value.fit.state, by_update(batches()[:4])[1])
+
+
 def test_a_third_shape_is_told():
     with pytest.warns(UserWarning, match=r"mini-batch 2 .* of a third kind.* shapes \[\(4, 2\)"):
         run(compiled(), [(X[:n], Y[:n]) for n in (6, 5, 4, 3, 3)])
@@ -121,7 +172,7 @@ def test_where_a_loss_breaks_the_state_before_it_is_kept():
         run(compiled(), steps)
     assert_same(told.value.fit.state, by_update(batches()[:6])[1])
     with pytest.raises(NonFiniteLossError, match=r"at step 6 \(the first is 0\)"):
-        run(compiled(), iter(steps))
+        run(compiled(), (batch for batch in steps))
 
 
 def test_steps_that_go_wrong_are_taken_again_on_the_same_mini_batches():

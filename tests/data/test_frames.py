@@ -106,3 +106,10 @@ def test_what_cannot_be_used_is_said_of_the_others():
     empty.X = None
     with pytest.raises(InputError, match="a layer"):
         to_frame(empty)
+
+
+def test_what_a_masked_array_masks_is_missing():
+    values = np.array([[1, 2], [999, 4]])
+    frame = to_frame(np.ma.masked_array(values, values == 999))
+    assert frame.x.dtype == np.float64
+    np.testing.assert_array_equal(frame.x, [[1, 2], [np.nan, 4]])

@@ -10,6 +10,8 @@ import pytest
 from data_files import MATRICES, NAN, bits, npy, npz, parquet
 from hypothesis import given, settings
 
+from twinplate import InputError
+from twinplate.data.columns import Wanted
 from twinplate.data.readers import load_matrix
 
 
@@ -132,3 +134,22 @@ def test_numbers_are_read_to_the_nearest_double(write):
     for value, exact in zip(x, map(Fraction, text), strict=True):
         error = abs(Fraction(float(value)) - exact)
         assert error <= Fraction(float(np.spacing(value))) / 2
+
+
+def test_npz_with_names_beside_the_data(write):
+    names, items = np.array(["a", "b"]), np.array([10, 20, 30])
+    path = write(
+        npz(x=[[1.0, 5.0], [2.0, 4.0], [3.0, 7.0]], columns=names, items=items), "data.npz"
+    )
+    found = load_matrix(path)
+    assert found.columns == ("a", "b") and found.named
+    assert found.items == ("10", "20", "30") and found.id_columns == ("items",)
+    np.testing.assert_array_equal(found.x[:, 1], [5, 4, 7])
+    swapped = load_matrix(path, choose=Wanted(columns=("b", "a")).choose)
+    assert swapped.columns == ("a", "b") or swapped.columns == ("b", "a")
+    for wrong, told in (
+        ({"columns": np.array(["a"])}, "1 name in `columns` and an `x` of shape"),
+        ({"items": np.array([[1.0]])}, "expected a row of names"),
+    ):
+        with pytest.raises(InputError, match=told):
+            load_matrix(write(npz(x=[[1.0, 5.0], [2.0, 4.0]], **wrong), "data.npz"))

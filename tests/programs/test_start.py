@@ -6,6 +6,7 @@ import scipy.linalg
 from program_cases import make_data, refusal
 from scipy.optimize import minimize
 
+from twinplate import InputError, ProgramConfig, make_program
 from twinplate.data.statistics import read_statistics
 from twinplate.programs import start as module
 from twinplate.programs.factor_analysis import _starts, factor_analysis
@@ -189,3 +190,10 @@ def test_what_is_given_stays_and_the_rest_is_at_its_maximum(learned, missing):
 
     best = minimize(negative, np.zeros(4 * len(learned)), method="BFGS")
     assert negative(np.zeros(4 * len(learned))) - best.fun < 1e-3
+
+
+def test_a_feature_that_nobody_measured_is_named():
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    x[:, 1] = np.nan
+    with pytest.raises(InputError, match="x has no entry in column 1; leave out"):
+        make_program(x, ProgramConfig(3, 1))

@@ -235,4 +235,7 @@ def test_the_summary_shares_out_the_variance(exact):
     d = int(name.removeprefix("column ")) - 1
     assert value == pytest.approx(model.loadings[d, 0] * model.scale[0] / total[d] ** 0.5)
     assert summary.as_dict()["first_loss"] == 5.0
+    continued = replace(exact, state=replace(exact.state, step=len(exact.losses) + 7))
+    assert continued.summary().as_dict()["first_loss"] is None  # another fit had it
+    assert "at step 7, " in repr(continued)
     assert str(summary).splitlines()[0] == "features: 4"

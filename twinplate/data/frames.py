@@ -1,8 +1,8 @@
 """Frames and other labelled matrices as numbers with names; none of the libraries they are of is imported.
 
 Known are the DataFrame of pandas and of polars, AnnData, the DataArray of xarray, whose two dims are items
-and features, and SciPy's sparse matrices. Items are rows. Numbers become float64: small integer types, in
-which sums and densities overflow, do not enter.
+and features, SciPy's sparse matrices and NumPy's masked arrays. Items are rows. Numbers become float64: small
+integer types, in which sums and densities overflow, do not enter.
 """
 
 from __future__ import annotations
@@ -136,6 +136,11 @@ def _check_numbers(columns: Iterable[tuple[str, str, bool]]) -> None:
             )
 
 
+def _masked(x: Any) -> Frame:
+    """NumPy's masked array: what is masked is missing."""
+    return Frame(np.ma.filled(x.astype(np.float64), np.nan))
+
+
 def _texts(names: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, names))
 
@@ -147,4 +152,5 @@ READERS: tuple[tuple[tuple[str, ...], Callable[[Any], Frame]], ...] = (
     (("iloc", "columns", "dtypes"), _pandas),
     (("dims", "coords", "values", "to_dataset"), _xarray),
     (("toarray", "nnz"), _sparse),
+    (("mask", "filled", "fill_value"), _masked),
 )

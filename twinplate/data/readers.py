@@ -26,6 +26,7 @@ from twinplate.words import counted
 GENERATIVE = {"loadings": "DK", "intercept": "D", "noise_scale": "D", "loc": "K", "scale": "K"}
 SCALES = ("noise_scale", "scale")
 MAPPED_BYTES = 2**26  # an NPY file larger than this stays on disk
+NAMES = ("columns", "items")  # arrays of an NPZ file beside `x`
 
 
 def load_matrix(
@@ -169,8 +170,12 @@ def _reader(path: Path) -> Callable[[Path, Choose], Raw]:
 
 def _numpy(path: Path, choose: Choose) -> Raw:
     x = _mapped(path) if path.stat().st_size > MAPPED_BYTES else None
+    named: dict[str, tuple[str, ...]] = {}
     if x is None:
-        arrays = _numpy_arrays(path, lambda names: ["x"] if "x" in names else names)
+        arrays = _numpy_arrays(path, _of_data)
+        named = {
+            n: _names(path, n, arrays.pop(n)) for n in NAMES if n in arrays and len(arrays) > 1
+        }
         if len(arrays) != 1:
             found = ", ".join(arrays)
             raise InputError(f"{path} holds several arrays or none ({found}); name the data `x`.")
@@ -179,8 +184,32 @@ def _numpy(path: Path, choose: Choose) -> Raw:
         raise InputError(f"{path} has shape {x.shape}; expected two dimensions (items, features).")
     if 0 in x.shape:
         raise InputError(f"{path} holds no data: its shape is {x.shape}.")
-    names = tuple(map(default_name, range(x.shape[1])))
-    return Raw(x, tuple(range(len(names))), names, False, choose(path, names, False), {})
+    for name, axis in (("items", 0), ("columns", 1)):
+        if name in named and len(named[name]) != x.shape[axis]:
+            raise InputError(
+                f"{path} holds {counted(len(named[name]), 'name')} in `{name}` and an `x` of shape "
+                f"{x.shape}; expected one for each {'item' if axis == 0 else 'feature'}."
+            )
+    columns = named.get("columns") or tuple(map(default_name, range(x.shape[1])))
+    choice = choose(path, columns, "columns" in named)
+    if "items" not in named:
+        return Raw(x, tuple(range(len(columns))), columns, "columns" in named, choice, {})
+    labels = {len(columns): list(named["items"])}
+    places = tuple(range(len(columns)))
+    return Raw(x, places, (*columns, "items"), "columns" in named, choice, labels)
+
+
+def _of_data(names: list[str]) -> list[str]:
+    """The arrays of an NPZ file that are read: `x`, and the names that stand beside it."""
+    return [name for name in ("x", *NAMES) if name in names] if "x" in names else names
+
+
+def _names(path: Path, what: str, value: np.ndarray) -> tuple[str, ...]:
+    if value.dtype.kind not in "UiuT" or value.ndim != 1:
+        raise InputError(
+            f"{path} holds `{what}` of type {value.dtype} and shape {value.shape}; expected a row of names."
+        )
+    return tuple(map(str, value.tolist()))
 
 
 def _mapped(path: Path) -> np.ndarray | None:

@@ -68,9 +68,9 @@ def check_seen(program: ReferenceProgram, variance: Params, x: np.ndarray) -> No
     if count:
         raise InputError(
             f"{counted(count, 'entry', 'entries')} of x {are(count)} missing, but the guide was trained on "
-            "complete data and its encoder has never seen one missing: take the exact posterior "
-            "(`exact=True` or `--exact`), or fit data with missing entries with encoder='experts' "
-            "(`--missing mask`)"
+            "complete data and its encoder has never seen one missing. The model's own posterior is "
+            "`fit.generative.posterior(x)`, by which `predict(x, exact=True)` and `impute --exact` go; "
+            "or fit data with missing entries with encoder='experts' (`--missing mask`)"
         )
 
 

@@ -110,7 +110,8 @@ def make_program(
     progress: called with the rows read so far and the rows in all, in each pass over the data.
 
     Warns of features that have one value alone: without `generative` their noise is at its floor.
-    Raises InputError if `x` is not (N, D), or `generative` or `statistics` do not fit to it.
+    Raises InputError if `x` is not (N, D) or has a feature without any entry, or if `generative` or
+    `statistics` do not fit to it.
 
     >>> import numpy as np
     >>> from twinplate import ProgramConfig, make_program
@@ -132,6 +133,11 @@ def make_program(
         )
     units = statistics or read_statistics(x, progress)
     observed = units.observed / len(x)
+    if not observed.all():
+        empty = [features[j] if features else f"column {j}" for j in np.flatnonzero(observed == 0)]
+        raise InputError(
+            f"x has no entry in {listed(empty)}; leave out features that nobody measured"
+        )
     if generative is not None:
         given = ReferenceProgram(config, generative, units.mean, units.spread, features=features)
         return replace(given, width=generative.conditional_scales(observed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,8 @@ class TrainingInterrupted(KeyboardInterrupt):
     """A KeyboardInterrupt, as by Ctrl-C, that carries what training had reached.
 
     fit: the state after the last chunk of steps that was finished, and the losses up to it. `fit.state` can
-        be given to `fit` again, to go on.
+        be given to `fit` again, to go on. By `CompiledSVI` of NumPyro it is an SVIRunResult.
+    step: how many steps that were, where the state does not know.
 
     >>> import numpy as np
     >>> from twinplate import Fit, TrainingInterrupted, TrainingState
@@ -82,8 +84,9 @@ class TrainingInterrupted(KeyboardInterrupt):
     [3.  2.5]
     """
 
-    def __init__(self, fit: Fit) -> None:
-        super().__init__(f"training was interrupted after step {fit.state.step}")
+    def __init__(self, fit: Any, step: int | None = None) -> None:
+        reached = fit.state.step if step is None else step
+        super().__init__(f"training was interrupted after step {reached}")
         self.fit = fit
 
 

@@ -116,7 +116,7 @@ class Fit:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        lines = [f"Fit of {counted(self.state.step, 'step')}: {_course(self.losses)}"]
+        lines = [f"Fit of {counted(self.state.step, 'step')}: {self._course()}"]
         if self.program is not None:
             d, k = self.program.start.loadings.shape
             learned = ", ".join(self.program.learned) or "nothing but the guide"
@@ -239,8 +239,8 @@ class Fit:
             "covariance": config.covariance,
             "learned": list(program.learned),
             "steps": self.state.step,
-            "first_loss": float(losses[0]) if len(losses) else None,
-            "last_loss": float(losses[-LAST:].mean()) if len(losses) else None,
+            "first_loss": float(losses[0]) if len(losses) > 0 and self._began == 0 else None,
+            "last_loss": _last(losses) if len(losses) else None,
             "notes": list(self.notes),
         }
         names = self.features or tuple(map(default_name, range(config.num_features)))
@@ -250,8 +250,21 @@ class Fit:
         """What notebooks show."""
         if self.program is None:
             return f"<pre>{escape(repr(self))}</pre>"
-        heading = f"Fit of {counted(self.state.step, 'step')}: {_course(self.losses)}"
+        heading = f"Fit of {counted(self.state.step, 'step')}: {self._course()}"
         return f"<p>{heading}</p>{self.summary()._repr_html_()}"
+
+    @property
+    def _began(self) -> int:
+        """Steps that were done before the first of the losses, by another fit."""
+        return max(self.state.step - len(self.losses), 0)
+
+    def _course(self) -> str:
+        losses, began = self.losses, self._began
+        if not len(losses):
+            return "no loss"
+        first = f"loss {losses[0]:.4g} at {f'step {began}' if began else 'first'}"
+        over = f", mean of the last {LAST}" if len(losses) > LAST else ""
+        return f"{first}, {_last(losses):.4g} at last{over}"
 
     def _program(self) -> ReferenceProgram:
         if self.program is None:
@@ -276,9 +289,6 @@ def _placed(parts: Iterable[Gaussian]) -> Iterator[tuple[slice, Gaussian]]:
         done += len(part.loc)
 
 
-def _course(losses: Array) -> str:
-    if not len(losses):
-        return "no loss"
-    last = losses[-LAST:]
-    over = f", mean of the last {len(last)}" if len(losses) > LAST else ""
-    return f"loss {losses[0]:.4g} at first, {last.mean() if over else last[-1]:.4g} at last{over}"
+def _last(losses: Array) -> float:
+    """The mean of the last LAST losses; of no more than that, the last one."""
+    return float(losses[-LAST:].mean() if len(losses) > LAST else losses[-1])
