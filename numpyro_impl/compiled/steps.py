@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from numpyro.infer.autoguide import AutoGuide, AutoGuideList
 from numpyro.infer.svi import SVIState
@@ -65,6 +66,11 @@ def to_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
         try:
             hash(value)
         except TypeError as error:
+            if isinstance(value, np.ndarray):
+                raise InputError(
+                    f"an argument is an array of {value.dtype}, which JAX cannot hold; expected numbers, "
+                    "and names or categories as whole numbers"
+                ) from error
             raise InputError(
                 f"an argument holds a {type(value).__name__}, which has no hash and is no array; expected "
                 "trees (tuples, lists, dictionaries) of arrays, numbers, strings and functions"

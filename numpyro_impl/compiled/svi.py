@@ -210,6 +210,11 @@ class CompiledSVI(SVI):
         """`state`, or the one that `init` makes, which learns the constraints of the parameters too."""
         if state is not None and self.constrain_fn is not None:
             return state
+        if rng_key is None:
+            raise InputError(
+                "rng_key is None, but this CompiledSVI has taken no step yet; give a key: what the program's "
+                "parameters may be is learned in its first run, also where `init_state` is given"
+            )
         first = self.init(rng_key, *args, init_params=init_params, **kwargs)
         return first if state is None else state
 

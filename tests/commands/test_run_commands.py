@@ -189,6 +189,12 @@ def test_scores_are_log_densities_of_what_is_observed(
     assert f"per observed entry: {worst} {per_entry.min():.2f}, " in printed
 
 
+def test_scores_of_items_that_are_named_by_a_score(folder: Path) -> None:
+    Path("named.csv").write_text((TABLE % (1 / 3)).replace("id,", "elbo,", 1))
+    assert run("score", "run", "named.csv", "--id-column", "elbo", "--out", "scores.csv") == 0
+    assert Path("scores.csv").read_text().splitlines()[0] == "item,log_evidence,elbo,observed"
+
+
 @pytest.mark.parametrize("folder", ["mlp"], indirect=True)
 def test_a_guide_of_complete_data_is_not_asked_what_it_has_not_seen(
     folder: Path, capsys: pytest.CaptureFixture[str]

@@ -198,3 +198,13 @@ def test_the_next_ones_are_read_before_the_device_is_waited_for(monkeypatch):
     monkeypatch.setattr("numpyro_impl.compiled.batching.MOST_BYTES", 8 * 5 * 3 + 1)
     run(compiled(), read(), progress=lambda done, losses: events.append(f"{done} done"))
     assert events[:5] == [0, 1, 2, 3, "2 done"]
+
+
+def test_what_cannot_be_an_argument_is_said():
+    with pytest.raises(
+        InputError, match="an array of <U1, which JAX cannot hold; expected numbers"
+    ):
+        run(compiled(), [(X, Y, N, np.array(["a", "b"]))])
+    state = run(compiled(), batches()).state
+    with pytest.raises(InputError, match="rng_key is None, but this CompiledSVI has taken no step"):
+        compiled().run_batches(None, batches(), init_state=state)

@@ -57,7 +57,8 @@ def score(
     found, unscored = _scores(given)
     report = _report(given, found)
     if out is not None:
-        names = Names(COLUMNS, given.names.items, given.names.item_column)
+        called = given.names.item_column
+        names = Names(COLUMNS, given.names.items, "item" if called in COLUMNS else called)
         with table_file(out, found.shape, names) as write:
             write(found)
     if json is not None:
