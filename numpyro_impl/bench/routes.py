@@ -190,10 +190,10 @@ def _scanned(svi: CompiledSVI, state: SVIState, inputs: Inputs) -> Callable[...,
 
 def _looped(svi: CompiledSVI, state: SVIState, inputs: Inputs) -> Callable[..., Any]:
     """The loop of `CompiledSVI.run`, traced once as there, however many chunks follow."""
-    loop = svi._compile(partial(take_steps, svi.update), state, inputs, 1)
+    loop = svi._compile(partial(take_steps, svi.update, inputs), state, inputs.arrays, 1)
 
     def take(state: SVIState, steps: int) -> Any:
-        state, losses, _ = loop(copied(state), inputs, steps)
+        state, losses, _ = loop(copied(state), inputs.arrays, steps)
         return state, losses[:steps]
 
     return take

@@ -78,7 +78,7 @@ def test_a_handler_of_bad_input_does_not_swallow_what_training_reached():
 def test_a_command_that_stops_early_says_so_in_one_sentence(monkeypatch, capsys):
     """Such as `demo`, which saves nothing: without a traceback, with the exit code of bad input."""
 
-    def stops():
+    def stops(**_):
         raise out_of_memory(TRAINING, TrainingState.start({"w": np.zeros(1)}))
 
     monkeypatch.setattr(cli, "app", stops)
