@@ -14,10 +14,10 @@ from pyro.infer import SVI, Predictive, Trace_ELBO
 
 from pyro_impl import MultivariateNormal, components_first, items_first
 
-K, D = 3, 8  # components, features; the programs take any number of items N, in mini-batches of B
+N, K, D = 1050, 3, 8  # items, components, features; the programs take any number of items
 rng = np.random.default_rng(0)
 parts = rng.normal(size=(D, 1)) + 0.5 * rng.normal(size=(D, K))  # that overlap
-data = rng.normal(size=(1050, K)) @ parts.T + rng.normal(size=(1050, D))
+data = rng.normal(size=(N, K)) @ parts.T + rng.normal(size=(N, D))
 loadings, data = torch.tensor(parts).float(), torch.tensor(data).float()
 train, new = data[:1000], data[1000:]
 pyro.set_rng_seed(0)
