@@ -136,7 +136,7 @@ def _read(chunks: Iterator[Steps]) -> tuple[Steps | None, BaseException | None]:
 
 def _keep(error: Any, reached: SVIRunResult, done: int) -> None:
     """Let an error of the user's own code hold what was reached."""
-    if isinstance(error, TrainingError):
+    if isinstance(error, TrainingError) or not done:
         return
     with suppress(AttributeError):  # of a class with slots
         error.fit = reached

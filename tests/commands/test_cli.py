@@ -10,15 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from verify_files import twinplate as run
 
-import twinplate
-from twinplate.cli import main
 from twinplate.commands.stopping import SIGNALS
 from twinplate.files import written_whole
 from twinplate.programs.linear_gaussian import LinearGaussian
@@ -62,16 +60,6 @@ def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(where / "x.npy", rng.normal(size=(30, 5)))
     assert run("fit", str(where / "x.npy"), *TINY, "--out", str(where / "run")) == 0
     return where / "run"
-
-
-def run(*words: str) -> int:
-    """The exit code of `twinplate words`."""
-    sys.argv = ["twinplate", *words]
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize("given", [[], ["--loadings", "parts.npy"]], ids=["learned", "given"])
@@ -362,17 +350,6 @@ def test_a_signal_ends_every_command_and_nothing_is_half_written(
     assert (sorted(folder.rglob("*")), signal.getsignal(number)) == before
 
 
-def test_the_version_is_told_by_the_command_and_the_module() -> None:
-    assert twinplate.__version__ == metadata.version("twinplate")
-    # A process of its own: in this one pytest's import hook may stand before the module.
-    for command in (
-        [sys.executable, "-m", "twinplate"],
-        [Path(sys.executable).with_name("twinplate")],
-    ):
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-        assert done.stdout == f"twinplate {twinplate.__version__}\n"
-
-
 def test_missing_framework_names_the_extra(folder: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.argv = 'twinplate fit x.npy --components 2 "
@@ -382,12 +359,6 @@ def test_missing_framework_names_the_extra(folder: Path) -> None:
     assert done.returncode == 2
     assert "pip install 'twinplate[pyro]'" in done.stderr
     assert not Path("run").exists()
-
-
-def test_the_installed_command_says_what_it_can_do() -> None:
-    command = Path(sys.executable).with_name("twinplate")
-    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
-    assert all(word in done.stdout for word in ("demo", "fit", "posterior"))
 
 
 def test_without_progress_the_results_are_told_alone(
@@ -400,11 +371,3 @@ def test_without_progress_the_results_are_told_alone(
         assert f"Saved the run in run{number}" in printed.out
         told.append(printed.err)
     assert "1 step" in told[0] and "1 step" in told[2] and not told[1]
-
-
-def test_the_shell_completes_commands(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    monkeypatch.setenv("_TWINPLATE_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "twinplate s")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    run()
-    assert capsys.readouterr().out.split() == ["score", "summary"]

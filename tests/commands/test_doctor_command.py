@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib import metadata
 
 import pytest
+from verify_files import twinplate
 
 from twinplate import backends
-from twinplate.cli import main
 from twinplate.commands import doctor_command
 
 
-@pytest.fixture(name="run")
-def _run(monkeypatch):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["twinplate", "doctor", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return stop.value.code or 0
-
-    return run
-
-
-def test_what_is_here_is_told(run, tmp_path, monkeypatch, capsys):
+def test_what_is_here_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
     (tmp_path / "torch" / "aot").mkdir(parents=True)
     (tmp_path / "torch" / "aot" / "program").write_bytes(bytes(2_500_000))
-    assert run("--json", str(tmp_path / "doctor.json")) == 0
+    assert twinplate("doctor", "--json", tmp_path / "doctor.json") == 0
     printed = " ".join(capsys.readouterr().out.split())
     report = json.loads((tmp_path / "doctor.json").read_text())
     for name in ("torch", "pyro-ppl", "jax", "numpyro", "numpy"):
@@ -42,10 +30,10 @@ def test_what_is_here_is_told(run, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("absent", "code"), [(("jax",), 0), (("jax", "torch"), 1)])
-def test_without_a_framework(run, absent, code, monkeypatch, capsys):
+def test_without_a_framework(absent, code, monkeypatch, capsys):
     found = backends._found
     monkeypatch.setattr(backends, "_found", lambda name: name not in absent and found(name))
-    assert run() == code
+    assert twinplate("doctor") == code
     printed = capsys.readouterr().out
     assert printed.count("cannot be used") == len(absent)
     assert "needs jax, which cannot be imported; install it with: pip install" in printed

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from verify_files import twinplate
 
-from twinplate.cli import main
 from twinplate.training.run_directory import read_newest, reopened
 
 TENSORS = ("params.safetensors", "optimizer.safetensors", "fixed.safetensors", "losses.npy")
@@ -31,16 +30,6 @@ def folder(tmp_path, monkeypatch):
     Path("x.csv").write_text("\n".join(["id,p,q,r,s,flat", *rows]))
     Path("y.csv").write_text("\n".join(["id,p,q,r,s,flat", *rows[:-1]]))
     return tmp_path
-
-
-def twinplate(*words: str) -> int:
-    """The exit code of `twinplate words`."""
-    sys.argv = ["twinplate", *words]
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy import stats
+from verify_files import twinplate as run
 
 from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
-from twinplate.cli import main
 from twinplate.data.columns import Wanted
 from twinplate.data.readers import load_matrix
 from twinplate.programs.closed_form import closed_form_params
@@ -69,16 +68,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request) -> Path:
     np.save("x.npy", X)
     np.savez("x.npz", x=X)
     return tmp_path
-
-
-def run(*words: str) -> int:
-    """The exit code of `twinplate words`."""
-    sys.argv = ["twinplate", *words]
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def filled_in(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

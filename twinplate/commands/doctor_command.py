@@ -6,6 +6,7 @@ import json as json_format
 import os
 import platform
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -156,8 +157,11 @@ def _print(console: Console, found: Examination) -> None:
 
 def _size(folder: Path) -> str:
     """How many files are in there and how large they are, or nothing where there are none."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    if not files:
+    sizes = []
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # another process has just removed it
+                sizes.append(os.path.getsize(os.path.join(where, name)))
+    if not sizes:
         return ", empty"
-    megabytes = sum(path.stat().st_size for path in files) / 1e6
-    return f": {counted(len(files), 'file')}, {megabytes:.1f} MB"
+    return f": {counted(len(sizes), 'file')}, {sum(sizes) / 1e6:.1f} MB"
