@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,12 @@ from numpyro_impl.training.loop import CompiledLoop, Results, to_attempt, to_dat
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
-from twinplate.training.errors import is_out_of_memory, room_for
+from twinplate.training.errors import TrainingInterrupted, is_out_of_memory, room_for
 from twinplate.training.net import Attempt, Net
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import plan_many, prepare_many
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
-from twinplate.training.state import Fit, Progress, TrainingState
+from twinplate.training.state import Array, Fit, Limits, Progress, TrainingState
 from twinplate.words import counted
 
 
@@ -52,7 +52,8 @@ def fit_many(
         same seeds and rates. By default every fit starts.
     progress: called with the number of steps of all fits that are done so far.
 
-    Raises InputError for arguments that do not fit.
+    Raises InputError for arguments that do not fit, and TrainingInterrupted by Ctrl-C, whose `fit` is the
+    Restarts of the steps that all fits have taken: their states can be given as `states`.
 
     >>> import numpy as np
     >>> from numpyro_impl import fit_many
@@ -67,16 +68,16 @@ def fit_many(
     runs = prepare_many(x, program, trainings, a=a, states=states, matched=matched)
     x = runs[0].x
     first = runs[0].state.step
-    dtype, losses = DTYPES[training.precision], [np.zeros((len(runs), 0))]
+    dtype = DTYPES[training.precision]
     loop = CompiledLoop(runs[0], fits=len(runs))
     with using(find_device(training.device), training.precision), _enough_memory(trainings):
         with room_for(x):
             whole = None if runs[0].streamed else to_data(x, a, dtype)
         carry = _stacked([to_carry(run.state, dtype) for run in runs])
         keys = [key_of(run.training.seed) for run in runs]
-        nets, alive = [Net(run.state.limits) for run in runs], np.ones(len(runs), bool)
+        nets = [Net(run.state.limits) for run in runs]
 
-        def advance(carry: Carry, parts: Sequence[Chunk], data: Any) -> tuple[Carry, Any]:
+        def advance(carry: Carry, parts: Sequence[Chunk], data: Any) -> tuple[Carry, list[Attempt]]:
             """All fits, by the steps of `parts`; what came of each."""
             keyed = zip(parts, keys, strict=True)
             inputs = _stacked([to_inputs(part, key, dtype, runs[0].length) for part, key in keyed])
@@ -84,41 +85,64 @@ def fit_many(
             rows = [Results(*(values[r] for values in results)) for r in range(len(runs))]
             return carry, [to_attempt(row, run) for row, run in zip(rows, runs, strict=True)]
 
-        for parts in plan_many(runs):
-            data = whole or _stacked([to_data(part.x, part.a, dtype) for part in parts])
-            carry, found = _take_all(carry, parts, nets, alive, partial(advance, data=data))
-            losses.append(found)
-            if progress:
-                done = sum(part.size for part in losses)
-                progress(done, losses[-1].mean(axis=0))
-        one_each = [jax.tree.map(itemgetter(r), carry) for r in range(len(runs))]
-        states = [to_state(one, net.limits) for one, net in zip(one_each, nets, strict=True)]
-    rows = zip(states, np.concatenate(losses, axis=1), nets, strict=True)
-    fits = [
-        Fit(state, row[: state.step - first], program=program, notes=tuple(net.notes))
-        for state, row, net in rows
-    ]
-    seconds = loop.compile_seconds
-    return make_restarts(x, program, trainings, fits, posterior, seconds, first)
+        def restarts(reached: _Reached) -> Restarts:
+            carry, losses, limits, alive = reached
+            each = [jax.tree.map(itemgetter(r), carry) for r in range(len(runs))]
+            states = map(to_state, each, limits)
+            fits = [
+                Fit(state, row[: state.step - first], program=program, notes=tuple(net.notes))
+                for state, row, net in zip(states, np.hstack(losses), nets, strict=True)
+            ]
+            steps, seconds = sum(part.shape[1] for part in losses), loop.compile_seconds
+            return make_restarts(
+                x, program, trainings, fits, posterior, seconds, steps=steps, broken=~alive
+            )
+
+        limits = [net.limits for net in nets]
+        reached = _Reached(carry, [np.zeros((len(runs), 0))], limits, np.ones(len(runs), bool))
+        try:
+            for parts in plan_many(runs):
+                data = whole or _stacked([to_data(part.x, part.a, dtype) for part in parts])
+                reached = _take_all(reached, parts, nets, partial(advance, data=data))
+                if progress:
+                    done = sum(part.size for part in reached.losses)
+                    progress(done, reached.losses[-1].mean(axis=0))
+        except KeyboardInterrupt as interrupt:
+            made = restarts(reached)
+            raise TrainingInterrupted(made, first + made.losses.shape[1]) from interrupt
+        return restarts(reached)
+
+
+class _Reached(NamedTuple):
+    """By all fits together, after a chunk.
+
+    carry: with a leading dim of R.  losses: (R, steps) of every chunk.  limits: of every fit's net.
+    alive: (R,), which of them did not break.
+    """
+
+    carry: Carry
+    losses: list[Array]
+    limits: list[Limits]
+    alive: np.ndarray
 
 
 def _take_all(
-    carry: Carry,
+    reached: _Reached,
     parts: Sequence[Chunk],
     nets: Sequence[Net],
-    alive: np.ndarray,
     advance: Callable[[Carry, Sequence[Chunk]], tuple[Carry, list[Attempt]]],
-) -> tuple[Carry, np.ndarray]:
-    """The carry after a chunk of every fit, and their losses (R, steps).
+) -> _Reached:
+    """What is reached by a chunk of every fit.
 
     Where some fits go wrong, all are taken again, and what comes of the others the second time is not
     looked at. A fit that breaks for good stays as it is before the chunk, and is no longer `alive`.
     """
     losses = np.full((len(nets), len(parts[0].rates)), np.nan)
-    kept, waiting = carry, alive.copy()
+    kept, alive = reached.carry, reached.alive.copy()
+    waiting = alive.copy()
     while True:
         slowed = [net.slowed(part) for net, part in zip(nets, parts, strict=True)]
-        after, found = advance(carry, slowed)
+        after, found = advance(reached.carry, slowed)
         counts = np.zeros(len(nets), bool)
         for r in np.flatnonzero(waiting).tolist():
             if nets[r].accepts(parts[r], found[r]):
@@ -126,7 +150,8 @@ def _take_all(
                 counts[r] = alive[r] = found[r].finite
         kept = after if counts.all() else _chosen(counts, after, kept)
         if not waiting.any():
-            return kept, losses
+            limits = [net.limits for net in nets]
+            return _Reached(kept, [*reached.losses, losses], limits, alive)
 
 
 def _stacked(trees: Sequence[Any]) -> Any:

@@ -11,7 +11,7 @@ from pyro_impl.training.trainer import Trainer
 from twinplate.data.frames import items_of
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
-from twinplate.training.errors import NonFiniteLossError
+from twinplate.training.errors import NonFiniteLossError, TrainingInterrupted
 from twinplate.training.loop import train
 from twinplate.training.preparation import check_states
 from twinplate.training.restarts import Restarts, make_restarts, restart_configs
@@ -41,7 +41,9 @@ def fit_many(
         same seeds and rates. By default every fit starts.
     progress: called with the number of steps of all fits that are done so far.
 
-    Raises InputError for arguments that do not fit.
+    Raises InputError for arguments that do not fit, and TrainingInterrupted by Ctrl-C. Its `fit` is the
+    Restarts of the fits that are done and of the one that was interrupted, the last. `fit` goes on with that
+    one; those after it had not begun.
 
     >>> import numpy as np
     >>> from pyro_impl import fit_many
@@ -57,7 +59,17 @@ def fit_many(
     if states is not None:
         check_states(states, program, trainings)
     first = states[0].step if states else 0
-    left, fits = training.steps - first, []
+    left = training.steps - first
+    fits: list[Fit] = []
+    broken: list[bool] = []
+
+    def restarts(steps: int) -> Restarts:
+        seconds = sum(done.compile_seconds for done in fits)
+        begun = trainings[: len(fits)]
+        return make_restarts(
+            x, program, begun, fits, posterior, seconds, steps=steps, broken=broken
+        )
+
     for number, one in enumerate(trainings):
         before = number * left - first
 
@@ -65,25 +77,25 @@ def fit_many(
             if progress:
                 progress(before + step, losses)
 
-        fits.append(_fit(x, program, one, a, states[number] if states else None, matched, told))
-    seconds = sum(done.compile_seconds for done in fits)
-    return make_restarts(x, program, trainings, fits, posterior, seconds, first)
+        trainer = Trainer(
+            x, program, one, a=a, state=states[number] if states else None, matched=matched
+        )
+        try:
+            fits.append(train(trainer, trainer.plan(), told))
+            broken.append(False)
+        except NonFiniteLossError as error:
+            fits.append(_before_its_chunk(error, trainer, first))
+            broken.append(True)
+        except TrainingInterrupted as interrupt:
+            fits.append(interrupt.fit)
+            broken.append(False)
+            steps = max(len(fit.losses) for fit in fits)
+            raise TrainingInterrupted(restarts(steps), interrupt.fit.state.step) from interrupt
+    return restarts(left)
 
 
-def _fit(
-    x: np.ndarray,
-    program: ReferenceProgram,
-    training: TrainingConfig,
-    a: np.ndarray | None,
-    state: TrainingState | None,
-    matched: bool,
-    progress: Progress,
-) -> Fit:
-    trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
-    first = trainer.state.step
-    try:
-        return train(trainer, trainer.plan(), progress)
-    except NonFiniteLossError as error:
-        state = trainer.state
-        losses = error.fit.losses[: state.step - first]
-        return Fit(state, losses, trainer.compile_seconds, program, trainer.notes)
+def _before_its_chunk(error: NonFiniteLossError, trainer: Trainer, first: int) -> Fit:
+    """What a fit that broke had reached before the chunk that broke it, as in the other twin."""
+    state = trainer.state
+    losses = error.fit.losses[: state.step - first]
+    return Fit(state, losses, trainer.compile_seconds, trainer.program, trainer.notes)

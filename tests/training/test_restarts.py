@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from itertools import islice
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from fit_cases import assert_same_fit
 
-from twinplate import InputError, TrainingConfig
+from twinplate import InputError, TrainingConfig, TrainingInterrupted
 from twinplate.programs.parameters import initial_params
 from twinplate.training import preparation
 from twinplate.training.memory import items_at_once
@@ -19,6 +20,7 @@ from twinplate.training.restarts import make_restarts, restart_configs
 from twinplate.training.state import Fit, TrainingState
 
 N = 12
+ENDED = {"steps": 12, "broken": (False,)}  # one fit, that took all its steps
 PROGRAMS = {
     "full": {"guide": "auxiliary", "amplitude_scale": 0.3, "learned": ("loadings", "noise_scale")},
     "diagonal": {"guide": "diagonal"},
@@ -79,6 +81,38 @@ def test_fits_go_on_from_their_states_to_the_bit(twin, problem, monkeypatch):
     ):
         with pytest.raises(InputError, match=match):
             twin.impl.fit_many(x, program, config(), **given, states=bad)
+
+
+def test_an_interrupt_keeps_what_all_fits_had_reached(twin, problem, monkeypatch):
+    """Of the second of three chunks: side by side in NumPyro; in Pyro of the second of three fits."""
+    monkeypatch.setattr("twinplate.training.plan.CHUNK", 5)
+    x, program, _ = problem(N)
+    whole = twin.impl.fit_many(x, program, config(), seeds=(0, 7, 1))
+    told = []
+
+    def ctrl_c(step, losses):
+        told.append(step)
+        if len(told) == (2 if twin.name == "numpyro" else 5):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(TrainingInterrupted, match="after step 10") as caught:
+        twin.impl.fit_many(x, program, config(), seeds=(0, 7, 1), progress=ctrl_c)
+    reached = caught.value.fit
+    assert not reached.diverged.any() and "0 diverged" in repr(reached)
+    if twin.name == "numpyro":
+        assert [fit.state.step for fit in reached.fits] == [10, 10, 10]
+        np.testing.assert_array_equal(reached.losses, whole.losses[:, :10])
+        states = [fit.state for fit in reached.fits]
+        rest = twin.impl.fit_many(x, program, config(), seeds=(0, 7, 1), states=states)
+        np.testing.assert_array_equal(rest.losses, whole.losses[:, 10:])
+    else:
+        assert [fit.state.step for fit in reached.fits] == [12, 10]
+        np.testing.assert_array_equal(reached.losses[0], whole.losses[0])
+        np.testing.assert_array_equal(reached.losses[1], [*whole.losses[1, :10], np.nan, np.nan])
+        assert reached.best == np.argmin([row[np.isfinite(row)].mean() for row in reached.losses])
+        state = reached.fits[-1].state
+        rest = twin.impl.fit(x, program, reached.trainings[-1], state=state)
+        np.testing.assert_array_equal(rest.losses, whole.losses[1, 10:])
 
 
 def test_pairs_and_progress(twin, problem):
@@ -163,7 +197,7 @@ def test_a_guide_that_cannot_be_made_counts_as_diverged(problem, error):
         raise error
 
     fits = [Fit(TrainingState.start(params), np.full(12, 1e9))]
-    assert make_restarts(x, program, (config(),), fits, fails, 0.0).diverged[0]
+    assert make_restarts(x, program, (config(),), fits, fails, 0.0, **ENDED).diverged[0]
 
 
 @pytest.mark.parametrize("function", ["fit", "fit_many"])
@@ -209,7 +243,7 @@ def test_more_evidence_than_there_is_counts_as_diverged(problem):
 
     def judged(losses, posterior):
         fits = [Fit(state, np.full(12, losses))]
-        return make_restarts(x, program, (config(),), fits, posterior, 0.0).diverged[0]
+        return make_restarts(x, program, (config(),), fits, posterior, 0.0, **ENDED).diverged[0]
 
     right = lambda *_: exact
     assert not judged(-evidence, right) and not judged(-evidence - 0.9, right)
@@ -217,7 +251,7 @@ def test_more_evidence_than_there_is_counts_as_diverged(problem):
     assert judged(0.0, lambda *_: replace(exact, loc=np.nan * exact.loc))
     broken = TrainingState.start({**params, "encoder.out.bias": np.full(9, np.inf)})
     fits = [Fit(broken, np.zeros(12))]
-    assert make_restarts(x, program, (config(),), fits, right, 0.0).diverged[0]
+    assert make_restarts(x, program, (config(),), fits, right, 0.0, **ENDED).diverged[0]
 
 
 def test_a_fit_is_judged_on_items_that_fit_into_memory(problem, monkeypatch):
@@ -231,7 +265,7 @@ def test_a_fit_is_judged_on_items_that_fit_into_memory(problem, monkeypatch):
 
     def judge():
         fits = [Fit(TrainingState.start(params), np.full(12, 1e9))]
-        make_restarts(x, program, (config(),), fits, posterior, 0.0)
+        make_restarts(x, program, (config(),), fits, posterior, 0.0, **ENDED)
 
     judge()
     monkeypatch.setattr("twinplate.training.restarts.MATRIX_BYTES", 6 * 9 * 8)

@@ -71,7 +71,8 @@ class TrainingInterrupted(KeyboardInterrupt):
     """A KeyboardInterrupt, as by Ctrl-C, that carries what training had reached.
 
     fit: the state after the last chunk of steps that was finished, and the losses up to it. `fit.state` can
-        be given to `fit` again, to go on. By `CompiledSVI` of NumPyro it is an SVIRunResult.
+        be given to `fit` again, to go on. By `fit_many` it is the Restarts of the fits that had begun; by
+        `CompiledSVI` of NumPyro an SVIRunResult.
     step: how many steps that were, where the state does not know.
 
     >>> import numpy as np

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -44,7 +44,7 @@ class Ranked:
     @property
     def last_losses(self) -> Array:
         """Mean loss of the last steps of every fit, (R,); infinite where it diverged."""
-        return np.where(self.diverged, np.inf, self.losses[:, -WINDOW:].mean(axis=1))
+        return np.where(self.diverged, np.inf, [_last_loss(row) for row in self.losses])
 
     @property
     def best(self) -> int:
@@ -56,6 +56,11 @@ class Ranked:
                 "or precision 'float64'"
             )
         return int(np.argmin(self.last_losses))
+
+
+def _last_loss(losses: Array) -> float:
+    taken = losses[np.isfinite(losses)]  # all but those that an interrupted fit did not come to
+    return float(taken[-WINDOW:].mean()) if len(taken) else np.inf
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,18 +129,23 @@ def make_restarts(
     fits: Sequence[Fit],
     posterior: Posterior,
     compile_seconds: float,
-    first: int = 0,
+    *,
+    steps: int,
+    broken: Iterable[bool],
 ) -> Restarts:
-    """The fits, with what became of each, from step `first` on. `posterior` is that of the twin."""
-    steps = max(training.steps for training in trainings) - first
+    """The fits, with what became of each.
+
+    posterior: that of the twin.
+    steps: that they were to take, or have taken.  broken: which of them met a number that is not finite.
+    """
     losses = np.full((len(fits), steps), np.nan)
     for row, fit in zip(losses, fits, strict=True):
         row[: len(fit.losses)] = fit.losses
     most = fitting(8 * program.config.num_components**2, JUDGED, MATRIX_BYTES)
     judged = gather(x, np.arange(0, len(x), -(-len(x) // most)))
     diverged = [
-        bool(~np.isfinite(row).all()) or diverges(judged, program, training, fit, posterior)
-        for training, fit, row in zip(trainings, fits, losses, strict=True)
+        bool(broke) or diverges(judged, program, training, fit, posterior)
+        for training, fit, broke in zip(trainings, fits, broken, strict=True)
     ]
     return Restarts(losses, np.array(diverged), trainings, tuple(fits), compile_seconds)
 
@@ -163,5 +173,6 @@ def diverges(
         return True
     if not missed > -MARGIN:
         return True
-    reported = -float(fit.losses[-WINDOW:].mean()) if training.objective == "elbo" else -np.inf
+    is_bound = training.objective == "elbo" and len(fit.losses) > 0
+    reported = -float(fit.losses[-WINDOW:].mean()) if is_bound else -np.inf
     return not reported - evidence <= MARGIN
