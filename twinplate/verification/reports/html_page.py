@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from twinplate.pages.skeleton import document
 from twinplate.records.record import Array, Parameter, Site
 from twinplate.verification.comparison.context import alike
 from twinplate.verification.comparison.findings import Finding
@@ -36,12 +37,8 @@ def page(outcomes: Mapping[str, Outcome]) -> str:
     articles = "\n".join(
         _article(f"case{i}", name, outcome) for i, (name, outcome) in enumerate(outcomes.items())
     )
-    title = escape(", ".join(f"{name}: {r.verdict}".lstrip(": ") for name, r in outcomes.items()))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n{articles}\n</body>\n</html>\n"
-    )
+    title = ", ".join(f"{name}: {r.verdict}".lstrip(": ") for name, r in outcomes.items())
+    return document(title, f"<main>\n{articles}\n</main>", CSS)
 
 
 def _article(key: str, name: str, outcome: Outcome) -> str:
@@ -130,7 +127,8 @@ def _details(anchor: str, row: ReportRow, outcome: Outcome, is_open: bool) -> st
         f'<span class="name">{escape(label)}<small>{escape(row.kind)}</small></span>'
         f"{_cell('first', row.first)}{_cell('second', row.second)}"
         f'<span class="mark">{MARKS[row.level]}</span></summary>\n'
-        f'<div class="numbers">{_on_demand(row, outcome)}</div></details>\n'
+        f'<div class="numbers" role="group" tabindex="0" aria-label="numbers of {escape(label)}">'
+        f"{_on_demand(row, outcome)}</div></details>\n"
     )
 
 

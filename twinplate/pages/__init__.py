@@ -1,0 +1,1 @@
+"""What all HTML pages share: one style, one skeleton, charts as inline SVG."""
