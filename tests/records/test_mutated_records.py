@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from mutated_files import bytes_changed, swap
 from test_record_file import made
 
-from twinplate import InputError, Record
+from twinplate import InputError, Record, compare
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,10 @@ def mutated(content: bytes, chance) -> bytes:
 
 @given(chance=st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_mutated_record_is_read_or_refused(good, place, chance):
+def test_a_mutated_record_is_read_and_compared_or_refused(good, place, chance):
     place.write_bytes(mutated(good, chance))
-    with contextlib.suppress(InputError):
-        Record.load(place)
+    with contextlib.suppress(InputError), np.errstate(all="ignore"):
+        str(compare(made(), Record.load(place)))
 
 
 def refusal(place: Path, content: bytes) -> str:
@@ -78,6 +78,14 @@ def test_what_is_of_another_type_is_named(good, place):
     described["settings"]["seeds"] = [77]
     told = refusal(place, whole(header, json.dumps(described), numbers))
     assert "draws without a run: ['77'" in told
+    described["settings"]["seeds"] = [3]
+    latent = described["runs"]["3"]["float64"]["guide"]["z"]
+    latent["kind"] = ""
+    told = refusal(place, whole(header, json.dumps(described), numbers))
+    assert "sites of kind ['']; expected one of ('latent', " in told
+    latent |= {"kind": "latent", "scale": None}
+    told = refusal(place, whole(header, json.dumps(described), numbers))
+    assert ".scale is of type NoneType" in told
 
 
 def test_losses_have_one_shape(good, place):

@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 PERTURBATIONS = 3  # how often a draw is run with its inputs changed by a tiny amount
 PERTURBED = tuple(f"perturbed{i}" for i in range(PERTURBATIONS))
 PRECISIONS = ("float64", "float32", *PERTURBED)
+KINDS = ("latent", "observed", "auxiliary", "deterministic", "factor")  # of sites
 LOSSES = ("Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO", "TraceGraph_ELBO", "RenyiELBO")
 
 
@@ -41,7 +42,7 @@ class Plate:
 class Site:
     """One site of the model or the guide, for all P particles.
 
-    kind: "latent", "observed", "auxiliary", "deterministic" or "factor".
+    kind: one of KINDS.
     plates: around the site, sorted by dim; without the plate of particles.
     batch_shape, event_shape: of one particle, the plates' sizes broadcast in.
     support: name of the set of possible values ("real", "positive", …).  family: of the distribution.
@@ -232,11 +233,18 @@ class Record:
             ) from error
 
     def _check(self) -> None:
-        """Raise ValueError unless every draw has its run and all losses have one shape."""
+        """Raise ValueError unless every draw has its run, sites are of KINDS, all losses have one shape."""
         missing = [draw for draw in self.settings.draws if (draw, "float64") not in self.runs]
         shapes = {run.loss.shape for run in self.runs.values() if run.loss is not None}
         if missing or len(shapes) > 1:
             raise ValueError(f"draws without a run: {missing}; shapes of losses: {sorted(shapes)}")
+        sites = [
+            site
+            for run in self.runs.values()
+            for site in (*run.guide.values(), *run.model.values())
+        ]
+        if unknown := {site.kind for site in sites} - {*KINDS}:
+            raise ValueError(f"sites of kind {sorted(unknown)}; expected one of {KINDS}")
 
 
 def as_float(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

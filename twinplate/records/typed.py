@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -22,7 +22,7 @@ def check_types(value: Any, declared: Any, where: str = "it") -> None:
     """
     origin, arguments = get_origin(declared), get_args(declared)
     if origin in (Union, UnionType):
-        declared = next((one for one in arguments if _is_one(value, one)), NoneType)
+        declared = next((one for one in arguments if _is_one(value, one)), arguments[0])
         return check_types(value, declared, where)
     if not _is_one(value, declared):
         raise TypeError(f"{where} is of type {type(value).__name__}")
