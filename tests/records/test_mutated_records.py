@@ -82,10 +82,28 @@ def test_what_is_of_another_type_is_named(good, place):
     latent = described["runs"]["3"]["float64"]["guide"]["z"]
     latent["kind"] = ""
     told = refusal(place, whole(header, json.dumps(described), numbers))
-    assert "sites of kind ['']; expected one of ('latent', " in told
+    assert "the site 'z' is of kind ''; expected one of ('latent', " in told
     latent |= {"kind": "latent", "scale": None}
     told = refusal(place, whole(header, json.dumps(described), numbers))
     assert ".scale is of type NoneType" in told
+
+
+@pytest.mark.parametrize(
+    ("part", "array", "told"),
+    [
+        ({"scale": np.ones(2)}, "scale", "(2,); expected (1, 3)"),
+        ({"mask": np.ones((2, 3), bool)}, "mask", "(2, 3); expected (1, 3)"),
+        ({"log_prob": np.zeros((1, 2))}, "log_prob", "(1, 2); expected (1, 3)"),
+        ({"value": np.zeros((1, 3, 3))}, "value", "(1, 3, 3); expected (1, 3, 2)"),
+    ],
+)
+def test_arrays_have_the_shapes_of_their_site(place, part, array, told):
+    record = made()
+    run = record.runs["3", "float64"]
+    run = replace(run, model={**run.model, "array": replace(run.model["array"], **part)})
+    file = place.with_name(f"{array}.record")
+    replace(record, runs={**record.runs, ("3", "float64"): run}).save(file)
+    assert f"the {array} of site 'array' is of shape {told}" in refusal(place, file.read_bytes())
 
 
 def test_losses_have_one_shape(good, place):

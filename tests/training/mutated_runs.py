@@ -109,14 +109,18 @@ def try_reading(files: Files, folder: Path) -> bool:
             raise TimeoutError(f"longer than {SECONDS:g} s")
 
 
+def in_memory() -> Path | None:
+    """Where files are written to no disk, if this system has such a place."""
+    return place if (place := Path("/dev/shm")).is_dir() else None
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Try many, in bounded memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    memory = Path("/dev/shm")
-    folder = Path(mkdtemp(dir=memory if memory.is_dir() else None))
+    folder = Path(mkdtemp(dir=in_memory()))
     good, read = good_run(), 0
     try_reading(good, folder)  # everything is imported
     pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.errors import InputError
+from twinplate.records.arrays import TRUTHS, check_array
 from twinplate.records.tensor_file import Json, NamedTensors, read, write
 from twinplate.records.typed import check_types
 
@@ -68,6 +69,18 @@ class Site:
     log_prob: Array | None = None
     mask: Array | None = None
     arguments: dict[str, Array] = field(default_factory=dict)
+
+    def check(self, name: str, particles: int) -> None:
+        """Raise ValueError, for the site `name`, unless kind and arrays are what is said above."""
+        if self.kind not in KINDS:
+            raise ValueError(f"the site {name!r} is of kind {self.kind!r}; expected one of {KINDS}")
+        of, dims = f"of site {name!r}", (particles, *self.batch_shape)
+        check_array(f"value {of}", self.value, (*dims, *self.event_shape))
+        check_array(f"log_prob {of}", self.log_prob, dims)
+        check_array(f"mask {of}", self.mask, dims, TRUTHS, broadcasts=True)
+        check_array(f"scale {of}", np.asarray(self.scale), dims, broadcasts=True)
+        for argument, values in self.arguments.items():
+            check_array(f"argument {argument!r} {of}", values)
 
     @property
     def scaled(self) -> npt.NDArray[np.float64]:
@@ -124,6 +137,16 @@ class Run:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     loss: Array | None = None
     failure: Failure | None = None
+
+    def check(self, settings: Settings) -> None:
+        """Raise ValueError unless the arrays are those of a run with such settings."""
+        together = settings.vectorize_particles or settings.loss == "RenyiELBO"
+        check_array("loss", self.loss, (1 if together else settings.particles,))
+        for name, site in (*self.guide.items(), *self.model.items()):
+            site.check(name, settings.particles)
+        for name, one in self.parameters.items():
+            check_array(f"value of parameter {name!r}", one.value)
+            check_array(f"gradient of parameter {name!r}", one.gradient, one.value.shape)
 
 
 @dataclass(frozen=True)
@@ -233,18 +256,13 @@ class Record:
             ) from error
 
     def _check(self) -> None:
-        """Raise ValueError unless every draw has its run, sites are of KINDS, all losses have one shape."""
+        """Raise ValueError unless every draw has its run, and kinds and shapes are as they should be."""
         missing = [draw for draw in self.settings.draws if (draw, "float64") not in self.runs]
         shapes = {run.loss.shape for run in self.runs.values() if run.loss is not None}
         if missing or len(shapes) > 1:
             raise ValueError(f"draws without a run: {missing}; shapes of losses: {sorted(shapes)}")
-        sites = [
-            site
-            for run in self.runs.values()
-            for site in (*run.guide.values(), *run.model.values())
-        ]
-        if unknown := {site.kind for site in sites} - {*KINDS}:
-            raise ValueError(f"sites of kind {sorted(unknown)}; expected one of {KINDS}")
+        for run in self.runs.values():
+            run.check(self.settings)
 
 
 def as_float(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
