@@ -34,6 +34,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.mark.parametrize(
     "name",
     [
+        "accelerator",
+        "accelerator_paths",
         "batches",
         "checkpoints",
         "clipping",
