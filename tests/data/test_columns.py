@@ -23,8 +23,8 @@ NAMED = [
     (",ID,a\n0,9,5\n1,8,7\n", "a", ["column 1", "ID"], ("9", "8")),
     ("id,a\n1,5\n1,7\n", "id a", [], ()),
     ("humid,acid\n1,5\n2,7\n", "humid acid", [], ()),
-    ("0,5\n1,7\n2,9\n", "column 2", ["column 1"], ()),
-    ("1,5\n2,7\n3,9\n", "column 2", ["column 1"], ()),
+    ("0,5\n1,7\n2,9\n", "column 2", ["column 1"], ("0", "1", "2")),
+    ("1,5\n2,7\n3,9\n", "column 2", ["column 1"], ("1", "2", "3")),
     ("0,5\n1,7\n3,9\n", "column 1 column 2", [], ()),
     ("2,5\n3,7\n4,9\n", "column 1 column 2", [], ()),
     (

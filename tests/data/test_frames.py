@@ -67,6 +67,14 @@ def test_what_a_sparse_matrix_does_not_store_is_zero_and_its_nan_are_gaps(kind):
         np.testing.assert_array_equal(to_frame(in_anndata(kind)).x, EXPECTED)
 
 
+def test_a_tensor_is_a_matrix_whether_or_not_it_is_trained():
+    torch = pytest.importorskip("torch")
+    values = torch.tensor([[1.5, NAN]], dtype=torch.bfloat16, requires_grad=True)
+    found = to_frame(values)
+    np.testing.assert_array_equal(found.x, [[1.5, NAN]])
+    assert found.x.dtype == np.float64 and found.columns == found.items == ()
+
+
 def test_an_array_is_no_frame_and_a_frame_without_names_has_none():
     x = np.ones((2, 2), np.uint8)
     assert to_frame(x) is None and items_of(x, ("a", "b")) is x and item_names(x) == ()

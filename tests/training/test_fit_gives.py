@@ -139,8 +139,9 @@ def test_one_item_no_item_and_what_is_refused(exact):
         for method in (exact.posterior, exact.predict, exact.log_evidence):
             with pytest.raises(InputError, match=words):
                 method(x)
-    with pytest.raises(InputError, match="num_samples is 0"):
-        exact.sample(NEW, 0)
+    for number in (0, 2.5):
+        with pytest.raises(InputError, match=f"num_samples is {number}; expected a whole number"):
+            exact.sample(NEW, number)
     with pytest.raises(InputError, match=r"level is 1\.5"):
         exact.predict(NEW).interval(1.5)
 

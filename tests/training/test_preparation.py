@@ -85,6 +85,11 @@ def test_what_cannot_be_used_is_refused(problem):
     ):
         with pytest.raises(InputError, match=message):
             prepare(x, program, TRAINING, **arguments)
+    done = replace(TrainingState.start(initial_params(program, 0)), step=TRAINING.steps)
+    with pytest.raises(
+        InputError, match=f"of step {TRAINING.steps} and steps is {TRAINING.steps}; "
+    ):
+        prepare(x, program, TRAINING, state=done).plan()
     with pytest.raises(InputError, match="expected objective 'pairs'"):
         prepare_many(x, program, (TRAINING,), a=np.ones((3, N)))
 

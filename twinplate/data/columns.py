@@ -16,7 +16,7 @@ from typing import Any
 from twinplate.errors import InputError
 from twinplate.words import counted
 
-MISSING_CELLS = ("", "nan", "na", "null")
+MISSING_CELLS = ("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none")  # in any case
 # A column that pandas or R wrote for the row labels; a name with the word ID in it.
 INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__|level_\d+")
 ID = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -105,6 +106,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = next((line for line in file if line.strip()), "")
             file.seek(0)
+            first = re.sub('"[^"]*"', "", first)  # what is in quotes separates nothing
             mark = next((m for m in "\t;" if m in first and "," not in first), ",")
             mark = "\t" if path.suffix.lower() == ".tsv" else mark
             reader = csv.reader(file, delimiter=mark, strict=True)

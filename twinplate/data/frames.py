@@ -1,8 +1,8 @@
 """Frames and other labelled matrices as numbers with names; none of the libraries they are of is imported.
 
 Known are the DataFrame of pandas and of polars, AnnData, the DataArray of xarray, whose two dims are items
-and features, SciPy's sparse matrices and NumPy's masked arrays. Items are rows. Numbers become float64: small
-integer types, in which sums and densities overflow, do not enter.
+and features, SciPy's sparse matrices, NumPy's masked arrays and torch's tensors. Items are rows. Numbers
+become float64: small integer types, in which sums and densities overflow, do not enter.
 """
 
 from __future__ import annotations
@@ -141,6 +141,11 @@ def _masked(x: Any) -> Frame:
     return Frame(np.ma.filled(x.astype(np.float64), np.nan))
 
 
+def _torch(x: Any) -> Frame:
+    """A tensor, wherever it lives and whether or not it is trained."""
+    return Frame(x.detach().cpu().double().numpy())
+
+
 def _texts(names: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, names))
 
@@ -153,4 +158,5 @@ READERS: tuple[tuple[tuple[str, ...], Callable[[Any], Frame]], ...] = (
     (("dims", "coords", "values", "to_dataset"), _xarray),
     (("toarray", "nnz"), _sparse),
     (("mask", "filled", "fill_value"), _masked),
+    (("detach", "cpu", "double"), _torch),
 )

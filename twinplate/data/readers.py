@@ -45,10 +45,10 @@ def load_matrix(
     choose: which columns are features; by default all but those that name the items
         (`twinplate.data.columns.Wanted`).
 
-    A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA` or
-    `null` is missing. The first line is a header when it has text and no number, or numbers that count the
-    columns (0, 1, 2, ..., or years) and below it stand numbers that do not; one cell fewer than below is R's
-    way to name the items. Columns without a name are called "column 1", "column 2", ...
+    A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA`, `N/A`,
+    `#N/A`, `<NA>`, `null` or `None` is missing. The first line is a header when it has text and no number,
+    or numbers that count the columns (0, 1, 2, ..., or years) and below it stand numbers that do not; one
+    cell fewer than below is R's way to name the items. Columns without a name are called "column 1", ...
 
     Raises:
         InputError: `path` holds no real, finite, non-empty matrix; names the file and the place.
@@ -66,6 +66,9 @@ def load_matrix(
     found = read_statistics(x, progress, digest.add if digest else None)
     names = raw.names
     ids = (*raw.labels, *([0] if counting else []))
+    items = list(raw.labels.values())[-1] if raw.labels else ()
+    if counting and not items and not on_disk(raw.x):
+        items = [str(int(raw.x[0, 0]) + i) for i in range(len(x))]
     table = Table(
         x,
         tuple(names[j] for j in features),
@@ -74,7 +77,7 @@ def load_matrix(
         raw.named,
         tuple(features),
         tuple(names[j] for j in ids),
-        tuple(list(raw.labels.values())[-1]) if raw.labels else (),
+        tuple(items),
         tuple(name for j, name in enumerate(names) if j not in (*features, *ids)),
     )
     if found.infinite.count:

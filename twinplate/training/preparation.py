@@ -64,7 +64,15 @@ class Preparation:
         check_brought(chunk, self.streamed, self.length)
 
     def plan(self) -> Iterator[Chunk]:
-        """The chunks of all steps that are left, with their mini-batches where `x` is on disk."""
+        """The chunks of all steps that are left, with their mini-batches where `x` is on disk.
+
+        Raises InputError where none are left.
+        """
+        first, steps = self.state.step, self.training.steps
+        if first >= steps:
+            raise InputError(
+                f"the state is of step {first} and steps is {steps}; expected more steps"
+            )
         return with_batches(self.chunks(), self.x, self.a)
 
     def chunks(self) -> Iterator[Chunk]:

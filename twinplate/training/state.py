@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from html import escape
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -183,10 +184,10 @@ class Fit:
     def sample(self, x: Any, num_samples: int = 1, *, seed: int = 0) -> Array:
         """Draws of the latents `a` from the guide, (num_samples, N, K); the same for one `seed`.
 
-        Raises InputError also for `num_samples` below 1.
+        Raises InputError also for `num_samples` that is no whole number, or below 1.
         """
-        if num_samples < 1:
-            raise InputError(f"num_samples is {num_samples}; expected 1 or more")
+        if not isinstance(num_samples, Integral) or num_samples < 1:
+            raise InputError(f"num_samples is {num_samples!r}; expected a whole number, 1 or more")
         q = self.posterior(x)
         noise = generator(seed, "sample").standard_normal((num_samples, *q.loc.shape))
         return q.loc + np.einsum("nkj,snj->snk", q.scale_tril, noise)
