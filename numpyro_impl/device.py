@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,34 @@ def find_device(name: str) -> jax.Device:
         raise InputError(
             f"device is {name!r} but JAX sees none; use 'cpu' or 'auto', or install a JAX with CUDA"
         ) from error
+
+
+def local_devices(name: str, count: int) -> tuple[jax.Device, ...]:
+    """The first `count` devices of this process, for `fit(..., devices=...)`.
+
+    name: of their kind, as for `find_device`. JAX makes several of one CPU, all of one memory, if it has not
+    started: no array was made and no device asked for. Raises InputError where there are not as many.
+
+    >>> [device.platform for device in local_devices("cpu", 1)]
+    ['cpu']
+    """
+    asked = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    if name != "gpu" and asked < count:
+        with suppress(RuntimeError):  # JAX has started: with as many?
+            jax.config.update("jax_num_cpu_devices", count)
+    kind = find_device(name).platform
+    found = jax.local_devices(backend=kind)
+    if len(found) >= count:
+        return tuple(found[:count])
+    if kind != "cpu":
+        raise InputError(
+            f"{count} devices are asked for, but there are {len(found)} of the kind {kind!r}; expected as many "
+            "or fewer, or device 'cpu'"
+        )
+    raise InputError(
+        f"{count} devices are asked for, but JAX has started in this process with {len(found)}, and makes no "
+        f"more of a CPU after that; set JAX_NUM_CPU_DEVICES={count} in the environment, or ask earlier"
+    )
 
 
 def device_names() -> tuple[str, ...]:

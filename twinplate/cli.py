@@ -185,7 +185,7 @@ def fit(
         Path | None,
         typer.Option(
             help="Run directory to go on with, on the same DATA; all else is the run's, but for --steps, "
-            "--backend and --checkpoint-every."
+            "--backend, --devices and --checkpoint-every."
         ),
     ] = None,
     backend: Annotated[
@@ -227,6 +227,12 @@ def fit(
     checkpoint_every: Annotated[
         float, typer.Option(help="Seconds of work at most that a killed process loses.")
     ] = EVERY,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            help="That share every mini-batch: GPUs, or parts of a CPU; by default one device."
+        ),
+    ] = None,
 ) -> None:
     """Fit a model and guide to DATA and save a run directory that either framework can read.
 
@@ -238,7 +244,7 @@ def fit(
         asked = _asked_for(given)
         _check_resumed(asked)
         more = steps if "steps" in asked else None
-        request_more = ResumeRequest(data, resume, more, backend, checkpoint_every)
+        request_more = ResumeRequest(data, resume, more, backend, checkpoint_every, devices)
         raise typer.Exit(run_resume(request_more, Console()))
     if out is None:
         raise InputError("--out is missing; give a new directory for the run, or --resume RUN")
@@ -264,6 +270,7 @@ def fit(
         _missing(missing),
         Wanted(split_names(columns), split_names(drop), id_column),
         checkpoint_every,
+        devices,
     )
     raise typer.Exit(run_fit(request, training, Console()))
 
@@ -306,12 +313,12 @@ def _asked_for(given: typer.Context) -> set[str]:
 
 def _check_resumed(asked: set[str]) -> None:
     """Raise InputError for an option beside --resume that the run has settled."""
-    settled = sorted(asked - {"data", "resume", "steps", "backend", "checkpoint_every"})
+    settled = sorted(asked - {"data", "resume", "steps", "backend", "devices", "checkpoint_every"})
     if settled:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in settled)
         raise InputError(
             f"{options} cannot be given with --resume: that is settled by the run; expected --steps, "
-            "--backend or --checkpoint-every"
+            "--backend, --devices or --checkpoint-every"
         )
 
 

@@ -17,12 +17,13 @@ from jax import Array, lax, random
 
 from numpyro_impl.compilation_cache import kept_compilations
 from numpyro_impl.compiled.clipping import Sizes, clip
-from numpyro_impl.device import DTYPES, find_device, memory, to_array
+from numpyro_impl.device import DTYPES
 from numpyro_impl.objectives.item_blocks import ValueAndGradient, value_and_gradient
 from numpyro_impl.objectives.losses import make_loss
 from numpyro_impl.programs.assembly import build
 from numpyro_impl.programs.parameters import NativeParams, nested
 from numpyro_impl.training.carry import Carry
+from numpyro_impl.training.placement import OneDevice
 from twinplate.programs.config import TrainingConfig
 from twinplate.training.net import Attempt
 from twinplate.training.plan import AVERAGED, Chunk, average_weight, step_noise_shapes
@@ -74,6 +75,7 @@ def make_loop(
     training: TrainingConfig,
     shapes: dict[str, tuple[int, ...]],
     shares: NativeParams,
+    placement: OneDevice,
 ) -> Callable[..., tuple[Carry, Results]]:
     """`loop(carry, inputs, span, data, pairs)`, which takes the steps of a chunk, for JAX to compile.
 
@@ -83,6 +85,7 @@ def make_loop(
     shapes: of the base noise of one particle by site. Noise that the chunk does not bring is drawn from
         one key for each site and step. All keys are derived before the loop, in one vectorised call:
         inside it, the handlers would derive them one by one in every step.
+    placement: where the items of a mini-batch are.
     """
     adam = optax.scale_by_adam()
 
@@ -92,11 +95,12 @@ def make_loop(
         def step(i: Array, reached: Reached) -> Reached:
             carry, sizes, losses = reached
             keys, indices, rate, noise = jax.tree.map(itemgetter(i), each)
-            a = None if pairs is None else pairs[:, indices]
             for name, key in keys.items():
                 shape = (training.particles, *shapes[name])
                 noise = {**noise, name: random.normal(key, shape, data.dtype)}
-            value, gradient = value_and_gradient(carry.params, inputs.key, data[indices], a, noise)
+            x, a = placement.batch(i, indices, data, pairs)
+            noise = placement.noise(noise)
+            value, gradient = value_and_gradient(carry.params, inputs.key, x, a, noise)
             gradient, sizes = clip(gradient, sizes, CLIP)
             direction, moments = adam.update(gradient, carry.moments)
             params = jax.tree.map(
@@ -160,14 +164,6 @@ def to_inputs(chunk: Chunk, key: Array, dtype: jnp.dtype, length: int) -> Inputs
     return Inputs(key, filled(chunk.places, np.int32), filled(chunk.rates, dtype), noise)
 
 
-def to_data(
-    x: np.ndarray | None, a: np.ndarray | None, dtype: jnp.dtype
-) -> tuple[Array, Array | None]:
-    """Items and pairs on the device: all of them, or those that a chunk brings."""
-    assert x is not None  # a chunk brings its mini-batches where the data are on disk
-    return to_array(x, dtype), None if a is None else to_array(a, dtype)
-
-
 def to_span(chunk: Chunk) -> Any:
     """Which steps `chunk` takes."""
     return Span(*np.array([chunk.first, len(chunk.rates)], np.int32))
@@ -187,6 +183,7 @@ class CompiledLoop:
     loop of `make_loop` does, the results on the host, with the losses of the chunk's steps alone.
 
     prepared: the run, or one of the R runs that are taken side by side.
+    placement: where the data of the run are.
     fits: R, for a loop over a leading dim of R fits in `carry` and `inputs`, and in the data where
         chunks bring them along; they share the memory. None for a single fit, without that dim.
     compile_seconds: spent so far on tracing and compiling.
@@ -196,12 +193,13 @@ class CompiledLoop:
     def __init__(
         self,
         prepared: Preparation,
+        placement: OneDevice,
         fits: int | None = None,
     ) -> None:
         self.compile_seconds = 0.0
         self._prepared, self._training, self._fits = prepared, prepared.training, fits
-        share = memory(find_device(self._training.device)) // (fits or 1)
-        self.items_at_once = prepared.items_at_once(share)
+        self._placement = placement
+        self.items_at_once = prepared.items_at_once(placement.memory // (fits or 1))
         self._compiled: dict[tuple[str, Any], Callable[..., tuple[Carry, Results]]] = {}
 
     def __call__(
@@ -214,12 +212,13 @@ class CompiledLoop:
             program = self._prepared.program
             shapes = step_noise_shapes(program.config, self._training)
             objective = self._objective(chunk.estimator)
-            loop = make_loop(objective, self._training, shapes, nested(rate_shares(program)))
+            shares = nested(rate_shares(program))
+            loop = make_loop(objective, self._training, shapes, shares, self._placement)
             if self._fits is not None:
                 axis = None if chunk.x is None else 0
                 loop = jax.vmap(loop, (0, 0, None, axis, axis))
             with kept_compilations(), numpyro.validation_enabled(False):
-                self._compiled[key] = jax.jit(loop, donate_argnums=0).lower(*arguments).compile()
+                self._compiled[key] = self._placement.jit(loop).lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started
         carry, found = self._compiled[key](*arguments)
         results = Results(*jax.device_get(found))

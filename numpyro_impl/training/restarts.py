@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from numpyro_impl.device import DTYPES, find_device, using
+from numpyro_impl.device import DTYPES, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.programs.posteriors import posterior
 from numpyro_impl.training.carry import Carry, to_carry, to_state
-from numpyro_impl.training.loop import CompiledLoop, Results, to_attempt, to_data, to_inputs
+from numpyro_impl.training.loop import CompiledLoop, Results, to_attempt, to_inputs
+from numpyro_impl.training.placement import OneDevice
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
@@ -69,10 +70,11 @@ def fit_many(
     x = runs[0].x
     first = runs[0].state.step
     dtype = DTYPES[training.precision]
-    loop = CompiledLoop(runs[0], fits=len(runs))
-    with using(find_device(training.device), training.precision), _enough_memory(trainings):
+    place = OneDevice(runs[0])
+    loop = CompiledLoop(runs[0], place, fits=len(runs))
+    with using(place.device, training.precision), _enough_memory(trainings):
         with room_for(x):
-            whole = None if runs[0].streamed else to_data(x, a, dtype)
+            whole = None if runs[0].streamed else place.of_all(x, a, dtype)
         carry = _stacked([to_carry(run.state, dtype) for run in runs])
         keys = [key_of(run.training.seed) for run in runs]
         nets = [Net(run.state.limits) for run in runs]
@@ -102,7 +104,7 @@ def fit_many(
         reached = _Reached(carry, [np.zeros((len(runs), 0))], limits, np.ones(len(runs), bool))
         try:
             for parts in plan_many(runs):
-                data = whole or _stacked([to_data(part.x, part.a, dtype) for part in parts])
+                data = whole or _stacked([place.of_chunk(part, dtype) for part in parts])
                 reached = _take_all(reached, parts, nets, partial(advance, data=data))
                 if progress:
                     done = sum(part.size for part in reached.losses)

@@ -6,16 +6,17 @@ device. The state stays there. So does the state before a chunk, to fall back on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from numpyro_impl.device import DTYPES, find_device, using
+from numpyro_impl.device import DTYPES, using
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.training.carry import Carry, to_carry, to_state
-from numpyro_impl.training.loop import CompiledLoop, to_attempt, to_data, to_inputs
+from numpyro_impl.training.loop import CompiledLoop, to_attempt, to_inputs
+from numpyro_impl.training.placement import OneDevice, Spread
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
@@ -35,6 +36,7 @@ def fit(
     state: TrainingState | None = None,
     matched: bool = False,
     progress: Progress | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
 
@@ -47,6 +49,9 @@ def fit(
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         JAX's keys. Initial parameters and mini-batches are the same in any case.
     progress: called after every chunk, with the number of the steps done and the chunk's losses per item.
+    devices: that share the items of every mini-batch, such as `jax.devices()`, instead of the one that
+        `training.device` names. The numbers are those of one device but for the order of sums. Under
+        `jax.distributed` they are those of all processes, each of which calls `fit` with equal arguments.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
     Raises InputError for arguments that do not fit, and the TrainingErrors of `Trainer.run`.
@@ -60,7 +65,7 @@ def fit(
     >>> fit(x, program, training).losses.shape
     (2,)
     """
-    trainer = Trainer(x, program, training, a=a, state=state, matched=matched)
+    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, devices=devices)
     return train(trainer, trainer.plan(), progress)
 
 
@@ -97,19 +102,21 @@ class Trainer:
         a: np.ndarray | None = None,
         state: TrainingState | None = None,
         matched: bool = False,
+        devices: Sequence[jax.Device] | None = None,
     ) -> None:
         self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
         training = self._prepared.training
         self.program, self.training = program, training
-        self._loop = CompiledLoop(self._prepared)
-        self._at_once = self._loop.items_at_once
-        self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
+        place = OneDevice(self._prepared) if devices is None else Spread(self._prepared, devices)
+        self._place, self._device = place, place.device
+        self._loop = CompiledLoop(self._prepared, place)
+        self._at_once, self._dtype = self._loop.items_at_once, DTYPES[training.precision]
         with using(self._device, training.precision):
             x = self._prepared.x
             with room_for(x):
-                self._data = None if self._prepared.streamed else to_data(x, a, self._dtype)
-            self._carry = to_carry(self._prepared.state, self._dtype)
-            self._key = key_of(training.seed)
+                self._data = None if self._prepared.streamed else place.of_all(x, a, self._dtype)
+            self._carry = place.of_state(to_carry(self._prepared.state, self._dtype))
+            self._key = place.of_state(key_of(training.seed))
         self._net = Net(self._prepared.state.limits)
 
     @property
@@ -130,7 +137,7 @@ class Trainer:
 
     def plan(self) -> Iterator[Chunk]:
         """All chunks from the state that training starts from, for `run` to take one after the other."""
-        return self._prepared.plan()
+        return self._prepared.plan(self._place.places)
 
     def run(self, chunk: Chunk) -> np.ndarray:
         """Take the steps of `chunk`; their losses per item (steps,).
@@ -173,6 +180,6 @@ class Trainer:
     def _advance(self, chunk: Chunk) -> Attempt:
         """Take the steps of `chunk`."""
         inputs = to_inputs(chunk, self._key, self._dtype, self._prepared.length)
-        data = self._data or to_data(chunk.x, chunk.a, self._dtype)
+        data = self._data or self._place.of_chunk(chunk, self._dtype)
         self._carry, results = self._loop(chunk, self._carry, inputs, *data)
         return to_attempt(results, self._prepared)

@@ -30,6 +30,7 @@ OPERATIONS = (
 FAMILIES = "the frameworks implement these families by other classes"
 
 KEPT = "torch keeps its compilations on disk by itself"
+DEVICES = "JAX spreads one process over devices; torch has a process for each"
 
 # (module, name) -> why it is not the same in both; a class that only one twin has, with all its members
 DIFFERENCES = {
@@ -88,6 +89,7 @@ DIFFERENCES = {
     ("device", "to_tensor"): DEVICE,
     ("device", "to_array"): DEVICE,
     ("device", "using"): DEVICE,
+    ("device", "local_devices"): DEVICES,
     ("programs.encoder", "Encoder.forward"): LIFECYCLE,
     ("programs.encoder", "Encoder.__call__"): LIFECYCLE,
     ("programs.encoder", "Encoder.center"): "torch declares its buffers",
@@ -228,9 +230,9 @@ DIFFERENCES = {
     ): "NumPyro's loop takes them in while it is compiled",
     ("training.carry", "Carry.tensors"): "torch changes a state in place, JAX's is a tree",
     ("training.carry", "to_carry"): STATE,
-    ("training.trainer", "fit"): EAGER,
+    ("training.trainer", "fit"): f"{EAGER}; {DEVICES}",
     ("training.trainer", "Step"): EAGER,
-    ("training.trainer", "Trainer.__init__"): EAGER,
+    ("training.trainer", "Trainer.__init__"): f"{EAGER}; {DEVICES}",
     ("__init__", "__all__"): EAGER,
     ("programs.parameters", "to_native"): STATE,
     ("programs.parameters", "to_neutral"): STATE,
@@ -314,4 +316,6 @@ ONLY_ONE = {
     "torch_private.py": "what is private in torch, in one place; of JAX no private part is used",
     "recording/integers.py": "torch's whole numbers are int64 in either precision",
     "training/loop.py": "JAX's loop of steps is one compiled function",
+    "sharding.py": DEVICES,
+    "training/placement.py": DEVICES,
 }

@@ -204,7 +204,7 @@ def test_a_guide_that_cannot_be_made_counts_as_diverged(problem, error):
 def test_data_too_large_for_the_device_are_told_to_stay_on_disk(
     twin, problem, monkeypatch, function
 ):
-    room = twin.module("training.trainer" if twin.name == "pyro" else "training.loop")
+    room = twin.module("training.trainer" if twin.name == "pyro" else "training.placement")
     name = "to_tensor" if twin.name == "pyro" else "to_array"
     convert = getattr(room, name)
 
@@ -228,10 +228,12 @@ def test_fits_at_once_share_the_memory(twin, problem, monkeypatch):
     training = config(batch_size=8)
     prepared, loop = prepare(x, program, training), twin.module("training.loop")
     most = next(m for m in range(2**20) if items_at_once(program.config, training, m) == 8)
-    monkeypatch.setattr(loop, "memory", lambda device: most)
-    found = [loop.CompiledLoop(prepared, fits=r).items_at_once for r in (1, 2, 4)]
+    placement = twin.module("training.placement")
+    monkeypatch.setattr(placement, "memory", lambda device: most)
+    place = placement.OneDevice(prepared)
+    found = [loop.CompiledLoop(prepared, place, fits=r).items_at_once for r in (1, 2, 4)]
     assert found == [8, 4, 2]
-    assert loop.CompiledLoop(prepared).items_at_once == 8
+    assert loop.CompiledLoop(prepared, place).items_at_once == 8
 
 
 def test_more_evidence_than_there_is_counts_as_diverged(problem):

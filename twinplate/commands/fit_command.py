@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from twinplate.backends import load_backend
 from twinplate.commands.checkpoints import EVERY, check_interval
+from twinplate.commands.devices import chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell_data
 from twinplate.commands.training_run import train_and_keep, until_stopped
@@ -47,6 +47,7 @@ class FitRequest:
     missing: Missing
     wanted: Wanted = ALL
     checkpoint_every: float = EVERY
+    devices: int | None = None
 
 
 def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> int:
@@ -66,14 +67,14 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
 def _fit_and_save(
     request: FitRequest, training: TrainingConfig, console: Console, stop: Stop
 ) -> None:
-    load_backend(request.backend)
+    devices = chosen_devices(request.backend, training.device, request.devices)
     table, program = prepare(request)
     training = training.for_items(len(table.x))
     by_place = f"{request.data.name} names no columns, so they go by their place"
     tell_data(console, table, listed(table.columns) if table.named else by_place)
     start = _start(request, training, table, program)
     with begun(request.out, start) as writer:
-        train_and_keep(writer, table.x, request.checkpoint_every, console, stop)
+        train_and_keep(writer, table.x, request.checkpoint_every, console, stop, devices)
 
 
 def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:

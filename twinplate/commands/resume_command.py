@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twinplate.backends import load_backend
 from twinplate.commands.checkpoints import EVERY, check_interval
+from twinplate.commands.devices import chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell
 from twinplate.commands.training_run import train_and_keep, until_stopped
@@ -29,6 +29,7 @@ class ResumeRequest:
 
     steps: in all, if there are to be more of them than the run was begun with.
     backend: that takes them, if it is another one than the run was begun with.
+    devices: over which mini-batches are spread; by default they are on one, whatever they were on before.
     """
 
     data: Path
@@ -36,6 +37,7 @@ class ResumeRequest:
     steps: int | None = None
     backend: str | None = None
     checkpoint_every: float = EVERY
+    devices: int | None = None
 
 
 def run_resume(request: ResumeRequest, console: Console) -> int:
@@ -57,12 +59,12 @@ def _go_on(request: ResumeRequest, console: Console, stop: Stop) -> None:
         for sentence in writer.damage:
             tell(Console(stderr=True), sentence)
         run = _continued(request, writer)
-        load_backend(run.config["backend"])
+        devices = chosen_devices(run.config["backend"], run.training.device, request.devices)
         table = _data(request, run)
         tell(console, f"Going on with {request.run} after step {run.step} of {run.training.steps}")
         if run is not writer.run:  # what is asked for stays so, whatever happens next
             writer.checkpoint(run)
-        train_and_keep(writer, table.x, request.checkpoint_every, console, stop)
+        train_and_keep(writer, table.x, request.checkpoint_every, console, stop, devices)
 
 
 def _continued(request: ResumeRequest, writer: RunWriter) -> SavedRun:

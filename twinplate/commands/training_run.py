@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -38,15 +39,23 @@ def until_stopped(path: Path, work: Callable[[Stop], None]) -> int:
 
 
 def train_and_keep(
-    writer: RunWriter, x: np.ndarray, every: float, console: Console, stop: Stop
+    writer: RunWriter,
+    x: np.ndarray,
+    every: float,
+    console: Console,
+    stop: Stop,
+    devices: Sequence[Any] | None = None,
 ) -> None:
     """Take the steps of the run that are left, keep it on the way and in the end, print what came out.
+
+    devices: that mini-batches are spread over; by default they are on one.
 
     Raises InputError where training cannot go on, or what it reached cannot be written.
     """
     run = replace(writer.run, versions=versions())
     program, training, backend = run.program, run.training, run.config["backend"]
     implementation = load_backend(backend)
+    spread = {} if devices is None else {"devices": devices}
 
     def keep(fit: Fit) -> None:
         with stop.held_off():
@@ -61,7 +70,7 @@ def train_and_keep(
     try:
         with training_progress(title, training.steps, training.batch_size) as report:
             progress = stop.checked_after(report)
-            trainer = implementation.Trainer(x, program, training, state=run.state)
+            trainer = implementation.Trainer(x, program, training, state=run.state, **spread)
             fit = train(trainer, trainer.plan(), progress, checkpoints)
     except TrainingInterrupted as interrupt:
         if interrupt.fit.state.step > run.step:

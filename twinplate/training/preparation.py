@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from twinplate.data.blocks import on_disk
 from twinplate.data.frames import items_of
@@ -63,17 +64,18 @@ class Preparation:
         """Raise InputError for a chunk of another plan, which the device has no room for."""
         check_brought(chunk, self.streamed, self.length)
 
-    def plan(self) -> Iterator[Chunk]:
+    def plan(self, places: npt.NDArray[np.int64] | None = None) -> Iterator[Chunk]:
         """The chunks of all steps that are left, with their mini-batches where `x` is on disk.
 
-        Raises InputError where none are left.
+        places: of each mini-batch whose items are read; by default all.
+        Raises InputError where no steps are left.
         """
         first, steps = self.state.step, self.training.steps
         if first >= steps:
             raise InputError(
                 f"the state is of step {first} and steps is {steps}; expected more steps"
             )
-        return with_batches(self.chunks(), self.x, self.a)
+        return with_batches(self.chunks(), self.x, self.a, places)
 
     def chunks(self) -> Iterator[Chunk]:
         """Those of `plan`, without any mini-batches."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from twinplate.data.blocks import gather, on_disk
 from twinplate.training.plan import Chunk
@@ -15,14 +16,20 @@ from twinplate.training.plan import Chunk
 T = TypeVar("T")
 
 
-def with_batches(plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None) -> Iterator[Chunk]:
+def with_batches(
+    plan: Iterable[Chunk],
+    x: np.ndarray,
+    a: np.ndarray | None,
+    places: npt.NDArray[np.int64] | None = None,
+) -> Iterator[Chunk]:
     """The chunks of `plan`, each with its mini-batches of `x` (N, D) and `a` (K, N) if `x` is on disk.
 
+    places: of each mini-batch whose items are read, where several workers share them; by default all.
     If `x` is in memory it goes to the device as a whole, and the chunks stay as they are.
     """
     if not on_disk(x):
         return iter(plan)
-    return ahead(_fetched(chunk, x, a) for chunk in plan)
+    return ahead(_fetched(chunk, x, a, places) for chunk in plan)
 
 
 def with_batches_of_all(
@@ -35,8 +42,14 @@ def with_batches_of_all(
     return ahead(tuple(_fetched(chunk, x, a) for chunk in row) for row in rows)
 
 
-def _fetched(chunk: Chunk, x: np.ndarray, a: np.ndarray | None) -> Chunk:
-    items = chunk.indices.reshape(-1)
+def _fetched(
+    chunk: Chunk,
+    x: np.ndarray,
+    a: np.ndarray | None,
+    places: npt.NDArray[np.int64] | None = None,
+) -> Chunk:
+    indices = chunk.indices if places is None else chunk.indices[:, places]
+    items = indices.reshape(-1)
     return replace(chunk, x=gather(x, items), a=None if a is None else gather(a.T, items).T)
 
 
