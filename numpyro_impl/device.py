@@ -45,8 +45,8 @@ def local_devices(name: str, count: int) -> tuple[jax.Device, ...]:
         return tuple(found[:count])
     if kind != "cpu":
         raise InputError(
-            f"{count} devices are asked for, but there are {len(found)} of the kind {kind!r}; expected as many "
-            "or fewer, or device 'cpu'"
+            f"{count} devices are asked for, but there are {len(found)} of the kind {kind!r}; expected as "
+            "many or fewer, or device 'cpu'"
         )
     raise InputError(
         f"{count} devices are asked for, but JAX has started in this process with {len(found)}, and makes no "
