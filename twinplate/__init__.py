@@ -13,7 +13,12 @@ from twinplate.programs.prediction import Prediction
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.programs.triangle import unpack_scale_tril
 from twinplate.records.record import Record
-from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError, TrainingInterrupted
+from twinplate.training.errors import (
+    NonFiniteLossError,
+    OutOfMemoryError,
+    ProcessLostError,
+    TrainingInterrupted,
+)
 from twinplate.training.loading import load
 from twinplate.training.restarts import Restarts
 from twinplate.training.state import Fit, TrainingState
@@ -35,6 +40,7 @@ __all__ = [
     "NonFiniteLossError",
     "OutOfMemoryError",
     "Prediction",
+    "ProcessLostError",
     "Program",
     "ProgramConfig",
     "Record",

@@ -19,12 +19,12 @@ from pyro_impl.compiled.agreement import Comparison, rewinding, rounding
 from pyro_impl.compiled.cache_key import rebuilt
 from pyro_impl.compiled.capture import Recorder, unchecked
 from pyro_impl.compiled.cleaning import cleaned
-from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.compilation import compile_graph
+from pyro_impl.compiled.differentiating import Differentiation
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.lowering import lowered
-from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim, leaves_of
+from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim, named_leaves
 from pyro_impl.torch_private import has_gradient_hooks
 
 
@@ -36,14 +36,21 @@ class Recording:
     """
 
     loss: Any
-    leaves: list[Tensor]
+    named: dict[str, Tensor]
     trained: list[Tensor]
     gradients: list[Tensor]
     recorder: Recorder
     reason: str
 
-    def step(self, parameters: Parameters, optim: PyroOptim, clip: Clip | None) -> Step:
-        """The same step for other numbers; `optim` has taken one with these leaves, as `clip` has cut them.
+    @property
+    def leaves(self) -> list[Tensor]:
+        """All that it has visited."""
+        return [*self.named.values()]
+
+    def step(self, parameters: Parameters, optim: PyroOptim, half: Differentiation) -> Step:
+        """The same step for other numbers; `optim` has taken one with these leaves.
+
+        half: says how gradients are reduced and cut.
 
         Raises CannotCompileError.
         """
@@ -54,7 +61,7 @@ class Recording:
         trained = self.trained if update is None else update.leaves
         gradients = {id(leaf): g for leaf, g in zip(self.trained, self.gradients, strict=True)}
         graph = self.recorder.finish(self.loss, [gradients[id(leaf)] for leaf in trained])
-        return Step(parameters, trained, update, cleaned(graph), clip)
+        return Step(parameters, trained, update, cleaned(graph), half.clip, half.reduction)
 
 
 def record(
@@ -107,11 +114,12 @@ def record(
         raise CannotCompileError(
             f"it cannot be recorded: {type(error).__name__}: {text[0]}"
         ) from error
-    leaves = leaves_of(found.trace)
+    named = named_leaves(found.trace)
+    leaves = [*named.values()]
     trained = [leaf for leaf in leaves if leaf.grad is not None]
     reason = _why_not(parameters, leaves, guards, draws)
     gradients = [leaf.grad for leaf in trained if leaf.grad is not None]
-    return Recording(loss, leaves, trained, gradients, recorder, reason)
+    return Recording(loss, named, trained, gradients, recorder, reason)
 
 
 def _why_not(parameters: Parameters, leaves: list[Tensor], guards: Guards, draws: Any) -> str:
@@ -139,11 +147,11 @@ def _detached(loss: Any) -> Any:
 
 def compiled(step: Step, tensors: list[Tensor]) -> CompiledStep:
     """The step as machine code, for arguments like `tensors`. Raises CannotCompileError."""
-    update = step.update
+    update = step.update if step.is_whole else None
     inputs = [*([] if update is None else [update.stand_in()]), *tensors]
     low = lowered(step.graph, update, step.clip, inputs)
     return CompiledStep(
-        *(step.parameters, step.trained, update, step.graph, step.clip),
+        *(step.parameters, step.trained, step.update, step.graph, step.clip, step.reduction),
         code=compile_graph(low, inputs, step.changed()),
         lowered=low,
         comparison=Comparison(rounding(low.module.graph)),

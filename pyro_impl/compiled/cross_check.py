@@ -30,10 +30,11 @@ def taken_twice(
 
     None where the recorded step does not apply.
 
-    whole: Pyro's step.  differentiate: its first half, which leaves gradients in the leaves; `optim` then
-    takes its step once, with these, where it is no Adam that is known.
+    whole: Pyro's step.  differentiate: its first half, which leaves gradients in the leaves. A step that is
+    not whole is compared by this half, and moves once, by the gradients that count.
     """
-    update, written, changed = step.update, step.graph.written, step.changed()
+    update = step.update if step.is_whole else None
+    changed = step.changed()
     rewind, counters = rewinding(changed), [] if update is None else update.counters()
     found = step.differentiated(tensors) if update is None else (step.take(tensors, optim), [])
     if found is None or found[0] is None:
@@ -45,20 +46,16 @@ def taken_twice(
         update.set_counters(counters)
         theirs = Outcome(whole(), changed)
     else:
-        loss = differentiate()
-        gradients = [leaf.grad for leaf in step.trained if leaf.grad is not None]
-        theirs = Outcome(loss, [*gradients, *written])
+        loss, gradients = differentiate(), step.gradients()
+        theirs = Outcome(loss, [*gradients, *changed])
     differs = step.difference(ours, theirs)
     counts = step.rounds and differs is None
     if counts:
-        for leaf, gradient in zip(step.trained, found[1], strict=False):  # none with an update
-            leaf.grad = gradient
         with torch.no_grad():
             for tensor, content in zip(changed, after, strict=True):
                 tensor.copy_(content)
+    loss = (ours if counts else theirs).loss
     if update is None:
-        if step.clip is not None:
-            step.clip.cut_leaves(step.trained)
-        optim(step.trained)
         zero_grads(step.trained)
-    return (ours if counts else theirs).loss, differs
+        loss = step.move(loss, found[1] if counts else gradients, optim)
+    return loss, differs

@@ -19,6 +19,7 @@ from pyro_impl.compiled.agreement import Comparison, Outcome, same_bits
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.graph import Graph, mapped
 from pyro_impl.compiled.lowering import Lowered
+from pyro_impl.compiled.reducing import Reduction
 from pyro_impl.compiled.replaying import Replay
 from twinplate.errors import InputError
 
@@ -76,7 +77,8 @@ class Step:
     """A recorded step, replayed. Its result is that of the program to the bit.
 
     trained: leaves by which it has gradients, in the order of `update` where that is there.
-    clip: cuts the gradients before they move anything.
+    reduction: adds up losses and gradients of several processes.  clip: cuts the gradients before they move
+        anything.
     """
 
     parameters: Parameters
@@ -84,6 +86,7 @@ class Step:
     update: AdamUpdate | None
     graph: Graph
     clip: Clip | None = None
+    reduction: Reduction | None = None
     taken: int = 0
     rounds: ClassVar[bool] = False  # whether its numbers are the program's but for rounding
 
@@ -106,17 +109,37 @@ class Step:
         found = self.differentiated(tensors)
         if found is None:
             return None
-        loss, gradients = found
+        return self.move(*found, optim)
+
+    def move(self, loss: Any, gradients: list[Tensor], optim: PyroOptim) -> Any:
+        """The second half of a step, from its loss and gradients by `trained`; the loss of all processes."""
+        trained = self.trained
+        if self.reduction is not None:
+            loss, summed = self.reduction(loss, dict(zip(trained, gradients, strict=True)))
+            if {*summed} != {
+                *trained
+            }:  # another process has a gradient by a leaf that this one has not
+                trained = [*summed]
+            gradients = [summed[leaf] for leaf in trained]
         if self.clip is not None:
-            gradients = self.clip.cut(self.trained, gradients)
-        if self.update is not None:
+            gradients = self.clip.cut(trained, gradients)
+        if self.update is not None and trained is self.trained:
             self.update.take(gradients)
             return loss
-        for leaf, gradient in zip(self.trained, gradients, strict=True):
+        for leaf, gradient in zip(trained, gradients, strict=True):
             leaf.grad = gradient
-        optim(self.trained)
-        zero_grads(self.trained)
+        optim(trained)
+        zero_grads(trained)
         return loss
+
+    def gradients(self) -> list[Tensor]:
+        """Those that are in the leaves: zero where the loss no longer reaches one."""
+        return [torch.zeros_like(t) if t.grad is None else t.grad for t in self.trained]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the step, Adam included, is one of this process alone, and is compared as a whole."""
+        return self.update is not None and self.reduction is None
 
     @property
     def sizes(self) -> list[Tensor]:
@@ -124,8 +147,8 @@ class Step:
         return [] if self.clip is None else [self.clip.of(leaf) for leaf in self.trained]
 
     def changed(self) -> list[Tensor]:
-        """All tensors that a step with `update`, or the first half of one without it, writes into."""
-        if self.update is None:
+        """All tensors that a whole step, or the first half of another one, writes into."""
+        if self.update is None or not self.is_whole:
             return self.graph.written
         return [*self.update.changed(), *self.sizes, *self.graph.written]
 
@@ -140,7 +163,7 @@ class Step:
             if found != expected and not (found != found and expected != expected):
                 return f"the loss of the replayed step is {found!r} and that of Pyro's own {expected!r}"
         names = [*map(self.parameters.named, self.trained)]
-        if self.update is not None:
+        if self.is_whole:
             known = [f"usual size of the gradient of {name}" for name in names if self.clip]
             names = [*names, *(f"Adam's state of {name}" for name in 2 * names), *known]
         else:
@@ -169,14 +192,14 @@ class CompiledStep(Step):
     comparison: Comparison | None = None
 
     def differentiated(self, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
-        """Loss and gradients, for a step without `update`."""
+        """Loss and gradients, for a step that is not whole."""
         assert self.code is not None and self.lowered is not None
         found = iter(self.code(*self.lowered.tensors, *tensors))
         return self._loss(found), [*found]
 
     def take(self, tensors: list[Tensor], optim: PyroOptim) -> Any:
         """As of a replayed step."""
-        if self.update is None:
+        if self.update is None or not self.is_whole:
             return super().take(tensors, optim)
         assert self.code is not None and self.lowered is not None
         numbers = self.update.advance()
@@ -189,7 +212,7 @@ class CompiledStep(Step):
         """What differs by more than rounding. First moments are linear in gradients."""
         assert self.comparison is not None
         one = len(self.trained)
-        of = slice(one, 2 * one) if self.update is not None else slice(one)
+        of = slice(one, 2 * one) if self.is_whole else slice(one)
         mine, others = (Outcome(sum(_losses(o.loss)), o.tensors[of]) for o in (ours, theirs))
         names = [*map(self.parameters.named, self.trained)]
         return self.comparison.difference(mine, others, names)
@@ -199,8 +222,14 @@ def _losses(loss: Any) -> tuple[float, ...]:
     return tuple(map(torch_item, loss if isinstance(loss, tuple) else (loss,)))
 
 
+def named_leaves(trace: poutine.Trace) -> dict[str, Tensor]:
+    """Unconstrained parameters of a trace, each once, by the name of their first site."""
+    nodes: dict[str, Any] = trace.nodes
+    leaves = [(name, site["value"].unconstrained()) for name, site in nodes.items()]
+    first = {id(leaf): name for name, leaf in reversed(leaves)}
+    return {name: leaf for name, leaf in leaves if first[id(leaf)] == name}
+
+
 def leaves_of(trace: poutine.Trace) -> list[Tensor]:
     """Unconstrained parameters of a trace, each once."""
-    nodes: dict[str, Any] = trace.nodes
-    leaves = [site["value"].unconstrained() for site in nodes.values()]
-    return list({id(leaf): leaf for leaf in leaves}.values())
+    return [*named_leaves(trace).values()]

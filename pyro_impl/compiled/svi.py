@@ -21,6 +21,7 @@ from pyro.infer.util import torch_item, zero_grads
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
 from pyro_impl.compiled.agreement import rewinding
@@ -28,20 +29,14 @@ from pyro_impl.compiled.building import Recording, compiled, record
 from pyro_impl.compiled.cache_key import describe, surroundings
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.cross_check import taken_twice
-from pyro_impl.compiled.errors import CannotCompileError, EagerWarning
+from pyro_impl.compiled.differentiating import Differentiation
+from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.guards import Guards
+from pyro_impl.compiled.reducing import Reduction
 from pyro_impl.compiled.steadied import SteadySteps
-from pyro_impl.compiled.steps import (
-    CompiledStep,
-    Parameters,
-    Step,
-    TorchOptim,
-    leaves_of,
-)
-from pyro_impl.objectives.loss_faults import FAULTY, faults_of, kept_traces
+from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim
+from pyro_impl.compiled.telling import Telling
 from pyro_impl.torch_private import has_gradient_hooks
-from twinplate.loss_faults import WrongLossWarning
-from twinplate.user_code import warn_user
 
 MOST_SHAPES = 16  # of arguments
 MOST_CHANGES = 8  # of what a program reads besides, or of what Python learns of its tensors
@@ -58,6 +53,8 @@ class CompiledSVI(SVI):
     clip: times its usual size that the gradient of a parameter may have; None leaves all as they are.
     net: whether `step` takes steps again, each at half the rate, that went wrong: of which a loss is not
         finite, or whose last losses are far above those before (`pyro_impl.compiled.steadied`).
+    group: processes of `torch.distributed` that take every step together, each on arguments of its own: the
+        loss is the mean of theirs, and so is each gradient (docs/scaling.md).
     machine_code: compile the recorded step. That takes seconds to minutes, a step then takes less time, and
         its result differs by rounding. By default losses and parameters are those of `SVI` to the bit.
 
@@ -92,6 +89,7 @@ class CompiledSVI(SVI):
         clip: float | None = None,
         net: bool = False,
         machine_code: bool = False,
+        group: ProcessGroup | None = None,
         **kwargs: Any,
     ) -> None:
         wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
@@ -99,18 +97,15 @@ class CompiledSVI(SVI):
         self._roots = (model, guide, loss, loss_and_grads)
         self._machine_code = machine_code
         self._eager = False
-        self._told: set[str] = set()
-        # A loss that Pyro gets wrong for some programs, until its first step.
-        self._faulty = isinstance(loss, tuple(FAULTY)) and loss_and_grads is None
+        self._telling = Telling(loss, is_own=loss_and_grads is not None)
         self._ready: Parameters | None = None
         self._changes = 0
         self.compile_seconds = 0.0
         self._begin()
-        self._unclipped = self.loss_and_grads
-        self._clip: Clip | None = None
-        if clip is not None:
-            self._clip_by(Clip(clip))
-        self._steady = SteadySteps(self.optim, self.advance, self._clip) if net else None
+        self._first_half = Differentiation(self.loss_and_grads)
+        reduction = None if group is None else Reduction(group)
+        self._complete_by(None if clip is None else Clip(clip), reduction)
+        self._steady = SteadySteps(self.optim, self.advance, self._first_half.clip) if net else None
 
     def _begin(self) -> None:
         """Without any record."""
@@ -131,10 +126,12 @@ class CompiledSVI(SVI):
         self._ready = None
         self._begin()
 
-    def prepared(self, parameters: dict[str, Tensor], clip: Clip) -> CompiledSVI:
+    def prepared(
+        self, parameters: dict[str, Tensor], clip: Clip, reduction: Reduction | None = None
+    ) -> CompiledSVI:
         """With leaves that exist, by name in Pyro's store, and an optimiser that has a state for each.
 
-        clip: of their gradients.
+        clip, reduction: of their gradients.
 
         The first step is then recorded.
         """
@@ -142,11 +139,12 @@ class CompiledSVI(SVI):
         for leaf in parameters.values():
             leaf.grad = leaf.detach().new_zeros(leaf.shape)
         self._ready = Parameters(list(parameters.values()), dict(parameters))
-        self._clip_by(clip)
+        self._complete_by(clip, reduction)
         return self
 
-    def _clip_by(self, clip: Clip) -> None:
-        self._clip, self.loss_and_grads = clip, self._loss_and_clipped_grads
+    def _complete_by(self, clip: Clip | None, reduction: Reduction | None) -> None:
+        self._first_half = Differentiation(self._first_half.plain, clip, reduction)
+        self.loss_and_grads = self._first_half
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, or as many as `loss` returns."""
@@ -179,7 +177,7 @@ class CompiledSVI(SVI):
             key = *described, surroundings()
         except CannotCompileError as error:
             self._last = None
-            self._tell(f"such steps eagerly: {error}")
+            self._telling.eager(f"such steps eagerly: {error}")
             return self._pyros_step(*args, **kwargs)
         try:
             self._look_for_changes(key)
@@ -252,13 +250,13 @@ class CompiledSVI(SVI):
         before = rewinding([])
         if parameters is self._ready:
             # No eager step came before: what a program caches in its first run is there already.
-            self._unclipped(self.model, self.guide, *args, **kwargs)
+            self._first_half.plain(self.model, self.guide, *args, **kwargs)
             zero_grads(parameters.leaves)
             before()
         if self._guards is None or any(o not in self._objects for o in objects):
             self._objects += objects
             self._guards = Guards(*self._roots, *self._objects)
-        differentiate = partial(self._unclipped, self.model, self.guide)
+        differentiate = partial(self._first_half.plain, self.model, self.guide)
         self.compile_seconds += time.perf_counter() - started
         recording = record(
             *(differentiate, (args, kwargs), tensors, parameters, self._guards, self._machine_code)
@@ -271,12 +269,12 @@ class CompiledSVI(SVI):
             if added:
                 return self._take(steps[-1], tensors, args, kwargs)
             return self._pyros_step(*args, **kwargs)
-        if self._clip is not None:
-            self._clip.cut_leaves(recording.leaves)
-        self.optim(recording.leaves)
-        zero_grads(recording.leaves)
+        again = partial(self._first_half.plain, self.model, self.guide, *args, **kwargs)
+        loss, moved = self._first_half.completed(recording.loss, recording.named, again)
+        self.optim(moved)
+        zero_grads(moved)
         self._add(steps, recording, parameters, tensors)
-        return recording.loss
+        return loss
 
     def _add(
         self, steps: list[Step], recording: Recording, parameters: Parameters, tensors: list[Tensor]
@@ -284,7 +282,7 @@ class CompiledSVI(SVI):
         """Make a step of what was recorded, and say whether that is possible."""
         started = time.perf_counter()
         try:
-            step = recording.step(parameters, self.optim, self._clip)
+            step = recording.step(parameters, self.optim, self._first_half)
             steps.append(self._compiled(step, tensors) if self._machine_code else step)
         except CannotCompileError as error:
             self._stay_eager(str(error))
@@ -297,7 +295,7 @@ class CompiledSVI(SVI):
         try:
             return compiled(step, tensors)
         except CannotCompileError as error:
-            self._tell(f"replayed steps, without machine code: {error}")
+            self._telling.eager(f"replayed steps, without machine code: {error}")
             return step
 
     def _outdated(self, step: Step) -> str | None:
@@ -315,27 +313,10 @@ class CompiledSVI(SVI):
     def _stay_eager(self, reason: str) -> None:
         self._eager = True
         self._begin()
-        self._tell(f"eagerly: {reason}")
-
-    def _tell(self, what: str) -> None:
-        self._warn(f"CompiledSVI runs {what}", EagerWarning)
-
-    def _warn(self, message: str, category: type[Warning]) -> None:
-        """Once, at the user's line."""
-        if message not in self._told:
-            self._told.add(message)
-            warn_user(message, category)
+        self._telling.eager(f"eagerly: {reason}")
 
     def _pyros_step(self, *args: Any, **kwargs: Any) -> Any:
-        """The first one shows the traces of its loss."""
-        if not self._faulty:
-            return super().step(*args, **kwargs)
-        self._faulty, elbo = False, self._roots[2]
-        with kept_traces(elbo) as traces:
-            loss = super().step(*args, **kwargs)
-        for fault in faults_of(elbo, *traces[0]):
-            self._warn(fault, WrongLossWarning)
-        return loss
+        return self._telling.faults(super().step, *args, **kwargs)
 
     def _take_eagerly(self, key: Any, args: Any, kwargs: Any) -> float:
         """The first step of its kind, which shows the parameters."""
@@ -343,7 +324,7 @@ class CompiledSVI(SVI):
         with poutine.trace(param_only=True) as found:
             loss = self._pyros_step(*args, **kwargs)
         if key not in self._seen and len(self._seen) == MOST_SHAPES:
-            self._tell(
+            self._telling.eager(
                 f"further steps eagerly: {MOST_SHAPES} different shapes or values of the arguments came "
                 "before; pad what differs in length to a few lengths, and give numbers that change as tensors"
             )
@@ -351,19 +332,11 @@ class CompiledSVI(SVI):
             self._seen[key] = Parameters.of(found.trace, self.optim)
         return loss
 
-    def _loss_and_clipped_grads(self, *args: Any, **kwargs: Any) -> Any:
-        """As Pyro has it, with the gradients that it leaves in the leaves cut."""
-        with poutine.trace(param_only=True) as found:
-            loss = self._unclipped(*args, **kwargs)
-        assert self._clip is not None
-        self._clip.cut_leaves(leaves_of(found.trace))
-        return loss
-
     def _take_twice(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """The recorded step, undone, then Pyro's, which counts."""
         self._last = None  # until both are taken
         whole = partial(self._pyros_step, *args, **kwargs)
-        differentiate = partial(self._unclipped, self.model, self.guide, *args, **kwargs)
+        differentiate = partial(self._first_half.plain, self.model, self.guide, *args, **kwargs)
         found = taken_twice(step, tensors, self.optim, whole, differentiate)
         if found is None:
             return None

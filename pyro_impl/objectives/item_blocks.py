@@ -6,6 +6,7 @@ its part of the noise that the whole mini-batch would have drawn: the step is th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pyro.distributions as dist
@@ -20,16 +21,36 @@ from pyro_impl.torch_private import standard_normal
 from twinplate.data.blocks import spans
 
 
-class block_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
-    """Draw the noise of all items of `x` (B, D) at every site and keep that of the items `rows`.
+@dataclass(frozen=True)
+class Share:
+    """The items `rows` of mini-batches of `whole` items, which one of several processes takes."""
 
+    rows: slice
+    whole: int
+
+    def of(self, loss: Loss) -> Loss:
+        """The loss of these items, which take their part of the noise of all."""
+
+        def of_share(x: Tensor, a: Tensor | None, noise: dict[str, Tensor]) -> Tensor:
+            with block_noise(self.rows, self.whole, x, {}):
+                return loss(x, a, noise)
+
+        return of_share
+
+
+class block_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
+    """Draw the noise of all items of a mini-batch at every site and keep that of the items `rows`.
+
+    whole: how many items that are.  like: a tensor of the type and on the device of the noise.
     drawn: shared by the blocks of a mini-batch. What the first one draws, for every visit of a site,
     serves the others.
     """
 
-    def __init__(self, rows: slice, x: Tensor, drawn: dict[tuple[str, int], Tensor]) -> None:
+    def __init__(
+        self, rows: slice, whole: int, like: Tensor, drawn: dict[tuple[str, int], Tensor]
+    ) -> None:
         super().__init__()
-        self.rows, self.x, self.drawn = rows, x, drawn
+        self.rows, self.whole, self.like, self.drawn = rows, whole, like, drawn
         self._visits: dict[str, int] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -41,8 +62,8 @@ class block_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
         visit = self._visits[name] = self._visits.get(name, 0) + 1
         if (name, visit) not in self.drawn:
             shape = list(noise_shape(msg["fn"]))
-            shape[axis] = len(self.x)
-            noise = standard_normal(torch.Size(shape), self.x.dtype, self.x.device)
+            shape[axis] = self.whole
+            noise = standard_normal(torch.Size(shape), self.like.dtype, self.like.device)
             self.drawn[name, visit] = noise
         size = self.rows.stop - self.rows.start
         noise = self.drawn[name, visit].narrow(axis, self.rows.start, size)
@@ -56,12 +77,15 @@ def backward(
     noise: dict[str, Tensor],
     length: int,
     axes: dict[str, int],
+    share: Share | None = None,
 ) -> Tensor:
     """The value of `loss(x, a, noise)`, its gradient added to the leaves', `length` items at a time.
 
     axes: of the items in the base noise of each site (`twinplate.training.memory.item_axes`).
+    share: which items of a mini-batch these are; by default all of one.
     """
-    if length >= len(x):
+    start, whole = (share.rows.start, share.whole) if share else (0, len(x))
+    if length >= len(x) == whole:
         value = loss(x, a, noise)
         value.backward()
         return value.detach()
@@ -70,7 +94,8 @@ def backward(
     for rows in spans(len(x), length):
         size = rows.stop - rows.start
         given = {name: v.narrow(axes[name], rows.start, size) for name, v in noise.items()}
-        with block_noise(rows, x, drawn):
+        place = slice(start + rows.start, start + rows.stop)
+        with block_noise(place, whole, x, drawn):
             value = loss(x[rows], None if a is None else a[:, rows], given) * (size / len(x))
         value.backward()
         total += value.detach()

@@ -8,30 +8,35 @@ from the device. The state before a chunk is kept, to fall back on if the chunk 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pyro
 import torch
 from pyro.params.param_store import StateDict
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
-from pyro_impl.compiled.errors import EagerWarning
-from pyro_impl.compiled.svi import CompiledSVI
+from pyro_impl.compiled.errors import EagerWarning, LostProcessError
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
-from pyro_impl.objectives.item_blocks import backward
-from pyro_impl.objectives.losses import Loss, make_loss
+from pyro_impl.objectives.losses import make_loss
 from pyro_impl.programs.assembly import build
 from pyro_impl.programs.parameters import leaves as parameter_leaves
 from pyro_impl.training.carry import to_carry, to_state
+from pyro_impl.training.groups import reduction_of, workers_of
+from pyro_impl.training.stepping import Stepping
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.seeds import generator
-from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
+from twinplate.training.errors import (
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+    process_lost,
+    room_for,
+)
 from twinplate.training.loop import train
 from twinplate.training.net import Attempt, Net, take
 from twinplate.training.plan import Chunk, average_weight
@@ -39,9 +44,6 @@ from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.training.step_size import rate_shares
 from twinplate.words import counted
-
-# Takes one step, on the mini-batch of the items and with the base noise by site, and returns its loss.
-Step = Callable[[Tensor, dict[str, Tensor]], Any]
 
 
 def fit(
@@ -54,6 +56,7 @@ def fit(
     matched: bool = False,
     compiled: bool = True,
     machine_code: bool = False,
+    group: ProcessGroup | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Train `program` on `x` (N, D), NaN where missing, for `training.steps` steps in all.
@@ -71,6 +74,9 @@ def fit(
         holds only in blocks of items, runs eagerly with an EagerWarning that says why.
     machine_code: compile the replayed step, which takes a minute and pays for long runs; results differ by
         rounding.
+    group: processes of `torch.distributed` that take each mini-batch together, all with the same arguments:
+        each its part of the items and of their noise. Losses and parameters are the same in all, and but for
+        rounding those of one process (docs/scaling.md).
     progress: called after every chunk, with the number of the steps done and the chunk's losses per item.
 
     On one CPU with a fixed number of threads the result is the same to the bit for equal arguments.
@@ -86,8 +92,15 @@ def fit(
     >>> fit(x, program, training).losses.shape
     (2,)
     """
-    ways = {"compiled": compiled, "machine_code": machine_code}
-    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, **ways)
+    trainer = Trainer(
+        *(x, program, training),
+        a=a,
+        state=state,
+        matched=matched,
+        compiled=compiled,
+        machine_code=machine_code,
+        group=group,
+    )
     return train(trainer, trainer.plan(), progress)
 
 
@@ -121,27 +134,39 @@ class Trainer:
         matched: bool = False,
         compiled: bool = True,
         machine_code: bool = False,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
+        workers = workers_of(group)
+        self._prepared = prepare(
+            x, program, training, a=a, state=state, matched=matched, workers=workers
+        )
         training = self._prepared.training
         self.program, self.training = program, training
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         self._at_once = self._prepared.items_at_once(memory(self._device))
-        self._compiled = compiled and self._at_once == training.batch_size
-        self._machine_code = machine_code
-        if compiled and not self._compiled:  # no great loss: such steps are large products anyway
+        is_compiled = compiled and self._at_once == self._prepared.shared
+        if compiled and not is_compiled:  # no great loss: such steps are large products anyway
             items = counted(self._at_once, "item")
             warnings.warn(
                 f"training runs eagerly: the memory holds {items} at once of the mini-batches of "
-                f"{training.batch_size}, and steps in blocks are not replayed; give a smaller batch_size, or "
-                "compiled=False to be told no more",
+                f"{self._prepared.shared}, and steps in blocks are not replayed; give a smaller batch_size, "
+                "or compiled=False to be told no more",
                 EagerWarning,
                 stacklevel=2,
             )
-        self._steps: dict[str, Step] = {}
-        self._svis: list[CompiledSVI] = []
         self._place_data()
         self._place_state()
+        self._stepping = Stepping(
+            self._prepared,
+            self._pair,
+            self._carry,
+            self._data,
+            self._pairs,
+            self._at_once,
+            is_compiled,
+            machine_code,
+            reduction_of(group, self._prepared, self._carry),
+        )
         self._net = Net(self._prepared.state.limits)
 
     def _place_data(self) -> None:
@@ -150,7 +175,7 @@ class Trainer:
         if run.streamed:
             # Room for the mini-batches of a chunk, which the steps read as if they were all data. Compiled
             # steps are bound to these tensors, so every chunk is copied into them.
-            rows = run.length * run.training.batch_size
+            rows = run.length * run.shared
             x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
         with room_for(x):
@@ -184,7 +209,7 @@ class Trainer:
     @property
     def compile_seconds(self) -> float:
         """Seconds spent so far on tracing and compiling."""
-        return sum(svi.compile_seconds for svi in self._svis)
+        return sum(svi.compile_seconds for svi in self._stepping.svis)
 
     def plan(self) -> Iterator[Chunk]:
         """All chunks from the state that training starts from, for `run` to take one after the other."""
@@ -194,9 +219,9 @@ class Trainer:
         """Take the steps of `chunk`; their losses per item (steps,).
 
         Steps that go wrong are taken again, at a lower learning rate (`twinplate.training.net`).
-        Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError and
-        OutOfMemoryError, which hold the last good state. Whatever is raised, `state` is afterwards that
-        before the chunk.
+        Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError,
+        OutOfMemoryError and ProcessLostError, which hold the last good state. Whatever is raised, `state` is
+        afterwards that before the chunk.
         """
         self._prepared.check(chunk)
         with self._world():
@@ -214,6 +239,8 @@ class Trainer:
                 found = take(self._net, chunk, attempt)
             except BaseException as error:  # an interrupt too: no state is left between two chunks
                 rewind()
+                if isinstance(error, LostProcessError):
+                    raise process_lost(self.training, self.state, str(error)) from error
                 if not is_out_of_memory(error):
                     raise
                 raise out_of_memory(self.training, self.state, self._at_once) from error
@@ -229,11 +256,12 @@ class Trainer:
         seed = generator(self.training.seed, "torch", chunk.first).integers(2**62)
         torch.manual_seed(int(seed))
         self._fetch(chunk)
-        step = self._step_of(chunk.estimator)
+        step = self._stepping.of(chunk.estimator)
         carry, device, dtype = self._carry, self._data.device, self._data.dtype
         carry.start_clip()
-        indices = torch.from_numpy(chunk.places).to(device)
-        noise = {name: self._to_tensor(v) for name, v in chunk.noise.items()}
+        share = self._prepared.share
+        indices = torch.from_numpy(chunk.places_of(share)).to(device)
+        noise = {name: self._to_tensor(v) for name, v in self._prepared.noise(chunk).items()}
         losses = [torch.zeros(0, dtype=dtype, device=device)]
         for i, rate in enumerate(chunk.rates):
             carry.set_rate(float(rate))
@@ -259,45 +287,6 @@ class Trainer:
         finite = bool(np.isfinite(values).all() and np.isfinite(edges).all())
         per_item = values / len(self._prepared.x)
         return Attempt.of(per_item, finite, list(self._carry.leaves), times, at)
-
-    def _step_of(self, estimator: str) -> Step:
-        """The step by one of `twinplate.programs.config.ESTIMATORS`, made when it is asked for."""
-        if estimator not in self._steps:
-            training = replace(self.training, estimator=estimator)
-            loss = make_loss(self._pair, training, len(self._prepared.x))
-            make = self._compiled_step if self._compiled else self._eager_step
-            self._steps[estimator] = make(loss)
-        return self._steps[estimator]
-
-    def _compiled_step(self, loss: Loss) -> Step:
-        data, pairs = self._data, self._pairs
-
-        def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
-            return loss(data[items], None if pairs is None else pairs[:, items], noise)
-
-        program, optimizer = (self._pair.model, self._pair.guide), self._carry.optimizer
-        svi = CompiledSVI(*program, optimizer, loss_of, machine_code=self._machine_code)
-        store, known = pyro.get_param_store(), self._carry.leaves.values()
-        names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
-        self._svis.append(svi.prepared(names, self._carry.clip))
-        return svi.advance
-
-    def _eager_step(self, loss: Loss) -> Step:
-        leaves, optimizer = list(self._carry.leaves.values()), self._carry.optimizer
-        clip = self._carry.clip
-        differentiate = partial(backward, length=self._at_once, axes=self._prepared.item_axes)
-
-        def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
-            a = None if self._pairs is None else self._pairs[:, items]
-            optimizer.zero_grad()
-            value = differentiate(loss, self._data[items], a, noise)
-            for leaf in leaves:  # torch leaves out one without a gradient, and its moments
-                leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-            clip.cut_leaves(leaves)
-            optimizer.step()
-            return value
-
-        return step
 
     def _fetch(self, chunk: Chunk) -> None:
         """Put the mini-batches that `chunk` brings along where the steps read the data."""

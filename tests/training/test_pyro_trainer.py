@@ -150,7 +150,7 @@ def test_out_of_memory_keeps_the_state_before_the_chunk(problem, monkeypatch):
     training = config(steps=30)
     good = fit(problem, config(steps=30), False)
     trainer = pyro_impl.Trainer(x, program, training, compiled=False)
-    step, taken = trainer._step_of("base-noise"), []
+    step, taken = trainer._stepping.of("base-noise"), []
 
     def full(*arguments):
         taken.append(1)
@@ -160,7 +160,7 @@ def test_out_of_memory_keeps_the_state_before_the_chunk(problem, monkeypatch):
             )
         return step(*arguments)
 
-    trainer._steps["base-noise"] = full
+    trainer._stepping.known["base-noise"] = full
     with pytest.raises(
         OutOfMemoryError, match=r"batch_size 5 after step 10 of 30.*Try batch_size 2"
     ) as caught:
@@ -180,7 +180,7 @@ def test_out_of_memory_in_a_compiled_step_rewinds_to_the_bit(problem, monkeypatc
     parts = list(chunks(program.config, training, N, False))
     first = trainer.run(parts[0])
     before = trainer.state
-    (svi,) = trainer._svis
+    (svi,) = trainer._stepping.svis
     ((step,),) = svi._steps.values()
     move, taken = step.update.take, []
 
@@ -204,7 +204,7 @@ def test_out_of_memory_in_a_compiled_step_rewinds_to_the_bit(problem, monkeypatc
 def test_other_errors_pass(problem):
     x, program, _ = problem(N)
     trainer = pyro_impl.Trainer(x, program, config(), compiled=False)
-    trainer._steps["base-noise"] = lambda *_: 1 / 0
+    trainer._stepping.known["base-noise"] = lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):
         trainer.run(next(chunks(program.config, config(), N, False)))
 
@@ -244,5 +244,5 @@ def test_machine_code_is_asked_for(problem, interpreted):
     x, program, _ = problem(N)
     trainer = pyro_impl.Trainer(x, program, config(steps=5), machine_code=True)
     train(trainer, trainer.plan())
-    (svi,) = trainer._svis
+    (svi,) = trainer._stepping.svis
     assert [type(step) for steps in svi._steps.values() for step in steps] == [CompiledStep]

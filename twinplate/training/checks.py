@@ -14,8 +14,10 @@ from twinplate.training.plan import Chunk
 from twinplate.words import are, counted
 
 
-def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) -> bool:
-    """Whether no entry of `x` (N, D) is missing. A memory map is read once, in blocks.
+def check_data(
+    x: np.ndarray, program: ProgramConfig, training: TrainingConfig, rows: slice = slice(None)
+) -> bool:
+    """Whether no entry of these rows of `x` (N, D) is missing. A memory map is read once, in blocks.
 
     Raises InputError unless `x` is an array of numbers, NaN where missing and otherwise finite in the
     precision of `training`, with one item or more.
@@ -27,9 +29,10 @@ def check_data(x: np.ndarray, program: ProgramConfig, training: TrainingConfig) 
     if x.dtype.kind not in "biuf":
         raise InputError(f"x holds {x.dtype} values; expected real numbers")
     missing, infinite, largest = False, Places(), np.finfo(training.precision).max
-    for start, block in blocks(x):
+    first = rows.start or 0
+    for start, block in blocks(x[rows]):
         missing = missing or bool(np.isnan(block).any())
-        infinite.add(np.abs(block) > largest, start)
+        infinite.add(np.abs(block) > largest, first + start)
     if infinite.count:
         row, column = infinite.first
         raise InputError(

@@ -67,6 +67,20 @@ class OutOfMemoryError(TrainingError):
     """
 
 
+class ProcessLostError(TrainingError):
+    """Another process of the group that trained together has ended.
+
+    >>> import numpy as np
+    >>> from twinplate import Fit, ProcessLostError, TrainingState
+    >>> good = Fit(TrainingState.start({"raw_intercept": np.ones(2)}), losses=np.array([3.0, 2.5]))
+    >>> try:
+    ...     raise ProcessLostError("another process of the group has ended", good)  # as `fit` does
+    ... except ProcessLostError as error:
+    ...     print(error.fit.losses)
+    [3.  2.5]
+    """
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """A KeyboardInterrupt, as by Ctrl-C, that carries what training had reached.
 
@@ -226,6 +240,12 @@ def out_of_memory(
         ways.append("one particle after the other (vectorize_particles=False)")
     message += f"Try {' or '.join(ways) or 'a smaller model, or a device with more memory'}"
     return OutOfMemoryError(message, Fit(state, np.zeros(0)))
+
+
+def process_lost(training: TrainingConfig, state: TrainingState, what: str) -> ProcessLostError:
+    """The error for a group of processes one of which has ended; `state` is that before the chunk."""
+    message = f"after step {state.step} of {training.steps} {what}; the state of that step is kept"
+    return ProcessLostError(message, Fit(state, np.zeros(0)))
 
 
 def _shortened(items: np.ndarray) -> str:

@@ -56,9 +56,12 @@ class Chunk:
     @property
     def places(self) -> npt.NDArray[np.int64]:
         """Rows of each mini-batch on the device, (steps, B): of `x` if the chunk has it, else of all data."""
-        if self.x is None:
-            return self.indices
-        return np.arange(self.indices.size).reshape(self.indices.shape)
+        return self.places_of(slice(None))
+
+    def places_of(self, share: slice) -> npt.NDArray[np.int64]:
+        """The same of a part of each mini-batch, (steps, b); `x` and `a` then have the items of this part."""
+        mine = self.indices[:, share]
+        return mine if self.x is None else np.arange(mine.size).reshape(mine.shape)
 
     def head(self, length: int) -> Chunk:
         """The first `length` of these steps."""

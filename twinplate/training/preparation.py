@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from twinplate.data.blocks import on_disk
 from twinplate.data.frames import items_of
@@ -18,8 +17,9 @@ from twinplate.training.checks import check_brought, check_data, check_pairs
 from twinplate.training.errors import check_state
 from twinplate.training.memory import item_axes, items_at_once
 from twinplate.training.plan import Chunk, chunk_length, chunks
-from twinplate.training.state import TrainingState
-from twinplate.training.streaming import with_batches, with_batches_of_all
+from twinplate.training.shares import Workers, check_alike, digest
+from twinplate.training.state import Array, TrainingState
+from twinplate.training.streaming import ALL, Places, with_batches, with_batches_of_all
 from twinplate.words import counted
 
 
@@ -30,6 +30,7 @@ class Preparation:
     x (N, D), a (K, N) or None.  complete: no entry of `x` is missing.
     matched: the chunks bring the base noise along, the same in both twins.
     held: runs whose chunks are held in memory at the same time; many make for shorter ones.
+    share: the part of each mini-batch that this process takes, a slice of its B items.
     """
 
     x: np.ndarray
@@ -39,7 +40,13 @@ class Preparation:
     state: TrainingState
     complete: bool
     matched: bool
+    share: slice
     held: int = 1
+
+    @property
+    def shared(self) -> int:
+        """Items of the part of a mini-batch that this process takes."""
+        return len(range(*self.share.indices(self.training.batch_size)))
 
     @property
     def streamed(self) -> bool:
@@ -56,18 +63,28 @@ class Preparation:
         """`twinplate.training.memory.item_axes` of this run."""
         return item_axes(self.program.config, self.training)
 
+    def noise(self, chunk: Chunk) -> dict[str, Array]:
+        """The base noise that `chunk` brings for the part of each mini-batch, (steps, P, ...) by site."""
+        axes = self.item_axes if chunk.noise else {}
+        return {
+            name: values[(slice(None),) * (1 + axes[name]) + (self.share,)]
+            for name, values in chunk.noise.items()
+        }
+
     def items_at_once(self, memory: int) -> int:
-        """Items of a mini-batch to take at once on a device with `memory` bytes."""
-        return items_at_once(self.program.config, self.training, memory)
+        """Items of the part of a mini-batch to take at once on a device with `memory` bytes."""
+        return items_at_once(
+            self.program.config, replace(self.training, batch_size=self.shared), memory
+        )
 
     def check(self, chunk: Chunk) -> None:
         """Raise InputError for a chunk of another plan, which the device has no room for."""
         check_brought(chunk, self.streamed, self.length)
 
-    def plan(self, places: npt.NDArray[np.int64] | None = None) -> Iterator[Chunk]:
+    def plan(self, places: Places | None = None) -> Iterator[Chunk]:
         """The chunks of all steps that are left, with their mini-batches where `x` is on disk.
 
-        places: of each mini-batch whose items are read; by default all.
+        places: of each mini-batch whose items are read; by default those of `share`.
         Raises InputError where no steps are left.
         """
         first, steps = self.state.step, self.training.steps
@@ -75,7 +92,7 @@ class Preparation:
             raise InputError(
                 f"the state is of step {first} and steps is {steps}; expected more steps"
             )
-        return with_batches(self.chunks(), self.x, self.a, places)
+        return with_batches(self.chunks(), self.x, self.a, self.share if places is None else places)
 
     def chunks(self) -> Iterator[Chunk]:
         """Those of `plan`, without any mini-batches."""
@@ -91,18 +108,28 @@ def prepare(
     a: np.ndarray | None = None,
     state: TrainingState | None = None,
     matched: bool = False,
+    workers: Workers | None = None,
 ) -> Preparation:
     """The run that both twins' `fit` makes of these arguments; of a frame, columns are found by name.
 
-    Raises InputError where `x`, `a` or `state` cannot be used.
+    workers: that take each mini-batch together; by default this process takes all of it.
+
+    Raises InputError where `x`, `a` or `state` cannot be used; with workers in all of them.
     """
     x = items_of(x, program.features)
-    complete = _complete(x, a, program, training)
+    if workers is None:
+        complete = _complete(x, a, program, training)
+    else:
+        complete = _complete_for_all(workers, x, a, program, training, state, matched)
     training = training.for_items(len(x))
     if state is None:
         state = TrainingState.start(initial_params(program, training.seed))
     check_state(state, program)
-    return Preparation(x, a, program, training, state, complete, matched)
+    share = ALL
+    if workers is not None:
+        workers.check_batches(training.batch_size)
+        share = workers.share(training.batch_size)
+    return Preparation(x, a, program, training, state, complete, matched, share)
 
 
 def prepare_many(
@@ -127,7 +154,7 @@ def prepare_many(
         states = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
     check_states(states, program, trainings)
     return tuple(
-        Preparation(x, a, program, training, state, complete, matched, held)
+        Preparation(x, a, program, training, state, complete, matched, ALL, held)
         for training, state in zip(trainings, states, strict=True)
     )
 
@@ -161,9 +188,44 @@ def plan_many(runs: Sequence[Preparation]) -> Iterator[tuple[Chunk, ...]]:
 
 
 def _complete(
-    x: np.ndarray, a: np.ndarray | None, program: ReferenceProgram, training: TrainingConfig
+    x: np.ndarray,
+    a: np.ndarray | None,
+    program: ReferenceProgram,
+    training: TrainingConfig,
+    rows: slice = ALL,
 ) -> bool:
-    """Whether no entry of `x` is missing, once `x` and `a` are checked."""
-    complete = check_data(x, program.config, training)
+    """Whether no entry of these rows of `x` is missing, once they and `a` are checked."""
+    complete = check_data(x, program.config, training, rows)
     check_pairs(a, training.objective, program.config.num_components, len(x))
     return complete
+
+
+def _complete_for_all(
+    workers: Workers,
+    x: np.ndarray,
+    a: np.ndarray | None,
+    program: ReferenceProgram,
+    training: TrainingConfig,
+    state: TrainingState | None,
+    matched: bool,
+) -> bool:
+    """The same, each worker looking at its part of the rows. What is wrong with one part, all raise."""
+    complete, wrong = True, ""
+    try:
+        complete = _complete(x, a, program, training, workers.share(len(x)))
+    except InputError as error:
+        wrong = str(error)
+    given = {
+        "x": np.shape(x),
+        "a": () if a is None else np.shape(a),
+        "program": program,
+        "training": training,
+        "state": state,
+    }
+    digests = {name: digest(value) for name, value in {**given, "matched": matched}.items()}
+    found = workers.gather((complete, wrong, digests))
+    check_alike([theirs for *_, theirs in found])
+    for _, theirs, _ in found:
+        if theirs:
+            raise InputError(theirs)
+    return all(part for part, *_ in found)

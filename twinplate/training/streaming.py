@@ -14,13 +14,12 @@ from twinplate.data.blocks import gather, on_disk
 from twinplate.training.plan import Chunk
 
 T = TypeVar("T")
+Places = slice | npt.NDArray[np.int64]  # of a mini-batch
+ALL = slice(None)
 
 
 def with_batches(
-    plan: Iterable[Chunk],
-    x: np.ndarray,
-    a: np.ndarray | None,
-    places: npt.NDArray[np.int64] | None = None,
+    plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None, places: Places = ALL
 ) -> Iterator[Chunk]:
     """The chunks of `plan`, each with its mini-batches of `x` (N, D) and `a` (K, N) if `x` is on disk.
 
@@ -42,14 +41,8 @@ def with_batches_of_all(
     return ahead(tuple(_fetched(chunk, x, a) for chunk in row) for row in rows)
 
 
-def _fetched(
-    chunk: Chunk,
-    x: np.ndarray,
-    a: np.ndarray | None,
-    places: npt.NDArray[np.int64] | None = None,
-) -> Chunk:
-    indices = chunk.indices if places is None else chunk.indices[:, places]
-    items = indices.reshape(-1)
+def _fetched(chunk: Chunk, x: np.ndarray, a: np.ndarray | None, places: Places = ALL) -> Chunk:
+    items = chunk.indices[:, places].reshape(-1)
     return replace(chunk, x=gather(x, items), a=None if a is None else gather(a.T, items).T)
 
 

@@ -1,0 +1,40 @@
+"""Real processes on this machine that form a group of `torch.distributed`, over gloo."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+
+
+def in_group(size, function, *arguments):
+    """What `function(group, *arguments)` returns in each of `size` processes, by rank.
+
+    The function is one of a module that can be imported. The processes are forked from a server that has
+    imported torch and Pyro once.
+    """
+    import torch.multiprocessing as processes
+
+    # for the server that is started by the first call; processes find the modules of tests by this path
+    multiprocessing.set_forkserver_preload(["pyro_impl", "process_groups"])
+    with tempfile.TemporaryDirectory() as folder:
+        given = size, folder, function, arguments
+        processes.start_processes(_run, given, nprocs=size, start_method="forkserver")
+        import torch
+
+        return [torch.load(Path(folder, str(rank)), weights_only=False) for rank in range(size)]
+
+
+def _run(rank, size, folder, function, arguments):
+    import torch
+    import torch.distributed as torch_distributed
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    torch_distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size
+    )
+    found = function(torch_distributed.group.WORLD, *arguments)
+    torch.save(found, Path(folder, str(rank)))
+    torch_distributed.destroy_process_group()
