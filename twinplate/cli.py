@@ -19,6 +19,7 @@ from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.impute_command import impute
 from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Run
 from twinplate.commands.posterior_command import run_posterior
+from twinplate.commands.report_command import report
 from twinplate.commands.resume_command import ResumeRequest, run_resume
 from twinplate.commands.score_command import score
 from twinplate.commands.stopping import stoppable
@@ -301,7 +302,7 @@ def posterior(
     tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
 
 
-for _command in (impute, score, summary, doctor):
+for _command in (impute, score, summary, report, doctor):
     app.command()(_command)
 
 
