@@ -149,15 +149,14 @@ def bench(
         str | None, typer.Option(help="Your own: diagonal, event or auxiliary.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="That you will train for; 3,000.")] = None,
+    html: HtmlOut = None,
 ) -> None:
     """Time every way to train on this machine, and say which to pick for your sizes."""
-    from twinplate.commands.bench_command import (
-        BenchRequest,
-        run_bench,
-    )  # its statistics take long to import
+    from twinplate.commands.bench_command import run_bench  # its statistics take long to import
+    from twinplate.commands.bench_request import BenchRequest
 
     request = BenchRequest(
-        target, sizes, json, items, features, components, batch_size, guide, steps
+        target, sizes, json, items, features, components, batch_size, guide, steps, html
     )
     run_bench(request, _wide())
 

@@ -10,7 +10,6 @@ import numpy as np
 
 WIDTH, HEIGHT = 420, 270  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 46  # beside the plotted area
-ROW_LEFT = 112  # where names of rows stand on the left
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from twinplate.pages.axes import (
     HEIGHT,
     LEFT,
     RIGHT,
-    ROW_LEFT,
     TOP,
     WIDTH,
     Axis,
@@ -30,7 +29,7 @@ from twinplate.pages.style import SERIES
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # beside the colours, which come again after SERIES of them
 LEVELS = 20  # of a colour in a heat map
 ROW = 22  # height of a row of bars or intervals
-LETTERS = 15  # of the name of a row
+LETTER, LETTERS = 7, 30  # width of a letter, and how many of the name of a row are shown
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,12 @@ def histogram(label: str, x: Axis, edges: np.ndarray, density: np.ndarray, curve
 def bars(label: str, x: Axis, rows: Sequence[tuple[str, Sequence[float], int]]) -> str:
     """A row for each name: parts beside one another, the first pale, the last with the sum beside it."""
     height = TOP + len(rows) * ROW + BOTTOM
-    parts = [_frame(x, None, height, ROW_LEFT)]
+    edge = _edge([name for name, *_ in rows])
+    parts = [_frame(x, None, height, edge)]
     for place, (name, values, number) in enumerate(rows):
         top, start = TOP + place * ROW + 4, x.low
         for i, value in enumerate(values):
-            left, right = across(x, np.array([start, start + value]), ROW_LEFT)
+            left, right = across(x, np.array([start, start + value]), edge)
             opacity = ".45" if i < len(values) - 1 else "1"
             parts.append(
                 f'<rect x="{left:.1f}" y="{top}" width="{max(right - left, 0):.1f}" height="{ROW - 8}" '
@@ -116,8 +116,8 @@ def bars(label: str, x: Axis, rows: Sequence[tuple[str, Sequence[float], int]]) 
             )
             start += value
         parts.append(
-            f'<text class="end" x="{ROW_LEFT - 6}" y="{top + 12}">{escape(_short(name))}</text>'
-            f'<text class="said" x="{float(across(x, np.array(start), ROW_LEFT)) + 5:.1f}" y="{top + 12}">'
+            f'<text class="end" x="{edge - 6}" y="{top + 12}">{escape(_short(name))}</text>'
+            f'<text class="said" x="{float(across(x, np.array(start), edge)) + 5:.1f}" y="{top + 12}">'
             f"{sum(values):.2g}</text>"
         )
     return _svg(label, parts, height)
@@ -134,21 +134,22 @@ def intervals(
     None for the number of a series is the exact one, which is wide and pale.
     """
     height = TOP + len(names) * ROW + BOTTOM
-    parts = [_frame(x, None, height, ROW_LEFT)]
+    edge = _edge(names)
+    parts = [_frame(x, None, height, edge)]
     middle = TOP + ROW * (np.arange(len(names)) + 0.5)
     for low, center, high, number in drawn:
         kind = 'class="exact" stroke-width="9" opacity=".35"' if number is None else ""
         kind = kind or f'stroke="{colour(number or 0)}" stroke-width="2.5"'
-        ends = zip(across(x, low, ROW_LEFT), across(x, high, ROW_LEFT), middle, strict=True)
+        ends = zip(across(x, low, edge), across(x, high, edge), middle, strict=True)
         parts.append(f'<path {kind} d="{"".join(f"M{a:.1f} {m:g}H{b:.1f}" for a, b, m in ends)}"/>')
         if number is not None:
             parts += [
                 f'<circle cx="{c:.1f}" cy="{m:g}" r="3.5" fill="{colour(number)}"/>'
-                for c, m in zip(across(x, center, ROW_LEFT), middle, strict=True)
+                for c, m in zip(across(x, center, edge), middle, strict=True)
             ]
     for name, m in zip(names, middle, strict=True):
         parts.append(
-            f'<text class="end" x="{ROW_LEFT - 6}" y="{m + 4:g}">{escape(_short(name))}</text>'
+            f'<text class="end" x="{edge - 6}" y="{m + 4:g}">{escape(_short(name))}</text>'
         )
     return _svg(label, parts, height)
 
@@ -210,6 +211,11 @@ def _stroke(number: int, path: str) -> str:
     dashes = DASHES[number // SERIES % len(DASHES)]
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     return f'<path class="line" stroke="{colour(number)}"{dashed} d="{path}"/>'
+
+
+def _edge(names: Sequence[str]) -> int:
+    """Where rows begin, so that their names stand on the left."""
+    return max(LEFT, 14 + LETTER * min(max(map(len, names)), LETTERS))
 
 
 def _short(name: str) -> str:
