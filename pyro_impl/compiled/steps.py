@@ -116,9 +116,7 @@ class Step:
         trained = self.trained
         if self.reduction is not None:
             loss, summed = self.reduction(loss, dict(zip(trained, gradients, strict=True)))
-            if {*summed} != {
-                *trained
-            }:  # another process has a gradient by a leaf that this one has not
+            if summed.keys() != set(trained):  # another process has a gradient by one more
                 trained = [*summed]
             gradients = [summed[leaf] for leaf in trained]
         if self.clip is not None:

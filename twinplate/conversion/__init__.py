@@ -1,1 +1,0 @@
-"""What one program has learned, as parameters and optimiser state of the other."""
