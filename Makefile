@@ -18,11 +18,15 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 WINGS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py equivalence_tests/*/test_*.py)))))
 WING_FOLDERS = $(wildcard tests/$(WING) equivalence_tests/$(WING))
 
-.PHONY: demo test test-all test-wing lint format clean
+.PHONY: demo docs test test-all test-wing lint format clean
 
 demo: .venv/ready
 	@rm -rf demo-out
 	$(BIN)/twinplate demo --out demo-out
+
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open docs-site/index.html in a browser; it needs no network."
 
 test: .venv/ready
 	$(TEST_ENV) $(QUICKLY_COMPILED) $(KEPT_COMPILATIONS) $(PYTEST) -m "not slow"
@@ -55,4 +59,4 @@ format: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv demo-out .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	rm -rf .venv demo-out docs-site .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

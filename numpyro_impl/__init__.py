@@ -1,6 +1,7 @@
 """twinplate's programs on NumPyro and JAX: the models, the guides, their training and evaluation."""
 
 from numpyro_impl.compiled.svi import CompiledSVI
+from numpyro_impl.conversion.state import restore, to_params, trained
 from numpyro_impl.guides.automatic import AutoAmortizedNormal
 from numpyro_impl.guides.joint import Local, joint_sample, layout_of
 from numpyro_impl.guides.prediction import predict
@@ -59,4 +60,7 @@ __all__ = [
     "posterior",
     "posterior_blocks",
     "predict",
+    "restore",
+    "to_params",
+    "trained",
 ]

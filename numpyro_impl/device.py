@@ -19,7 +19,7 @@ DTYPES = {"float32": jnp.float32, "float64": jnp.float64}
 def find_device(name: str) -> jax.Device:
     """ "auto" (an accelerator if there is one), "cpu" or "gpu". Raises InputError if there is no GPU."""
     try:
-        return jax.devices()[0] if name == "auto" else jax.devices(name)[0]
+        return jax.local_devices(backend=None if name == "auto" else name)[0]
     except RuntimeError as error:
         raise InputError(
             f"device is {name!r} but JAX sees none; use 'cpu' or 'auto', or install a JAX with CUDA"

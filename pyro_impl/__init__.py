@@ -2,6 +2,7 @@
 
 from pyro_impl.compiled.errors import EagerWarning
 from pyro_impl.compiled.svi import CompiledSVI
+from pyro_impl.conversion.state import restore, to_params, trained
 from pyro_impl.guides.automatic import AutoAmortizedNormal
 from pyro_impl.guides.joint import Local, joint_sample, layout_of
 from pyro_impl.guides.prediction import predict
@@ -61,4 +62,7 @@ __all__ = [
     "posterior",
     "posterior_blocks",
     "predict",
+    "restore",
+    "to_params",
+    "trained",
 ]

@@ -16,7 +16,9 @@ from worker_memory import *  # noqa: F403, its fixtures and hooks are those of a
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
 
 # Helpers that assert: a failure there shows both values, as in a test.
-pytest.register_assert_rewrite("compiled_runs", "data_files", "fit_cases", "numpyro_runs")
+pytest.register_assert_rewrite(
+    "compiled_runs", "data_files", "fit_cases", "numpyro_runs", "page_checks"
+)
 
 
 @pytest.fixture(params=sorted(TWINS))

@@ -3,6 +3,8 @@
 Nothing here imports torch or JAX; `twinplate.backends` finds an implementation when one is asked for.
 """
 
+from twinplate.conversion.converting import ConversionError, Converted, convert
+from twinplate.conversion.trained_file import Trained
 from twinplate.errors import InputError
 from twinplate.interop.arviz import to_arviz
 from twinplate.loss_faults import WrongLossWarning
@@ -32,6 +34,8 @@ Program = ReferenceProgram  # the name it had before; a program of either twin i
 
 __all__ = [
     "Case",
+    "ConversionError",
+    "Converted",
     "Finding",
     "Fit",
     "Gaussian",
@@ -47,12 +51,14 @@ __all__ = [
     "ReferenceProgram",
     "Report",
     "Restarts",
+    "Trained",
     "TrainingConfig",
     "TrainingInterrupted",
     "TrainingState",
     "WrongLossWarning",
     "assert_same",
     "compare",
+    "convert",
     "initial_params",
     "load",
     "make_program",

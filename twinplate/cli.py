@@ -14,11 +14,13 @@ from rich.console import Console
 from twinplate import __version__
 from twinplate.backends import default_backend
 from twinplate.commands.checkpoints import EVERY
+from twinplate.commands.convert_command import convert
 from twinplate.commands.doctor_command import doctor
 from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.impute_command import impute
 from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Run
 from twinplate.commands.posterior_command import run_posterior
+from twinplate.commands.report_command import report
 from twinplate.commands.resume_command import ResumeRequest, run_resume
 from twinplate.commands.score_command import score
 from twinplate.commands.stopping import stoppable
@@ -148,15 +150,14 @@ def bench(
         str | None, typer.Option(help="Your own: diagonal, event or auxiliary.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="That you will train for; 3,000.")] = None,
+    html: HtmlOut = None,
 ) -> None:
     """Time every way to train on this machine, and say which to pick for your sizes."""
-    from twinplate.commands.bench_command import (
-        BenchRequest,
-        run_bench,
-    )  # its statistics take long to import
+    from twinplate.commands.bench_command import run_bench  # its statistics take long to import
+    from twinplate.commands.bench_request import BenchRequest
 
     request = BenchRequest(
-        target, sizes, json, items, features, components, batch_size, guide, steps
+        target, sizes, json, items, features, components, batch_size, guide, steps, html
     )
     run_bench(request, _wide())
 
@@ -301,7 +302,7 @@ def posterior(
     tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
 
 
-for _command in (impute, score, summary, doctor):
+for _command in (convert, impute, score, summary, report, doctor):
     app.command()(_command)
 
 

@@ -14,6 +14,7 @@ from jax import Array
 from numpyro.infer.svi import SVIState
 
 from numpyro_impl.arguments import Inputs
+from numpyro_impl.compiled.spreading import OneDevice
 from numpyro_impl.compiled.steps import copied, finite_leaves, to_inputs
 from twinplate.errors import InputError
 from twinplate.training.plan import CHUNK
@@ -69,24 +70,27 @@ def steps_of_batches(
     state: SVIState,
     batches: Iterable[Any],
     kwargs: dict[str, Any],
+    place: OneDevice,
 ) -> Iterator[Steps]:
     """A step on each of `batches`; those of up to CHUNK steps, or MOST_BYTES, are read together.
 
     update: takes one step.  compile: makes it a function that may write into its state.
+    place: where that function expects mini-batches.
     state: any of the run, for its shapes.
     Warns of the third kind of mini-batch, each of which is compiled by itself.
     """
     compiled: dict[Any, Callable[..., Any]] = {}
 
-    def of_kind(inputs: Inputs, number: int) -> Callable[..., Any]:
-        shapes = tuple((np.shape(a), np.result_type(a)) for a in inputs.arrays)
+    def of_kind(inputs: Inputs, arrays: tuple[Any, ...], number: int) -> Callable[..., Any]:
+        shapes = tuple((np.shape(a), jnp.result_type(a)) for a in inputs.arrays)
         kind = shapes, inputs.plain, inputs.structure
         if kind not in compiled:
             if len(compiled) == FEW_KINDS:
                 warn_user(
                     _another_kind(number, [s for s, _ in shapes], list(compiled)), UserWarning
                 )
-            compiled[kind] = compile(partial(_step, update, inputs), state, inputs.arrays)
+            step = place.loop(partial(_step, update, inputs), inputs.arrays)
+            compiled[kind] = compile(step, state, arrays)
         return compiled[kind]
 
     done, size = 0, 0
@@ -102,7 +106,8 @@ def steps_of_batches(
             failed = error
             break
         inputs = batch_inputs(batch, kwargs)
-        held.append((of_kind(inputs, done + len(held)), inputs.arrays))
+        arrays = place.arrays(inputs.arrays)
+        held.append((of_kind(inputs, arrays, done + len(held)), arrays))
         size += sum(np.asarray(a).nbytes for a in inputs.arrays if not isinstance(a, jax.Array))
         if len(held) == CHUNK or size > MOST_BYTES:
             yield _steps_on(held)

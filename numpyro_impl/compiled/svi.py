@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from operator import length_hint
@@ -32,6 +32,7 @@ from numpyro_impl.compiled.batching import (
     steps_of_batches,
 )
 from numpyro_impl.compiled.running import SMALLER, Running
+from numpyro_impl.compiled.spreading import OneDevice, Spread
 from numpyro_impl.compiled.steadied import SteadiedOptim
 from numpyro_impl.compiled.steps import keys_and_rates, take_steps, to_inputs, unprepared
 from numpyro_impl.failures import untraceable
@@ -71,6 +72,10 @@ class CompiledSVI(SVI):
     net: whether `run` takes steps again at half the rate that went wrong: of which the loss or the state is
         not finite, or whose last losses are far above those before (`twinplate.training.net`).
     notes: sentences on what the net did.
+    devices: over which `run` and `run_batches` spread their arguments, the items of plates and what is
+        computed of them; by default all is on one. Arrays among the arguments lie in parts along their first
+        axis where the devices divide it, all else whole on each; an array on several devices already stays
+        there. The numbers are those of one device but for the order of sums.
     With `clip` or `net` the optimiser's state is a `numpyro_impl.compiled.steadied.Steady`.
     compile_seconds: spent so far on tracing and compiling, little where the compiled program was on disk.
 
@@ -97,11 +102,13 @@ class CompiledSVI(SVI):
         *,
         clip: float | None = None,
         net: bool = False,
+        devices: Sequence[jax.Device] | None = None,
         **static_kwargs: Any,
     ) -> None:
         super().__init__(model, guide, optim, loss, **static_kwargs)
         self._most, self._has_net = clip, net
         self.optim: Any = self._steadied(self.optim)
+        self._place = OneDevice() if devices is None else Spread(devices)
         self.notes: list[str] = []
         self.compile_seconds = 0.0
         self._compiled: dict[str, Callable[..., Any]] = {}
@@ -151,7 +158,10 @@ class CompiledSVI(SVI):
         update = self.stable_update if stable_update else self.update
         step = partial(update, forward_mode_differentiation=forward_mode_differentiation)
         chunk_lengths(num_steps)  # which raises before anything is compiled
-        loop = self._compile(partial(take_steps, step, inputs), first, inputs.arrays, 1)
+        take = self._place.loop(partial(take_steps, step, inputs), inputs.arrays)
+        first = self._place.state(first)
+        inputs = replace(inputs, arrays=self._place.arrays(inputs.arrays))
+        loop = self._compile(take, first, inputs.arrays, 1, out=self._place.everywhere)
         chunks = steps_of_a_loop(loop, inputs, num_steps)
         shown = tqdm.tqdm(total=num_steps, unit="step", disable=not progress_bar)
         return self._run(chunks, first, shown, progress, tolerant=stable_update)
@@ -198,8 +208,10 @@ class CompiledSVI(SVI):
         inputs = batch_inputs(head, kwargs)
         args, given = inputs.arguments()
         first = self._first_state(rng_key, init_state, init_params, args, given)
+        first = self._place.state(first)
+        compile = partial(self._compile, out=self._place.everywhere)
         chunks = steps_of_batches(
-            self.update, self._compile, first, chain([head], iterator), kwargs
+            self.update, compile, first, chain([head], iterator), kwargs, self._place
         )
         shown = tqdm.tqdm(total=total, unit="step", disable=not progress_bar)
         return self._run(chunks, first, shown, progress)
@@ -300,14 +312,18 @@ class CompiledSVI(SVI):
         all_losses = jnp.asarray(np.concatenate([*losses, np.zeros(0, jnp.result_type(float))]))
         return SVIRunResult(self.get_params(state), state, all_losses)
 
-    def _compile(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
-        """`loop`, which takes the state's buffers, traced now; compiled where its text is a new one."""
+    def _compile(self, loop: Any, *arguments: Any, out: Any = None) -> Callable[..., Any]:
+        """`loop`, which takes the state's buffers, traced now; compiled where its text is a new one.
+
+        out: the sharding of what it returns; by default JAX's.
+        """
         started = time.perf_counter()
         # Traced in every call: the text shows whatever the program reads by now, so nothing has to be
         # guarded.
         try:
             with kept_compilations():
-                lowered = jax.jit(loop, donate_argnums=0).lower(*arguments)
+                jitted = jax.jit(loop, donate_argnums=0, out_shardings=out)
+                lowered = jitted.lower(*arguments)
                 text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
                 if text not in self._compiled:
                     self._compiled[text] = lowered.compile()

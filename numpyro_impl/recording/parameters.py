@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import keystr, tree_flatten_with_path
-from numpyro.distributions import constraints
+from numpyro.distributions import biject_to, constraints
 
 from numpyro_impl.recording.constraints import full_name_of, unconstrained_gradient
 from twinplate.records.record import Parameter
@@ -52,6 +52,20 @@ class DeclaredParameters:
         return {
             name: unconstrained_gradient(self._constraint(name), flat[name], gradient)
             for name, gradient in gradients.items()
+        }
+
+    def to_constrained(self, numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Constrained values, by name, of the numbers that NumPyro trains."""
+        return {
+            n: np.asarray(biject_to(self._constraint(n))(jnp.asarray(x)))
+            for n, x in numbers.items()
+        }
+
+    def to_unconstrained(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The inverse of `to_constrained`."""
+        return {
+            n: np.asarray(biject_to(self._constraint(n)).inv(jnp.asarray(x)))
+            for n, x in values.items()
         }
 
     def recorded(

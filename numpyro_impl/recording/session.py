@@ -62,6 +62,20 @@ class Session:
         """
         return self._recorded("run", SEED, given, args, kwargs)
 
+    def unconstrained(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The numbers that stand for constrained values in training, once the program has run."""
+        assert self._execution is not None
+        assert self._execution.parameters is not None
+        with _set_up(self._precision):
+            return self._execution.parameters.to_unconstrained(parameters)
+
+    def constrained(self, numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The inverse of `unconstrained`."""
+        assert self._execution is not None
+        assert self._execution.parameters is not None
+        with _set_up(self._precision):
+            return self._execution.parameters.to_constrained(numbers)
+
     def _recorded(
         self, name: str, seed: int, given: Given, args: Any, kwargs: dict[str, Any]
     ) -> Run:

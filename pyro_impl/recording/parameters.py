@@ -54,6 +54,18 @@ def recorded_parameters(with_gradients: bool) -> dict[str, Parameter]:
     }
 
 
+def to_constrained(numbers: dict[str, Array]) -> dict[str, Array]:
+    """Constrained values of the leaves' numbers, by name."""
+    transforms = {name: transform for name, (_, transform) in _leaves().items()}
+    return {name: to_array(transforms[name](torch.as_tensor(x))) for name, x in numbers.items()}
+
+
+def to_unconstrained(values: dict[str, Array]) -> dict[str, Array]:
+    """The inverse of `to_constrained`."""
+    transforms = {name: transform for name, (_, transform) in _leaves().items()}
+    return {name: to_array(transforms[name].inv(torch.as_tensor(x))) for name, x in values.items()}
+
+
 def gradient_of(leaf: Tensor) -> Array:
     """What is in `grad`; zeros where no loss depends on the leaf."""
     return to_array(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)

@@ -23,7 +23,12 @@ from pyro_impl.reachable import tensors_of
 from pyro_impl.recording.borrowed import Borrowed, in_precision
 from pyro_impl.recording.execution import SEED, Execution, Tensors
 from pyro_impl.recording.operations import Operations
-from pyro_impl.recording.parameters import give, recorded_parameters
+from pyro_impl.recording.parameters import (
+    give,
+    recorded_parameters,
+    to_constrained,
+    to_unconstrained,
+)
 from pyro_impl.recording.replay import replay_draws
 from pyro_impl.recording.sites import make_sites, sample_nodes, to_array
 from twinplate.records.record import Array, Failure, Given, Run, Settings
@@ -90,6 +95,16 @@ class Session:
             first, self._ran = not self._ran, True
             with Operations(self.operations) if first else nullcontext():  # those of the loss, too
                 return self._recorded(given, inputs, lambda e: e.run(draws, indices, inputs))
+
+    def unconstrained(self, parameters: dict[str, Array]) -> dict[str, Array]:
+        """The numbers that stand for constrained values in training, once the program has run."""
+        with self._set_up():
+            return to_unconstrained(parameters)
+
+    def constrained(self, numbers: dict[str, Array]) -> dict[str, Array]:
+        """The inverse of `unconstrained`."""
+        with self._set_up():
+            return to_constrained(numbers)
 
     def _recorded(self, given: Given, inputs: Inputs, run: Callable[[Execution], None]) -> Run:
         if self._unbuilt is not None:

@@ -18,7 +18,8 @@ from twinplate.bench.measure import Measured
 from twinplate.bench.workload import SIZES
 from twinplate.cli import main
 from twinplate.commands import bench_command
-from twinplate.commands.bench_command import BenchRequest, print_terms, run_bench, run_sizes
+from twinplate.commands.bench_command import print_terms, run_bench, run_sizes
+from twinplate.commands.bench_request import BenchRequest
 from twinplate.errors import InputError
 
 KEYS = {
@@ -47,7 +48,7 @@ def quick(monkeypatch):
 
 def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
     path = tmp_path / "rows.json"
-    request = BenchRequest(sizes="S", json=path, steps=7)
+    request = BenchRequest(sizes="S", json=path, steps=7, html=tmp_path / "speed.html")
     run_bench(request, Console(width=200))
     rows = json.loads(path.read_text())
     assert all(set(row) == KEYS for row in rows)
@@ -58,7 +59,9 @@ def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
     assert all(r["peak_mb"] > 0 and r["compile_s"] >= 0 for r in rows)
     assert standard["floor"]["ratio_to_floor"] == 1
     assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.json", "rows.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.json", "rows.png", "speed.html"]
+    page = (tmp_path / "speed.html").read_text()
+    assert all(f">{name}</th>" in page for name in standard) and "For 7 steps pick" in page
     printed = capsys.readouterr().out
     assert "not measured:" not in printed
     for text in ("thread(s) for torch and for XLA", "Limits of cpu", "GPU: none", "For 7 steps"):
@@ -135,7 +138,8 @@ def test_one_framework_is_enough(tmp_path, backend, absent, missing):
         + f"""
 from rich.console import Console
 from twinplate.bench import terms, turns
-from twinplate.commands.bench_command import BenchRequest, run_bench
+from twinplate.commands.bench_command import run_bench
+from twinplate.commands.bench_request import BenchRequest
 from pathlib import Path
 turns.ROUNDS, turns.MOST_STEPS = 2, 2
 backend = terms.load_bench_backends()[{backend!r}]

@@ -29,6 +29,7 @@ OPERATIONS = (
 )
 FAMILIES = "the frameworks implement these families by other classes"
 
+FILES = "torch saves what Pyro's optimisers hold, NumPyro has no file of its own"
 KEPT = "torch keeps its compilations on disk by itself"
 DEVICES = "JAX spreads one process over devices; torch has a process for each"
 
@@ -86,6 +87,13 @@ DIFFERENCES = {
     ("guides.joint", "MendedDeltas"): "NumPyro's own divergence of a Delta has its log density",
     ("guides.prediction", "predict"): STATE,
     ("guides.joint", "joint_sample"): "Pyro's distributions with shapes are TorchDistributions",
+    ("conversion.files", "INSTEAD"): FILES,
+    ("conversion.files", "read_optimizer"): FILES,
+    ("conversion.state", "MOMENTS"): FILES,
+    ("conversion.state", "flat_params"): "in JAX's twin Array is JAX's",
+    ("conversion.state", "restore"): STATE,
+    ("conversion.state", "to_params"): STATE,
+    ("conversion.state", "trained"): STATE,
     ("device", "to_tensor"): DEVICE,
     ("device", "to_array"): DEVICE,
     ("device", "using"): DEVICE,
@@ -137,6 +145,10 @@ DIFFERENCES = {
     ("arguments", "to_leaf"): "JAX takes Python's numbers as they are, in whatever type meets them",
     ("recording.parameters", "DeclaredParameters"): STATE,
     ("recording.parameters", "average_gradients"): STATE,
+    ("recording.parameters", "to_constrained"): STATE,
+    ("recording.parameters", "to_unconstrained"): STATE,
+    ("recording.session", "Session.constrained"): "in JAX's twin Array is JAX's",
+    ("recording.session", "Session.unconstrained"): "in JAX's twin Array is JAX's",
     ("recording.parameters", "give"): STATE,
     ("recording.parameters", "gradient_of"): STATE,
     ("recording.parameters", "recorded_parameters"): STATE,
@@ -323,5 +335,6 @@ ONLY_ONE = {
     "training/stepping.py": STEPS,
     "training/loop.py": "JAX's loop of steps is one compiled function",
     "sharding.py": DEVICES,
+    "compiled/spreading.py": DEVICES,
     "training/placement.py": DEVICES,
 }

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -74,6 +76,22 @@ def test_python_blocks_run_and_print_what_stands_below(page, tmp_path, interpret
     assert ran.returncode == 0, ran.stderr
     for (title, _), (_, expected), printed in zip(code, found, json.loads(ran.stdout), strict=True):
         assert expected is None or printed == expected, title
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_first_page_run(tmp_path, monkeypatch):
+    """One after the other, on the file that its first block of Python writes."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "start.md"
+    exec(runnable(page)[0][0], {})
+    commands = [text for _, _, language, text in blocks(page) if language == "sh"]
+    for line in "".join(commands).splitlines():
+        program, *arguments = line.split()
+        assert program == "twinplate"
+        ran = subprocess.run([sys.executable, "-m", program, *arguments], capture_output=True)
+        assert ran.returncode == 0, ran.stderr.decode()
+    filled = (tmp_path / "filled.csv").read_text().splitlines()
+    assert filled[1].startswith("p0,-0.5489,") and ",," not in "".join(filled)
 
 
 def test_the_pages_that_must_run_do():

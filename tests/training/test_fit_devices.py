@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from devices import run_tests
 
-HERE = Path(__file__).parent
-
-
-def on_four_devices(*words: str) -> None:
-    """The tests of `four_devices.py`, by an interpreter of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
-    done = subprocess.run(
-        [*command, HERE / "four_devices.py"],
-        cwd=HERE.parents[1],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
+FILE = Path(__file__).with_name("four_devices.py")
 
 
 def test_on_four_devices():
-    on_four_devices("-m", "not slow")
+    run_tests(FILE, "not slow", devices=4)
 
 
 @pytest.mark.slow
 def test_every_way_to_fit_on_four_devices():
-    on_four_devices("-m", "slow")
+    run_tests(FILE, "slow", devices=4)

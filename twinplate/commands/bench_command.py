@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from twinplate.backends import BACKENDS
 from twinplate.bench.backend import CASE_RATE, BenchBackend
 from twinplate.bench.measure import Measured, measure, measure_case
+from twinplate.bench.page import bench_page
 from twinplate.bench.picture import write_cases, write_picture
 from twinplate.bench.report import (
     missing_backends,
@@ -24,10 +25,10 @@ from twinplate.bench.report import (
     show_targets,
 )
 from twinplate.bench.terms import Limits, equal_terms, load_bench_backends, measure_limits, threads
-from twinplate.bench.workload import SIZES, Size, Workload, make_workload
+from twinplate.bench.workload import SIZES, Workload, make_workload
+from twinplate.commands.bench_request import BenchRequest, picture_of
 from twinplate.errors import InputError
-from twinplate.files import replacing, require_place, write_text
-from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.files import replacing, write_text
 from twinplate.progress import working
 from twinplate.training.run_directory import versions
 from twinplate.user_file import find, parse, run_file, told_in_user_terms
@@ -36,78 +37,6 @@ from twinplate.words import are, counted
 
 YOURS = "yours"
 MOST_ITEMS = 65_536  # that are simulated for the user's size: N hardly changes a step
-
-
-@dataclass(frozen=True)
-class BenchRequest:
-    """The options of `twinplate bench`; None where an option was not given."""
-
-    target: str | None = None
-    sizes: str | None = None
-    json: Path | None = None
-    items: int | None = None
-    features: int | None = None
-    components: int | None = None
-    batch_size: int | None = None
-    guide: str | None = None
-    steps: int | None = None
-
-    @property
-    def own_size(self) -> Size | None:
-        """The user's size, with those of S for what was not given; None if nothing was."""
-        given = (self.items, self.features, self.components, self.batch_size, self.guide)
-        if all(value is None for value in given):
-            return None
-        small = SIZES["S"]
-        return Size(
-            self.items or small.num_items,
-            self.features or small.num_features,
-            self.components or small.num_components,
-            self.batch_size or min(small.batch_size, self.items or small.num_items),
-        )
-
-    @property
-    def training(self) -> TrainingConfig:
-        """A configuration of training that checks the batch size and knows the default number of steps."""
-        size = self.own_size or SIZES["S"]
-        steps = TrainingConfig().steps if self.steps is None else self.steps
-        return TrainingConfig(steps, size.batch_size)
-
-    def check(self) -> None:
-        """Raise InputError, before the work, for whatever cannot be used."""
-        for name in ("items", "features", "components", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")
-        size = self.own_size
-        if size is not None:
-            ProgramConfig(size.num_features, size.num_components, guide=self.guide or "auxiliary")
-        self.training.check_items((size or SIZES["S"]).num_items)
-        if self.target is not None and (size is not None or self.sizes is not None):
-            raise InputError(
-                "a file brings its own sizes; leave out --sizes, --items, --features, --components, "
-                "--batch-size and --guide"
-            )
-        if self.json is not None:
-            if self.json.suffix.lower() == ".png":
-                raise InputError(
-                    f"--json is {self.json}; expected another name, such as {self.json.stem}.json: "
-                    "the picture beside it ends in .png"
-                )
-            for path in (self.json, picture_of(self.json)):
-                require_place(path)
-
-    def wanted(self, accelerated: bool) -> list[str]:
-        """The names of the sizes. Raises InputError for one that is not known."""
-        if self.sizes is None:
-            return list(SIZES) if accelerated else ["S", "M", "L"]
-        names = [name.strip() for name in self.sizes.split(",") if name.strip()]
-        for name in names:
-            if name not in SIZES:
-                raise InputError(
-                    f"--sizes names {name!r}; expected some of {', '.join(SIZES)}, separated by commas"
-                )
-        return names
 
 
 def run_bench(request: BenchRequest, console: Console) -> None:
@@ -131,7 +60,7 @@ def run_sizes(
     devices = sorted({device for backend in backends.values() for device in backend.devices()})
     names = request.wanted(accelerated=len(devices) > 1)
     limits = {device: measure_limits(backends, device) for device in devices}
-    print_terms(backends, limits, console)
+    terms = print_terms(backends, limits, console)
     tables, flops = [], {}
     for name in names:
         work = make_workload(SIZES[name])
@@ -155,9 +84,13 @@ def run_sizes(
         if simulated != own:
             items = f"{counted(simulated.num_items, 'item')} {are(simulated.num_items)}"
             console.print(f"{items} simulated: N hardly changes a step.")
-    for name in names:
-        found = [table for table in tables if table.size == name]
-        _print_recommendation(found, request, backends, console)
+    advice = {
+        f"size {name}": _print_recommendation(
+            [table for table in tables if table.size == name], request, backends, console
+        )
+        for name in names
+    }
+    _write_page(request, tables, advice, terms, console)
     if request.json is not None:
         standard = [table for table in tables if table.size in flops]
         draw = partial(write_picture, flops=flops)
@@ -174,7 +107,8 @@ def run_cases(
     """Both programs of the case, or of every case, of a user's file."""
     cases = find(run_file(path), path, name, "Case", lambda value: isinstance(value, Case))
     devices = sorted({device for backend in backends.values() for device in backend.devices()})
-    print_terms(backends, {device: measure_limits(backends, device) for device in devices}, console)
+    limits = {device: measure_limits(backends, device) for device in devices}
+    terms, advice = print_terms(backends, limits, console), {}
     for line in (
         "No floor: nothing is written by hand for your programs. ÷ fastest is round by round, too.",
         f"Adam at {CASE_RATE:g}. Loss: mean of the last block, every way with draws of its own.",
@@ -190,7 +124,8 @@ def run_cases(
             show_table(tables[-1], console)
             write(request.json, tables)
         found = [table for table in tables if table.size == title]
-        _print_recommendation(found, request, backends, console)
+        advice[title] = _print_recommendation(found, request, backends, console)
+    _write_page(request, tables, advice, terms, console)
     if request.json is not None:
         pictured = [table for table in tables if table.rows]
         _write_files(request.json, tables, pictured, write_cases, console)
@@ -198,8 +133,8 @@ def run_cases(
 
 def print_terms(
     backends: Mapping[str, BenchBackend], limits: Mapping[str, Limits], console: Console
-) -> None:
-    """The terms that all share, and what the machine can do."""
+) -> list[str]:
+    """The terms that all share, and what the machine can do, in sentences."""
     known = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
         f"{platform.machine()}, {os.cpu_count()} cores; {known}",
@@ -225,11 +160,7 @@ def print_terms(
     lines += [not_installed(backend) for backend in missing_backends(list(backends))]
     for line in lines:
         console.print(line, highlight=False, markup=False)
-
-
-def picture_of(json_path: Path) -> Path:
-    """The PNG beside the JSON file."""
-    return json_path.with_suffix(".png")
+    return lines
 
 
 def write(path: Path | None, tables: list[Measured]) -> None:
@@ -237,6 +168,19 @@ def write(path: Path | None, tables: list[Measured]) -> None:
     if path is not None:
         rows = [asdict(row) for table in tables for row in table.rows]
         write_text(path, json.dumps(rows, indent=1) + "\n")
+
+
+def _write_page(
+    request: BenchRequest,
+    tables: list[Measured],
+    advice: Mapping[str, list[str]],
+    terms: list[str],
+    console: Console,
+) -> None:
+    if request.html is not None:
+        known = {name: lines for name, lines in advice.items() if lines}
+        write_text(request.html, bench_page(tables, known, terms))
+        console.print(f"Wrote {request.html}")
 
 
 def _write_files(
@@ -265,16 +209,18 @@ def _print_recommendation(
     request: BenchRequest,
     backends: Mapping[str, BenchBackend],
     console: Console,
-) -> None:
-    """What to pick among the shipped ways, or among those of the user's file."""
+) -> list[str]:
+    """What to pick among the shipped ways, or among those of the user's file, in sentences."""
     if not tables:
-        return
+        return []
     own = request.target is not None
     rows = [row for table in tables for row in table.rows if own or "ours" in row.name]
     what = f"{'' if own else 'size '}{tables[0].size}"
     console.print(f"\nRecommendation, {what}:", style="bold")
-    for line in recommend(rows, request.training.steps, missing_backends(list(backends))):
+    lines = recommend(rows, request.training.steps, missing_backends(list(backends)))
+    for line in lines:
         console.print(line, highlight=False, markup=False)
+    return lines
 
 
 def _measured(

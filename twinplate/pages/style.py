@@ -64,6 +64,36 @@ a { color: var(--plus); }
 table { border-collapse: collapse; }
 th, td { text-align: right; padding: .12rem 1.1rem .12rem 0; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; color: var(--soft); }
+caption { text-align: left; padding-bottom: .3rem; }
+thead th { border-bottom: 1px solid var(--line); }
+tbody th { text-align: left; }
+.scroll {
+  overflow-x: auto; padding: .8rem 1rem; margin-top: .6rem;
+  background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+}
+.figures {
+  display: grid; gap: 1rem; margin-top: .8rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr));
+}
+figure {
+  margin: 0; max-width: 36rem; min-width: 0; padding: .9rem 1rem;
+  background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+}
+figcaption { margin-top: .5rem; }
+.key { display: block; color: var(--ink); }
+.key > span { display: inline-block; margin-right: .9rem; overflow-wrap: anywhere; }
+svg { display: block; width: 100%; height: auto; max-width: 30rem; }
+svg text { font: 13px system-ui, sans-serif; fill: var(--soft); }
+svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
+svg .tick { stroke: var(--line); }
+svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+svg .level { stroke: var(--ink); stroke-width: 1.6; stroke-dasharray: 5 4; fill: none; }
+svg .said { fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
+svg .empty { fill: var(--page); }
+svg .exact { stroke: var(--soft); }
+svg.swatch {
+  display: inline-block; width: 28px; height: 10px; margin-right: .35rem; vertical-align: middle;
+}
 @media (max-width: 44rem) {
   body { padding: 1rem .75rem 3rem; }
   .pair { grid-template-columns: 1fr; }
@@ -75,6 +105,8 @@ th:first-child, td:first-child { text-align: left; color: var(--soft); }
   nav, .skip { display: none; }
   .card, figure, tr { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
+  .figures { grid-template-columns: 1fr 1fr; }
+  .scroll { overflow: visible; }
   * { print-color-adjust: exact; }
 }
 """

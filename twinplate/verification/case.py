@@ -185,7 +185,7 @@ def assert_same(
 
 def _verified(case: Case, progress: StatusCallback | None) -> Report:
     """Record both programs of a case, and compare; again on symmetric matrices if that may tell the cause."""
-    report = _compared(case, progress)
+    report = compared(case, progress)
     if report.first.failure or not any(map(is_unexplained, report.findings)):
         return report
     symmetric = made_symmetric(report.first, case.args, dict(case.kwargs))
@@ -201,19 +201,22 @@ def _verified(case: Case, progress: StatusCallback | None) -> Report:
         stress=False,
     )
     try:
-        return told(report, _compared(again, progress), symmetric.names)
+        return told(report, compared(again, progress), symmetric.names)
     except InputError:  # a program that cannot be given these; its report stands
         return report
 
 
-def _compared(case: Case, progress: StatusCallback | None) -> Report:
+def compared(
+    case: Case, progress: StatusCallback | None, own: dict[str, Array] | None = None
+) -> Report:
+    """Record both programs of a case, and compare. own: the second's parameters, by its own names."""
     for which in ("first", "second"):
         check_is_program(getattr(case, which), f"{which} program")
     first = _recorded(case, "first", progress)
-    own = _own_indices(case, first)
-    if own:
-        first = _recorded(case, "first", progress, indices=own)
-    second = _recorded(case, "second", progress, like=first, rename=case.rename)
+    indices = _own_indices(case, first)
+    if indices:
+        first = _recorded(case, "first", progress, indices=indices)
+    second = _recorded(case, "second", progress, like=first, rename=case.rename, own=own)
     return compare(first, second)
 
 

@@ -39,7 +39,11 @@ StatusCallback = Callable[[str], None]  # is told what is run next
 
 
 class Session(Protocol):
-    """One program at one precision: built once, compiled once where the framework compiles."""
+    """One program at one precision: built once, compiled once where the framework compiles.
+
+    Once it has run, it knows the numbers that its framework trains: `unconstrained` and `constrained` take
+    parameters by name to these and back.
+    """
 
     operations: set[str]
     own_indices: dict[str, Array]  # of plates that the program gives indices itself
@@ -49,6 +53,12 @@ class Session(Protocol):
 
     def run(self, given: Given, args: Tree, kwargs: Tree) -> Run:
         """Run with these draws, indices and parameters; the draws follow from the parameters."""
+
+    def unconstrained(self, parameters: dict[str, Array]) -> dict[str, Array]:
+        """The numbers that stand for constrained values in training, NaN where there are none."""
+
+    def constrained(self, numbers: dict[str, Array]) -> dict[str, Array]:
+        """The inverse of `unconstrained`."""
 
 
 class Recordable(Protocol):
@@ -75,6 +85,7 @@ def record(
     like: Record | None = None,
     rename: Rename | None = None,
     indices: dict[str, Array] | None = None,
+    own: dict[str, Array] | None = None,
     progress: StatusCallback | None = None,
 ) -> Record:
     """Record every run of `program` on `args` and `kwargs`.
@@ -88,6 +99,7 @@ def record(
         {first: (second, to_second, to_first)} where the layouts differ too, of a parameter or of a site.
     indices: of subsampled plates by name, for every draw; without them drawn. Those that this program
         gives a plate itself come first.
+    own: values of parameters by this program's own names, with `like` in place of the other's.
     progress: is told, in words, what is run next.
 
     Raises InputError for what is no program of a twin, or is one of the other framework; an unknown loss,
@@ -107,7 +119,8 @@ def record(
     if like is None:
         _check_wanted(wanted, found)
     check_sites(program, found)
-    translation = make_translation(like, found, rename)
+    reference = None if like is None else next(iter(like.runs.values()))
+    translation = make_translation(reference, found, rename)
     single = program.session("float32", settings)
     given: dict[str, Given] = {}
     runs: dict[tuple[str, str], Run] = {}
@@ -122,7 +135,7 @@ def record(
         for precision in PRECISIONS:
             tell(f"draw {draw}, {precision}")
             session = single if precision == "float32" else exact
-            run = _run(session, translation, given[draw], draw, precision, args, kwargs)
+            run = _run(session, translation, given[draw], draw, precision, args, kwargs, own)
             runs[draw, precision] = translation.translated(run)
             if like is None and precision == "float64":
                 given[draw] = _with_computed(given[draw], run)
@@ -137,7 +150,7 @@ def record(
     versions = program.versions()
 
     def again(draw: str, moved: Given, args: Tree, kwargs: Tree) -> Run:
-        run = _run(exact, translation, moved, draw, "float64", args, kwargs)
+        run = _run(exact, translation, moved, draw, "float64", args, kwargs, own)
         return translation.translated(run)
 
     turned = untransposed(like, runs, given, args, kwargs, again)
@@ -163,9 +176,10 @@ def _run(
     precision: str,
     args: Tree,
     kwargs: Tree,
+    parameters: dict[str, Array] | None,
 ) -> Run:
     own = translation.own(given)
-    values = (own.draws, own.parameters, args, kwargs)
+    values = (own.draws, {**own.parameters, **(parameters or {})}, args, kwargs)
     if precision in PERTURBED:
         values = perturbed(values, generator(PERTURBED.index(precision), draw))
     return session.run(Given(values[0], own.indices, values[1]), *values[2:])

@@ -51,7 +51,7 @@ class JointOrder:
 
     def values_to_second(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Values of parameters, in the second program's order."""
-        return {name: _reordered(_role(name), v, self.order) for name, v in values.items()}
+        return {name: reordered(joint_role(name), v, self.order) for name, v in values.items()}
 
     def run_to_first(self, run: Run) -> Run:
         """What the second program showed, under the first's names, in the first's order."""
@@ -67,7 +67,7 @@ class JointOrder:
             return values[..., self.inverse] if fits and values is not None else values
 
         arguments = {
-            name: _reordered(name, values, self.inverse)
+            name: reordered(name, values, self.inverse)
             for name, values in site.arguments.items()
             if name in (*ELEMENTWISE, ROWS)
         }
@@ -83,13 +83,13 @@ class JointOrder:
         )
 
     def _parameter(self, name: str, parameter: Parameter) -> Parameter:
-        role = _role(name)
-        value = _reordered(role, parameter.value, self.inverse)
+        role = joint_role(name)
+        value = reordered(role, parameter.value, self.inverse)
         gradient = parameter.gradient
         if gradient is not None and role == FACTOR:
             gradient = _factor_gradient(parameter.value, gradient, value, self.inverse)
         elif gradient is not None:
-            gradient = _reordered(role, gradient, self.inverse)
+            gradient = reordered(role, gradient, self.inverse)
         return Parameter(parameter.constraint, value, gradient)
 
 
@@ -189,13 +189,13 @@ def image_of(site: Site) -> Site:
     return dataclasses.replace(site, event_shape=event)
 
 
-def _role(name: str) -> str:
+def joint_role(name: str) -> str:
     """What a parameter is to the joint latent, "" where it is of one site or of no autoguide."""
     role, site = autoguide_role(name) or ("", "")
     return "" if site else role
 
 
-def _reordered(role: str, values: Array, order: Array) -> Array:
+def reordered(role: str, values: Array, order: Array) -> Array:
     """Entries, rows or a Cholesky factor of the joint latent, in another order."""
     if role in ELEMENTWISE:
         return values[..., order]

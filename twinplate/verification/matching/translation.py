@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twinplate.errors import InputError
-from twinplate.records.record import Array, Given, Parameter, Plate, Record, Run, Site
+from twinplate.records.record import Array, Given, Parameter, Plate, Run, Site
 from twinplate.verification.matching.autoguides import (
     merge_parameters,
     merge_sites,
@@ -150,14 +150,13 @@ class Translation:
         }
 
 
-def make_translation(like: Record | None, found: Run, rename: Rename | None) -> Translation:
-    """The translation for a program that showed `found`; without `like`, nothing is translated.
+def make_translation(reference: Run | None, found: Run, rename: Rename | None) -> Translation:
+    """The translation for a program that showed `found` to the one that showed `reference`, if any.
 
     Raises InputError for an entry of `rename` that names nothing.
     """
-    if like is None:
+    if reference is None:
         return Translation(found=found)
-    reference = next(iter(like.runs.values()))
     guide_sites = in_plates(merge_sites(found.guide), found.model)
     found = dataclasses.replace(found, guide=found.guide | guide_sites)
     rename = dict(rename or {})

@@ -1,0 +1,1 @@
+"""What one program has learned, as parameters and optimiser state of the other."""

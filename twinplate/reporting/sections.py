@@ -1,0 +1,235 @@
+"""The sections of the page with pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import scipy
+
+from twinplate.pages.axes import Axis
+from twinplate.pages.charts import (
+    Curve,
+    Drawn,
+    bars,
+    curves,
+    heat_map,
+    histogram,
+    intervals,
+    swatch,
+)
+from twinplate.pages.skeleton import figure
+from twinplate.reporting.calibration import LEVELS
+from twinplate.reporting.gaps import GOOD, POOR
+from twinplate.reporting.latents import LEVEL, SHOWN_COMPONENTS
+from twinplate.reporting.losses import Course
+from twinplate.reporting.runs import ReportedRun
+from twinplate.reporting.sentences import best_of
+from twinplate.words import counted
+
+NEEDS_DATA = '<p class="soft">Give --data DATA to see this section.</p>'
+EDGES = np.linspace(-4, 4, 33)  # of the histogram
+BANDED = 2  # curves at most that have bands
+Runs = Sequence[ReportedRun]
+
+
+def key(runs: Runs, numbers: Sequence[int] | None = None) -> str:
+    """Which colour is which run."""
+    shown = range(len(runs)) if numbers is None else numbers
+    return (
+        '<span class="key">'
+        + " ".join(f"<span>{swatch(n)}{escape(runs[n].name)}</span>" for n in shown)
+        + "</span>"
+    )
+
+
+def losses(runs: Runs) -> str:
+    """Of every run, against the exact or the best known line, and what they miss of it."""
+    drawn = [(n, run) for n, run in enumerate(runs) if run.has_losses]
+    if not drawn:
+        return "<p>There is no loss to show.</p>"
+    courses = [(n, _course(run, run.fit.losses)) for n, run in drawn]
+    name, level = known_line(runs)
+    low = [np.min(c.low) for _, c in courses]
+    high = [np.quantile(c.high, 0.98) for _, c in courses]
+    x = Axis(0.0, max(float(c.steps[-1]) for _, c in courses), "step")
+    y = Axis.over([*low, *high, level], "loss, nats per item")
+    banded = len(courses) <= BANDED
+    shown = [Curve(c.steps, c.mean, n, (c.low, c.high) if banded else None) for n, c in courses]
+    title = f"Losses of {counted(len(runs), 'run')} by step"
+    caption = (
+        f"Loss, in nats per item: means of neighbouring steps{'; the band holds 8 of 10' * banded}. Dashed: "
+        f"{escape(name)}. A loss is one draw of one mini-batch: most of its ups and downs are which items it "
+        "held."
+    )
+    parts = [figure(curves(title, x, y, shown, [(name, level)]), f"{key(runs)} {caption}")]
+    beyond = [(n, _course(run, run.missed)) for n, run in drawn if run.missed is not None]
+    if beyond:
+        parts.append(_beyond(runs, beyond, x))
+    return f'<div class="figures">{"".join(parts)}</div>'
+
+
+def known_line(runs: Runs) -> tuple[str, float]:
+    """What losses are held against: the exact answer of the best run, or the lowest loss that there is."""
+    own = [run for run in runs if run.gaps is not None and run.own_data]
+    if own:
+        return "exact", -best_of(own).score
+    lowest = np.array([run.last_loss for run in runs])
+    return "best known", float(np.min(lowest[np.isfinite(lowest)], initial=np.inf))
+
+
+def _course(run: ReportedRun, values: np.ndarray) -> Course:
+    return Course.of(values, first=run.saved.step - len(values))
+
+
+def _beyond(runs: Runs, courses: Sequence[tuple[int, Course]], x: Axis) -> str:
+    values = np.concatenate([c.mean for _, c in courses])
+    y = Axis.over([float(v) for v in values if v > 1e-4], "nats per item beyond exact", log=True)
+    shown = [Curve(c.steps, c.mean, n) for n, c in courses]
+    picture = curves("What the steps miss of the exact answer, by step", x, y, shown)
+    caption = (
+        "What each step misses of the exact log evidence of its own items under the fitted model: which "
+        "items it held makes no noise here. It ends at the gap of the next section."
+    )
+    return figure(picture, f"{key(runs, [n for n, _ in courses])} {caption}")
+
+
+def gaps(runs: Runs) -> str:
+    """What each guide misses, and of it what its family cannot express."""
+    rows = []
+    for n, run in enumerate(runs):
+        found = run.gaps
+        if found is None or found.gap is None:
+            continue
+        family = found.family_gap
+        parts = [found.gap] if family is None else [family, max(found.gap - family, 0.0)]
+        rows.append((run.name, parts, n))
+    if not rows:
+        return NEEDS_DATA if runs[0].gaps is None else ""
+    most = max(sum(parts) for _, parts, _ in rows)
+    picture = bars(
+        "Gaps of the guides, nats per item",
+        Axis(0.0, 1.25 * max(most, 1e-6), "nats per item"),
+        rows,
+    )
+    caption = (
+        "What the guide misses of the exact log evidence, KL(guide ‖ exact posterior). Pale: the family gap, "
+        "which the best guide of its kind misses; full: the amortisation gap, the encoder's and the "
+        f"training's. Good is less than the means being off by {GOOD:g} of a posterior standard deviation, "
+        f"poor more than {POOR:g}."
+    )
+    return f'<div class="figures">{figure(picture, caption)}</div>'
+
+
+def correlations(runs: Runs) -> str:
+    """Of the components, exact beside each guide."""
+    parts = []
+    for n, run in enumerate(runs):
+        found = run.correlations
+        if found is None or len(found.guide) < 2:
+            continue
+        size = min(len(found.guide), SHOWN_COMPONENTS)
+        maps = heat_map(
+            f"Correlations by the guide of {run.name}", found.guide[:size, :size], "guide"
+        )
+        about = f"{counted(found.items, 'item')}" if found.items > 1 else "it"
+        text = "The exact ones have no closed form with an amplitude."
+        if found.exact is not None:
+            exact = heat_map(f"Exact correlations, {run.name}", found.exact[:size, :size], "exact")
+            maps = exact + maps
+            text = f"Largest difference over {about}: {found.largest:.2g}."
+        more = f" The first {size} of {len(found.guide)} components." * (size < len(found.guide))
+        caption = f"{key(runs, [n])} Components of {escape(found.item)}. {text}{more}"
+        parts.append(figure(f'<div class="maps">{maps}</div>', caption))
+    if not parts:
+        return "<p>There is one component, and so no correlation.</p>"
+    scale = (
+        '<p class="soft">Correlation of the components in the posterior of an item: '
+        '<span class="plus">■</span> positive, <span class="minus">■</span> negative, the stronger the '
+        "fuller. A guide is as good as its map is like the exact one.</p>"
+    )
+    return f'{scale}<div class="figures">{"".join(parts)}</div>'
+
+
+def items(runs: Runs) -> str:
+    """Intervals of a component of some items, exact beside each guide."""
+    parts = []
+    for n, run in enumerate(runs):
+        found = run.intervals
+        if found is None:
+            continue
+        ends = [*found.guide, *(found.exact or ())]
+        label = f"component {found.component + 1}"
+        drawn: list[Drawn] = [(*found.guide, n)]
+        if found.exact is not None:
+            drawn.insert(0, (*found.exact, None))
+        picture = intervals(
+            f"{LEVEL:.0%} intervals of {label} by {run.name}",
+            Axis.over([float(v) for v in np.concatenate(ends)], label),
+            found.names,
+            drawn,
+        )
+        caption = (
+            f"{key(runs, [n])} {LEVEL:.0%} intervals of {label}, which explains most; pale: exact."
+        )
+        parts.append(figure(picture, caption))
+    if not parts:
+        return (
+            NEEDS_DATA
+            if runs[0].gaps is None
+            else "<p>No item is one that the guides can take.</p>"
+        )
+    return f'<div class="figures">{"".join(parts)}</div>'
+
+
+def predictions(runs: Runs) -> str:
+    """Hidden entries against what was predicted of them."""
+    known = [(n, run.calibration) for n, run in enumerate(runs) if run.calibration is not None]
+    if not known:
+        if runs[0].gaps is None:
+            return NEEDS_DATA
+        return "<p>With an amplitude predictions have no closed form.</p>"
+    shown, ends = [], [-4.0, 4.0]
+    for n, found in known:
+        held = np.array([found.coverage(level) for level in LEVELS])
+        share, error = held.T
+        off = 100 * (share - LEVELS)
+        band = (off - 200 * error, off + 200 * error)
+        shown.append(Curve(LEVELS, off, n, band if len(known) <= BANDED else None))
+        ends += [*band[0], *band[1]]
+    picture = curves(
+        "Share of hidden entries in their intervals, less what the intervals say",
+        Axis(0.0, 1.0, "probability of the interval"),
+        Axis.over(ends, "share in it − that, percentage points"),
+        shown,
+        [("holds what it says", 0.0)],
+    )
+    caption = (
+        "Of some items a tenth of the entries were hidden and predicted from the rest. Below the dashed line "
+        "intervals are too narrow, above it too wide."
+        + " Bands: two standard errors."
+        * (len(known) <= BANDED)
+    )
+    parts = [figure(picture, f"{key(runs, [n for n, _ in known])} {caption}")]
+    z = np.linspace(-4, 4, 81)
+    normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    for n, found in known:
+        density, _ = np.histogram(np.clip(found.z, -4, 4), EDGES, density=True)
+        axis = Axis(-4.0, 4.0, "hidden entry − prediction, in standard deviations")
+        picture = histogram(
+            f"Errors of the predictions of {runs[n].name}",
+            axis,
+            EDGES,
+            density,
+            Curve(z, normal, n),
+        )
+        far = float(np.mean(np.abs(found.z) > 4))
+        beyond = float(2 * scipy.special.ndtr(-4.0))
+        tail = f" Beyond 4: {far:.2%}, {beyond:.2%} expected." if far else ""
+        parts.append(
+            figure(
+                picture, f"{key(runs, [n])} Predicted by the {found.by}. Dashed: the normal.{tail}"
+            )
+        )
+    return f'<div class="figures">{"".join(parts)}</div>'

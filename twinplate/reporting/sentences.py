@@ -1,0 +1,219 @@
+"""What the figures mean, in one sentence each, with how good that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from twinplate.data.blocks import Array
+from twinplate.programs.config import TrainingConfig
+from twinplate.reporting.agreement import Agreement
+from twinplate.reporting.calibration import NAMED
+from twinplate.reporting.gaps import equivalent_shift, tone_of
+from twinplate.reporting.losses import fall, is_settled
+from twinplate.reporting.runs import ReportedRun
+from twinplate.words import counted
+
+MARKS = {"same": "good", "note": "note", "undecided": "fair", "difference": "poor"}
+MILD = 0.05  # of a coverage that is too low
+
+
+@dataclass(frozen=True)
+class Remark:
+    """tone: "same" (good), "note", "undecided" (fair) or "difference" (poor).
+
+    section: of the page, by its id, that shows what `text` says.
+    """
+
+    tone: str
+    section: str
+    text: str
+
+
+def best_of(runs: Sequence[ReportedRun]) -> ReportedRun:
+    """The one with the highest score."""
+    return max(runs, key=lambda run: run.score)
+
+
+def comparable(runs: Sequence[ReportedRun]) -> bool:
+    """Whether one of the runs can be called the best: by the same items."""
+    return runs[0].gaps is not None or len({run.saved.data["fingerprint"] for run in runs}) == 1
+
+
+def headline(runs: Sequence[ReportedRun]) -> Remark:
+    """The first sentence of the page."""
+    if not comparable(runs):
+        text = f"{counted(len(runs), 'run')} on different data, which their losses cannot compare"
+        return Remark("note", "runs", f"{text}; --data DATA compares them on the same items")
+    best = best_of(runs)
+    among = (
+        f"The best of {counted(len(runs), 'run')} is {best.name}" if len(runs) > 1 else best.name
+    )
+    gaps = best.gaps
+    if gaps is None:
+        if not isfinite(best.last_loss):
+            return Remark("note", "losses", f"{among}, without a loss yet")
+        ends = "ended" if len(runs) == 1 else "which ended"
+        sign = "" if len(runs) == 1 else ","
+        return Remark(
+            "note",
+            "losses",
+            f"{among}{sign} {ends} at a loss of {best.last_loss:.4g} nats per item",
+        )
+    text = f"{among}: log evidence {gaps.mean_evidence:.4g} nats per item, exact"
+    if gaps.gap is None:
+        return Remark("note", "gaps", text)
+    tone = tone_of(gaps.gap, gaps.components)
+    return Remark(tone, "gaps", f"{text}; its guide misses {gaps.gap:.2g} nats of it")
+
+
+def remarks(runs: Sequence[ReportedRun], pairs: Sequence[Agreement]) -> list[Remark]:
+    """Everything that is to be said, section by section."""
+    found = [*_about_data(runs)]
+    settled = [run.name for run in runs if _has_settled(run)]
+    if settled:
+        text = "has settled: its loss no longer falls"
+        if len(settled) > 1:
+            text = "have settled: their losses no longer fall"
+        found.append(Remark("same", "losses", f"{', '.join(settled)} {text}"))
+    for part in (of_course, of_gap, of_calibration):
+        found += [remark for run in runs if (remark := part(run))]
+    return found + [of_agreement(pair) for pair in pairs]
+
+
+def _about_data(runs: Sequence[ReportedRun]) -> Iterator[Remark]:
+    if len({run.saved.data["fingerprint"] for run in runs}) > 1:
+        yield Remark(
+            "undecided", "runs", "the runs were trained on different data: compare no losses"
+        )
+    new = [run.name for run in runs if run.gaps is not None and not run.own_data]
+    if new:
+        yield Remark(
+            "note",
+            "runs",
+            f"the data are not those that {', '.join(new)} {'was' if len(new) == 1 else 'were'} trained "
+            "on: evidence, gaps and predictions are of new items",
+        )
+
+
+def _course(run: ReportedRun) -> Array:
+    """What is to fall: what the steps miss of the exact answer, or where it is not known their losses."""
+    return run.fit.losses if run.missed is None else run.missed
+
+
+def _has_settled(run: ReportedRun) -> bool:
+    return run.saved.is_finished and len(run.fit.losses) > 0 and is_settled(_course(run))
+
+
+def of_course(run: ReportedRun) -> Remark | None:
+    """That training has not come to an end, if it has not."""
+    training = run.saved.training
+    if not run.saved.is_finished:
+        steps = f"step {run.saved.step:,} of {training.steps:,}"
+        return Remark("undecided", "losses", f"{run.name} is unfinished, at {steps}")
+    if not len(run.fit.losses) or _has_settled(run):
+        return None
+    if not isfinite(run.last_loss):
+        return Remark("difference", "losses", f"{run.name} met a loss that is not finite")
+    return Remark(
+        "undecided",
+        "losses",
+        f"{run.name} still falls, by {fall(_course(run))[0]:.2g} nats per item over the last tenth of the "
+        f"steps: more may help (twinplate fit DATA --resume {run.name} --steps {2 * training.steps})",
+    )
+
+
+def of_gap(run: ReportedRun) -> Remark | None:
+    """How good the guide is, and what would make it better."""
+    gaps = run.gaps
+    if gaps is None:
+        return None
+    if gaps.gap is None:
+        return Remark("note", "gaps", f"{run.name}: no gaps, as {gaps.why}")
+    tone, shift = tone_of(gaps.gap, gaps.components), equivalent_shift(gaps.gap, gaps.components)
+    text = (
+        f"{run.name} misses {gaps.gap:.2g} nats per item, as if the mean of each latent were off by "
+        f"{shift:.2g} of its standard deviation: {MARKS[tone]}"
+    )
+    if tone == "same":
+        return Remark(tone, "gaps", text)
+    return Remark(tone, "gaps", f"{text}. {_remedy(run, gaps.gap, gaps.family_gap)}")
+
+
+def _remedy(run: ReportedRun, gap: float, family: float | None) -> str:
+    config = run.saved.program.config
+    if family is None:
+        return f"A rank above {config.rank}, or the covariance full, may come closer"
+    if family > gap / 2:
+        return (
+            f"{family:.2g} of it is what no diagonal covariance can express: take the auxiliary guide "
+            "with covariance full"
+        )
+    return "Most of it is the encoder's: train for more steps"
+
+
+def of_calibration(run: ReportedRun) -> Remark | None:
+    """Whether the predictions are as certain as they say."""
+    found = run.calibration
+    if found is None:
+        return None
+    share, error = found.coverage(NAMED)
+    too_sure = "difference" if share < NAMED - MILD else "undecided"
+    tone = {"calibrated": "same", "not sure enough": "note", "too sure": too_sure}[found.verdict]
+    said = "well calibrated" if found.verdict == "calibrated" else found.verdict
+    return Remark(
+        tone,
+        "predictions",
+        f"{run.name} is {said}: its {NAMED:.0%} intervals hold {share:.1%} (± {error:.1%}) of "
+        f"{counted(len(found.z), 'hidden entry', 'hidden entries')}",
+    )
+
+
+def of_agreement(pair: Agreement) -> Remark:
+    """Whether two runs by different frameworks came to the same."""
+    parts = [f"correlations of the features within {pair.covariance:.2g}"]
+    if pair.evidence is not None:
+        parts.insert(0, f"log evidence {abs(pair.evidence):.1g} nats per item apart")
+    if pair.predictions is not None:
+        parts.append(f"predictions {pair.predictions:.1g} standard deviations apart")
+    agree = "agree" if pair.ok else "do not agree"
+    return Remark(
+        "same" if pair.ok else "difference",
+        "frameworks",
+        f"{pair.first} and {pair.second} {agree}: {', '.join(parts)}",
+    )
+
+
+def command_of(run: ReportedRun) -> list[str]:
+    """The words of the command that made the run, but for its DATA."""
+    config, training = run.saved.program.config, run.saved.training
+    words = ["twinplate", "fit", "DATA", "--out", run.name, "--backend", run.backend]
+    words += ["--guide", config.guide]
+    if config.guide != "diagonal":
+        words += ["--covariance", config.covariance]
+    if config.covariance == "low-rank":
+        words += ["--rank", str(config.rank)]
+    learned = run.fit.program.learned if run.fit.program else ()
+    if "loadings" in learned:
+        words += ["--components", str(config.num_components)]
+    else:
+        words += ["--loadings", "LOADINGS.npz"]
+    words += ["--steps", str(training.steps), "--seed", str(training.seed)]
+    usual = TrainingConfig().for_items(int(run.saved.data["num_items"]))
+    for name in ("objective", "batch_size", "learning_rate", "particles", "precision", "device"):
+        value = getattr(training, name)
+        if value != getattr(usual, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    if config.encoder == "experts":
+        words += ["--missing", "mask"]
+    if run.saved.data.get("left_out"):
+        words += ["--drop", ",".join(_quoted(name) for name in run.saved.data["left_out"])]
+    if run.saved.data.get("id_columns"):
+        words += ["--id-column", run.saved.data["id_columns"][-1]]
+    return words
+
+
+def _quoted(name: str) -> str:
+    """As `--drop` reads a name with a comma."""
+    return f'"{name}"' if "," in name else name
