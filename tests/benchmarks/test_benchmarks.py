@@ -36,6 +36,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
     [
         "accelerator",
         "accelerator_paths",
+        "amortised",
         "batches",
         "checkpoints",
         "clipping",

@@ -1,0 +1,170 @@
+"""One normal per item from an encoder, beside other guides on the same work: ELBO, steps, time, memory.
+
+    python benchmarks/amortised.py [--quick] [--items 1000] [--json FILE]
+
+Models and data are those of `amortised_problems.py`, whose exact log evidence is the truth. Every guide takes
+the same steps of the framework's own SVI and Adam, at each of two learning rates, of which the better counts;
+mini-batches of 100, or all items where a guide of the framework is wrong with mini-batches. Rows:
+
+    elbo          at the end, nats per item; truth is the log evidence
+    steps         until it was within NEAR of what the guide by hand has in the end
+    ms_per_step   `by hand` and `ours` in turns (ratio with its 95 % interval: `ratio`), others by themselves
+    numbers       that are learned
+    peak_mb       what a step allocates, with parameters and Adam's moments
+
+`--quick` takes one model, N = 200 and fewer steps. Guides whose size grows with the square of the data are
+left out above MOST_SQUARED numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amortised_problems import MODELS, Problem, make_problem
+from reporting import console, facts, print_facts, print_table, write_json
+
+from twinplate.bench.timing import interleave, ratio, timed
+
+BATCH, PARTICLES = 100, 20
+RATES = (1e-2, 3e-2)
+STEPS, EVERY = 3000, 100
+NEAR = 0.05  # nats per item
+MOST_SQUARED = 1_000_000
+TIMED_STEPS, ROUNDS = 30, 9
+OURS, HAND = "ours", "by hand"
+
+
+def course(run: Any, steps: int) -> list[float]:
+    """The ELBO after every EVERY steps."""
+    found = []
+    for _ in range(0, steps, EVERY):
+        run.take(EVERY)
+        found.append(run.elbo(PARTICLES))
+    return found
+
+
+def train(
+    framework: str, problem: Problem, guide: str, steps: int, rates: tuple[float, ...]
+) -> tuple[Any, float, list[float]]:
+    """The run at the better rate, that rate, and its course."""
+    make = import_module(f"amortised_{framework}").Run
+    best: tuple[Any, float, list[float]] | None = None
+    for rate in rates:
+        run = make(problem, guide, rate, BATCH)
+        found = course(run, steps)
+        if best is None or not found[-1] <= best[2][-1]:
+            best = run, rate, found
+    assert best is not None
+    return best
+
+
+def reached(found: list[float], wanted: float) -> int | None:
+    """The number of steps after which the ELBO was so high for the first time."""
+    return next((EVERY * (i + 1) for i, elbo in enumerate(found) if elbo >= wanted), None)
+
+
+def is_left_out(guide: str, problem: Problem) -> bool:
+    """A guide that is for another model, or too large."""
+    latents = len(problem.x) * problem.loadings.shape[1]
+    too_large = guide == "AutoMultivariateNormal" and latents**2 > MOST_SQUARED
+    return too_large or (guide == "AutoBatchedMultivariateNormal") != (problem.model == "event")
+
+
+def measure(
+    framework: str, problem: Problem, steps: int, rates: tuple[float, ...]
+) -> list[dict[str, Any]]:
+    """A row for each guide."""
+    peers = import_module(f"amortised_{framework}").PEERS
+    rows: list[dict[str, Any]] = []
+    runs: dict[str, Any] = {}
+    wanted = -np.inf
+    for guide in (HAND, OURS, *peers):
+        if guide in peers and is_left_out(guide, problem):
+            continue
+        run, rate, found = train(framework, problem, guide, steps, rates)
+        if guide == HAND:
+            wanted = found[-1] - NEAR
+        row = {
+            "model": problem.model,
+            "framework": framework,
+            "guide": guide,
+            "items": len(problem.x),
+            "elbo": found[-1],
+            "truth": problem.truth,
+            "steps": reached(found, wanted),
+            "rate": rate,
+            "ms_per_step": 1e3
+            * min(timed(lambda r=run: r.take(TIMED_STEPS))[1] for _ in range(3))
+            / TIMED_STEPS,
+            "numbers": run.numbers,
+            "peak_mb": run.peak_mb,
+        }
+        console.print(row)
+        rows.append(row)
+        if guide in (HAND, OURS):
+            runs[guide] = run
+    seconds = interleave(
+        {n: lambda r=run: r.take(TIMED_STEPS) for n, run in runs.items()},
+        ROUNDS,
+        np.random.default_rng(0),
+    )
+    for row in rows[:2]:
+        row["ms_per_step"] = 1e3 * float(np.median(seconds[row["guide"]])) / TIMED_STEPS
+    rows[1]["ratio"] = vars(ratio(seconds[OURS], seconds[HAND]))
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure every model in both frameworks; rows are written as they come."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--items", type=int, default=1000)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument(
+        "--frameworks", nargs="+", choices=("numpyro", "pyro"), default=["numpyro", "pyro"]
+    )
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    models, items, steps, rates = options.models, options.items, options.steps, RATES
+    if options.quick:
+        models, items, steps, rates = ["contrast"], min(items, 200), min(steps, 600), RATES[:1]
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler has much to say
+    known = facts(steps=steps, items=items, rates=list(rates), batch_size=BATCH, seed=0)
+    print_facts(known)
+    rows: list[dict[str, Any]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for model in models:
+            problem = make_problem(model, items)
+            for framework in options.frameworks:
+                rows += measure(framework, problem, steps, rates)
+                write_json(options.json, {"facts": known, "rows": rows})
+    _print(rows)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    cells = [
+        [
+            f"{r['model']}, {r['framework']}, {r['guide']}",
+            f"{r['elbo']:.3f}",
+            f"{r['truth'] - r['elbo']:.3f}",
+            "–" if r["steps"] is None else f"{r['steps']:,}",
+            f"{r['ms_per_step']:.2f}",
+            f"{r['numbers']:,}",
+            f"{r['peak_mb']:.1f}",
+        ]
+        for r in rows
+    ]
+    columns = ["guide", "ELBO", "gap", "steps", "ms a step", "numbers", "MB"]
+    print_table("Nats per item", columns, cells)
+
+
+if __name__ == "__main__":
+    main()

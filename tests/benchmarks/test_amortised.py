@@ -1,0 +1,74 @@
+"""The comparison of guides: its truths are those of quadrature, and its rows say what was asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import logsumexp
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import amortised
+import amortised_numpyro
+import amortised_problems
+import amortised_pyro
+
+
+def test_the_evidence_of_counts_is_the_integral():
+    """By the trapezoidal rule on a grid that nothing centres."""
+    problem, axis = amortised_problems.make_problem("counts", 2), np.linspace(-7, 7, 281)
+    a = np.stack(np.meshgrid(axis, axis), -1)
+    rate = np.exp(a @ problem.loadings.T + problem.intercept)
+    found = []
+    for x, library in zip(problem.x, problem.library, strict=True):
+        log = stats.poisson.logpmf(x, library * rate).sum(-1) + stats.norm.logpdf(a).sum(-1)
+        found.append(logsumexp(log) + 2 * np.log(axis[1] - axis[0]))
+    assert problem.truth == pytest.approx(np.mean(found), abs=1e-6)
+
+
+def test_models_of_one_event_have_the_evidence_of_two_plates():
+    one, other = (amortised_problems.make_problem(m, 5) for m in ("linear", "event"))
+    assert one.truth == other.truth
+    covariance = one.loadings @ one.loadings.T + 0.25 * np.eye(8)
+    exact = stats.multivariate_normal(np.zeros(8), covariance).logpdf(one.x)
+    assert one.truth == pytest.approx(exact.mean())
+
+
+@pytest.mark.parametrize(
+    ("framework", "model"),
+    [
+        ("pyro", "contrast"),
+        ("numpyro", "event"),
+        pytest.param("pyro", "counts", marks=pytest.mark.slow),
+        pytest.param("numpyro", "contrast", marks=pytest.mark.slow),
+    ],
+)
+def test_every_guide_is_measured(framework, model, tmp_path, monkeypatch):
+    peers = {"pyro": amortised_pyro, "numpyro": amortised_numpyro}[framework].PEERS
+    for name in [n for n in peers if n not in ("AutoNormal", "AutoMultivariateNormal")]:
+        monkeypatch.delitem(peers, name)
+    for name, value in {
+        "EVERY": 2,
+        "PARTICLES": 2,
+        "BATCH": 3,
+        "TIMED_STEPS": 1,
+        "ROUNDS": 2,
+    }.items():
+        monkeypatch.setattr(amortised, name, value)
+    monkeypatch.setattr(amortised, "RATES", (1e-2,))
+    path = tmp_path / "rows.json"
+    given = ["--models", model, "--frameworks", framework, "--items", "5", "--steps", "4"]
+    amortised.main([*given, "--json", str(path)])
+    rows = json.loads(path.read_text())["rows"]
+    expected = ["by hand", "ours"] + [n for n in peers if model != "event"]
+    assert [row["guide"] for row in rows] == expected
+    for row in rows:
+        assert row["model"] == model and row["framework"] == framework
+        assert np.isfinite([row["elbo"], row["ms_per_step"], row["peak_mb"]]).all()
+        assert row["elbo"] < row["truth"] + 1 and row["numbers"] > 0
+    assert rows[0]["steps"] is not None and rows[1]["ratio"]["median"] > 0
