@@ -104,6 +104,11 @@ def to_params(trained: Trained, like: Mapping[str, Any] | None = None) -> dict[s
 
 def flat_params(params: Any) -> dict[str, np.ndarray]:
     """Arrays of NumPyro's params by name, those of trees as "net$params/Dense_0/kernel"."""
+    other = [name for name, x in _leaves(params) if np.asarray(x).dtype.kind not in "fiubV"]
+    if other:
+        raise InputError(
+            f"params hold {other[0] or params!r}; expected arrays by name, as svi.get_params gives"
+        )
     return {
         name: np.asarray(leaf)
         for name, leaf in _leaves(params)

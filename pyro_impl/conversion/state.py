@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro.optim.clipped_adam import ClippedAdam
@@ -101,6 +102,12 @@ def flat_params(params: Any) -> dict[str, Array]:
             f"params are of type {type(params).__name__}; expected pyro.get_param_store() or tensors by name"
         )
     named = dict(params.items())
+    other = [n for n, x in named.items() if not isinstance(x, Tensor | np.ndarray | float)]
+    if other:
+        raise InputError(
+            f"{other[0]!r} is of type {type(named[other[0]]).__name__}; expected a tensor or an "
+            "array by each name"
+        )
     leaves = {n: getattr(x, "unconstrained", lambda x=x: x)() for n, x in named.items()}
     last = {id(leaf): name for name, leaf in leaves.items()}
     return {n: to_array(x) for n, x in named.items() if last[id(leaves[n])] == n}
@@ -125,21 +132,28 @@ def _restore_moments(trained: Trained, optim: PyroOptim, leaves: Mapping[str, Te
     kept = {name: leaf.grad for name, leaf in leaves.items()}
     for leaf in leaves.values():
         leaf.grad = None
-    optim(
-        [leaves[name] for name in trained.params]
-    )  # makes its optimisers; without gradients no step
+    optim([leaves[name] for name in trained.params])  # without gradients this only makes its parts
     for name in trained.params:
         leaf, optimizer = leaves[name], _adam(optim.optim_objs[leaves[name]])
-        optimizer.state.pop(leaf, None)
+        state = optimizer.state[leaf] or _no_moments(leaf, isinstance(optimizer, ClippedAdam))
+        optimizer.state[leaf] = state
         steps = trained.steps.get(name, 0)
-        for group in optimizer.param_groups:  # ClippedAdam lets its rate decay in each step
-            group["lr"] *= group.get("lrd", 1.0) ** (steps - 1)
-        if name not in trained.mean:
-            continue
-        moments = (
-            torch.as_tensor(m[name]).to(leaf).clone() for m in (trained.mean, trained.variance)
-        )
-        counter = steps if isinstance(optimizer, ClippedAdam) else torch.tensor(float(steps))
-        optimizer.state[leaf] = {"step": counter, **dict(zip(MOMENTS, moments, strict=True))}
+        for group in (
+            optimizer.param_groups
+        ):  # ClippedAdam lets its rate decay in each step, and in the call
+            group["lr"] *= group.get("lrd", 1.0) ** (steps - int(state["step"]) - 1)
+        for key, moments in zip(MOMENTS, (trained.mean, trained.variance), strict=True):
+            # In place: steps that were recorded know these tensors
+            state[key].copy_(torch.as_tensor(moments.get(name, np.zeros(leaf.shape))))
+        if isinstance(state["step"], Tensor):
+            state["step"].fill_(steps)
+        else:
+            state["step"] = steps
     for name, leaf in leaves.items():
         leaf.grad = kept[name]
+
+
+def _no_moments(leaf: Tensor, clipped: bool) -> dict[str, Any]:
+    """Adam's state before its first step; ClippedAdam counts in a whole number."""
+    step = 0 if clipped else torch.tensor(0.0)
+    return {"step": step, **{key: torch.zeros_like(leaf.detach()) for key in MOMENTS}}

@@ -200,11 +200,25 @@ def test_restore_and_go_on_is_the_same_as_never_to_stop(own_world):
     with pytest.raises(InputError, match=r"no 'loc'.*it has none\. Run the guide"):
         pyro_impl.restore(taken, optim)
     svi.evaluate_loss(x)
-    pyro_impl.restore(taken, optim)
-    assert [svi.step(x) for _ in range(3)] == expected
+    for _ in range(2):  # into an optimiser that is new, and into one that has taken steps
+        pyro_impl.restore(taken, optim)
+        assert [svi.step(x) for _ in range(3)] == pytest.approx(expected, rel=1e-14)
 
 
 def observed(x):
     loc = pyro.param("loc", torch.zeros(3))
     scale = pyro.param("scale", torch.ones(3), constraint=constraints.positive)
     pyro.sample("x", dist.Normal(loc, scale).expand([4, 3]).to_event(2), obs=x)
+
+
+def test_compiled_steps_go_on_from_what_is_restored(own_world):
+    """They were recorded on the optimiser's own tensors."""
+    optim = pyro.optim.Adam({"lr": 0.1})
+    svi = pyro_impl.CompiledSVI(observed, lambda x: None, optim, pyro.infer.Trace_ELBO())
+    x = torch.as_tensor(X)
+    for _ in range(4):
+        svi.step(x)
+    taken = pyro_impl.trained(optim)
+    expected = [svi.step(x) for _ in range(6)]
+    pyro_impl.restore(taken, optim)
+    assert [svi.step(x) for _ in range(6)] == pytest.approx(expected, rel=1e-12)

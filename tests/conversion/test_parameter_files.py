@@ -21,6 +21,9 @@ from pyro.distributions import constraints
 import pyro_impl
 from twinplate import InputError, Trained
 from twinplate.conversion.files import read_optimizer, read_trained
+from twinplate.conversion.links import Link
+from twinplate.conversion.mapping_file import read_mapping, write_mapping
+from twinplate.records.record import Parameter
 
 LOC, SCALE = np.array([0.5, -1.0, 2.0]), np.array(0.3)
 PARAMS = {"loc": LOC, "net/scale": SCALE}
@@ -155,3 +158,19 @@ def test_a_strangers_file_is_read_or_refused(folder, chance, kind):
     with contextlib.suppress(InputError):
         found = read_trained(path, "pyro" if kind == "pt" else "numpyro")
         assert all(x.nbytes < 2**20 for x in found.params.values())
+
+
+@settings(max_examples=200, deadline=5000, suppress_health_check=list(HealthCheck))
+@given(chance=st.randoms(use_true_random=False))
+def test_a_strangers_mapping_is_read_or_refused(folder, chance):
+    one = {"loc": Parameter("real", np.zeros((2, 3))), "scale": Parameter("positive", np.ones(3))}
+    links = [
+        Link((n,), (n,), (p.value.shape, p.value.shape), tuple(range(p.value.ndim)))
+        for n, p in one.items()
+    ]
+    path = folder / "a.mapping.json"
+    write_mapping(path, links, one, one, ["scale"])
+    path.write_bytes(structure_changed(path.read_bytes(), chance))
+    with contextlib.suppress(InputError):
+        for link in read_mapping(path, one, one, {}):
+            link.to_second({n: p.value for n, p in one.items()}, one, one)
