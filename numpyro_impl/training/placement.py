@@ -11,6 +11,7 @@ import numpy.typing as npt
 from jax import Array
 
 from numpyro_impl.device import find_device, memory, to_array
+from numpyro_impl.processes import all_workers
 from numpyro_impl.sharding import Sharding, T
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import Preparation
@@ -66,6 +67,11 @@ class Spread(OneDevice):
     def __init__(self, prepared: Preparation, devices: Sequence[jax.Device]) -> None:
         self._sharding = Sharding(devices)
         self.device, self.memory = self._sharding.own, self._sharding.memory
+        workers = all_workers()
+        if (
+            workers is not None
+        ):  # one program for all, also where hosts have more memory than others
+            self.memory = min(workers.gather(self.memory))
         self._axes, self._streamed = prepared.item_axes, prepared.streamed
         self._batch_size = prepared.training.batch_size
         self._padded = -(-self._batch_size // len(self._sharding.devices)) * len(

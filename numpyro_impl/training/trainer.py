@@ -7,24 +7,33 @@ device. The state stays there. So does the state before a chunk, to fall back on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from numpyro_impl.device import DTYPES, using
+from numpyro_impl.processes import all_workers, what_ended
 from numpyro_impl.programs.noise import key_of
 from numpyro_impl.training.carry import Carry, to_carry, to_state
 from numpyro_impl.training.loop import CompiledLoop, to_attempt, to_inputs
 from numpyro_impl.training.placement import OneDevice, Spread
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
-from twinplate.training.errors import is_out_of_memory, non_finite_loss, out_of_memory, room_for
+from twinplate.training.errors import (
+    is_out_of_memory,
+    non_finite_loss,
+    out_of_memory,
+    process_lost,
+    room_for,
+)
 from twinplate.training.loop import train
 from twinplate.training.net import Attempt, Net, take
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import prepare
 from twinplate.training.state import Fit, Progress, TrainingState
+from twinplate.training.streaming import ALL
 
 
 def fit(
@@ -104,7 +113,10 @@ class Trainer:
         matched: bool = False,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
-        self._prepared = prepare(x, program, training, a=a, state=state, matched=matched)
+        workers = None if devices is None else all_workers()
+        prepared = prepare(x, program, training, a=a, state=state, matched=matched, workers=workers)
+        # The compiler splits a mini-batch: to the program it is whole.
+        self._prepared = replace(prepared, share=ALL)
         training = self._prepared.training
         self.program, self.training = program, training
         place = OneDevice(self._prepared) if devices is None else Spread(self._prepared, devices)
@@ -143,9 +155,9 @@ class Trainer:
         """Take the steps of `chunk`; their losses per item (steps,).
 
         Steps that go wrong are taken again, at a lower learning rate (`twinplate.training.net`).
-        Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError and
-        OutOfMemoryError, which hold the last good state. Whatever is raised, `state` is afterwards that
-        before the chunk.
+        Raises InputError for a chunk of another plan that there is no room for, and NonFiniteLossError,
+        OutOfMemoryError and ProcessLostError, which hold the last good state. Whatever is raised, `state` is
+        afterwards that before the chunk.
         """
         self._prepared.check(chunk)
         with using(self._device, self.training.precision):
@@ -165,6 +177,10 @@ class Trainer:
                 found = take(self._net, chunk, attempt)
             except BaseException as error:  # an interrupt too: no state is left between two chunks
                 self._carry = before
+                if isinstance(error, jax.errors.JaxRuntimeError) and self._is_lost(error):
+                    raise process_lost(
+                        self.training, to_state(before, limits), what_ended(error)
+                    ) from error
                 if not is_out_of_memory(error):
                     raise
                 raise out_of_memory(
@@ -176,6 +192,10 @@ class Trainer:
                 self._carry = before
                 raise broken
             return found.losses
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether it is another process that has ended, rather than memory."""
+        return jax.process_count() > 1 and not is_out_of_memory(error)
 
     def _advance(self, chunk: Chunk) -> Attempt:
         """Take the steps of `chunk`."""

@@ -335,6 +335,7 @@ ONLY_ONE = {
     "training/stepping.py": STEPS,
     "training/loop.py": "JAX's loop of steps is one compiled function",
     "sharding.py": DEVICES,
+    "processes.py": DEVICES,
     "compiled/spreading.py": DEVICES,
     "training/placement.py": DEVICES,
 }

@@ -1,28 +1,55 @@
-"""The devices that a command spreads mini-batches over."""
+"""The devices that a command spreads mini-batches over, and the processes that train together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from twinplate.backends import load_backend
 from twinplate.errors import InputError
+from twinplate.progress import hide_progress
 
 
-def chosen_devices(backend: str, device: str, count: int | None) -> Sequence[Any] | None:
-    """The first `count` of this process, of the kind that `device` names; None where `count` is.
+@dataclass(frozen=True)
+class Devices:
+    """What `Trainer` is told of them, and this process among those that train together.
 
-    They are chosen before the framework has started, which can make several of one CPU only then. Raises
-    InputError where there are not as many.
+    options: arguments of `Trainer` by name.
+    rank: of this process. That of rank 0 alone writes the run directory and prints.
+    leave: called when training is over, by all processes together.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rank: int = 0
+    leave: Callable[[], None] = lambda: None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+
+def chosen_devices(backend: str, device: str, count: int | None) -> Devices:
+    """The first `count` of every process, of the kind that `device` names; by default one, or all of many.
+
+    They are chosen before the framework has started, which can make several of one CPU only then; other
+    processes that the environment names are joined. Raises InputError where there are not as many.
     """
     implementation = load_backend(backend)
-    if count is None:
-        return None
-    if count < 1:
+    if count is not None and count < 1:
         raise InputError(f"--devices is {count}; expected 1 or more")
     if backend == "pyro":
-        raise InputError(
-            f"--devices is {count}, but Pyro runs on one device; expected --backend numpyro, or no --devices"
-        )
-    found: Sequence[Any] = implementation.device.local_devices(device, count)
-    return found
+        if count is not None:
+            raise InputError(
+                f"--devices is {count}, but Pyro runs on one device; expected --backend numpyro, or no "
+                "--devices"
+            )
+        return Devices()
+    processes = implementation.processes
+    found, rank = processes.chosen_devices(device, count)
+    if found is None:
+        return Devices()
+    if rank > 0:
+        hide_progress()
+    return Devices({"devices": found}, rank, processes.leave_processes)

@@ -26,7 +26,7 @@ from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.programs.start import completed_start
 from twinplate.progress import rows_progress
-from twinplate.training.run_directory import begun, check_is_no_run, versions
+from twinplate.training.run_directory import begun, check_is_no_run, left_to_another, versions
 from twinplate.training.run_format import SavedRun
 from twinplate.training.state import TrainingState
 from twinplate.words import counted
@@ -71,9 +71,11 @@ def _fit_and_save(
     table, program = prepare(request)
     training = training.for_items(len(table.x))
     by_place = f"{request.data.name} names no columns, so they go by their place"
-    tell_data(console, table, listed(table.columns) if table.named else by_place)
+    if devices.is_first:
+        tell_data(console, table, listed(table.columns) if table.named else by_place)
     start = _start(request, training, table, program)
-    with begun(request.out, start) as writer:
+    held = begun(request.out, start) if devices.is_first else left_to_another(request.out, start)
+    with held as writer:
         train_and_keep(writer, table.x, request.checkpoint_every, console, stop, devices)
 
 

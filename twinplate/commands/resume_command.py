@@ -18,7 +18,12 @@ from twinplate.data.readers import load_matrix
 from twinplate.data.table import Table
 from twinplate.errors import InputError
 from twinplate.progress import rows_progress
-from twinplate.training.run_directory import RunWriter, reopened
+from twinplate.training.run_directory import (
+    RunWriter,
+    left_to_another,
+    read_newest,
+    reopened,
+)
 from twinplate.training.run_format import SavedRun
 from twinplate.words import counted
 
@@ -55,13 +60,18 @@ def run_resume(request: ResumeRequest, console: Console) -> int:
 
 
 def _go_on(request: ResumeRequest, console: Console, stop: Stop) -> None:
-    with reopened(request.run) as writer:
+    kept = read_newest(request.run).run
+    backend = request.backend or kept.config["backend"]
+    devices = chosen_devices(backend, kept.training.device, request.devices)
+    held = reopened(request.run) if devices.is_first else left_to_another(request.run, kept)
+    with held as writer:
         for sentence in writer.damage:
             tell(Console(stderr=True), sentence)
         run = _continued(request, writer)
-        devices = chosen_devices(run.config["backend"], run.training.device, request.devices)
         table = _data(request, run)
-        tell(console, f"Going on with {request.run} after step {run.step} of {run.training.steps}")
+        if devices.is_first:
+            step = f"step {run.step} of {run.training.steps}"
+            tell(console, f"Going on with {request.run} after {step}")
         if run is not writer.run:  # what is asked for stays so, whatever happens next
             writer.checkpoint(run)
         train_and_keep(writer, table.x, request.checkpoint_every, console, stop, devices)

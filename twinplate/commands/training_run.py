@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from twinplate.backends import load_backend
 from twinplate.commands.checkpoints import Checkpoints
+from twinplate.commands.devices import Devices
 from twinplate.commands.fit_summary import print_summary
 from twinplate.commands.stopping import Stop, stoppable
 from twinplate.commands.told import tell
@@ -44,18 +44,17 @@ def train_and_keep(
     every: float,
     console: Console,
     stop: Stop,
-    devices: Sequence[Any] | None = None,
+    devices: Devices,
 ) -> None:
     """Take the steps of the run that are left, keep it on the way and in the end, print what came out.
 
-    devices: that mini-batches are spread over; by default they are on one.
+    devices: that mini-batches are spread over.
 
     Raises InputError where training cannot go on, or what it reached cannot be written.
     """
     run = replace(writer.run, versions=versions())
     program, training, backend = run.program, run.training, run.config["backend"]
     implementation = load_backend(backend)
-    spread = {} if devices is None else {"devices": devices}
 
     def keep(fit: Fit) -> None:
         with stop.held_off():
@@ -70,8 +69,11 @@ def train_and_keep(
     try:
         with training_progress(title, training.steps, training.batch_size) as report:
             progress = stop.checked_after(report)
-            trainer = implementation.Trainer(x, program, training, state=run.state, **spread)
+            trainer = implementation.Trainer(
+                x, program, training, state=run.state, **devices.options
+            )
             fit = train(trainer, trainer.plan(), progress, checkpoints)
+            devices.leave()
     except TrainingInterrupted as interrupt:
         if interrupt.fit.state.step > run.step:
             finish(interrupt.fit)
@@ -81,6 +83,8 @@ def train_and_keep(
         raise InputError(f"{error}. What was reached is saved in {writer.path}") from error
     finish(fit)
     stop.check()
+    if not devices.is_first:
+        return
     fit = replace(fit, losses=writer.run.losses, notes=writer.run.notes)
     guide = implementation.posterior_blocks(x, program, fit.params)
     print_summary(console, x, program, fit, guide, training.objective)

@@ -199,6 +199,22 @@ def reopened(path: Path) -> Iterator[RunWriter]:
 
 
 @contextlib.contextmanager
+def left_to_another(path: Path, run: SavedRun) -> Iterator[RunWriter]:
+    """For a process that trains `run` together with the one that holds `path`: nothing is written here."""
+    yield _Unwritten(Path(path), Newest(run, Path(path), ()))
+
+
+class _Unwritten(RunWriter):
+    """A RunWriter that knows what is to be kept and leaves the writing to another process."""
+
+    def checkpoint(self, run: SavedRun) -> None:
+        self.run = run
+
+    def finish(self, run: SavedRun) -> None:
+        self.run = run
+
+
+@contextlib.contextmanager
 def _made(path: Path) -> Iterator[Path]:
     """Yield a new directory to fill that becomes `path`, on the disk too, or nothing. Raises InputError."""
     with written_whole(path) as directory:
