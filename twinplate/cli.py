@@ -14,6 +14,7 @@ from rich.console import Console
 from twinplate import __version__
 from twinplate.backends import default_backend
 from twinplate.commands.checkpoints import EVERY
+from twinplate.commands.choose_command import choose
 from twinplate.commands.convert_command import convert
 from twinplate.commands.doctor_command import doctor
 from twinplate.commands.fit_command import FitRequest, run_fit
@@ -302,7 +303,7 @@ def posterior(
     tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
 
 
-for _command in (convert, impute, score, summary, report, doctor):
+for _command in (convert, impute, score, summary, report, choose, doctor):
     app.command()(_command)
 
 

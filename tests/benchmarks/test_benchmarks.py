@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import batches
 import checkpoints
+import choosing
 import clipping
 import divergence
 import gaps
@@ -39,6 +40,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "amortised",
         "batches",
         "checkpoints",
+        "choosing",
         "clipping",
         "divergence",
         "gaps",
@@ -311,3 +313,18 @@ def test_a_checkpoint_is_timed_with_what_a_fit_keeps(monkeypatch, backend):
     monkeypatch.setitem(checkpoints.SIZES, "S", SIZE)
     row = checkpoints.measure(backend, "S", rounds=2)
     assert row["seconds"] > 0 and row["share"] == row["seconds"] / 30 and row["reading"] > 0
+
+
+def test_choices_are_counted_against_the_truth(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(choosing, "TRUE", (1, 2))
+    monkeypatch.setattr(choosing, "usual_components", lambda features: (1, 2, 3))
+    path = tmp_path / "choosing.json"
+    choosing.main(["--quick", f"--json={path}"])
+    (row,) = json.loads(path.read_text())["rows"]
+    assert [one["true"] for one in row["found"]] == [1, 2]
+    assert {one["chosen"] for one in row["found"]} <= {1, 2, 3}
+    made_up = [(1, 1, 1, 0.99), (2, 1, 2, 0.99), (3, 4, 3, 0.5), (4, 4, 5, 0.5)]
+    names = ("true", "chosen", "best", "certainty")
+    row["found"] = [dict(zip(names, values, strict=True)) for values in made_up]
+    assert choosing.cells(row)[1:] == ["2 of 4", "1", "1", "3 of 4", "1 of 2"]
+    assert np.isnan(choosing.simulate(400, 0.2, 2, 0)).mean() == pytest.approx(0.2, abs=0.03)
