@@ -56,9 +56,8 @@ class AutoAmortizedNormal(AutoGuide):
     """One multivariate normal per item, over all latent sites in the plate of items, from an encoder.
 
     model, plate: a model, and the name of its plate of items.
-    encoder: from the rows of its inputs (B, ...) to features (B, F), a module or a function. None: each of
-    the
-        N items has parameters of its own.
+    encoder: from the rows of its inputs (B, ...) to features (B, F), a module or a function. None: each
+        of the N items has parameters of its own.
     features: from the model's arguments to the encoder's input, or a tuple of several: arrays with the items
         in rows, of all N, of which the mini-batch's are taken, or of the mini-batch alone.
     covariance: "full"; "blocks", no correlation between sites; "low_rank", of rank `rank`, √J unless given;
