@@ -122,7 +122,12 @@ def test_pyros_traced_loss_is_the_cases_where_it_is_traced_once(backends, loss):
     case = Case(program, program, args=(X,), loss=f"{loss}_ELBO")
     names = list(backends["pyro"].program_routes(program, case, "cpu"))
     traced = [] if loss == "TraceMeanField" else [f"Pyro, stock, Jit{loss}_ELBO"]
-    assert names == ["Pyro, stock, SVI.step", *traced, "Pyro, ours, compiled"]
+    assert names == [
+        "Pyro, stock, SVI.step",
+        *traced,
+        "Pyro, ours, replayed",
+        "Pyro, ours, compiled",
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
@@ -184,7 +189,9 @@ def test_a_way_that_asks_too_much_of_a_program_is_told_and_left_out(backends, mo
     case = Case(program, program, args=(X,))
     found = measure.measure_case("MINE", case, {"pyro": SimpleNamespace(**quick)}, "cpu")
     assert [row.name for row in found.rows] == [
-        f"{which}: Pyro, stock, SVI.step" for which in ("first", "second")
+        f"{which}: Pyro, {way}"
+        for which in ("first", "second")
+        for way in ("stock, SVI.step", "ours, replayed")
     ]
     assert found.failed == {
         f"{which}: Pyro, stock, JitTrace_ELBO": "ValueError: not while traced"

@@ -37,7 +37,7 @@ def test_time_against_work_on_logarithmic_axes_with_the_floor_and_the_limit(tmp_
         measured("S", **{FLOOR: 0.5, "NumPyro, ours": 0.75}),  # where stock failed
     ]
     write_picture(tmp_path / "speed.png", tables, FLOPS)
-    (axes,) = drawn[0].axes
+    axes = drawn[0].axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert "milliseconds" in axes.get_ylabel() and "operations" in axes.get_xlabel()
     lines = {line.get_label().split(":")[0]: line.get_xydata() for line in axes.get_lines()}
@@ -52,6 +52,19 @@ def test_time_against_work_on_logarithmic_axes_with_the_floor_and_the_limit(tmp_
         np.testing.assert_array_equal(lines[name], points, err_msg=name)
     assert [tick.get_text()[0] for tick in axes.get_xticklabels()] == ["S", "M"]
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_total_time_counts_compiling(tmp_path, drawn):
+    rows = [
+        Timing("S", "cpu", "NumPyro, ours", 1.0, 0.1, 1.0, 8.0, 1.0),
+        Timing("S", "cpu", "Pyro, ours, replayed", 5.0, 0.1, 1.0, 0.5, 1.0),
+    ]
+    write_picture(tmp_path / "speed.png", [Measured("S", "cpu", rows, {}, {})], FLOPS)
+    axes = drawn[0].axes[1]
+    assert axes.get_title() == "S on cpu: total time" and axes.get_xscale() == "log"
+    slow, fast = (line.get_xydata() for line in axes.get_lines())  # the slowest step first
+    assert slow[0] == pytest.approx([1, 0.505]) and fast[0] == pytest.approx([1, 8.001])
+    assert slow[-1] == pytest.approx([10_000, 50.5]) and fast[-1] == pytest.approx([10_000, 18.0])
 
 
 def case(name, device="cpu", **medians):
@@ -71,7 +84,7 @@ def test_cases_stand_side_by_side_and_their_ways_within_them(tmp_path, drawn):
             case("WRONG", **{STEP: 5.0, OURS: 0.2}),  # where the traced one failed
         ],
     )
-    (axes,) = drawn[0].axes
+    axes = drawn[0].axes[0]
     assert axes.get_yscale() == "log" and "milliseconds" in axes.get_ylabel()
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["RIGHT", "WRONG"]
     ways = {line.get_label(): line for line in axes.get_lines() if line.get_label()[0] != "_"}
@@ -92,7 +105,7 @@ def test_cases_stand_side_by_side_and_their_ways_within_them(tmp_path, drawn):
 
 def test_the_time_of_a_step_can_be_read_where_all_are_about_as_fast(tmp_path, drawn):
     write_cases(tmp_path / "mine.png", [case("RIGHT", **{STEP: 0.31, OURS: 0.3})])
-    (axes,) = drawn[0].axes
+    axes = drawn[0].axes[0]
     ticks = (*axes.yaxis.get_ticklabels(which="major"), *axes.yaxis.get_ticklabels(which="minor"))
     low, high = axes.get_ylim()
     assert any(t.get_text() and low < t.get_position()[1] < high for t in ticks)
@@ -101,5 +114,5 @@ def test_the_time_of_a_step_can_be_read_where_all_are_about_as_fast(tmp_path, dr
 @pytest.mark.parametrize(("name", "degrees"), [("CASE", 0), ("LONG_NAME_OF_CASE", 30)])
 def test_long_names_of_cases_do_not_run_into_one_another(tmp_path, drawn, name, degrees):
     write_cases(tmp_path / "mine.png", [case(f"{name}_{i}", **{STEP: 1}) for i in range(6)])
-    (axes,) = drawn[0].axes
+    axes = drawn[0].axes[0]
     assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {degrees}

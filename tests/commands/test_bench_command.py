@@ -53,7 +53,7 @@ def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
     rows = json.loads(path.read_text())
     assert all(set(row) == KEYS for row in rows)
     standard = {r["name"]: r for r in rows}
-    ours = {"NumPyro, ours", "Pyro, ours, eager", "Pyro, ours, compiled"}
+    ours = {"NumPyro, ours", *(f"Pyro, ours, {way}" for way in ("eager", "replayed", "compiled"))}
     assert len(standard) == len(rows) >= 14 and {"floor", *ours} < set(standard)
     assert all(r["size"] == "S" and r["device"] == "cpu" and r["median_ms"] > 0 for r in rows)
     assert all(r["peak_mb"] > 0 and r["compile_s"] >= 0 for r in rows)
@@ -80,7 +80,7 @@ def test_a_users_file_is_measured_by_the_command(quick, tmp_path, monkeypatch, c
     assert all(set(row) == KEYS for row in rows)
     assert {r["size"] for r in rows} == {"RIGHT"}
     names = {r["name"] for r in rows}
-    pyro_ways = {"stock, SVI.step", "stock, JitTrace_ELBO", "ours, compiled"}
+    pyro_ways = {"stock, SVI.step", "stock, JitTrace_ELBO", "ours, replayed", "ours, compiled"}
     numpyro_ways = {"stock, svi.update in lax.scan", "ours"}
     assert names == {
         *(f"first: Pyro, {way}" for way in pyro_ways),

@@ -1,6 +1,7 @@
-"""The benchmark's pictures: time per step, logarithmic.
+"""The benchmark's pictures: time per step, and below it the total time of a number of steps, logarithmic.
 
-Of the standard sizes against the work of a step, with the floor; of a user's cases side by side.
+Time per step of the standard sizes is against the work of a step, with the floor; of a user's cases side by
+side. Total time is with compiling, in a panel for each size or case.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinplate.bench.measure import FLOOR, Measured
+from twinplate.bench.report import total_seconds
 from twinplate.extras import import_extra
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P")
 CASE_WIDTH = 0.7  # of a case, where the next one is at 1: its ways stand beside one another
 LETTERS_IN_A_ROW = 50  # of the names of cases below the axis; more of them are slanted
 DPI = 150
+STEPS = (1, 10, 100, 1_000, 10_000)  # whose total time is drawn
 
 
 def write_picture(path: Path, tables: Sequence[Measured], flops: Mapping[str, int]) -> None:
@@ -46,10 +49,12 @@ def _write(
     path: Path, tables: Sequence[Measured], draw: Callable[[Axes, Sequence[Measured]], None]
 ) -> None:
     devices = sorted({table.device for table in tables})
+    width = max(2 + 6.5 * len(devices), 1 + 3 * len(tables))
     figure = import_extra("matplotlib.figure", "matplotlib").Figure(
-        figsize=(2 + 6.5 * len(devices), 5.5), layout="constrained"
+        figsize=(width, 10), layout="constrained"
     )
-    panels = figure.subplots(1, len(devices), squeeze=False)[0]
+    above, below = figure.subfigures(2, 1, height_ratios=(5.5, 4.5))
+    panels = above.subplots(1, len(devices), squeeze=False)[0]
     for axes, device in zip(panels, devices, strict=True):
         draw(axes, [table for table in tables if table.device == device])
         axes.set(yscale="log", ylabel="milliseconds", title=f"{device}: time per step")
@@ -58,6 +63,11 @@ def _write(
         axes.grid(alpha=0.25, lw=0.5, which="both", axis="y")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+    names = _slowest_first(tables)
+    totals = below.subplots(1, len(tables), squeeze=False, sharey=True)[0]
+    for axes, table in zip(totals, tables, strict=True):
+        _draw_totals(axes, table, names)
+    totals[0].set(ylabel="seconds, compiling included")
     figure.savefig(path, dpi=DPI, format="png")
 
 
@@ -96,6 +106,21 @@ def _draw_cases(axes: Axes, tables: Sequence[Measured]) -> None:
         axes.axvline(border - 0.5, color="0.9", lw=1)
     times = [row.median_ms for table in tables for row in table.rows]
     axes.set(xlim=(-0.5, len(places) - 0.5), ylim=(0.5 * min(times), 2 * max(times)))
+
+
+def _draw_totals(axes: Axes, table: Measured, names: Sequence[str]) -> None:
+    """Total time of STEPS steps, as a curve for each way; in the styles that `names` have above."""
+    dense = [10 ** (place / 20) for place in range(81)]
+    for name in names:
+        if (row := table.row(name)) is not None:
+            style = _style(name, names) | {"marker": ""}
+            axes.plot(dense, [total_seconds(row, n) for n in dense], **style)
+    title = f"{table.size} on {table.device}: total time"
+    axes.set(xscale="log", yscale="log", xlabel="steps", title=title)
+    axes.set_xticks(STEPS, [f"{n:,}" for n in STEPS])
+    axes.yaxis.set_major_formatter(_plain)
+    axes.grid(alpha=0.25, lw=0.5, axis="y")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _slowest_first(tables: Sequence[Measured]) -> list[str]:
