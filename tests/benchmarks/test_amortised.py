@@ -39,6 +39,13 @@ def test_models_of_one_event_have_the_evidence_of_two_plates():
     assert one.truth == pytest.approx(exact.mean())
 
 
+def test_an_elbo_above_the_truth_is_no_result():
+    problem = amortised_problems.make_problem("linear", 5)
+    assert amortised.ended([0.0, problem.truth - 2.0], problem) == problem.truth - 2.0
+    for impossible in (problem.truth + 5.0, np.nan):
+        assert amortised.ended([0.0, impossible], problem) == -np.inf
+
+
 @pytest.mark.parametrize(
     ("framework", "model"),
     [
