@@ -15,8 +15,8 @@ from twinplate import LinearGaussian
 from twinplate.choosing.rule import choose
 from twinplate.choosing.trials import Trial, _Clock, try_covariances, usual_covariances
 from twinplate.choosing.verdict import Verdict, sentences
-from twinplate.commands import choose_command
-from twinplate.commands.choose_command import decide
+from twinplate.commands import choice
+from twinplate.commands.choice import decide
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 MODEL = LinearGaussian(np.random.default_rng(5).normal(size=(7, 2)), 1.0, 0.4)
@@ -40,9 +40,7 @@ def write(path: str, x: np.ndarray) -> None:
 def test_the_command_finds_two_components_and_its_own_command_fits_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        choose_command, "try_covariances", lambda *given: try_covariances(*given, steps=3)
-    )
+    monkeypatch.setattr(choice, "try_covariances", lambda *given: try_covariances(*given, steps=3))
     write("x.csv", items(missing=0.15))
     columns = ("--drop", "extra", "--id-column", "patient")
     out = ("--json", "c.json", "--picture", "c.svg")
@@ -71,7 +69,7 @@ def test_the_command_finds_two_components_and_its_own_command_fits_them(
 
 
 def test_without_frameworks_components_are_chosen_all_the_same(monkeypatch) -> None:
-    monkeypatch.setattr(choose_command, "available_backends", list)
+    monkeypatch.setattr(choice, "available_backends", list)
     verdict = decide(items(), (1, 2, 3))
     assert verdict.k == 2 and verdict.command == "twinplate fit DATA --components 2 --out RUN"
     assert "worse by" in " ".join(sentences(verdict))

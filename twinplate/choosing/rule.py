@@ -37,8 +37,8 @@ def choose(scores: Array, seed: int = 0) -> Choice:
     one than the scores have. Resamples are drawn from the normal that means of N items follow.
 
     >>> import numpy as np
-    >>> noise = np.random.default_rng(0).normal(size=(1000, 1))
-    >>> found = choose(noise + np.array([0.0, 0.5, 0.5001]) + 0.1 * np.roll(noise, 1) * [0, 0, 1])
+    >>> scores = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> found = choose(scores - scores.mean(axis=0) + [0.0, 0.99, 1.0])
     >>> found.best, found.chosen
     (2, 1)
     """

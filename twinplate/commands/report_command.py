@@ -19,9 +19,6 @@ from twinplate.data.table import Table
 from twinplate.errors import InputError
 from twinplate.files import require_place, write_text
 from twinplate.progress import rows_progress
-from twinplate.reporting.page import as_dict, report_page
-from twinplate.reporting.runs import ReportedRun, read_report
-from twinplate.reporting.sentences import headline
 from twinplate.training.run_format import SavedRun
 from twinplate.words import counted
 
@@ -53,11 +50,16 @@ def report(
 
     Example: twinplate report RUN RUN2 --data DATA.csv --out report.html
     """
+    # They take long to import, and other commands need nothing of them.
+    from twinplate.reporting.page import as_dict, report_page
+    from twinplate.reporting.runs import read_report
+    from twinplate.reporting.sentences import headline
+
     _check(runs, out, json)
     console = Console()
     saved = [read_run(path, console) for path in runs]
     tables: dict[Fitted, Table] = {}
-    found: list[ReportedRun] = []
+    found = []
     for path, run in zip(runs, saved, strict=True):
         table = None if data is None else _table(path, run, data, tables)
         with rows_progress(f"Exact answer, {path.name}") as progress:
