@@ -162,6 +162,19 @@ def test_moments_move_with_their_numbers_and_start_anew_where_the_maps_differ():
     assert there.trained.steps == {"kernel": 7}
 
 
+@pytest.mark.parametrize(
+    ("moments", "message"),
+    [
+        ({"weight": WEIGHT.T}, r"of 'weight' have shape \(3, 2\); expected \(2, 3\)"),
+        ({"loc": SCALE}, "of 'loc' have shape .*expected no such parameter"),
+        ({"scale": SCALE * np.inf}, "of 'scale' are not finite"),
+    ],
+)
+def test_moments_that_do_not_fit(moments, message):
+    with pytest.raises(InputError, match=message):
+        convert(case_of(), Trained(GIVEN, moments, moments, dict.fromkeys(moments, 1)))
+
+
 class Net(PyroModule):
     def __init__(self):
         super().__init__()

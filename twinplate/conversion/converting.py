@@ -184,14 +184,19 @@ class _Onward:
         converted: dict[str, Array] = {}
         for link in self.links:
             along = link.to_second if self.target == "second" else link.to_first
-            converted |= along(values, first, second)
+            try:
+                converted |= along(values, first, second)
+            except np.linalg.LinAlgError as error:
+                raise InputError(f"{link.first[-1]!r} is no Cholesky factor: {error}") from error
         return converted
 
     def moments(self, given: Trained, values: dict[str, Array]) -> tuple[Trained, tuple[str, ...]]:
         """The moments of the target, and which of its parameters have none."""
         mine, theirs = self.found[self.source].session, self.found[self.target].session
+        start = mine.unconstrained(values)
+        _check_moments(given, start)
         places = Places(
-            mine.unconstrained(values),
+            start,
             lambda numbers: theirs.unconstrained(self.values(mine.constrained(numbers))),
         )
         names = [(link.first, link.second) for link in self.links]
@@ -243,6 +248,22 @@ def _given(params: Any, framework: str) -> Trained:
     if isinstance(params, Trained):
         return params
     return Trained(twin(framework, "state").flat_params(params))
+
+
+def _check_moments(given: Trained, start: Mapping[str, Array]) -> None:
+    """Raise InputError for moments of other parameters, of another shape, or that no training gives."""
+    for name, mean in given.mean.items():
+        variance = given.variance[name]
+        if name not in start or mean.shape != start[name].shape:
+            shape = start[name].shape if name in start else "no such parameter"
+            raise InputError(
+                f"the optimiser's moments of {name!r} have shape {mean.shape}; expected {shape}"
+            )
+        if not (np.isfinite(mean) & np.isfinite(variance) & (variance >= 0)).all():
+            raise InputError(
+                f"the optimiser's moments of {name!r} are not finite, or a variance is negative; "
+                "leave them out"
+            )
 
 
 def _typed(values: dict[str, Array], given: Trained) -> dict[str, Array]:

@@ -135,7 +135,10 @@ def _packed_size(packing: str, shape: tuple[int, ...]) -> int:
     if packing == "entries":
         return math.prod(shape)
     dim = -2 if packing == "cov_factor" else -1
-    if len(shape) < (2 if packing in ("cov_factor", "scale_tril") else 1):
+    square = len(shape) > 1 and shape[-1] == shape[-2]
+    if len(shape) < (2 if packing == "cov_factor" else 1) or (
+        packing == "scale_tril" and not square
+    ):
         raise InputError(f"a parameter of shape {shape} is no {packing} of a joint guide")
     return shape[dim]
 
