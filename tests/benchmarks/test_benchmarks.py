@@ -20,6 +20,7 @@ import batches
 import checkpoints
 import choosing
 import clipping
+import devices as spread
 import divergence
 import gaps
 import matched
@@ -42,6 +43,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "checkpoints",
         "choosing",
         "clipping",
+        "devices",
         "divergence",
         "gaps",
         "growth",
@@ -328,3 +330,23 @@ def test_choices_are_counted_against_the_truth(tmp_path, monkeypatch, capsys):
     row["found"] = [dict(zip(names, values, strict=True)) for values in made_up]
     assert choosing.cells(row)[1:] == ["2 of 4", "1", "1", "3 of 4", "1 of 2"]
     assert np.isnan(choosing.simulate(400, 0.2, 2, 0)).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_devices_send_what_a_ring_sends():
+    """Of every array in the loop of steps, whatever stands outside it."""
+    body = 'metadata={op_name="jit(loop)/while/body/add"}'
+    text = f"""
+    %a = (f32[3,5]{{1,0}}, /*index=1*/f32[]) all-reduce(%b, %c), channel_id=1, {body}
+    %d = f64[8]{{0}} all-gather(%e), dimensions={{0}}, {body}
+    %f = f64[100]{{0}} all-reduce(%g), metadata={{op_name="jit(loop)/isfinite"}}
+    %h = f32[3,5]{{1,0}} get-tuple-element(%a), index=0, {body}
+    """
+    assert spread.bytes_sent(text, 4) == 2 * 3 / 4 * 64 + 3 / 4 * 64
+
+
+def test_one_device_sends_nothing(monkeypatch):
+    monkeypatch.setitem(spread.SIZES, "S", SIZE)
+    monkeypatch.setattr(spread, "NUMBERS", (1,))
+    monkeypatch.setattr(spread, "STEPS", {"S": 3})
+    (row,) = spread.measure("S", "float32", rounds=2)
+    assert (row["ratio"], row["bytes"], row["bound"]) == (1, 0, 0)

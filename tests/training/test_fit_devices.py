@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from devices import run_tests
+from several_devices import run_tests
 
 FILE = Path(__file__).with_name("four_devices.py")
 
