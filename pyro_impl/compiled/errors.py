@@ -28,7 +28,3 @@ class EagerWarning(UserWarning):
         ...
     pyro_impl.compiled.errors.EagerWarning: CompiledSVI runs eagerly: it draws from Python's or NumPy's ...
     """
-
-
-class LostProcessError(RuntimeError):
-    """A step of several processes cannot be taken: one of them has ended, or no longer answers."""

@@ -17,8 +17,8 @@ import torch.distributed as torch_distributed
 from pyro.infer.util import zero_grads
 from torch import Tensor
 
-from pyro_impl.compiled.errors import LostProcessError
 from twinplate.errors import InputError
+from twinplate.training.shares import LostProcessError
 
 Gradients = dict[Tensor, Tensor]  # by leaf
 

@@ -19,7 +19,7 @@ from pyro.params.param_store import StateDict
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from pyro_impl.compiled.errors import EagerWarning, LostProcessError
+from pyro_impl.compiled.errors import EagerWarning
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
 from pyro_impl.objectives.losses import make_loss
 from pyro_impl.programs.assembly import build
@@ -41,6 +41,7 @@ from twinplate.training.loop import train
 from twinplate.training.net import Attempt, Net, take
 from twinplate.training.plan import Chunk, average_weight
 from twinplate.training.preparation import prepare
+from twinplate.training.shares import LostProcessError
 from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.training.step_size import rate_shares
 from twinplate.words import counted

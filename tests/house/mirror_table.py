@@ -332,6 +332,7 @@ ONLY_ONE = {
     "torch_private.py": "what is private in torch, in one place; of JAX no private part is used",
     "recording/integers.py": "torch's whole numbers are int64 in either precision",
     "training/groups.py": DEVICES,
+    "training/launching.py": DEVICES,
     "training/stepping.py": STEPS,
     "training/loop.py": "JAX's loop of steps is one compiled function",
     "sharding.py": DEVICES,

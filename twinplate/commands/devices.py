@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twinplate.backends import load_backend
+from twinplate.commands.workers import torchrun_rank
 from twinplate.errors import InputError
 from twinplate.progress import hide_progress
+from twinplate.training.run_format import SavedRun
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,13 @@ class Devices:
     options: arguments of `Trainer` by name.
     rank: of this process. That of rank 0 alone writes the run directory and prints.
     leave: called when training is over, by all processes together.
+    give: called with the run before its first step; it hands the run to processes that have none.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     rank: int = 0
     leave: Callable[[], None] = lambda: None
+    give: Callable[[SavedRun], object] = lambda run: None
 
     @property
     def is_first(self) -> bool:
@@ -39,12 +44,16 @@ def chosen_devices(backend: str, device: str, count: int | None) -> Devices:
     implementation = load_backend(backend)
     if count is not None and count < 1:
         raise InputError(f"--devices is {count}; expected 1 or more")
-    if backend == "pyro":
-        if count is not None:
+    if torchrun_rank() is not None:
+        if backend != "pyro" or count is not None:
             raise InputError(
-                f"--devices is {count}, but Pyro runs on one device; expected --backend numpyro, or no "
+                "under torchrun each process has one device of Pyro's; expected --backend pyro, and no "
                 "--devices"
             )
+        groups = implementation.training.groups
+        group = groups.join()
+        return Devices({"group": group}, 0, groups.leave, partial(groups.given, group))
+    if backend == "pyro":
         return Devices()
     processes = implementation.processes
     found, rank = processes.chosen_devices(device, count)

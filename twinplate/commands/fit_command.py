@@ -15,6 +15,7 @@ from twinplate.commands.devices import chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell_data
 from twinplate.commands.training_run import train_and_keep, until_stopped
+from twinplate.commands.workers import followed, launched
 from twinplate.data.columns import ALL, Wanted, listed
 from twinplate.data.readers import GENERATIVE, load_generative, load_matrix, without_constants
 from twinplate.data.table import Missing, Table, check_matrix
@@ -58,9 +59,14 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
     saved all the same, and the error says so; so where Ctrl-C or SIGTERM stops it, for which the exit code is
     130 or 143. Raises InputError for whatever cannot be used.
     """
+    if (code := followed(request.data)) is not None:
+        return code
     check_is_no_run(request.out)
     require_new(request.out)
     check_interval(request.checkpoint_every)
+    code = launched(request.backend, training.device, request.devices, request.out)
+    if code is not None:
+        return code
     return until_stopped(request.out, partial(_fit_and_save, request, training, console))
 
 

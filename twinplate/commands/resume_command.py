@@ -13,6 +13,7 @@ from twinplate.commands.devices import chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell
 from twinplate.commands.training_run import train_and_keep, until_stopped
+from twinplate.commands.workers import followed, launched
 from twinplate.data.columns import Fitted
 from twinplate.data.readers import load_matrix
 from twinplate.data.table import Table
@@ -55,7 +56,13 @@ def run_resume(request: ResumeRequest, console: Console) -> int:
     Raises InputError for whatever cannot be used, for other data, for a run that another process is training
     and for one that has no steps left.
     """
+    if (code := followed(request.data)) is not None:
+        return code
     check_interval(request.checkpoint_every)
+    config = read_newest(request.run).run.config
+    backend, device = request.backend or config["backend"], config["training"]["device"]
+    if (code := launched(backend, device, request.devices, request.run)) is not None:
+        return code
     return until_stopped(request.run, partial(_go_on, request, console))
 
 

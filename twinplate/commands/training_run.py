@@ -55,6 +55,7 @@ def train_and_keep(
     run = replace(writer.run, versions=versions())
     program, training, backend = run.program, run.training, run.config["backend"]
     implementation = load_backend(backend)
+    devices.give(run)
 
     def keep(fit: Fit) -> None:
         with stop.held_off():

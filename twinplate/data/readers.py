@@ -90,6 +90,13 @@ def load_matrix(
     return table
 
 
+def load_items(path: Path, choose: Choose) -> np.ndarray:
+    """The chosen features of a matrix that `load_matrix` has looked at elsewhere; of a map no row is read."""
+    raw = _reader(path)(path, choose)
+    features = [j for j in raw.choice.features if j not in raw.labels]
+    return _taken(_real(str(path), raw.x), [raw.places.index(j) for j in features])
+
+
 def without_constants(table: Table) -> Table:
     """The table without its constant columns, which tell nothing; `Table.constant` names them.
 

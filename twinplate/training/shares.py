@@ -12,6 +12,10 @@ import numpy as np
 from twinplate.errors import InputError
 
 
+class LostProcessError(RuntimeError):
+    """A step of several processes cannot be taken: one of them has ended, or no longer answers."""
+
+
 @dataclass(frozen=True)
 class Workers:
     """This worker among all of them.
