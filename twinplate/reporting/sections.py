@@ -51,11 +51,11 @@ def losses(runs: Runs) -> str:
         return "<p>There is no loss to show.</p>"
     courses = [(n, _course(run, run.fit.losses)) for n, run in drawn]
     name, level = known_line(runs)
-    low = [np.min(c.low) for _, c in courses]
-    high = [np.quantile(c.high, 0.98) for _, c in courses]
+    banded = len(courses) <= BANDED
+    low = [np.min(c.low if banded else c.mean) for _, c in courses]
+    high = [np.quantile(c.high if banded else c.mean, 0.98) for _, c in courses]
     x = Axis(0.0, max(float(c.steps[-1]) for _, c in courses), "step")
     y = Axis.over([*low, *high, level], "loss, nats per item")
-    banded = len(courses) <= BANDED
     shown = [Curve(c.steps, c.mean, n, (c.low, c.high) if banded else None) for n, c in courses]
     title = f"Losses of {counted(len(runs), 'run')} by step"
     caption = (
