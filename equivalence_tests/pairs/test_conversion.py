@@ -17,6 +17,7 @@ from torch.distributions import constraints
 
 import numpyro_impl
 import pyro_impl
+from equivalence_tests.pairs import joint_autoguides
 from equivalence_tests.pairs.test_pairs import CASES
 from twinplate import Case, Converted, convert
 from twinplate.records.record import Given
@@ -186,3 +187,28 @@ def test_parameters_of_real_programs_go_there_and_back(name: str) -> None:
         assert abs(first - second) <= 1e-7 * max(1.0, abs(first))
     for n, values in given.items():
         np.testing.assert_allclose(back[n], values, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_moments_of_a_factor_are_those_of_its_scale_and_its_unit_triangle(double: None) -> None:
+    """Pyro trains a scale and a square whose upper half nothing moves, NumPyro one packed vector."""
+    data = joint_autoguides.y
+    case = Case(
+        joint_autoguides.from_pyro(joint_autoguides.pyro_small_model, "AutoMultivariateNormal"),
+        joint_autoguides.from_numpyro(
+            joint_autoguides.numpyro_small_model, "AutoMultivariateNormal"
+        ),
+        args=(data,),
+    )
+    guide = pyro.infer.autoguide.AutoMultivariateNormal(joint_autoguides.pyro_small_model)
+    optim = pyro.optim.Adam({"lr": 0.01})
+    svi = pyro.infer.SVI(joint_autoguides.pyro_small_model, guide, optim, pyro.infer.Trace_ELBO())
+    for _ in range(3):
+        svi.step(torch.as_tensor(data))
+    taken = pyro_impl.trained(optim)
+    there = convert(case, taken)
+    assert there.reset == () and there.trained.mean["auto_scale_tril"].shape == (10,)
+    back = convert(case, there.trained, to="first").trained
+    for name, values in taken.mean.items():
+        np.testing.assert_array_equal(back.mean[name], values)
+        np.testing.assert_array_equal(back.variance[name], taken.variance[name])
