@@ -47,16 +47,21 @@ class Axis:
 
     def ticks(self) -> list[float]:
         """Round numbers, about five of them; powers of ten on a logarithmic axis of two or more."""
-        if self.log:
-            powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            steps = (1,) if len(powers) > 1 else (1, 2, 5)
-            exponents = range(powers.start - 1, powers.stop + 1)
-            found = [step * 10.0**n for n in exponents for step in steps]
-            stride = max(1, len(powers) // 6)
-            return [v for v in found if self.low <= v <= self.high * (1 + 1e-9)][::stride]
+        found = self._powers() if self.log else []
+        if len(found) > 1:
+            return found
         step = _round_step((self.high - self.low) / 5)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [round(n * step, 12) for n in range(first, last + 1)]
+        return [float(f"{n * step:.12g}") for n in range(first, last + 1)]
+
+    def _powers(self) -> list[float]:
+        """Powers of ten, and where there are not two of them their doubles and fivefold, too."""
+        powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
+        steps = (1,) if len(powers) > 1 else (1, 2, 5)
+        exponents = range(powers.start - 1, powers.stop + 1)
+        found = [float(f"{step}e{n}") for n in exponents for step in steps]
+        inside = [value for value in found if self.low <= value <= self.high]
+        return inside[:: max(1, len(powers) // 6)]
 
 
 def _round_step(about: float) -> float:

@@ -20,7 +20,7 @@ from twinplate.pages.charts import (
     swatch,
 )
 from twinplate.pages.skeleton import figure
-from twinplate.reporting.calibration import LEVELS
+from twinplate.reporting.calibration import LEVELS, Calibration
 from twinplate.reporting.gaps import GOOD, POOR
 from twinplate.reporting.latents import LEVEL, SHOWN_COMPONENTS
 from twinplate.reporting.losses import Course
@@ -190,13 +190,17 @@ def predictions(runs: Runs) -> str:
         if runs[0].gaps is None:
             return NEEDS_DATA
         return "<p>With an amplitude predictions have no closed form.</p>"
-    shown, ends = [], [-4.0, 4.0]
+    parts = [_coverage(runs, known), *(_errors(runs, n, found) for n, found in known)]
+    return f'<div class="figures">{"".join(parts)}</div>'
+
+
+def _coverage(runs: Runs, known: Sequence[tuple[int, Calibration]]) -> str:
+    shown, ends, banded = [], [-4.0, 4.0], len(known) <= BANDED
     for n, found in known:
-        held = np.array([found.coverage(level) for level in LEVELS])
-        share, error = held.T
+        share, error = np.array([found.coverage(level) for level in LEVELS]).T
         off = 100 * (share - LEVELS)
         band = (off - 200 * error, off + 200 * error)
-        shown.append(Curve(LEVELS, off, n, band if len(known) <= BANDED else None))
+        shown.append(Curve(LEVELS, off, n, band if banded else None))
         ends += [*band[0], *band[1]]
     picture = curves(
         "Share of hidden entries in their intervals, less what the intervals say",
@@ -207,29 +211,24 @@ def predictions(runs: Runs) -> str:
     )
     caption = (
         "Of some items a tenth of the entries were hidden and predicted from the rest. Below the dashed line "
-        "intervals are too narrow, above it too wide."
-        + " Bands: two standard errors."
-        * (len(known) <= BANDED)
+        "intervals are too narrow, above it too wide." + " Bands: two standard errors." * banded
     )
-    parts = [figure(picture, f"{key(runs, [n for n, _ in known])} {caption}")]
+    return figure(picture, f"{key(runs, [n for n, _ in known])} {caption}")
+
+
+def _errors(runs: Runs, n: int, found: Calibration) -> str:
     z = np.linspace(-4, 4, 81)
     normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    for n, found in known:
-        density, _ = np.histogram(np.clip(found.z, -4, 4), EDGES, density=True)
-        axis = Axis(-4.0, 4.0, "hidden entry − prediction, in standard deviations")
-        picture = histogram(
-            f"Errors of the predictions of {runs[n].name}",
-            axis,
-            EDGES,
-            density,
-            Curve(z, normal, n),
-        )
-        far = float(np.mean(np.abs(found.z) > 4))
-        beyond = float(2 * scipy.special.ndtr(-4.0))
-        tail = f" Beyond 4: {far:.2%}, {beyond:.2%} expected." if far else ""
-        parts.append(
-            figure(
-                picture, f"{key(runs, [n])} Predicted by the {found.by}. Dashed: the normal.{tail}"
-            )
-        )
-    return f'<div class="figures">{"".join(parts)}</div>'
+    density, _ = np.histogram(np.clip(found.z, -4, 4), EDGES, density=True)
+    picture = histogram(
+        f"Errors of the predictions of {runs[n].name}",
+        Axis(-4.0, 4.0, "hidden entry − prediction, in standard deviations"),
+        EDGES,
+        density,
+        Curve(z, normal, n),
+    )
+    far, expected = float(np.mean(np.abs(found.z) > 4)), float(2 * scipy.special.ndtr(-4.0))
+    tail = f" Beyond 4: {far:.2%}, {expected:.2%} expected." if far else ""
+    return figure(
+        picture, f"{key(runs, [n])} Predicted by the {found.by}. Dashed: the normal.{tail}"
+    )
