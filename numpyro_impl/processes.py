@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -80,6 +81,24 @@ def all_workers() -> Workers | None:
     if jax.process_count() == 1:
         return None
     return Workers(jax.process_index(), jax.process_count(), _gather)
+
+
+def check_same_program(text: str) -> None:
+    """Raise InputError, in all processes, where they have traced different programs.
+
+    Their all-reduces would add numbers of one to others of another, without a word. NumPyro's ELBO adds up
+    its sites in the order of a set of names, which Python shuffles in every process by another seed.
+    """
+    workers = all_workers()
+    if workers is not None:
+        found = workers.gather(hashlib.sha256(text.encode()).hexdigest())
+        other = [rank for rank, theirs in enumerate(found) if theirs != found[0]]
+        if other:
+            raise InputError(
+                f"the process of rank {other[0]} has traced another program than that of rank 0; expected "
+                "the same arguments in all processes, and PYTHONHASHSEED=0 in the environment of each: NumPyro "
+                "adds up sites in the order of a set of names"
+            )
 
 
 def _gather(value: Any) -> list[Any]:

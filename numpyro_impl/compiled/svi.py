@@ -37,6 +37,7 @@ from numpyro_impl.compiled.steadied import SteadiedOptim
 from numpyro_impl.compiled.steps import keys_and_rates, take_steps, to_inputs, unprepared
 from numpyro_impl.failures import untraceable
 from numpyro_impl.objectives.loss_faults import Traced, faults_of
+from numpyro_impl.processes import check_same_program
 from twinplate.errors import InputError
 from twinplate.loss_faults import WrongLossWarning
 from twinplate.training.errors import is_out_of_memory
@@ -324,6 +325,8 @@ class CompiledSVI(SVI):
             with kept_compilations():
                 jitted = jax.jit(loop, donate_argnums=0, out_shardings=out)
                 lowered = jitted.lower(*arguments)
+                if out is not None:
+                    check_same_program(lowered.as_text())
                 text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
                 if text not in self._compiled:
                     self._compiled[text] = lowered.compile()

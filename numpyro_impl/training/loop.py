@@ -218,7 +218,9 @@ class CompiledLoop:
                 axis = None if chunk.x is None else 0
                 loop = jax.vmap(loop, (0, 0, None, axis, axis))
             with kept_compilations(), numpyro.validation_enabled(False):
-                self._compiled[key] = self._placement.jit(loop).lower(*arguments).compile()
+                lowered = self._placement.jit(loop).lower(*arguments)
+                self._placement.check(lowered)
+                self._compiled[key] = lowered.compile()
             self.compile_seconds += time.perf_counter() - started
         carry, found = self._compiled[key](*arguments)
         results = Results(*jax.device_get(found))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jax import Array
 
 from numpyro_impl.device import find_device, memory, to_array
-from numpyro_impl.processes import all_workers
+from numpyro_impl.processes import all_workers, check_same_program
 from numpyro_impl.sharding import Sharding, T
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import Preparation
@@ -52,6 +52,9 @@ class OneDevice:
     def noise(self, values: dict[str, Array]) -> dict[str, Array]:
         """The base noise of a mini-batch, where its items are."""
         return values
+
+    def check(self, lowered: Any) -> None:
+        """Raise InputError unless all processes have the same program."""
 
     def jit(self, loop: Any) -> Any:
         """`loop` of a chunk's steps as JAX is to compile it; it gives away the buffers of the carry."""
@@ -130,6 +133,9 @@ class Spread(OneDevice):
         return {
             name: self._sharding.spread(noise, self._axes[name]) for name, noise in values.items()
         }
+
+    def check(self, lowered: Any) -> None:
+        check_same_program(lowered.as_text())
 
     def jit(self, loop: Any) -> Any:
         everywhere = self._sharding.everywhere

@@ -1,0 +1,69 @@
+"""CompiledSVI in two processes that train together, by jax.distributed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys
+import jax
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+jax.config.update("jax_enable_x64", True)
+import numpy as np
+import numpyro
+from numpyro_cases import data, subsampling
+from numpyro_impl import CompiledSVI
+
+x, y = map(np.asarray, data())
+
+def losses(devices, *arguments):
+    svi = CompiledSVI(*program[:2], numpyro.optim.Adam(0.01), program[2], devices=devices)
+    return svi.run(jax.random.key(0), 120, *arguments, progress_bar=False).losses
+
+program = subsampling()
+one, two = losses(None, x, y), losses(jax.devices(), x, y)
+np.testing.assert_allclose(two, one, rtol=1e-12)
+"""
+
+
+def said(hash_seeds: tuple[str, str]) -> list[str]:
+    """What each of two processes says on stderr."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    path = os.pathsep.join(map(str, (ROOT, Path(__file__).parent)))
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, address, str(rank)],
+            env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, seed in enumerate(hash_seeds)
+    ]
+    try:
+        return [process.communicate()[1] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_losses_of_one_device():
+    assert not any("Error" in text for text in said(("0", "0")))
+
+
+@pytest.mark.slow
+def test_processes_that_trace_other_programs_are_told():
+    """NumPyro adds up sites in the order of a set of names, which these seeds give differently."""
+    found = said(("1", "2"))
+    assert all("rank 1 has traced another program" in text for text in found), found
