@@ -96,8 +96,8 @@ def check_same_program(text: str) -> None:
         if other:
             raise InputError(
                 f"the process of rank {other[0]} has traced another program than that of rank 0; expected "
-                "the same arguments in all processes, and PYTHONHASHSEED=0 in the environment of each: NumPyro "
-                "adds up sites in the order of a set of names"
+                "the same arguments in all processes, and PYTHONHASHSEED=0 in the environment of each: "
+                "NumPyro adds up sites in the order of a set of names"
             )
 
 
