@@ -77,6 +77,6 @@ def _draw_trials(axes: Axes, verdict: Verdict) -> None:
     longest = max(trial.total_seconds(STEPS) for trial in trials)
     axes.set(
         xlim=(0, 1.5 * longest),
-        xlabel=f"seconds for {STEPS:,} steps on this machine, compiling included",
+        xlabel=f"seconds for {STEPS:,} steps here, compiling included",
         title="Covariance and backend",
     )
