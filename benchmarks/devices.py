@@ -4,10 +4,11 @@
 
 The devices are parts of one CPU: on two cores four of them cannot be faster than two, and the time says what
 spreading costs, not what it gains. Printed is the median, over rounds in which the numbers of devices take
-turns, of the time of a step as a multiple of that on one device. Bytes are those of the collectives in the
-compiled step, each by a ring of n devices, beside 2 (n - 1) / n times those of the gradients, the least for
-a sum of all of them. It can be less: what the data cannot reach has no gradient, such as the weights of the
-encoder for missing entries where none is missing.
+turns, of the time of a step as a multiple of that on one device. Bytes are those of the collectives in
+NumPyro's compiled step, and of the all-reduce between Pyro's processes over gloo, each by a ring of n of
+them, beside 2 (n - 1) / n times those of the gradients, the least for a sum of all of them. It can be less:
+what the data cannot reach has no gradient in JAX, such as the weights of the encoder for missing entries
+where none is missing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import devices_pyro
 import numpy as np
 from reporting import console, facts, print_facts, print_table, write_json
 
@@ -127,6 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     for size in sizes:
         for precision in ("float32",) if options.quick else ("float32", "float64"):
             rows += measure(size, precision, rounds)
+            rows += devices_pyro.measure(size, precision, rounds, STEPS[size])
             console.print(rows[-1])
             write_json(options.json, {"facts": known, "rows": rows})
     show(rows)

@@ -156,6 +156,25 @@ def test_of_data_on_disk_each_process_reads_its_rows_alone(problem, monkeypatch,
         np.testing.assert_array_equal(second, chunk.indices[:, 5:].reshape(-1))
 
 
+def sent(group, x, program, training):
+    """How many bytes the all-reduce of every step is given: steps that are recorded, compared, replayed."""
+    given, all_reduce = [], torch.distributed.all_reduce
+
+    def noted(flat, **options):
+        given.append(flat.numel() * flat.element_size())
+        return all_reduce(flat, **options)
+
+    torch.distributed.all_reduce = noted
+    return pyro_impl.fit(x, program, training, group=group), given
+
+
+def test_one_sum_a_step_of_the_gradients_and_the_loss(problem):
+    x, program, params = problem(N, missing=0.2, learned=ALL)
+    numbers = sum(np.size(values) for values in params.values())
+    for _, given in in_group(2, sent, x, program, config(steps=12, batch_size=B)):
+        assert given == [8 * (numbers + 1)] * 12
+
+
 def refusals(group, x, program):
     """What is said of a batch that is too small, of other arguments, and of a row of rank 1."""
     rank, said = torch.distributed.get_rank(group), []
