@@ -72,7 +72,10 @@ def test_without_frameworks_components_are_chosen_all_the_same(monkeypatch) -> N
     monkeypatch.setattr(choice, "available_backends", list)
     verdict = decide(items(), (1, 2, 3))
     assert verdict.k == 2 and verdict.command == "twinplate fit DATA --components 2 --out RUN"
-    assert "worse by" in " ".join(sentences(verdict))
+    said = " ".join(sentences(verdict))
+    assert "worse by" in said and "without components" not in said
+    noise = decide(np.random.default_rng(0).normal(size=(200, 6)), (1, 2))
+    assert "A model without components is as good" in " ".join(sentences(noise))
 
 
 def trial(covariance: str, backend: str, missed: float, step: float, compiling: float) -> Trial:

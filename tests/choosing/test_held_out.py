@@ -13,6 +13,7 @@ from twinplate.choosing.held_out import (
     MOST_ITEMS,
     check_components,
     held_out_evidence,
+    independent_evidence,
     some_items,
     usual_components,
 )
@@ -60,6 +61,16 @@ def test_missing_entries_are_left_out() -> None:
     empty[np.arange(len(x)) % FOLDS > 0, 2] = np.nan
     with pytest.raises(InputError, match="1 feature has entries in one part of the items alone"):
         held_out_evidence(empty, (1,))
+
+
+def test_without_components_features_are_independent_normals() -> None:
+    x = simulated(2, 100)
+    x[np.random.default_rng(1).random(x.shape) < 0.2] = np.nan
+    found = independent_evidence(x)
+    for fold in range(FOLDS):
+        out = np.arange(len(x)) % FOLDS == fold
+        normal = stats.norm(np.nanmean(x[~out], 0), np.nanstd(x[~out], 0))
+        np.testing.assert_allclose(found[out], np.nansum(normal.logpdf(x[out]), 1), rtol=1e-9)
 
 
 def test_by_default_as_many_components_as_the_features_can_tell_apart() -> None:

@@ -23,7 +23,8 @@ class Verdict:
 
     trials: by covariance and backend.  by_covariance: among `covariances`, by what the guides reach on
     held-out items; None without trials.  items: that were looked at.
-    options: more words for the command.
+    options: more words for the command.  none_as_good: whether a model without components is behind the
+    chosen one by no more than one standard error.
     """
 
     components: tuple[int, ...]
@@ -31,6 +32,7 @@ class Verdict:
     trials: tuple[Trial, ...]
     items: int
     options: tuple[str, ...] = ()
+    none_as_good: bool = False
 
     @property
     def k(self) -> int:
@@ -85,8 +87,10 @@ def sentences(verdict: Verdict) -> list[str]:
 
 def _why_components(verdict: Verdict) -> list[str]:
     found, components = verdict.by_components, verdict.components
+    none = ["A model without components is as good: the features may have nothing in common."]
     if len(components) == 1:
-        return [f"No other number of components than {components[0]} was tried."]
+        only = f"No other number of components than {components[0]} was tried."
+        return [only, *(none if verdict.none_as_good else ())]
     k, best = verdict.k, components[found.best]
     if k == best:
         why = f"{k} has the highest log evidence of held-out items"
@@ -105,7 +109,7 @@ def _why_components(verdict: Verdict) -> list[str]:
     ]
     if found.chosen == len(components) - 1:
         lines.append(f"{k} is the most that was tried: try more, by --components {k}-{2 * k}.")
-    return lines
+    return [*lines, *(none if verdict.none_as_good else ())]
 
 
 def _certain(share: float) -> str:
@@ -167,6 +171,7 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
         chosen |= {"covariance": verdict.covariance, "backend": verdict.ranked[0].backend}
     return {
         "items": verdict.items,
+        "none_as_good": verdict.none_as_good,
         "chosen": chosen,
         "command": verdict.command,
         "sentences": sentences(verdict),

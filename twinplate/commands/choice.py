@@ -13,6 +13,7 @@ from twinplate.backends import available_backends
 from twinplate.choosing.held_out import (
     check_components,
     held_out_evidence,
+    independent_evidence,
     some_items,
     usual_components,
 )
@@ -74,10 +75,12 @@ def decide(x: Array, components: tuple[int, ...], options: tuple[str, ...] = ())
         warnings.simplefilter(
             "ignore", UserWarning
         )  # of a part of the items: the fit will say its own
-        found = choose(held_out_evidence(x, components, told))
+        scores = held_out_evidence(x, components, told)
+        found = choose(scores)
         k = components[found.chosen]
+        none = choose(np.column_stack([independent_evidence(x), scores[:, found.chosen]]))
         trials = try_covariances(x, k, available_backends(), told)
-    return Verdict(components, found, tuple(trials), len(x), options)
+    return Verdict(components, found, tuple(trials), len(x), options, none.chosen == 0)
 
 
 def _show(verdict: Verdict, console: Console) -> None:
