@@ -111,12 +111,14 @@ def test_what_lies_in_parts():
     assert parts == [(2, 3), (6, 2), (), (), (8, 3)]
 
 
-def test_each_device_computes_its_items_alone():
-    """Gradients and the loss are all that moves in a step; the data lie whole on each device here."""
-    program = amortised()
-    spread = CompiledSVI(*program[:2], numpyro.optim.Adam(0.01), program[2], devices=jax.devices())
-    whole = jax.device_put(data()[0], Spread(jax.devices()).everywhere)
-    spread.run(jax.random.key(KEY), 2, whole, None, progress_bar=False)
+@pytest.mark.parametrize("program", ["linear", pytest.param("amortised", marks=pytest.mark.slow)])
+def test_each_device_computes_its_items_alone(program):
+    """Gradients and the loss are all that moves: data are in parts, or whole where a plate draws from them."""
+    spread = svi(program, jax.devices())
+    x, y = data()
+    if program == "amortised":
+        x = jax.device_put(x, Spread(jax.devices()).everywhere)
+    spread.run(jax.random.key(KEY), 2, x, y, progress_bar=False)
     (compiled,) = spread._compiled.values()
     text = compiled.as_text()
     assert " all-reduce(" in text and " all-gather(" not in text
