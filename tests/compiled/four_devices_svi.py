@@ -113,7 +113,7 @@ def test_what_lies_in_parts():
 
 @pytest.mark.parametrize("program", ["linear", pytest.param("amortised", marks=pytest.mark.slow)])
 def test_each_device_computes_its_items_alone(program):
-    """Gradients and the loss are all that moves: data are in parts, or whole where a plate draws from them."""
+    """Gradients and the loss are all that moves: data are in parts, or whole where a plate draws."""
     spread = svi(program, jax.devices())
     x, y = data()
     if program == "amortised":
