@@ -3,8 +3,9 @@
     python benchmarks/amortised.py [--quick] [--items 1000] [--json FILE]
 
 Models and data are those of `amortised_problems.py`, whose exact log evidence is the truth. Every guide takes
-the same steps of the framework's own SVI and Adam, at each of two learning rates, of which the better counts;
-mini-batches of 100, or all items where a guide of the framework is wrong with mini-batches. Rows:
+the same steps of the framework's own SVI and Adam, from each of two learning rates, of which the better
+counts, down to zero along a cosine; mini-batches of 100, or all items where a guide of the framework is wrong
+with mini-batches. Rows:
 
     elbo          at the end, nats per item; null where it is more than the truth, which is the log evidence
     steps         until it was within NEAR of what the guide by hand has in the end
@@ -57,7 +58,7 @@ def train(
     make = import_module(f"amortised_{framework}").Run
     best: tuple[Any, float, list[float]] | None = None
     for rate in rates:
-        run = make(problem, guide, rate, BATCH)
+        run = make(problem, guide, rate, steps, BATCH)
         found = course(run, steps)
         if best is None or ended(found, problem) > ended(best[2], problem):
             best = run, rate, found

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import optax
 from amortised_problems import CONTRAST, NOISE, Problem
 from flax import nnx
 from numpyro.contrib.module import nnx_module
 from numpyro.infer import SVI, Trace_ELBO, autoguide
+from numpyro.optim import optax_to_numpyro
 
 from numpyro_impl import AutoAmortizedNormal, MultivariateNormal, components_first, items_first
 
@@ -95,7 +97,9 @@ def by_hand(problem: Problem) -> Any:
 class Run:
     """A guide in training, in compiled loops of steps."""
 
-    def __init__(self, problem: Problem, guide: str, rate: float, batch_size: int) -> None:
+    def __init__(
+        self, problem: Problem, guide: str, rate: float, steps: int, batch_size: int
+    ) -> None:
         self._data = tuple(
             jnp.asarray(v, jnp.float32) for v in (problem.x, problem.inputs, problem.library)
         )
@@ -114,7 +118,8 @@ class Run:
         else:
             made = getattr(autoguide, guide)(model)
         self._programs = model, made
-        svi = SVI(model, made, numpyro.optim.Adam(rate), Trace_ELBO())
+        adam = optax_to_numpyro(optax.adam(optax.cosine_decay_schedule(rate, steps)))
+        svi = SVI(model, made, adam, Trace_ELBO())
         self._state = svi.init(jax.random.key(0), *self._data, **batch)
         self._params = svi.get_params
 

@@ -88,7 +88,9 @@ def by_hand(problem: Problem) -> Any:
 class Run:
     """A guide in training. Parameters are in a store of its own."""
 
-    def __init__(self, problem: Problem, guide: str, rate: float, batch_size: int) -> None:
+    def __init__(
+        self, problem: Problem, guide: str, rate: float, steps: int, batch_size: int
+    ) -> None:
         torch.manual_seed(0)
         self._store: Any = {"params": {}, "constraints": {}}
         self._data = tuple(
@@ -108,7 +110,9 @@ class Run:
         else:
             made = getattr(autoguide, guide)(model)
         self._programs = model, made
-        self._svi = SVI(model, made, pyro.optim.Adam({"lr": rate}), Trace_ELBO())
+        adam = {"optimizer": torch.optim.Adam, "optim_args": {"lr": rate}, "T_max": steps}
+        self._rates = pyro.optim.CosineAnnealingLR(adam)
+        self._svi = SVI(model, made, self._rates, Trace_ELBO())
         self.take(1)
 
     def take(self, steps: int) -> None:
@@ -116,6 +120,7 @@ class Run:
         with pyro.get_param_store().scope(self._store), pyro.validation_enabled(False):
             for _ in range(steps):
                 self._svi.step(*self._data, **self._batch)
+                self._rates.step()
 
     def elbo(self, particles: int) -> float:
         """Of all items, nats per item."""
