@@ -89,11 +89,13 @@ def test_a_function_that_computes_stays_with_the_case(tmp_path):
 def test_the_mapping_can_be_edited(tmp_path):
     """Without rename nothing says which is which: the file does."""
     bare = Case(Program(model), Program(ported), args=(X,))
-    with pytest.raises(InputError, match=r"without a partner: weight.*rename"):
+    with pytest.raises(InputError, match=r"without a partner: weight.*rename=\{"):
         convert(bare, GIVEN)
     path = convert(case_of(), GIVEN).save(tmp_path / "there.safetensors")
     there = convert(bare, GIVEN, mapping=path)
     np.testing.assert_array_equal(there.trained.params["kernel"], WEIGHT.T)
+    # What the file says is not sought: only that both have maps of their own to a scale is told.
+    assert {f.site for f in there.report.findings if f.level == "difference"} == {"scale"}
 
     described = json.loads(path.read_text())
     described["links"][0]["axes"] = [0, 1]  # (2, 3) read as (3, 2), row by row

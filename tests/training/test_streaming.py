@@ -139,7 +139,9 @@ def test_restarts_on_a_map_are_those_on_the_array(twin, problem, mapped, monkeyp
     config = TrainingConfig(steps=8, objective=objective, **SMALL)
     whole = twin.impl.fit_many(x, program, config, seeds=(0, 1), a=a)
     module, name = (
-        ("training.trainer", "to_tensor") if twin.name == "pyro" else ("training.placement", "to_array")
+        ("training.trainer", "to_tensor")
+        if twin.name == "pyro"
+        else ("training.placement", "to_array")
     )
     converted = [(twin.module(module), name), (twin.module("programs.posteriors"), name)]
     for room, function in converted:
@@ -176,7 +178,9 @@ def test_a_map_is_never_copied_as_a_whole(twin, problem, mapped, monkeypatch):
     monkeypatch.setattr("twinplate.training.plan.CHUNK", 4)
     x, program, _ = problem(2000)
     where, name = (
-        ("training.trainer", "to_tensor") if twin.name == "pyro" else ("training.placement", "to_array")
+        ("training.trainer", "to_tensor")
+        if twin.name == "pyro"
+        else ("training.placement", "to_array")
     )
     module, seen = twin.module(where), []
     convert = getattr(module, name)

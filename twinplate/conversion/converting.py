@@ -18,6 +18,7 @@ from twinplate.conversion.trained_file import Trained
 from twinplate.errors import InputError
 from twinplate.records.record import Array, Given, Run
 from twinplate.verification.case import Case, compared
+from twinplate.verification.matching.parameters import Rename
 from twinplate.verification.matching.translation import Translation, make_translation
 from twinplate.verification.recording import Session, StatusCallback
 from twinplate.verification.report import Report
@@ -129,19 +130,25 @@ def convert(
     tell = progress or (lambda text: None)
     tell("finding the parameters")
     found = {which: _Found.of(case, which) for which in WHICH}
-    links = _links(case, found, mapping)
     given = _given(params, getattr(case, source).framework)
     values = resolved(given, found[source].run.parameters, found[source].session)
+    links = _links(case, found, mapping)
+    parameters = found["first"].run.parameters, found["second"].run.parameters
     onward = _Onward(links, found, source, target)
     converted = onward.values(values)
     both = {source: values, target: converted}
-    one = replace(case, params=both["first"], seeds=case.seeds[:1], stress=False)
+    one = replace(
+        case,
+        params=both["first"],
+        seeds=case.seeds[:1],
+        stress=False,
+        rename={**(_renames(links, *parameters) if mapping else {}), **case.rename},
+    )
     report = compared(one, progress, both["second"])
     if any(f.level != "note" and f.stage not in OF_TRAINING for f in report.findings):
         raise ConversionError(report)
     moments, reset = onward.moments(given, values) if given.mean else (Trained({}), ())
     trained = replace(moments, params=_typed(converted, given))
-    parameters = found["first"].run.parameters, found["second"].run.parameters
     return Converted(trained, links, reset, report, _losses(report), parameters)
 
 
@@ -231,17 +238,44 @@ def _links(case: Case, found: Mapping[str, _Found], mapping: Path | str | None) 
         links = links_of(translation, first, second)
     else:
         links = read_mapping(Path(mapping), first, second, case.rename)
+    alone, twice = {}, {}
     for which, parameters in (("first", first), ("second", second)):
         linked = [name for link in links for name in getattr(link, which)]
-        twice = sorted({name for name in linked if linked.count(name) > 1})
-        alone = [name for name in parameters if name not in linked]
-        if twice or alone:
-            raise InputError(
-                f"the {which} program's parameters without a partner: {', '.join(alone) or 'none'}; with "
-                f"more than one: {', '.join(twice) or 'none'}. Say which is which by the case's rename or in "
-                "the mapping"
-            )
+        twice[which] = sorted({name for name in linked if linked.count(name) > 1})
+        alone[which] = [name for name in parameters if name not in linked]
+    if any(alone.values()) or any(twice.values()):
+        raise InputError(_unmatched(alone, twice))
     return links
+
+
+def _unmatched(alone: Mapping[str, list[str]], twice: Mapping[str, list[str]]) -> str:
+    lists = ((alone, "without a partner"), (twice, "with more than one"))
+    told = [
+        f"the {which} program's parameters {what}: {', '.join(names[which])}"
+        for names, what in lists
+        for which in WHICH
+        if names[which]
+    ]
+    here, there = (names[0] if names else which for which, names in alone.items())
+    rename = f"rename={{{here!r}: {there!r}}}"
+    return f"{'; '.join(told)}. Say which is which by the case's {rename}, or in a mapping"
+
+
+def _renames(links: tuple[Link, ...], first: Parameters, second: Parameters) -> Rename:
+    """What a mapping says, as a case says it: `verify` need not find it. first, second: what both have."""
+    renames: dict[str, Any] = {}
+    for link in links:
+        if len(link.first) == len(link.second) == 1:
+            (mine,), (theirs,) = link.first, link.second
+
+            def there(values: Array, link: Link = link) -> Array:
+                return link.to_second({link.first[0]: values}, first, second)[link.second[0]]
+
+            def back(values: Array, link: Link = link) -> Array:
+                return link.to_first({link.second[0]: values}, first, second)[link.first[0]]
+
+            renames[mine] = theirs if link.is_name_alone else (theirs, there, back)
+    return renames
 
 
 def _given(params: Any, framework: str) -> Trained:
@@ -257,7 +291,8 @@ def _check_moments(given: Trained, start: Mapping[str, Array]) -> None:
         if name not in start or mean.shape != start[name].shape:
             shape = start[name].shape if name in start else "no such parameter"
             raise InputError(
-                f"the optimiser's moments of {name!r} have shape {mean.shape}; expected {shape}"
+                f"the optimiser's moments of {name!r} have shape {mean.shape}; expected {shape}: the "
+                f"program has {', '.join(start)}"
             )
         if not (np.isfinite(mean) & np.isfinite(variance) & (variance >= 0)).all():
             raise InputError(

@@ -50,7 +50,13 @@ def read_trained(path: Path, framework: str) -> Trained:
 
 def read_optimizer(path: Path, framework: str) -> Trained:
     """Where an optimiser stands, from a file as for `read_trained`, or of Pyro's `optim.save`."""
-    if framework == "pyro" and path.suffix.lower() in OWN["pyro"]:
+    suffix = path.suffix.lower()
+    if framework == "pyro" and suffix not in (*OWN["pyro"], ".safetensors"):
+        raise InputError(
+            f"{path} has none of the suffixes of Pyro's optimisers: {', '.join(OWN['pyro'])}. Save it with "
+            "optim.save('optim.pt'), or with the parameters by pyro_impl.trained(optim).save('t.safetensors')"
+        )
+    if framework == "pyro" and suffix in OWN["pyro"]:
         trained: Trained = twin(framework, "files").read_optimizer(path, read_content(path))
         return trained
     return read_trained(path, framework)

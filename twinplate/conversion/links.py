@@ -55,6 +55,12 @@ class Link:
     how: str = ""
     functions: tuple[Convert, Convert] | None = field(default=None, compare=False)
 
+    @property
+    def is_name_alone(self) -> bool:
+        """Whether the numbers lie in both programs alike."""
+        same = self.axes == tuple(range(len(self.axes))) and self.shapes[0] == self.shapes[1]
+        return same and not self.packing and self.functions is None
+
     def to_second(
         self, values: Mapping[str, Array], first: Parameters, second: Parameters
     ) -> dict[str, Array]:
