@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from twinplate.backends import load_backend
-from twinplate.commands.workers import torchrun_rank
+from twinplate.commands.workers import tell_of_turns, torchrun_rank
 from twinplate.errors import InputError
 from twinplate.progress import hide_progress
 from twinplate.training.run_format import SavedRun
+from twinplate.words import counted
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,17 @@ class Devices:
         return self.rank == 0
 
 
+def check_count(count: int | None, batch_size: int) -> None:
+    """Raise InputError unless each of so many devices gets an item of a mini-batch of this size."""
+    if count is not None and count < 1:
+        raise InputError(f"--devices is {count}; expected 1 or more")
+    if count is not None and count > batch_size:
+        raise InputError(
+            f"--devices is {count}, and a mini-batch has {counted(batch_size, 'item')}; expected no more "
+            "devices than items of a mini-batch"
+        )
+
+
 def chosen_devices(backend: str, device: str, count: int | None) -> Devices:
     """The first `count` of every process, of the kind that `device` names; by default one, or all of many.
 
@@ -42,8 +54,6 @@ def chosen_devices(backend: str, device: str, count: int | None) -> Devices:
     processes that the environment names are joined. Raises InputError where there are not as many.
     """
     implementation = load_backend(backend)
-    if count is not None and count < 1:
-        raise InputError(f"--devices is {count}; expected 1 or more")
     if torchrun_rank() is not None:
         if backend != "pyro" or count is not None:
             raise InputError(
@@ -61,4 +71,6 @@ def chosen_devices(backend: str, device: str, count: int | None) -> Devices:
         return Devices()
     if rank > 0:
         hide_progress()
+    elif count is not None and found[0].platform == "cpu":
+        tell_of_turns(count)
     return Devices({"devices": found}, rank, processes.leave_processes)

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from twinplate.commands.checkpoints import EVERY, check_interval
-from twinplate.commands.devices import chosen_devices
+from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell_data
 from twinplate.commands.training_run import train_and_keep, until_stopped
@@ -64,6 +64,7 @@ def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> 
     check_is_no_run(request.out)
     require_new(request.out)
     check_interval(request.checkpoint_every)
+    check_count(request.devices, training.batch_size)
     code = launched(request.backend, training.device, request.devices, request.out)
     if code is not None:
         return code

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from twinplate.commands.checkpoints import EVERY, check_interval
-from twinplate.commands.devices import chosen_devices
+from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell
 from twinplate.commands.training_run import train_and_keep, until_stopped
@@ -60,6 +60,7 @@ def run_resume(request: ResumeRequest, console: Console) -> int:
         return code
     check_interval(request.checkpoint_every)
     config = read_newest(request.run).run.config
+    check_count(request.devices, config["training"]["batch_size"])
     backend, device = request.backend or config["backend"], config["training"]["device"]
     if (code := launched(backend, device, request.devices, request.run)) is not None:
         return code

@@ -21,6 +21,7 @@ from twinplate.training.errors import NonFiniteLossError, ProcessLostError, Trai
 from twinplate.training.loop import train
 from twinplate.training.run_format import SavedRun
 from twinplate.training.shares import LostProcessError
+from twinplate.words import counted
 
 
 def torchrun_rank() -> int | None:
@@ -36,7 +37,8 @@ def launched(backend: str, device: str, count: int | None, path: Path) -> int | 
     """
     if count is None or count < 2 or backend != "pyro" or torchrun_rank() is not None:
         return None
-    load_backend(backend)
+    if load_backend(backend).device.find_device(device).type == "cpu":
+        tell_of_turns(count)
     launching = importlib.import_module("pyro_impl.training.launching")
     ended = launching.launch(_without_devices(sys.argv[1:]), count, device)
     if ended.lost is not None:
@@ -49,6 +51,17 @@ def launched(backend: str, device: str, count: int | None, path: Path) -> int | 
         )
     code: int = ended.exit_code
     return code
+
+
+def tell_of_turns(count: int) -> None:
+    """Say so where so many devices, made of this machine's cores, are more than there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores and count > cores:
+        tell(
+            Console(stderr=True),
+            f"twinplate: {count} devices share {counted(cores, 'core')}: they take turns, and a step takes "
+            "longer than with fewer",
+        )
 
 
 def _without_devices(words: Sequence[str]) -> list[str]:
