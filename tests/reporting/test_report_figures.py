@@ -11,7 +11,7 @@ from twinplate import TrainingConfig
 from twinplate.reporting.agreement import agreements
 from twinplate.reporting.calibration import hide
 from twinplate.reporting.gaps import GOOD, POOR, equivalent_shift, tone_of
-from twinplate.reporting.losses import Course, fall, is_settled, missed_by_step
+from twinplate.reporting.losses import Course, fall, missed_by_step, trend
 from twinplate.reporting.runs import SAMPLED, sample
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -78,11 +78,27 @@ def test_a_course_is_means_of_neighbouring_steps() -> None:
     assert len(Course.of(np.array([np.nan])).mean) == 0
 
 
-def test_a_loss_has_settled_once_it_falls_by_chance_only() -> None:
-    noise = np.random.default_rng(0).normal(size=1000)
+def test_a_loss_has_settled_once_it_goes_up_and_down_by_chance_only() -> None:
+    noise = 0.1 * np.random.default_rng(0).normal(size=1000)
     falling = np.linspace(5, 0, 1000)
-    assert is_settled(noise) and is_settled(np.ones(1)) and not is_settled(falling + 0.1 * noise)
     assert fall(falling)[0] == pytest.approx(0.5, rel=0.01)
+    u_turn = 3 * np.linspace(-1, 1, 1000) ** 2
+    slow = np.append(falling[:500], np.linspace(2.5, 2.6, 500))  # its last tenths are within chance
+    for values, expected in (
+        (noise, "settled"),
+        (falling + noise, "falls"),
+        (5 - falling + noise, "rises"),
+        (u_turn + noise, "rises"),
+        (slow + noise, "rises"),
+        (50 * noise, "cannot tell"),
+        (falling[:19], "cannot tell"),
+        (np.full(20, 3.0), "settled"),
+        (np.full(30, np.nan), "cannot tell"),
+    ):
+        assert trend(values) == expected
+    assert (
+        sum(trend(np.random.default_rng(n).normal(size=3000)) == "settled" for n in range(100)) > 97
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +82,10 @@ def test_odd_runs_have_pages_too(page: Page, config: dict, items: int) -> None:
 
 def test_sentences_say_what_is_good_and_what_would_help() -> None:
     table = write_data("x.csv", data(num_items=1500))
-    flat = 9 + 0.001 * np.random.default_rng(0).normal(size=80)
-    write_run("good", table, losses=flat)
+    flat = 9 + 0.001 * np.random.default_rng(0).normal(size=400)
+    write_run("good", table, losses=flat, steps=400)
     write_run("diagonal", table, losses=np.linspace(20, 9, 80), guide="diagonal")
-    write_run("sure", table, noisier(0.6), losses=flat)
+    write_run("sure", table, noisier(0.6), losses=flat, steps=400)
     runs = {name: reported(name, table) for name in ("good", "diagonal", "sure")}
     about = {
         name: {r.section: (r.tone, r.text) for r in remarks([run], [])}
@@ -99,6 +100,44 @@ def test_sentences_say_what_is_good_and_what_would_help() -> None:
     assert about["sure"]["predictions"][0] == "difference"
     first = headline(list(runs.values()))
     assert first.tone == "same" and first.text.startswith("The best of 3 runs is good")
+
+
+def test_a_course_is_not_good_where_the_gap_is_the_encoders_or_little_can_be_told() -> None:
+    write_run("run", table := write_data("x.csv", data()))
+    run = reported("run", table)
+    poor = replace(run, gaps=replace(run.gaps, missed=run.gaps.missed + 0.5))
+    noise = np.random.default_rng(0).normal(size=80)
+    for found, course, tone, text in (
+        (run, 0.1 * noise, "same", "has settled"),
+        (poor, 0.1 * noise, "unknown", "cannot be told by 80 steps"),
+        (poor, 0.001 * noise, "undecided", "no longer falls, but its encoder"),
+        (run, np.linspace(1, 100, 80), "difference", "rises"),
+        (run, np.array([5.0]), "unknown", "cannot be told by 1 step"),
+    ):
+        said = remarks([replace(found, missed=course)], [])
+        losses = [remark for remark in said if remark.section == "losses"]
+        assert [remark.tone for remark in losses] == [tone] and text in losses[0].text
+        gap = next(remark.text for remark in said if remark.section == "gaps")
+        assert ("more steps" in gap) == (found is poor and tone == "unknown")
+
+
+def test_data_unlike_those_of_the_training_are_said_first() -> None:
+    x = data()
+    write_run("run", write_data("x.csv", x), losses=np.full(80, 6.0), guide="diagonal")
+    for new, far in ((data(seed=1), False), (data(0.0, seed=2), False), (5 * x + 30, True)):
+        run = reported("run", write_data("new.csv", new))
+        said = remarks([run], [])
+        assert any("not like those that run was trained on" in r.text for r in said) == far
+        gap = next(r.text for r in said if r.section == "gaps")
+        assert ("would not help" in gap) == far and "train for more steps" not in gap
+
+
+def test_missing_entries_are_all_counted_in_words_for_readers() -> None:
+    write_run("run", write_data("x.csv", data(missing=0.0)), encoder="mlp")
+    x = data()
+    run = reported("run", write_data("new.csv", x))
+    text = next(remark.text for remark in remarks([run], []) if remark.section == "gaps")
+    assert f"{np.isnan(x).sum()} entries of the data are missing" in text and "`" not in text
 
 
 def test_the_command_makes_the_run_again(monkeypatch: pytest.MonkeyPatch) -> None:

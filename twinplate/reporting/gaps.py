@@ -12,6 +12,7 @@ from twinplate.data.blocks import Array, Rows, blocks
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.training.state import Fit
+from twinplate.words import are, counted
 
 # What a gap of g nats amounts to: KL of two normals whose means are a distance of √(2 g / K) standard
 # deviations apart in each of K components. Below GOOD nobody will see it, above POOR everybody will.
@@ -77,12 +78,7 @@ def measure_gaps(fit: Fit, x: np.ndarray, progress: Rows | None = None) -> Gaps:
     model = fit.generative
     config = fit.program.config if fit.program is not None else None
     assert config is not None
-    why = ""
-    try:
-        fit.elbo(x[:1])
-        fit.posterior_blocks(x)
-    except InputError as error:
-        why = str(error)
+    why = _why_not(fit, x)
     covariance = config.covariance
     started, parts = time.perf_counter(), []
     for _, block in blocks(x, progress, model.items_at_once()):
@@ -101,6 +97,22 @@ def measure_gaps(fit: Fit, x: np.ndarray, progress: Rows | None = None) -> Gaps:
         time.perf_counter() - started,
         why,
     )
+
+
+def _why_not(fit: Fit, x: np.ndarray) -> str:
+    """Why there are no gaps, for readers of a page; "" where there are."""
+    assert fit.program is not None
+    if fit.program.config.amplitude_scale is not None:
+        return "with an amplitude they have no closed form"
+    try:
+        fit.posterior_blocks(x)
+    except InputError:
+        count = sum(int(np.isnan(block).sum()) for _, block in blocks(x))
+        return (
+            f"{counted(count, 'entry', 'entries')} of the data {are(count)} missing, and the guide has "
+            "learned from complete items alone; fit with --missing mask for a guide that takes them"
+        )
+    return ""
 
 
 def _family(model: LinearGaussian, x: Array, covariance: str) -> Array:

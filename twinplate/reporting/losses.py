@@ -14,6 +14,8 @@ from twinplate.training.plan import CHUNK
 
 POINTS = 60  # of a curve
 SETTLED = 0.01  # nats per item over the last tenth of the steps that are no fall
+MANY = 20  # steps at least of which something can be said
+UNSEEN = 0.3  # nats per item: where a fall of that would not be noticed, nothing can be said
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +62,43 @@ def missed_by_step(losses: Array, evidence: Array, training: TrainingConfig) -> 
 def fall(values: Array) -> tuple[float, float]:
     """By how much a number for every step fell from the tenth before the last to the last, and its error.
 
-    The error is a standard deviation, as the steps vary.
+    The error is a standard deviation, as the steps vary; of fewer than MANY steps nothing is known of it,
+    and it is infinite.
     """
-    length = max(len(values) // 10, 1)
-    before, last = values[-2 * length : -length], values[-length:]
-    if not len(before):
-        return 0.0, 0.0
-    error = np.sqrt(before.var() / len(before) + last.var() / len(last))
-    return float(before.mean() - last.mean()), float(error)
+    length = len(values) // 10
+    if len(values) < MANY:
+        return 0.0, float("inf")
+    return _difference(values[-2 * length : -length], values[-length:])
 
 
-def is_settled(values: Array) -> bool:
-    """Whether a number for every step no longer falls: by less than SETTLED, or than chance would do."""
+def rise(values: Array) -> tuple[float, float]:
+    """By how much the last tenth of the steps is above the lowest tenth, and the error of that."""
+    tenths = np.array_split(values, 10)
+    lowest = min(tenths, key=lambda part: float(part.mean()))
+    return _difference(tenths[-1], lowest)
+
+
+def trend(values: Array, unseen: float = UNSEEN) -> str:
+    """How a number for every step ends: "falls", "rises", "settled" or "cannot tell".
+
+    It is settled where it differs by less than SETTLED, or than chance would make it, from the tenth before
+    the last tenth of the steps and from the lowest tenth. Nothing can be told of fewer than MANY steps, nor
+    where a fall of `unseen` nats per item would be taken for chance.
+
+    >>> trend(np.linspace(1, 100, 300)), trend(np.full(300, 7.0)), trend(np.array([5.0]))
+    ('rises', 'settled', 'cannot tell')
+    """
+    if len(values) < MANY:
+        return "cannot tell"
+    rose, error = rise(values)
+    if rose > max(SETTLED, 4 * error):  # the lowest of ten is low by chance already
+        return "rises"
     fell, error = fall(values)
-    return fell < max(SETTLED, 3 * error)
+    if fell > max(SETTLED, 3 * error):
+        return "falls"
+    return "cannot tell" if not 3 * error <= max(SETTLED, unseen) else "settled"
+
+
+def _difference(one: Array, other: Array) -> tuple[float, float]:
+    error = np.sqrt(one.var() / len(one) + other.var() / len(other))
+    return float(one.mean() - other.mean()), float(error)

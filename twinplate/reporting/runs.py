@@ -30,6 +30,8 @@ class ReportedRun:
     Of the data, if there are any: gaps; missed, (steps,), the loss of each step beyond the exact answer of
     its items, if the run was trained on them; calibration; intervals and predicted, of the sampled items.
     own_data: whether the data are those that the run was trained on.
+    below: nats per item that the evidence of new data is far below that of the training; None if it is not.
+    data_size: (N, D) of the data.
     correlations: of an item, or without data of one at the mean of those in training.
     """
 
@@ -44,6 +46,8 @@ class ReportedRun:
     correlations: Correlations | None = None
     intervals: Intervals | None = None
     predicted: Prediction | None = None
+    below: float | None = None
+    data_size: tuple[int, int] | None = None
 
     @property
     def backend(self) -> str:
@@ -99,6 +103,8 @@ def read_report(
         correlations(fit, x[guided], name_of) if len(guided) else None,
         intervals(fit, x[guided], name_of) if len(guided) else None,
         _predicted(fit, x[guided]),
+        None if own else _far_below(saved, fit, x),
+        (len(table.x), table.x.shape[1]),
     )
 
 
@@ -125,6 +131,27 @@ def _missed(saved: SavedRun, fit: Fit, gaps: Gaps) -> Array | None:
     if training.objective != "elbo" or not 0 < len(fit.losses) == saved.step:
         return None
     return missed_by_step(fit.losses, gaps.evidence, training)
+
+
+def _far_below(saved: SavedRun, fit: Fit, x: Array) -> float | None:
+    """By how much the evidence of `x` (N, D) is below what the training reached, where that is far.
+
+    The last losses may be of items with more or fewer missing entries, so items that are drawn from the model
+    with those of `x` are to be better too. Far is more than the √(D / 2) nats by which items of D normal
+    entries vary, and than chance.
+    """
+    assert fit.program is not None
+    if fit.program.config.amplitude_scale is not None:
+        return None
+    drawn, _ = fit.generative.simulate(len(x), generator(0, "alike"))
+    expected = fit.log_evidence(np.where(np.isnan(x), np.nan, drawn))
+    found = fit.log_evidence(x)
+    reached = float(expected.mean())
+    if saved.training.objective == "elbo" and np.isfinite(fit.losses[-LAST:]).any():
+        reached = min(reached, -float(np.nanmean(fit.losses[-LAST:])))
+    error = np.sqrt((expected.var() + max(expected.var(), found.var())) / len(x))
+    below = reached - float(found.mean())
+    return below if below > max(np.sqrt(x.shape[1] / 2), 3 * error) else None
 
 
 def _predicted(fit: Fit, x: Array) -> Prediction | None:

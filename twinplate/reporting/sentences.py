@@ -11,17 +11,23 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.reporting.agreement import Agreement
 from twinplate.reporting.calibration import NAMED
 from twinplate.reporting.gaps import equivalent_shift, tone_of
-from twinplate.reporting.losses import fall, is_settled
+from twinplate.reporting.losses import UNSEEN, fall, rise, trend
 from twinplate.reporting.runs import ReportedRun
 from twinplate.words import counted
 
-MARKS = {"same": "good", "note": "note", "undecided": "fair", "difference": "poor"}
+MARKS = {
+    "same": "good",
+    "note": "note",
+    "undecided": "fair",
+    "difference": "poor",
+    "unknown": "cannot tell",
+}
 MILD = 0.05  # of a coverage that is too low
 
 
 @dataclass(frozen=True)
 class Remark:
-    """tone: "same" (good), "note", "undecided" (fair) or "difference" (poor).
+    """tone: "same" (good), "note", "undecided" (fair), "difference" (poor) or "unknown" (cannot tell).
 
     section: of the page, by its id, that shows what `text` says.
     """
@@ -95,6 +101,15 @@ def _about_data(runs: Sequence[ReportedRun]) -> Iterator[Remark]:
             f"the data are not those that {', '.join(new)} {'was' if len(new) == 1 else 'were'} trained "
             "on: evidence, gaps and predictions are of new items",
         )
+    for run in runs:
+        if run.below is not None:
+            yield Remark(
+                "difference",
+                "runs",
+                f"the data are not like those that {run.name} was trained on: their exact log evidence is "
+                f"{run.below:.3g} nats per item below what its training reached. Look at the data first; "
+                "more steps do not help",
+            )
 
 
 def _course(run: ReportedRun) -> Array:
@@ -102,26 +117,65 @@ def _course(run: ReportedRun) -> Array:
     return run.fit.losses if run.missed is None else run.missed
 
 
+def _is_encoders(run: ReportedRun) -> bool:
+    """Whether the gap is poor and most of it the encoder's, on data that are like those of the training."""
+    gaps = run.gaps
+    if gaps is None or gaps.gap is None or gaps.family_gap is None or run.below is not None:
+        return False
+    poor = tone_of(gaps.gap, gaps.components) == "difference"
+    return poor and gaps.family_gap <= gaps.gap / 2
+
+
+def _trend(run: ReportedRun) -> str:
+    """How its course ends; a fall that ten times more such steps would make a good guide is to be seen."""
+    if not len(run.fit.losses):
+        return "cannot tell"
+    gap = run.gaps.gap if run.gaps is not None else None
+    return trend(_course(run), UNSEEN if gap is None or not _is_encoders(run) else gap / 10)
+
+
 def _has_settled(run: ReportedRun) -> bool:
-    return run.saved.is_finished and len(run.fit.losses) > 0 and is_settled(_course(run))
+    return run.saved.is_finished and _trend(run) == "settled" and not _is_encoders(run)
 
 
 def of_course(run: ReportedRun) -> Remark | None:
-    """That training has not come to an end, if it has not."""
-    training = run.saved.training
+    """That training has not come to a good end, if it has not."""
+    name = run.name
     if not run.saved.is_finished:
-        steps = f"step {run.saved.step:,} of {training.steps:,}"
-        return Remark("undecided", "losses", f"{run.name} is unfinished, at {steps}")
+        steps = f"step {run.saved.step:,} of {run.saved.training.steps:,}"
+        return Remark("undecided", "losses", f"{name} is unfinished, at {steps}")
     if not len(run.fit.losses) or _has_settled(run):
         return None
     if not isfinite(run.last_loss):
-        return Remark("difference", "losses", f"{run.name} met a loss that is not finite")
-    return Remark(
-        "undecided",
-        "losses",
-        f"{run.name} still falls, by {fall(_course(run))[0]:.2g} nats per item over the last tenth of the "
-        f"steps: more may help (twinplate fit DATA --resume {run.name} --steps {2 * training.steps})",
-    )
+        return Remark("difference", "losses", f"{name} met a loss that is not finite")
+    return Remark(*_of_end(run, _course(run)))
+
+
+def _of_end(run: ReportedRun, course: Array) -> tuple[str, str, str]:
+    """The tone, section and text on a finished run that has not settled well."""
+    name, end = run.name, _trend(run)
+    if end == "rises":
+        tone, text = (
+            "difference",
+            f"{name} rises: the last tenth of the steps is {rise(course)[0]:.2g} nats per item above the "
+            "lowest tenth; a lower --learning-rate may help",
+        )
+    elif end == "falls":
+        steps = 2 * run.saved.training.steps
+        tone, text = (
+            "undecided",
+            f"{name} still falls, by {fall(course)[0]:.2g} nats per item over the last tenth of the "
+            f"steps: more may help (twinplate fit DATA --resume {name} --steps {steps})",
+        )
+    elif end == "cannot tell":
+        tone, text = (
+            "unknown",
+            f"whether {name} has settled cannot be told by {counted(len(course), 'step')}: they are too "
+            "few for how much they vary",
+        )
+    else:
+        tone, text = "undecided", f"{name} no longer falls, but its encoder is far from exact"
+    return tone, "losses", text
 
 
 def of_gap(run: ReportedRun) -> Remark | None:
@@ -143,6 +197,8 @@ def of_gap(run: ReportedRun) -> Remark | None:
 
 def _remedy(run: ReportedRun, gap: float, family: float | None) -> str:
     config = run.saved.program.config
+    if run.below is not None:
+        return "The data are not like those of the training: more steps on those would not help"
     if family is None:
         return f"A rank above {config.rank}, or the covariance full, may come closer"
     if family > gap / 2:
@@ -150,6 +206,8 @@ def _remedy(run: ReportedRun, gap: float, family: float | None) -> str:
             f"{family:.2g} of it is what no diagonal covariance can express: take the auxiliary guide "
             "with covariance full"
         )
+    if run.saved.is_finished and _trend(run) == "settled":
+        return "Most of it is the encoder's, which has settled: a lower --learning-rate may come closer"
     return "Most of it is the encoder's: train for more steps"
 
 
