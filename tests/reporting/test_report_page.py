@@ -14,6 +14,9 @@ from reported_runs import MODEL, data, noisier, reported, write_data, write_run
 from verify_files import twinplate
 
 from twinplate import LinearGaussian
+from twinplate.reporting.calibration import Calibration, hide
+from twinplate.reporting.page import report_page
+from twinplate.reporting.sections import known_line
 from twinplate.reporting.sentences import command_of, headline, remarks
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -99,7 +102,13 @@ def test_sentences_say_what_is_good_and_what_would_help() -> None:
     assert "--resume diagonal --steps 160" in about["diagonal"]["losses"][1]
     assert about["sure"]["predictions"][0] == "difference"
     first = headline(list(runs.values()))
-    assert first.tone == "same" and first.text.startswith("The best of 3 runs is good")
+    assert first.tone == "same" and first.text.startswith("The best of 3 runs is good:")
+    assert headline([runs["diagonal"], runs["good"]]).text.startswith("The best of 2 runs is good:")
+    twin = replace(runs["good"], name="twin")
+    both = headline([runs["good"], twin]).text
+    assert both.startswith("good and twin are as good as each other: log evidence")
+    three = headline([runs["good"], runs["sure"], twin]).text
+    assert three.startswith("The best of 3 runs are good and twin, as good as each other")
 
 
 def test_a_course_is_not_good_where_the_gap_is_the_encoders_or_little_can_be_told() -> None:
@@ -163,8 +172,41 @@ def test_runs_on_other_data_are_not_compared() -> None:
     runs = [reported(name, None) for name in ("one", "two")]
     assert "different data" in headline(runs).text
     both = [reported(name, write_data("z.csv", data(seed=2))) for name in ("one", "two")]
-    assert "best of 2 runs" in headline(both).text
+    assert "one and two are as good as each other" in headline(both).text
     assert any("of new items" in remark.text for remark in remarks(both, []))
+    assert known_line(runs) == known_line(both) == []
+    assert known_line(runs[:1]) == [("best known", 9.0)]
+
+
+def test_the_header_has_the_sizes_of_the_data_and_each_run_its_own_bench() -> None:
+    one = write_run("one", write_data("x.csv", data()))
+    runs = [reported("one", write_data("new.csv", data(num_items=70)))]
+    assert "70 items of 5 features · 1 run" in report_page(runs, "twinplate report one")
+    two = replace(one, data={**one.data, "num_items": 90, "columns": ["other"]})
+    runs = [reported("one", None), replace(reported("one", None), name="two", saved=two)]
+    text = report_page(runs, "twinplate report one two")
+    assert "90 to 400 items of 5 features" in text and "different features" in text
+    assert "items 90<" in text and "items 400<" in text
+
+
+def test_few_entries_do_not_say_whether_predictions_are_calibrated() -> None:
+    """One entry in ten is outside by chance, so one that is in or out says nothing, and twenty little."""
+    for z, verdict in (
+        ([0.1], "too few to say"),
+        ([9.0], "too few to say"),
+        ([0.1] * 10 + [3.0], "too few to say"),
+        ([9.0] * 10, "too sure"),
+        ([0.1] * 900 + [3.0] * 100, "calibrated"),
+    ):
+        found = Calibration(np.array(z), np.arange(len(z)), "guide")
+        assert found.verdict == verdict and found.coverage(0.9)[1] > 0
+    x = data(num_items=1)
+    write_run("run", write_data("x.csv", data()))
+    said = remarks([reported("run", write_data("one.csv", x))], [])
+    assert [remark.tone for remark in said if remark.section == "predictions"] == ["unknown"]
+    alone = np.full((3, 5), np.nan)
+    alone[:, 0] = 1.0
+    assert not hide(alone, 0).any()  # there is no rest to predict from
 
 
 @pytest.mark.parametrize(
@@ -182,6 +224,7 @@ def test_runs_on_other_data_are_not_compared() -> None:
             "expected a file in a directory that exists",
         ),
         (("run", "run", "--out", "r.html"), "run is given twice"),
+        (("run", "./same/../run", "--out", "r.html"), "run is given twice"),
         (("run", "--out", "same", "--json", "same"), "--json and --out are both same"),
     ],
 )

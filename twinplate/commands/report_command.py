@@ -77,7 +77,8 @@ def _check(runs: list[Path], out: Path, json: Path | None) -> None:
         require_place(path)
     if json is not None and json.absolute() == out.absolute():
         raise InputError(f"--json and --out are both {out}; expected two files")
-    twice = [run for n, run in enumerate(runs) if run in runs[:n]]
+    places = [run.resolve() for run in runs]
+    twice = [run for n, run in enumerate(runs) if places[n] in places[:n]]
     if twice:
         raise InputError(f"{twice[0]} is given twice; expected every run once")
 

@@ -15,13 +15,12 @@ from twinplate.reporting.agreement import Agreement, agreements
 from twinplate.reporting.calibration import LEVELS
 from twinplate.reporting.gaps import equivalent_shift
 from twinplate.reporting.latents import SHOWN_COMPONENTS
+from twinplate.reporting.ranking import best_ones, comparable
 from twinplate.reporting.runs import ReportedRun
 from twinplate.reporting.sentences import (
     MARKS,
     Remark,
-    best_of,
     command_of,
-    comparable,
     headline,
     remarks,
 )
@@ -87,15 +86,26 @@ def report_page(runs: Sequence[ReportedRun], command: str) -> str:
 
 def _header(runs: Sequence[ReportedRun]) -> str:
     first = headline(runs)
-    run = runs[0]
-    items = counted(int(run.saved.data["num_items"]), "item")
-    features = counted(run.saved.program.config.num_features, "feature")
+    sizes = [run.data_size or _training_size(run) for run in runs]
+    items, features = (
+        _range(values, noun)
+        for values, noun in zip(zip(*sizes, strict=True), ("item", "feature"), strict=True)
+    )
     frameworks = " and ".join(sorted({r.backend for r in runs}))
     return (
         f'<header class="card headline {first.tone}"><span class="verdict">{MARKS[first.tone]}</span>'
         f"<h1>{escape(first.text)}</h1>"
         f'<p class="soft">{items} of {features} · {counted(len(runs), "run")} · {frameworks}</p></header>'
     )
+
+
+def _training_size(run: ReportedRun) -> tuple[int, int]:
+    return int(run.saved.data["num_items"]), run.saved.program.config.num_features
+
+
+def _range(values: Sequence[int], noun: str) -> str:
+    low, high = min(values), max(values)
+    return counted(low, noun) if low == high else f"{low:,} to {counted(high, noun)}"
 
 
 def _section(name: str, said: Sequence[Remark], part: str) -> str:
@@ -116,11 +126,11 @@ def _runs(runs: Sequence[ReportedRun]) -> str:
     head = ["run", "by", "guide", "K", "steps", "last loss"]
     with_data = any(run.gaps is not None for run in runs)
     head += ["log evidence", "gap", "as a shift"] if with_data else []
-    best, rows = best_of(runs) if comparable(runs) else None, []
+    best, rows = best_ones(runs) if comparable(runs) and len(runs) > 1 else [], []
     for n, run in enumerate(runs):
         config = run.saved.program.config
         covariance = "" if config.guide == "diagonal" else f", {config.covariance}"
-        star = ' <span class="mark same">best</span>' if run is best and len(runs) > 1 else ""
+        star = ' <span class="mark same">best</span>' if run in best else ""
         cells = [f"{swatch(n)}{escape(run.name)}{star}", run.backend, config.guide + covariance]
         last = f"{run.last_loss:.4f}" if isfinite(run.last_loss) else "–"
         cells += [str(config.num_components), f"{run.saved.step:,}", last]
@@ -193,15 +203,19 @@ def _cost(runs: Sequence[ReportedRun]) -> str:
         if run.gaps is not None:
             cells.append(f"{len(run.gaps.evidence) / run.gaps.seconds:,.0f}")
         rows.append(cells)
-    sizes = runs[0].saved
-    bench = (
-        f"twinplate bench --items {sizes.data['num_items']} --features "
-        f"{sizes.program.config.num_features} --components {sizes.program.config.num_components} "
-        f"--batch-size {sizes.training.batch_size}"
-    )
+    bench = dict.fromkeys(_bench(run) for run in runs)
+    measured = ", ".join(f"<code>{_unbroken(command)}</code>" for command in bench)
     return table("What the runs hold", head, rows) + (
         '<p class="soft">A run does not keep how long it trained or how much memory it took. This measures '
-        f"both, for your sizes on your machine: <code>{_unbroken(bench)}</code></p>"
+        f"both, for the sizes of the training, on your machine: {measured}</p>"
+    )
+
+
+def _bench(run: ReportedRun) -> str:
+    items, features = _training_size(run)
+    return (
+        f"twinplate bench --items {items} --features {features} --components "
+        f"{run.saved.program.config.num_components} --batch-size {run.saved.training.batch_size}"
     )
 
 
@@ -229,7 +243,7 @@ def as_dict(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     """The figures of the page as plain data, for JSON."""
     pairs = agreements(runs)
     return {
-        "best": best_of(runs).name if comparable(runs) else None,
+        "best": [run.name for run in best_ones(runs)] if comparable(runs) else [],
         "remarks": [vars(remark) for remark in (headline(runs), *remarks(runs, pairs))],
         "runs": [_run_as_dict(run) for run in runs],
         "agreement": [{**vars(pair), "ok": pair.ok} for pair in pairs],

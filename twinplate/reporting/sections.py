@@ -24,8 +24,8 @@ from twinplate.reporting.calibration import LEVELS, Calibration
 from twinplate.reporting.gaps import GOOD, POOR
 from twinplate.reporting.latents import LEVEL, SHOWN_COMPONENTS
 from twinplate.reporting.losses import Course
+from twinplate.reporting.ranking import best_of, same_data
 from twinplate.reporting.runs import ReportedRun
-from twinplate.reporting.sentences import best_of
 from twinplate.words import counted
 
 NEEDS_DATA = '<p class="soft">Give --data DATA to see this section.</p>'
@@ -50,33 +50,38 @@ def losses(runs: Runs) -> str:
     if not drawn:
         return "<p>There is no loss to show.</p>"
     courses = [(n, _course(run, run.fit.losses)) for n, run in drawn]
-    name, level = known_line(runs)
+    known = known_line(runs)
     banded = len(courses) <= BANDED
     low = [np.min(c.low if banded else c.mean) for _, c in courses]
     high = [np.quantile(c.high if banded else c.mean, 0.98) for _, c in courses]
     x = Axis(0.0, max(float(c.steps[-1]) for _, c in courses), "step")
-    y = Axis.over([*low, *high, level], "loss, nats per item")
+    y = Axis.over([*low, *high, *(level for _, level in known)], "loss, nats per item")
     shown = [Curve(c.steps, c.mean, n, (c.low, c.high) if banded else None) for n, c in courses]
     title = f"Losses of {counted(len(runs), 'run')} by step"
+    dashed = f" Dashed: {escape(known[0][0])}." if known else ""
     caption = (
-        f"Loss, in nats per item: means of neighbouring steps{'; the band holds 8 of 10' * banded}. Dashed: "
-        f"{escape(name)}. A loss is one draw of one mini-batch: most of its ups and downs are which items it "
+        f"Loss, in nats per item: means of neighbouring steps{'; the band holds 8 of 10' * banded}."
+        f"{dashed} A loss is one draw of one mini-batch: most of its ups and downs are which items it "
         "held."
     )
-    parts = [figure(curves(title, x, y, shown, [(name, level)]), f"{key(runs)} {caption}")]
+    parts = [figure(curves(title, x, y, shown, known), f"{key(runs)} {caption}")]
     beyond = [(n, _course(run, run.missed)) for n, run in drawn if run.missed is not None]
     if beyond:
         parts.append(_beyond(runs, beyond, x))
     return f'<div class="figures">{"".join(parts)}</div>'
 
 
-def known_line(runs: Runs) -> tuple[str, float]:
-    """What losses are held against: the exact answer of the best run, or the lowest loss that there is."""
-    own = [run for run in runs if run.gaps is not None and run.own_data]
-    if own:
-        return "exact", -best_of(own).score
+def known_line(runs: Runs) -> list[tuple[str, float]]:
+    """What losses are held against: the exact answer of the best run, or the lowest loss that there is.
+
+    None where the runs were trained on different data, of which each has its own.
+    """
+    if not same_data(runs):
+        return []
+    if all(run.gaps is not None and run.own_data for run in runs):
+        return [("exact", -best_of(runs).score)]
     lowest = np.array([run.last_loss for run in runs])
-    return "best known", float(np.min(lowest[np.isfinite(lowest)], initial=np.inf))
+    return [("best known", float(np.min(lowest[np.isfinite(lowest)], initial=np.inf)))]
 
 
 def _course(run: ReportedRun, values: np.ndarray) -> Course:
@@ -189,7 +194,9 @@ def predictions(runs: Runs) -> str:
     if not known:
         if runs[0].gaps is None:
             return NEEDS_DATA
-        return "<p>With an amplitude predictions have no closed form.</p>"
+        if all(run.saved.program.config.amplitude_scale is not None for run in runs):
+            return "<p>With an amplitude predictions have no closed form.</p>"
+        return "<p>No item has two entries, one to be hidden and one to predict it from.</p>"
     parts = [_coverage(runs, known), *(_errors(runs, n, found) for n, found in known)]
     return f'<div class="figures">{"".join(parts)}</div>'
 

@@ -12,6 +12,7 @@ from twinplate.reporting.agreement import Agreement
 from twinplate.reporting.calibration import NAMED
 from twinplate.reporting.gaps import equivalent_shift, tone_of
 from twinplate.reporting.losses import UNSEEN, fall, rise, trend
+from twinplate.reporting.ranking import best_of, best_ones, comparable, same_data, same_features
 from twinplate.reporting.runs import ReportedRun
 from twinplate.words import counted
 
@@ -37,30 +38,18 @@ class Remark:
     text: str
 
 
-def best_of(runs: Sequence[ReportedRun]) -> ReportedRun:
-    """The one with the highest score."""
-    return max(runs, key=lambda run: run.score)
-
-
-def comparable(runs: Sequence[ReportedRun]) -> bool:
-    """Whether one of the runs can be called the best: by the same items."""
-    return runs[0].gaps is not None or len({run.saved.data["fingerprint"] for run in runs}) == 1
-
-
 def headline(runs: Sequence[ReportedRun]) -> Remark:
     """The first sentence of the page."""
     if not comparable(runs):
-        text = f"{counted(len(runs), 'run')} on different data, which their losses cannot compare"
-        return Remark("note", "runs", f"{text}; --data DATA compares them on the same items")
-    best = best_of(runs)
-    among = (
-        f"The best of {counted(len(runs), 'run')} is {best.name}" if len(runs) > 1 else best.name
-    )
+        return Remark("note", "runs", _not_comparable(runs))
+    best, ones = best_of(runs), best_ones(runs)
+    among = _among(runs, ones)
+    several = len(ones) > 1
     gaps = best.gaps
     if gaps is None:
         if not isfinite(best.last_loss):
             return Remark("note", "losses", f"{among}, without a loss yet")
-        ends = "ended" if len(runs) == 1 else "which ended"
+        ends = "ended" if len(runs) == 1 else "which ended" if not several else "ending"
         sign = "" if len(runs) == 1 else ","
         return Remark(
             "note",
@@ -71,7 +60,29 @@ def headline(runs: Sequence[ReportedRun]) -> Remark:
     if gaps.gap is None:
         return Remark("note", "gaps", text)
     tone = tone_of(gaps.gap, gaps.components)
-    return Remark(tone, "gaps", f"{text}; its guide misses {gaps.gap:.2g} nats of it")
+    guide = "their guides miss about" if several else "its guide misses"
+    return Remark(tone, "gaps", f"{text}; {guide} {gaps.gap:.2g} nats of it")
+
+
+def _not_comparable(runs: Sequence[ReportedRun]) -> str:
+    number = counted(len(runs), "run")
+    if not same_features(runs):
+        return f"{number} of different features, which cannot be compared"
+    return (
+        f"{number} on different data, which their losses cannot compare; --data DATA compares them on the "
+        "same items"
+    )
+
+
+def _among(runs: Sequence[ReportedRun], ones: Sequence[ReportedRun]) -> str:
+    names = " and ".join(run.name for run in ones)
+    if len(runs) == 1:
+        return names
+    if len(ones) == 1:
+        return f"The best of {counted(len(runs), 'run')} is {names}"
+    if len(ones) == len(runs):
+        return f"{names} are as good as each other"
+    return f"The best of {counted(len(runs), 'run')} are {names}, as good as each other"
 
 
 def remarks(runs: Sequence[ReportedRun], pairs: Sequence[Agreement]) -> list[Remark]:
@@ -89,7 +100,7 @@ def remarks(runs: Sequence[ReportedRun], pairs: Sequence[Agreement]) -> list[Rem
 
 
 def _about_data(runs: Sequence[ReportedRun]) -> Iterator[Remark]:
-    if len({run.saved.data["fingerprint"] for run in runs}) > 1:
+    if not same_data(runs):
         yield Remark(
             "undecided", "runs", "the runs were trained on different data: compare no losses"
         )
@@ -217,6 +228,10 @@ def of_calibration(run: ReportedRun) -> Remark | None:
     if found is None:
         return None
     share, error = found.coverage(NAMED)
+    entries = counted(len(found.z), "hidden entry", "hidden entries")
+    if found.verdict == "too few to say":
+        text = f"whether {run.name} is calibrated cannot be told by {entries}, which are too few"
+        return Remark("unknown", "predictions", text)
     too_sure = "difference" if share < NAMED - MILD else "undecided"
     tone = {"calibrated": "same", "not sure enough": "note", "too sure": too_sure}[found.verdict]
     said = "well calibrated" if found.verdict == "calibrated" else found.verdict
@@ -224,7 +239,7 @@ def of_calibration(run: ReportedRun) -> Remark | None:
         tone,
         "predictions",
         f"{run.name} is {said}: its {NAMED:.0%} intervals hold {share:.1%} (± {error:.1%}) of "
-        f"{counted(len(found.z), 'hidden entry', 'hidden entries')}",
+        f"{entries}",
     )
 
 
