@@ -58,7 +58,7 @@ def test_the_command_finds_two_components_and_its_own_command_fits_them(
     printed = capsys.readouterr().out
     assert found["sentences"][0] in printed and "Take 2 components" in printed
     assert Path("c.svg").read_text().startswith("<?xml")
-    words = shlex.split(found["command"].replace("DATA", "x.csv"))
+    words = shlex.split(found["command"])
     assert words[:3] == ["twinplate", "fit", "x.csv"] and words[-2:] == ["--out", "RUN"]
     asked = {}
     monkeypatch.setattr("twinplate.cli.run_fit", lambda request, *_: asked.update(r=request))
@@ -76,6 +76,37 @@ def test_without_frameworks_components_are_chosen_all_the_same(monkeypatch) -> N
     assert "worse by" in said and "without components" not in said
     noise = decide(np.random.default_rng(0).normal(size=(200, 6)), (1, 2))
     assert "A model without components is as good" in " ".join(sentences(noise))
+
+
+def test_no_more_components_are_advised_than_are_accepted() -> None:
+    scores = np.random.default_rng(0).normal(size=(400, 1)) + np.array([0.0, 1.0])
+    verdict = Verdict((5, 6), choose(scores), (), 400, most=9, ruling="p17")
+    said = " ".join(sentences(verdict))
+    assert "--components 6-9; 9 is the bound" in said
+    assert "One item, p17, makes most of the standard error" in said
+    assert "no more than 6 can be told apart" in " ".join(sentences(replace(verdict, most=6)))
+    assert "certain." in said and "certain." not in " ".join(sentences(replace(verdict, items=20)))
+    assert "a guess, as 20 items are few" in " ".join(sentences(replace(verdict, items=20)))
+
+
+def test_by_default_no_more_are_tried_than_few_items_allow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(choice, "available_backends", list)
+    np.save("it's.npy", np.random.default_rng(0).normal(size=(10, 20)))
+    assert twinplate("choose", "it's.npy", "--json", "c.json") == 0
+    found = json.loads(Path("c.json").read_text())
+    assert [row["components"] for row in found["components"]] == list(range(1, 9))  # 8 of 10 items
+    assert (
+        shlex.split(found["command"])[2] == "it's.npy" and "-0.0000" not in capsys.readouterr().out
+    )
+
+
+def test_an_item_that_rules_the_error_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "available_backends", list)
+    x = items()
+    x[40] *= np.where(np.arange(7) % 2, 25.0, -25.0)
+    assert decide(x, (1, 2)).ruling == "row 41" and decide(items(), (1, 2)).ruling == ""
 
 
 def trial(covariance: str, backend: str, missed: float, step: float, compiling: float) -> Trial:

@@ -17,7 +17,7 @@ from twinplate.choosing.held_out import (
     some_items,
     usual_components,
 )
-from twinplate.choosing.rule import choose
+from twinplate.choosing.rule import choose, ruling
 
 
 def simulated(components: int, num_items: int = 300, seed: int = 0) -> np.ndarray:
@@ -59,8 +59,30 @@ def test_missing_entries_are_left_out() -> None:
     assert part[:, 1].mean() > part[:, 0].mean()
     empty = x.copy()
     empty[np.arange(len(x)) % FOLDS > 0, 2] = np.nan
-    with pytest.raises(InputError, match="1 feature has entries in one part of the items alone"):
+    with pytest.raises(
+        InputError, match="column 3 has entries in one part in 5 of the items alone"
+    ):
         held_out_evidence(empty, (1,))
+
+
+def test_a_column_that_hardly_varies_outside_a_part_is_named() -> None:
+    x = simulated(2)
+    rare = x.copy()
+    rare[:, 4] = 0.0
+    rare[[0, 5], 4] = 1.0  # both of the first part
+    nearly = rare + 1e-4 * x
+    for wrong in (rare, nearly):
+        with pytest.raises(InputError, match="size varies in one part in 5 of the items alone"):
+            held_out_evidence(wrong, (1,), names=("a", "b", "c", "d", "size", "f"))
+    rare[[1, 7], 4] = 1.0
+    assert held_out_evidence(rare, (1,)).mean() > -20
+
+
+def test_one_item_that_makes_most_of_a_variance_is_found() -> None:
+    differences = np.random.default_rng(0).normal(size=200)
+    assert ruling(differences) is None and ruling(np.zeros(9)) is None
+    differences[17] = 40.0
+    assert ruling(differences) == 17
 
 
 def test_without_components_features_are_independent_normals() -> None:

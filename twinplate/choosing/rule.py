@@ -10,6 +10,7 @@ from twinplate.data.blocks import Array
 from twinplate.seeds import generator
 
 RESAMPLES = 2000
+RULING = 0.5  # of a variance, from which on one item rules it
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,13 @@ def choose(scores: Array, seed: int = 0) -> Choice:
     resampled = mean + noise * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
     same = np.mean([_first_close(means, errors) == chosen for means in resampled])
     return Choice(mean, best, chosen, mean[chosen] - mean, errors[chosen], float(same))
+
+
+def ruling(differences: Array) -> int | None:
+    """The place of the item that makes more than half of the variance of differences (N,), if one does."""
+    squares = (differences - differences.mean()) ** 2
+    place = int(np.argmax(squares))
+    return place if squares[place] > RULING * squares.sum() > 0 else None
 
 
 def _first_close(mean: Array, errors: Array) -> int:

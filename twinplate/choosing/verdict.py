@@ -14,6 +14,8 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.words import counted
 
 AS_FAST = 1.1  # times as long: nothing to choose by
+FEW = 30  # items, of fewer of which the mean is not normal enough to be certain of anything
+TRIED_NEXT = 40  # components more, at most
 STEPS = TrainingConfig().steps  # of the fit that a backend is chosen for
 
 
@@ -25,6 +27,8 @@ class Verdict:
     held-out items; None without trials.  items: that were looked at.
     options: more words for the command.  none_as_good: whether a model without components is behind the
     chosen one by no more than one standard error.
+    most: components that the features can tell apart and the items be fitted with.  data: as the command
+    names them.  ruling: what the item is called that rules the standard error, if one does.
     """
 
     components: tuple[int, ...]
@@ -33,6 +37,9 @@ class Verdict:
     items: int
     options: tuple[str, ...] = ()
     none_as_good: bool = False
+    most: int = 10**6
+    data: str = "DATA"
+    ruling: str = ""
 
     @property
     def k(self) -> int:
@@ -70,7 +77,7 @@ class Verdict:
     @property
     def command(self) -> str:
         """That fits what was chosen."""
-        words = f"twinplate fit DATA --components {self.k}"
+        words = f"twinplate fit {shlex.quote(self.data)} --components {self.k}"
         if self.trials:
             words += f" --covariance {self.covariance} --backend {self.ranked[0].backend}"
         more = f" {shlex.join(self.options)}" if self.options else ""
@@ -105,14 +112,31 @@ def _why_components(verdict: Verdict) -> list[str]:
         why += f"; {components[fewer]} would be worse by {difference}"
     lines = [
         f"{why}. In {found.certainty:.0%} of resamples of the items it is the same: "
-        f"{_certain(found.certainty)}."
+        f"{_certain(found.certainty, verdict.items)}."
     ]
     if found.chosen == len(components) - 1:
-        lines.append(f"{k} is the most that was tried: try more, by --components {k}-{2 * k}.")
+        lines.append(_at_the_end(verdict))
+    if verdict.ruling:
+        lines.append(
+            f"One item, {verdict.ruling}, makes most of the standard error: look at it, and choose again "
+            "without it."
+        )
     return [*lines, *(none if verdict.none_as_good else ())]
 
 
-def _certain(share: float) -> str:
+def _at_the_end(verdict: Verdict) -> str:
+    k, most = verdict.k, verdict.most
+    if k < most:
+        more = min(2 * k, most, k + TRIED_NEXT)
+        return f"{k} is the most that was tried: try more, by --components {k}-{more}; {most} is the bound."
+    return (
+        f"{k} is the most that was tried, and no more than {most} can be told apart by these data."
+    )
+
+
+def _certain(share: float, items: int) -> str:
+    if items < FEW:
+        return f"a guess, as {counted(items, 'item')} are few"
     return "certain" if share >= 0.95 else "likely" if share >= 0.7 else "a guess"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from twinplate.choosing.held_out import (
     check_components,
     held_out_evidence,
     independent_evidence,
+    most_fitted,
     some_items,
+    some_places,
+    told_apart,
     usual_components,
 )
-from twinplate.choosing.rule import choose
+from twinplate.choosing.rule import Choice, choose, ruling
 from twinplate.choosing.trials import try_covariances
 from twinplate.choosing.verdict import Verdict, sentences
 from twinplate.commands.told import tell, tell_data
@@ -38,24 +42,38 @@ def run_choose(
 
     Raises InputError for whatever cannot be used.
     """
-    x = _items(data, Wanted((), split_names(drop), id_column), console)
-    verdict = decide(x, components or usual_components(x.shape[1]), _options(x, drop, id_column))
+    sample = _items(data, Wanted((), split_names(drop), id_column), console)
+    x = sample.x
+    usual = [k for k in usual_components(x.shape[1]) if k <= max(1, most_fitted(*x.shape))]
+    verdict = decide(x, components or tuple(usual), _options(x, drop, id_column), sample)
+    verdict = replace(verdict, data=str(data))
     _show(verdict, console)
     return verdict
 
 
-def _items(data: Path, wanted: Wanted, console: Console) -> Array:
-    """The items to choose by, in memory and in random order."""
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Items to choose by, `x` (N, D), in memory and in random order, what they and the columns are called."""
+
+    x: Array
+    columns: tuple[str, ...]
+    items: tuple[str, ...]
+
+
+def _items(data: Path, wanted: Wanted, console: Console) -> Sample:
     with rows_progress(f"Checking {data.name}") as progress:
         table = load_matrix(data, progress, wanted.choose)
     check_matrix(table, missing="mask")
     if table.statistics.constant.any():
         table = without_constants(table)
     tell_data(console, table, listed(table.columns) if table.named else "by their place")
-    x = some_items(table.x, SEED)
+    x, places = some_items(table.x, SEED), some_places(len(table.x), SEED)
     if len(x) < len(table.x):
         tell(console, f"Choosing by {len(x):,} of them, drawn at random")
-    return x[~np.isnan(x).all(axis=1)]
+    seen = ~np.isnan(x).all(axis=1)
+    names = [table.items[n] if table.items else f"row {n + 1}" for n in places[seen].tolist()]
+    columns = tuple(table.name_of(j) for j in range(x.shape[1]))
+    return Sample(x[seen], columns, tuple(names))
 
 
 def _options(x: Array, drop: str, id_column: str) -> tuple[str, ...]:
@@ -65,22 +83,47 @@ def _options(x: Array, drop: str, id_column: str) -> tuple[str, ...]:
     return (*words, *(("--missing", "mask") if np.isnan(x).any() else ()))
 
 
-def decide(x: Array, components: tuple[int, ...], options: tuple[str, ...] = ()) -> Verdict:
+def decide(
+    x: Array,
+    components: tuple[int, ...],
+    options: tuple[str, ...] = (),
+    sample: Sample | None = None,
+) -> Verdict:
     """The choice for items in random order, `x` (N, D), NaN where missing. Raises InputError.
 
-    options: more words for the command that fits what was chosen.
+    options: more words for the command that fits what was chosen.  sample: what items and columns are called.
     """
     check_components(components, x)
     with working("Choosing") as told, warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", UserWarning
         )  # of a part of the items: the fit will say its own
-        scores = held_out_evidence(x, components, told)
+        scores = held_out_evidence(x, components, told, sample.columns if sample else ())
         found = choose(scores)
         k = components[found.chosen]
-        none = choose(np.column_stack([independent_evidence(x), scores[:, found.chosen]]))
+        independent = independent_evidence(x)
+        none = choose(np.column_stack([independent, scores[:, found.chosen]]))
         trials = try_covariances(x, k, available_backends(), told)
-    return Verdict(components, found, tuple(trials), len(x), options, none.chosen == 0)
+    return Verdict(
+        components,
+        found,
+        tuple(trials),
+        len(x),
+        options,
+        none.chosen == 0,
+        min(told_apart(x.shape[1]), most_fitted(*x.shape)),
+        ruling=_ruling(scores, found, independent, sample),
+    )
+
+
+def _ruling(scores: Array, found: Choice, independent: Array, sample: Sample | None) -> str:
+    """What the item is called that rules the error of a difference that is gone by; "" without one."""
+    chosen = scores[:, found.chosen]
+    others = [scores[:, found.best], scores[:, max(found.chosen - 1, 0)], independent]
+    for other in others:
+        if (place := ruling(chosen - other)) is not None:
+            return sample.items[place] if sample else f"row {place + 1}"
+    return ""
 
 
 def _show(verdict: Verdict, console: Console) -> None:
@@ -93,10 +136,10 @@ def _show(verdict: Verdict, console: Console) -> None:
         table.add_column(name, justify="left" if not name else "right")
     for i, k in enumerate(verdict.components):
         behind = (
-            (f"{found.behind[i]:.4f}", f"{found.error[i]:.4f}") if i != found.chosen else ("", "")
+            (f"{found.behind[i]:z.4f}", f"{found.error[i]:.4f}") if i != found.chosen else ("", "")
         )
         mark = "chosen" if i == found.chosen else "best" if i == found.best else ""
-        table.add_row(str(k), f"{found.mean[i]:.4f}", *behind, mark)
+        table.add_row(str(k), f"{found.mean[i]:z.4f}", *behind, mark)
     console.print(table)
     for line in sentences(verdict):
         tell(console, line)
