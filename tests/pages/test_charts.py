@@ -56,6 +56,23 @@ def test_a_curve_goes_through_its_points_and_leaves_out_what_cannot_be_drawn() -
     np.testing.assert_allclose(points, expected, atol=0.06)
 
 
+def test_the_name_of_a_level_stands_at_the_end_that_curves_are_further_from() -> None:
+    x, y, steps = Axis(0.0, 100.0, "x"), Axis(0.0, 10.0, "y"), np.linspace(0, 100, 50)
+    for values, left in ((np.linspace(10, 2, 50), True), (np.linspace(2, 10, 50), False)):
+        picture = curves("c", x, y, [Curve(steps, values, 0)], [("best known", 2.0)])
+        place, at = re.search(
+            r'class="said( end)?" x="([^"]+)" y="[^"]+">best known', picture
+        ).groups()
+        assert (place is None) == left and float(at) == (LEFT + 4 if left else END - 2)
+
+
+def test_a_small_heat_map_has_its_numbers_in_the_cells() -> None:
+    matrix = np.array([[1.0, -0.254], [0.5, 1.0]])
+    found = re.findall(r'<text class="said middle"[^>]*>([^<]+)<', heat_map("h", matrix, "t"))
+    assert found == ["1", "-.25", ".50", "2"]
+    assert "middle" not in heat_map("h", np.eye(7), "t")
+
+
 def test_a_heat_map_has_a_cell_for_each_pair_as_strong_as_its_number() -> None:
     matrix = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, -1.0], [0.0, -1.0, 1.0]])
     found = re.findall(

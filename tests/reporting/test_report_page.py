@@ -39,6 +39,8 @@ def test_the_page_of_two_runs_and_data(page: Page) -> None:
     accessible(page, Path("r.html"))
     assert page.run("document.querySelectorAll('b').length") == 0  # names are text
     assert page.run("document.querySelectorAll('svg[role=img]').length") == 2 + 1 + 6 + 3 + 1 + 3
+    shades = "getComputedStyle(document.querySelector('.scroll')).backgroundAttachment"
+    assert page.run(shades).startswith("local, local, scroll, scroll")  # where there is more to see
     page.look(900, "dark", "print")
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(246, 247, 249)"
     found = json.loads(Path("r.json").read_text())
@@ -137,6 +139,7 @@ def test_data_unlike_those_of_the_training_are_said_first() -> None:
         run = reported("run", write_data("new.csv", new))
         said = remarks([run], [])
         assert any("not like those that run was trained on" in r.text for r in said) == far
+        assert ("the data are not like those" in headline([run]).text) == far
         gap = next(r.text for r in said if r.section == "gaps")
         assert ("would not help" in gap) == far and "train for more steps" not in gap
 

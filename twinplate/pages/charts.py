@@ -28,6 +28,7 @@ from twinplate.pages.style import SERIES
 
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # beside the colours, which come again after SERIES of them
 LEVELS = 20  # of a colour in a heat map
+NUMBERED = 6  # rows of a heat map at most whose numbers have room
 ROW = 22  # height of a row of bars or intervals
 LETTER, LETTERS = 7, 30  # width of a letter, and how many of the name of a row are shown
 
@@ -79,9 +80,13 @@ def curves(
         if y.low <= value <= y.high:
             at = float(up(y, np.array(value)))
             side = -5 if at > TOP + 16 else 14
+            left = _room(x, y, drawn, at, name, left=True) > _room(
+                x, y, drawn, at, name, left=False
+            )
+            place = f'" x="{LEFT + 4}"' if left else f' end" x="{WIDTH - RIGHT - 2}"'
             parts.append(
-                f'<path class="level" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/><text class="said end" '
-                f'x="{WIDTH - RIGHT - 2}" y="{at + side:.1f}">{escape(name)}</text>'
+                f'<path class="level" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/><text class="said{place} '
+                f'y="{at + side:.1f}">{escape(name)}</text>'
             )
     return _svg(label, parts)
 
@@ -157,7 +162,8 @@ def intervals(
 def heat_map(label: str, matrix: np.ndarray, title: str) -> str:
     """A square matrix of numbers from -1 to 1: its two colours as strong as they are large.
 
-    The diagonal is left out. One path for each level of a colour: a hundred rows take some 100 KB.
+    The diagonal is left out. One path for each level of a colour: a hundred rows take some 100 KB. Up to
+    NUMBERED rows have their numbers in the cells, and on the diagonal which row and column it is.
     """
     size = len(matrix)
     cell, levels = 200 / size, np.rint(np.clip(matrix, -1, 1) * LEVELS).astype(int)
@@ -172,7 +178,14 @@ def heat_map(label: str, matrix: np.ndarray, title: str) -> str:
         sign = "plus" if level > 0 else "minus"
         parts.append(f'<path fill="var(--{sign})" opacity="{abs(level) / LEVELS:g}" d="{cells}"/>')
     diagonal = "".join(f"M{i} {i}h1v1h-1z" for i in range(size))
-    parts.append(f'<path fill="var(--line)" d="{diagonal}"/></g></g>')
+    parts.append(f'<path fill="var(--line)" d="{diagonal}"/></g>')
+    if size <= NUMBERED:
+        parts += [
+            f'<text class="said middle" x="{cell * (j + 0.5):.4g}" y="{cell * (i + 0.5) + 4:.4g}">'
+            f"{i + 1 if i == j else f'{value:z.2f}'.replace('0.', '.')}</text>"
+            for (i, j), value in np.ndenumerate(matrix)
+        ]
+    parts.append("</g>")
     return (
         f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 200 220">{"".join(parts)}</svg>'
     )
@@ -205,6 +218,20 @@ def _points(x: Axis, y: Axis, xs: np.ndarray, ys: np.ndarray) -> list[str]:
     kept = np.isfinite(ys) & ((ys > 0) | (not y.log))
     inside = np.clip(up(y, ys[kept]), TOP, HEIGHT - BOTTOM)
     return [f"{a:.1f},{b:.1f}" for a, b in zip(across(x, xs[kept]), inside, strict=True)]
+
+
+def _room(x: Axis, y: Axis, drawn: Sequence[Curve], at: float, name: str, *, left: bool) -> float:
+    """How far the curves are from a level's name at this end of it; at most the height of the picture."""
+    length, room = LETTER * len(name) + 8, float(HEIGHT)
+    for curve in drawn:
+        points = [point.split(",") for point in _points(x, y, curve.x, curve.y)]
+        near = [
+            abs(float(b) - at)
+            for a, b in points
+            if (float(a) < LEFT + length if left else float(a) > WIDTH - RIGHT - length)
+        ]
+        room = min([room, *near])
+    return room
 
 
 def _stroke(number: int, path: str) -> str:

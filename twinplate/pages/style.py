@@ -69,7 +69,14 @@ thead th { border-bottom: 1px solid var(--line); }
 tbody th { text-align: left; }
 .scroll {
   overflow-x: auto; padding: .8rem 1rem; margin-top: .6rem;
-  background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+  /* A shade at each end that has more to scroll to: the covers move with the table, the shades do not. */
+  background:
+    linear-gradient(to right, var(--card) 40%, transparent) left / 2.4rem 100% no-repeat local,
+    linear-gradient(to left, var(--card) 40%, transparent) right / 2.4rem 100% no-repeat local,
+    linear-gradient(to right, var(--soft), transparent) left / .7rem 100% no-repeat scroll,
+    linear-gradient(to left, var(--soft), transparent) right / .7rem 100% no-repeat scroll,
+    var(--card);
+  border: 1px solid var(--line); border-radius: 12px;
 }
 .figures {
   display: grid; gap: 1rem; margin-top: .8rem;
@@ -106,7 +113,7 @@ svg.swatch {
   .card, figure, tr { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: var(--card); }
   * { print-color-adjust: exact; }
 }
 """

@@ -10,6 +10,7 @@ import scipy
 
 from twinplate.pages.axes import Axis
 from twinplate.pages.charts import (
+    NUMBERED,
     Curve,
     Drawn,
     bars,
@@ -138,6 +139,7 @@ def correlations(runs: Runs) -> str:
         maps = heat_map(
             f"Correlations by the guide of {run.name}", found.guide[:size, :size], "guide"
         )
+        numbered = " Diagonal: the number of the component." * (size <= NUMBERED)
         about = f"{counted(found.items, 'item')}" if found.items > 1 else "it"
         text = "The exact ones have no closed form with an amplitude."
         if found.exact is not None:
@@ -145,7 +147,7 @@ def correlations(runs: Runs) -> str:
             maps = exact + maps
             text = f"Largest difference over {about}: {found.largest:.2g}."
         more = f" The first {size} of {len(found.guide)} components." * (size < len(found.guide))
-        caption = f"{key(runs, [n])} Components of {escape(found.item)}. {text}{more}"
+        caption = f"{key(runs, [n])} Components of {escape(found.item)}.{numbered} {text}{more}"
         parts.append(figure(f'<div class="maps">{maps}</div>', caption))
     if not parts:
         return "<p>There is one component, and so no correlation.</p>"

@@ -57,6 +57,9 @@ def headline(runs: Sequence[ReportedRun]) -> Remark:
             f"{among}{sign} {ends} at a loss of {best.last_loss:.4g} nats per item",
         )
     text = f"{among}: log evidence {gaps.mean_evidence:.4g} nats per item, exact"
+    if best.below is not None:
+        unlike = f"{text}, {best.below:.3g} below its training: the data are not like those"
+        return Remark("difference", "runs", unlike)
     if gaps.gap is None:
         return Remark("note", "gaps", text)
     tone = tone_of(gaps.gap, gaps.components)
@@ -181,8 +184,8 @@ def _of_end(run: ReportedRun, course: Array) -> tuple[str, str, str]:
     elif end == "cannot tell":
         tone, text = (
             "unknown",
-            f"whether {name} has settled cannot be told by {counted(len(course), 'step')}: they are too "
-            "few for how much they vary",
+            f"whether {name} has settled cannot be told by {counted(len(course), 'step')}: too few for "
+            "how much they vary",
         )
     else:
         tone, text = "undecided", f"{name} no longer falls, but its encoder is far from exact"
