@@ -86,6 +86,7 @@ def test_no_more_components_are_advised_than_are_accepted() -> None:
     assert "One item, p17, makes most of the standard error" in said
     assert "no more than 6 can be told apart" in " ".join(sentences(replace(verdict, most=6)))
     assert "certain." in said and "certain." not in " ".join(sentences(replace(verdict, items=20)))
+    assert "One item" not in " ".join(sentences(replace(verdict, items=20)))
     assert "a guess, as 20 items are few" in " ".join(sentences(replace(verdict, items=20)))
 
 

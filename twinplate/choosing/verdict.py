@@ -116,7 +116,7 @@ def _why_components(verdict: Verdict) -> list[str]:
     ]
     if found.chosen == len(components) - 1:
         lines.append(_at_the_end(verdict))
-    if verdict.ruling:
+    if verdict.ruling and verdict.items >= FEW:  # of a few one often does
         lines.append(
             f"One item, {verdict.ruling}, makes most of the standard error: look at it, and choose again "
             "without it."

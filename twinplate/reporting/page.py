@@ -130,7 +130,9 @@ def _runs(runs: Sequence[ReportedRun]) -> str:
     for n, run in enumerate(runs):
         config = run.saved.program.config
         covariance = "" if config.guide == "diagonal" else f", {config.covariance}"
-        star = ' <span class="mark same">best</span>' if run in best else ""
+        star = (
+            ' <span class="mark same">best</span>' if run in best and len(best) < len(runs) else ""
+        )
         cells = [f"{swatch(n)}{escape(run.name)}{star}", run.backend, config.guide + covariance]
         last = f"{run.last_loss:.4f}" if isfinite(run.last_loss) else "–"
         cells += [str(config.num_components), f"{run.saved.step:,}", last]

@@ -219,8 +219,10 @@ def _coverage(runs: Runs, known: Sequence[tuple[int, Calibration]]) -> str:
         [("holds what it says", 0.0)],
     )
     caption = (
-        "Of some items a tenth of the entries were hidden and predicted from the rest. Below the dashed line "
-        "intervals are too narrow, above it too wide." + " Bands: two standard errors." * banded
+        "Of some items a tenth of the entries, one at least, were hidden and predicted from the rest. Below "
+        "the dashed line intervals are too narrow, above it too wide."
+        + " Bands: two standard errors."
+        * banded
     )
     return figure(picture, f"{key(runs, [n for n, _ in known])} {caption}")
 

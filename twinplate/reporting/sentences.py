@@ -233,7 +233,7 @@ def of_calibration(run: ReportedRun) -> Remark | None:
     share, error = found.coverage(NAMED)
     entries = counted(len(found.z), "hidden entry", "hidden entries")
     if found.verdict == "too few to say":
-        text = f"whether {run.name} is calibrated cannot be told by {entries}, which are too few"
+        text = f"whether {run.name} is calibrated cannot be told by {entries}: too few"
         return Remark("unknown", "predictions", text)
     too_sure = "difference" if share < NAMED - MILD else "undecided"
     tone = {"calibrated": "same", "not sure enough": "note", "too sure": too_sure}[found.verdict]
