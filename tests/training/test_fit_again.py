@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fit_cases import PROGRAMS, N, assert_same_fit, config
 
+from twinplate import InputError
 from twinplate.programs.parameters import noise_shapes
 from twinplate.seeds import base_noise, batch_indices
 from twinplate.training import preparation
@@ -81,9 +82,11 @@ def test_going_on_from_the_middle_is_the_uninterrupted_run(
 def test_a_finished_run_has_nothing_left_to_do(twin, problem):
     x, program, _ = problem(N)
     done = twin.impl.fit(x, program, config())
-    again = twin.impl.fit(x, program, config(), state=done.state)
-    assert len(again.losses) == 0
-    assert_same_fit(replace(again, losses=done.losses), done)
+    steps = done.state.step
+    with pytest.raises(
+        InputError, match=f"of step {steps} and steps is {steps}; expected more steps"
+    ):
+        twin.impl.fit(x, program, config(), state=done.state)
 
 
 def test_a_state_that_is_given_is_where_it_starts(twin, problem):

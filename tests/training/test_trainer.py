@@ -163,7 +163,8 @@ def test_another_error_passes_and_the_state_is_that_before_the_chunk(
         if twin.name == "numpyro":
             patch.setattr(trainer, "_loop", broken(trainer._loop))
         else:  # in the first of the chunk's steps
-            patch.setitem(trainer._steps, "base-noise", broken(trainer._steps["base-noise"]))
+            known = trainer._stepping.known
+            patch.setitem(known, "base-noise", broken(known["base-noise"]))
         with pytest.raises(type(error)):
             trainer.run(plan[1])
     assert trainer.state.step == kept.step == 3
