@@ -17,6 +17,7 @@ from numpyro_impl.programs.guides import joint_normal
 from numpyro_impl.programs.parameters import NativeParams, to_native, to_numpy
 from twinplate.data.blocks import blocks, fitting
 from twinplate.data.frames import items_of
+from twinplate.data.stored import Matrix
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.parameters import check_params
 from twinplate.programs.program import Params, ReferenceProgram
@@ -26,7 +27,7 @@ CHUNK_BYTES = 2**27  # their covariances take no more than this
 
 
 def posterior(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     params: Params,
     *,
@@ -56,7 +57,7 @@ def posterior(
 
 
 def posterior_blocks(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     params: Params,
     *,

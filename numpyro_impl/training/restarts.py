@@ -18,6 +18,7 @@ from numpyro_impl.programs.posteriors import posterior
 from numpyro_impl.training.carry import Carry, to_carry, to_state
 from numpyro_impl.training.loop import CompiledLoop, Results, to_attempt, to_inputs
 from numpyro_impl.training.placement import OneDevice
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
@@ -31,7 +32,7 @@ from twinplate.words import counted
 
 
 def fit_many(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     training: TrainingConfig,
     *,
@@ -74,7 +75,7 @@ def fit_many(
     loop = CompiledLoop(runs[0], place, fits=len(runs))
     with using(place.device, training.precision), _enough_memory(trainings):
         with room_for(x):
-            whole = None if runs[0].streamed else place.of_all(x, a, dtype)
+            whole = None if runs[0].streamed else place.of_all(np.asarray(x), a, dtype)
         carry = _stacked([to_carry(run.state, dtype) for run in runs])
         keys = [key_of(run.training.seed) for run in runs]
         nets = [Net(run.state.limits) for run in runs]

@@ -19,6 +19,7 @@ from numpyro_impl.programs.noise import key_of
 from numpyro_impl.training.carry import Carry, to_carry, to_state
 from numpyro_impl.training.loop import CompiledLoop, to_attempt, to_inputs
 from numpyro_impl.training.placement import OneDevice, Spread
+from twinplate.data.stored import Matrix
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import (
@@ -37,7 +38,7 @@ from twinplate.training.streaming import ALL
 
 
 def fit(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     training: TrainingConfig,
     *,
@@ -104,7 +105,7 @@ class Trainer:
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: Matrix,
         program: ReferenceProgram,
         training: TrainingConfig,
         *,
@@ -126,7 +127,9 @@ class Trainer:
         with using(self._device, training.precision):
             x = self._prepared.x
             with room_for(x):
-                self._data = None if self._prepared.streamed else place.of_all(x, a, self._dtype)
+                self._data = (
+                    None if self._prepared.streamed else place.of_all(np.asarray(x), a, self._dtype)
+                )
             self._carry = place.of_state(to_carry(self._prepared.state, self._dtype))
             self._key = place.of_state(key_of(training.seed))
         self._net = Net(self._prepared.state.limits)

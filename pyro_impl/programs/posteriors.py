@@ -13,6 +13,7 @@ from pyro_impl.programs.guides import joint_normal
 from pyro_impl.programs.parameters import to_numpy
 from twinplate.data.blocks import blocks, fitting
 from twinplate.data.frames import items_of
+from twinplate.data.stored import Matrix
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.program import Params, ReferenceProgram
 
@@ -21,7 +22,7 @@ CHUNK_BYTES = 2**27  # their covariances take no more than this
 
 
 def posterior(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     params: Params,
     *,
@@ -51,7 +52,7 @@ def posterior(
 
 
 def posterior_blocks(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     params: Params,
     *,

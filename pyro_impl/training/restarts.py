@@ -9,6 +9,7 @@ import numpy as np
 from pyro_impl.programs.posteriors import posterior
 from pyro_impl.training.trainer import Trainer
 from twinplate.data.frames import items_of
+from twinplate.data.stored import Matrix
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.training.errors import NonFiniteLossError, TrainingInterrupted
@@ -19,7 +20,7 @@ from twinplate.training.state import Fit, Progress, TrainingState
 
 
 def fit_many(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     training: TrainingConfig,
     *,

@@ -27,6 +27,7 @@ from pyro_impl.programs.parameters import leaves as parameter_leaves
 from pyro_impl.training.carry import to_carry, to_state
 from pyro_impl.training.groups import reduction_of, workers_of
 from pyro_impl.training.stepping import Stepping
+from twinplate.data.stored import Matrix
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
 from twinplate.programs.program import ReferenceProgram
 from twinplate.seeds import generator
@@ -48,7 +49,7 @@ from twinplate.words import counted
 
 
 def fit(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     training: TrainingConfig,
     *,
@@ -126,7 +127,7 @@ class Trainer:
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: Matrix,
         program: ReferenceProgram,
         training: TrainingConfig,
         *,
@@ -180,7 +181,7 @@ class Trainer:
             x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
         with room_for(x):
-            self._data = self._to_tensor(x)
+            self._data = self._to_tensor(np.asarray(x))
             self._pairs = None if a is None else self._to_tensor(a)
 
     def _place_state(self) -> None:

@@ -45,10 +45,10 @@ def request_of_map(tmp_path, monkeypatch):
     return FitRequest(path, tmp_path / "run", "pyro", "event", "full", 2, K, None, "error")
 
 
-def test_a_fit_reads_the_file_four_times(request_of_map, passes, capsys):
-    """Statistics and fingerprint, principal components, the trainer's check, posterior and exact answer."""
+def test_a_fit_reads_the_file_five_times(request_of_map, passes, capsys):
+    """Statistics and fingerprint, principal components, the trainer's check, posterior, exact answer."""
     run_fit(request_of_map, TrainingConfig(steps=2, batch_size=5, device="cpu"), Console())
-    assert len(passes) == 4
+    assert len(passes) == 5
     assert "exact log evidence" in capsys.readouterr().out
 
 

@@ -2,8 +2,9 @@
 
     python tests/training/mutated_runs.py [--count 1000000] [--seed 0]
 
-tries as many. Each is read, or refused by an InputError, in 5 seconds and 256 MiB at most; anything else ends
-it with the number of the mutation. `test_mutated_runs.py` tries some in every run of the tests.
+tries as many, and tells how far it is every 20 seconds. Each is read, or refused by an InputError, in 5
+seconds and 256 MiB at most; anything else ends it with the number of the mutation. `test_mutated_runs.py`
+tries some in every run of the tests.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from twinplate.training.state import TrainingState
 
 Files = dict[str, bytes]
 SECONDS, MEMORY = 5.0, 2**28
+TELL_EVERY = 20.0  # seconds
 
 
 def good_run() -> Files:
@@ -121,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     folder = Path(mkdtemp(dir=in_memory()))
-    good, read = good_run(), 0
+    good, read, told = good_run(), 0, time.monotonic()
     try_reading(good, folder)  # everything is imported
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY,) * 2)
@@ -132,6 +134,9 @@ def main(arguments: list[str] | None = None) -> None:
             except BaseException:
                 print(f"mutation {number}", file=sys.stderr)
                 raise
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                print(f"{number + 1 - options.seed:,} tried, {read:,} read", flush=True)
     finally:
         shutil.rmtree(folder)
     print(f"{options.count:,} mutated runs: {read:,} read, the others refused")

@@ -287,16 +287,34 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.data.readers import load_matrix
 from twinplate.training.memory import peak_memory
 
-D, backend, rng = 256, sys.argv[1], np.random.default_rng(0)
+D, PART = 256, 1000
+backend, suffix, rng = *sys.argv[1:], np.random.default_rng(0)
 
-def growth(name, num_items):
-    "Bytes by which the peak is above what is resident before: check, fit, summary and posterior."
-    data = Path(f"{name}.npy")
+def npy(data, num_items, parts):
     with data.open("xb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, D)}
         np.lib.format.write_array_header_1_0(file, header)
-        for _ in range(num_items // 1000):
-            file.write(rng.standard_normal((1000, D), np.float32).tobytes())
+        for part in parts:
+            file.write(part.tobytes())
+
+def parquet(data, num_items, parts):
+    import pyarrow as pa, pyarrow.parquet as pq
+    schema = pa.schema([(f"x{j}", pa.float32()) for j in range(D)])
+    with pq.ParquetWriter(data, schema) as file:
+        for part in parts:
+            file.write_table(pa.table(list(part.T), schema=schema), row_group_size=PART)
+
+def zarr(data, num_items, parts):
+    import zarr
+    array = zarr.create_array(data, shape=(num_items, D), chunks=(PART, D), dtype="f4")
+    for i, part in enumerate(parts):
+        array[i * PART : (i + 1) * PART] = part
+
+def growth(name, num_items):
+    "Bytes by which the peak is above what is resident before: check, fit, summary and posterior."
+    data = Path(f"{name}.{suffix}")
+    parts = (rng.standard_normal((PART, D), np.float32) for _ in range(num_items // PART))
+    globals()[suffix](data, num_items, parts)
     request = FitRequest(data, Path(name), backend, "auxiliary", "full", 2, 2, None, "error")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
     before = peak_memory()
@@ -313,8 +331,11 @@ print("more in MB:", (large - small) // 2**20)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak of memory")
 @pytest.mark.slow  # writes and reads 205 MB, in a process of its own
-@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
-def test_memory_does_not_grow_with_the_file(tmp_path, backend):
+@pytest.mark.parametrize(
+    ("backend", "suffix"),
+    [("pyro", "npy"), ("numpyro", "npy"), ("pyro", "parquet"), ("numpyro", "zarr")],
+)
+def test_memory_does_not_grow_with_the_file(tmp_path, backend, suffix):
     """Check, fit, summary and posterior of 205 MB: within 128 MB of what 8 MB needed.
 
     Of these, 64 MB are the pages of the 32 rows that are fetched between two releases
@@ -322,7 +343,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, backend):
     pages kept, would be 205 MB. All in one process: what importing and compiling take differs from one
     process to the next.
     """
-    command = [sys.executable, "-c", PIPELINE, backend]
+    command = [sys.executable, "-c", PIPELINE, backend, suffix]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert "on disk: True" in done.stdout

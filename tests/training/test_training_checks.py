@@ -63,7 +63,9 @@ def test_one_pass_in_blocks_finds_missing_and_infinite_entries(tmp_path, monkeyp
 
     monkeypatch.setattr("twinplate.data.blocks.fitting.__defaults__", (8 * 4 * 5,))
     read, passes = training_data.blocks, []
-    monkeypatch.setattr(training_data, "blocks", lambda x: passes.append(1) or read(x))
+    monkeypatch.setattr(
+        training_data, "blocks", lambda *x, **rows: passes.append(1) or read(*x, **rows)
+    )
 
     def mapped(x):
         np.save(tmp_path / "x.npy", x)

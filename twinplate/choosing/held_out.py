@@ -10,6 +10,7 @@ import numpy as np
 from twinplate.data.blocks import Array, gather
 from twinplate.data.columns import listed
 from twinplate.data.statistics import read_statistics
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import LOG_2PI
 from twinplate.programs.start import likely_start
@@ -51,7 +52,7 @@ def some_places(num_items: int, seed: int) -> np.ndarray:
     return generator(seed, "choice").permutation(num_items)[:MOST_ITEMS]
 
 
-def some_items(x: np.ndarray, seed: int) -> Array:
+def some_items(x: Matrix, seed: int) -> Array:
     """At most MOST_ITEMS items of `x` (N, D), in memory, in random order."""
     return gather(x, some_places(len(x), seed)).astype(np.float64)
 

@@ -28,6 +28,7 @@ from twinplate.words import counted
 OPTIONAL = {
     "matplotlib": ("pictures of demo and bench", "all"),
     "pyarrow": ("Parquet files", "all"),
+    "zarr": ("Zarr stores", "all"),
     "scikit-learn": ("the demo's digits, the estimator", "sklearn"),
     "xarray": ("to_arviz", "arviz"),
     "anndata": ("H5AD files", "anndata"),

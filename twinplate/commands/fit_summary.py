@@ -8,7 +8,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from twinplate.data.blocks import release
+from twinplate.data.blocks import Walk
+from twinplate.data.stored import Matrix
 from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
 from twinplate.programs.parameters import generative_of
 from twinplate.programs.program import ReferenceProgram
@@ -19,7 +20,7 @@ from twinplate.words import counted
 
 def print_summary(
     console: Console,
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     fit: Fit,
     guide: Iterator[Gaussian],
@@ -48,14 +49,14 @@ def print_summary(
 
 
 def _exact(
-    x: np.ndarray, generative: LinearGaussian, guide: Iterator[Gaussian], program: ReferenceProgram
+    x: Matrix, generative: LinearGaussian, guide: Iterator[Gaussian], program: ReferenceProgram
 ) -> Array:
     """Log evidence, what the guide misses, and the family gap (0 for a low rank): means, in nats."""
     sums, done, covariance = np.zeros(3), 0, program.config.covariance
+    walk = Walk(x)
     with rows_progress("Exact answer") as progress:
         for part in guide:
-            items = np.array(x[done : done + len(part.loc)], dtype=np.float64)
-            release(x)
+            items = walk.next(len(part.loc))
             sums[0] += generative.log_evidence(items).sum()
             sums[1] += generative.kl_to_posterior(items, part).sum()
             if covariance != "low-rank":

@@ -9,7 +9,9 @@ import typer
 
 Data = Annotated[
     Path,
-    typer.Argument(help="CSV or TSV (header optional), NPY, NPZ, Parquet or H5AD; items in rows."),
+    typer.Argument(
+        help="CSV or TSV (header optional), NPY, NPZ, Parquet, Zarr or H5AD; items in rows."
+    ),
 ]
 Run = Annotated[
     Path, typer.Argument(help="A run directory, written by either framework.", show_default=False)

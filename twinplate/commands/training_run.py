@@ -15,6 +15,7 @@ from twinplate.commands.devices import Devices
 from twinplate.commands.fit_summary import print_summary
 from twinplate.commands.stopping import Stop, stoppable
 from twinplate.commands.told import tell
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.progress import training_progress
 from twinplate.training.errors import TrainingError, TrainingInterrupted
@@ -40,7 +41,7 @@ def until_stopped(path: Path, work: Callable[[Stop], None]) -> int:
 
 def train_and_keep(
     writer: RunWriter,
-    x: np.ndarray,
+    x: Matrix,
     every: float,
     console: Console,
     stop: Stop,

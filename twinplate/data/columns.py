@@ -33,12 +33,14 @@ class Choice:
     features: in the order of the matrix.  labels: columns of names of items, the best ones last.
     perhaps: of the features, those that are labels if what they hold names items (`name_items`).
     counting: whether the same goes for a first column that counts the items, of a file without names.
+    with_items: whether the names of the items are wanted.
     """
 
     features: tuple[int, ...]
     labels: tuple[int, ...] = ()
     perhaps: tuple[int, ...] = ()
     counting: bool = False
+    with_items: bool = True
 
 
 # Given the file, the names of its columns and whether these are its own. Raises InputError.

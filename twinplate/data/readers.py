@@ -6,6 +6,7 @@ and lines are counted from 1 in every message.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,18 +16,20 @@ import numpy as np
 
 from twinplate.data.anndata_file import read_anndata
 from twinplate.data.blocks import Array, Rows, blocks, fitting, on_disk
-from twinplate.data.columns import ALL, Choose, Wanted, default_name, listed, number
+from twinplate.data.columns import ALL, Choice, Choose, Wanted, listed, number
 from twinplate.data.csv_file import read_csv
+from twinplate.data.numpy_file import numpy_arrays, read_npy, read_npz
 from twinplate.data.parquet_file import read_parquet
 from twinplate.data.statistics import read_statistics
-from twinplate.data.table import Fingerprint, Raw, Table, unreadable
+from twinplate.data.stored import Matrix, Stored
+from twinplate.data.table import Fingerprint, Raw, Table
+from twinplate.data.zarr_file import read_zarr
 from twinplate.errors import InputError
 from twinplate.words import counted
 
 GENERATIVE = {"loadings": "DK", "intercept": "D", "noise_scale": "D", "loc": "K", "scale": "K"}
 SCALES = ("noise_scale", "scale")
-MAPPED_BYTES = 2**26  # an NPY file larger than this stays on disk
-NAMES = ("columns", "items")  # arrays of an NPZ file beside `x`
+MAPPED_BYTES = 2**26  # of float64; larger data stay on disk, where their format can be read by rows
 
 
 def load_matrix(
@@ -36,11 +39,12 @@ def load_matrix(
     *,
     fingerprinted: bool = False,
 ) -> Table:
-    """Read a data matrix from CSV, TSV, NPY, NPZ (the array `x`, or the only one), Parquet or H5AD.
+    """Read a data matrix from CSV, TSV, NPY, NPZ (the array `x`, or the only one), Parquet, Zarr or H5AD.
 
-    An NPY file of more than 64 MiB that is stored row by row is mapped rather than read: it may be
-    larger than the memory, if its features are neighbours. `progress` is told the rows looked through and
-    the rows in all. The fingerprint of the table is taken in the same pass, where it is asked for.
+    Of more than 64 MiB as float64, an NPY file that is stored row by row is mapped rather than read, and
+    Parquet and Zarr are decoded part by part: they may be larger than the memory, an NPY file if its
+    features are neighbours. `progress` is told the rows looked through and the rows in all. The fingerprint
+    of the table is taken in the same pass, where it is asked for.
 
     choose: which columns are features; by default all but those that name the items
         (`twinplate.data.columns.Wanted`).
@@ -57,7 +61,9 @@ def load_matrix(
     raw = _reader(path)(path, choose or ALL.choose)
     x = _real(str(path), raw.x)
     features = [j for j in raw.choice.features if j not in raw.labels]
-    counting = raw.choice.counting and len(features) > 1 and features[0] == 0 and _counts(x)
+    is_first = raw.choice.counting and len(features) > 1 and features[0] == 0
+    first = _counts_from(x) if is_first else None
+    counting = first is not None
     features = features[1:] if counting else features
     if not features:
         raise InputError(f"{path} holds no data: all its columns are left out.")
@@ -67,8 +73,8 @@ def load_matrix(
     names = raw.names
     ids = (*raw.labels, *([0] if counting else []))
     items = list(raw.labels.values())[-1] if raw.labels else ()
-    if counting and not items and not on_disk(raw.x):
-        items = [str(int(raw.x[0, 0]) + i) for i in range(len(x))]
+    if first is not None and not items and not on_disk(x):
+        items = [str(first + i) for i in range(len(x))]
     table = Table(
         x,
         tuple(names[j] for j in features),
@@ -90,9 +96,16 @@ def load_matrix(
     return table
 
 
-def load_items(path: Path, choose: Choose) -> np.ndarray:
-    """The chosen features of a matrix that `load_matrix` has looked at elsewhere; of a map no row is read."""
-    raw = _reader(path)(path, choose)
+def load_items(path: Path, choose: Choose) -> Matrix:
+    """The chosen features of a matrix that `load_matrix` has looked at elsewhere.
+
+    No row is read of what stays on disk, and no names of items.
+    """
+
+    def features_of(path: Path, names: Sequence[str], named: bool) -> Choice:
+        return replace(choose(path, names, named), with_items=False)
+
+    raw = _reader(path)(path, features_of)
     features = [j for j in raw.choice.features if j not in raw.labels]
     return _taken(_real(str(path), raw.x), [raw.places.index(j) for j in features])
 
@@ -124,20 +137,23 @@ def without_constants(table: Table) -> Table:
     )
 
 
-def _counts(x: np.ndarray) -> bool:
-    """Whether the first column of `x` is 0, 1, 2, ... or 1, 2, 3, ...: three numbers at least."""
-    first = x[0, 0]
-    if len(x) < 3 or first not in (0, 1) or x[1, 0] != first + 1 or x[2, 0] != first + 2:
-        return False
-    length = fitting(8 * x.shape[1], len(x))
-    return all(
+def _counts_from(x: Matrix) -> int | None:
+    """Where the first column of `x` begins to count, if it is 0, 1, 2, ... or 1, 2, 3, ...: three or more."""
+    column = _taken(x, [0])
+    if column[:3][:, 0].tolist() not in ([0, 1, 2], [1, 2, 3]):
+        return None
+    first, length = int(column[:1][0, 0]), fitting(8 * x.shape[1], len(x))
+    counts = (
         np.array_equal(block[:, 0], first + np.arange(start, start + len(block)))
-        for start, block in blocks(x[:, :1], length=length)
+        for start, block in blocks(column, length=length)
     )
+    return first if all(counts) else None
 
 
-def _taken(x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-    """These columns of `x`; of a file, in memory unless they are neighbours."""
+def _taken(x: Matrix, columns: Sequence[int]) -> Matrix:
+    """These columns of `x`; of a mapped file, in memory unless they are neighbours."""
+    if isinstance(x, Stored):
+        return x.with_columns(columns)
     first, last = columns[0], columns[-1] + 1
     if list(columns) == list(range(first, last)):
         part = x[:, first:last]
@@ -148,13 +164,14 @@ def _taken(x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
     return taken
 
 
-def _real(what: str, value: np.ndarray) -> np.ndarray:
+def _real(what: str, value: Matrix) -> Matrix:
     if value.dtype.kind not in "biuf":
         raise InputError(f"{what} holds {value.dtype} values; expected real numbers.")
-    if on_disk(value):
+    if on_disk(value) and 8 * math.prod(value.shape) > MAPPED_BYTES:
         return value
     with np.errstate(over="ignore"):  # a wider float may become an infinity: refused by the caller
-        return np.ascontiguousarray(value, dtype=np.float64)
+        held = np.array(value, np.float64) if on_disk(value) else np.asarray(value, np.float64)
+    return np.ascontiguousarray(held)
 
 
 def _reader(path: Path) -> Callable[[Path, Choose], Raw]:
@@ -162,90 +179,21 @@ def _reader(path: Path) -> Callable[[Path, Choose], Raw]:
     readers = {
         ".csv": read_csv,
         ".tsv": read_csv,
-        ".npy": _numpy,
-        ".npz": _numpy,
+        ".npy": read_npy,
+        ".npz": read_npz,
         ".parquet": read_parquet,
+        ".zarr": read_zarr,
         ".h5ad": read_anndata,
     }
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist.")
-    if not path.is_file():
+    if not path.is_file() and path.suffix.lower() != ".zarr":
         raise InputError(f"{path} is a directory, not a file ({', '.join(readers)}).")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} cannot be read: no permission.")
     if path.suffix.lower() not in readers:
         raise InputError(f"{path} has none of the suffixes twinplate reads: {', '.join(readers)}.")
     return readers[path.suffix.lower()]
-
-
-def _numpy(path: Path, choose: Choose) -> Raw:
-    x = _mapped(path) if path.stat().st_size > MAPPED_BYTES else None
-    named: dict[str, tuple[str, ...]] = {}
-    if x is None:
-        arrays = _numpy_arrays(path, _of_data)
-        named = {
-            n: _names(path, n, arrays.pop(n)) for n in NAMES if n in arrays and len(arrays) > 1
-        }
-        if len(arrays) != 1:
-            found = ", ".join(arrays)
-            raise InputError(f"{path} holds several arrays or none ({found}); name the data `x`.")
-        x = next(iter(arrays.values()))
-    if x.ndim != 2:
-        raise InputError(f"{path} has shape {x.shape}; expected two dimensions (items, features).")
-    if 0 in x.shape:
-        raise InputError(f"{path} holds no data: its shape is {x.shape}.")
-    for name, axis in (("items", 0), ("columns", 1)):
-        if name in named and len(named[name]) != x.shape[axis]:
-            raise InputError(
-                f"{path} holds {counted(len(named[name]), 'name')} in `{name}` and an `x` of shape "
-                f"{x.shape}; expected one for each {'item' if axis == 0 else 'feature'}."
-            )
-    columns = named.get("columns") or tuple(map(default_name, range(x.shape[1])))
-    choice = choose(path, columns, "columns" in named)
-    if "items" not in named:
-        return Raw(x, tuple(range(len(columns))), columns, "columns" in named, choice, {})
-    labels = {len(columns): list(named["items"])}
-    places = tuple(range(len(columns)))
-    return Raw(x, places, (*columns, "items"), "columns" in named, choice, labels)
-
-
-def _of_data(names: list[str]) -> list[str]:
-    """The arrays of an NPZ file that are read: `x`, and the names that stand beside it."""
-    return [name for name in ("x", *NAMES) if name in names] if "x" in names else names
-
-
-def _names(path: Path, what: str, value: np.ndarray) -> tuple[str, ...]:
-    if value.dtype.kind not in "UiuT" or value.ndim != 1:
-        raise InputError(
-            f"{path} holds `{what}` of type {value.dtype} and shape {value.shape}; expected a row of names."
-        )
-    return tuple(map(str, value.tolist()))
-
-
-def _mapped(path: Path) -> np.ndarray | None:
-    """The matrix of an NPY file, mapped; None for a file that has to be read, or refused, as a whole."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception:  # said in words by whoever reads it
-        return None
-    # by columns, each row of a mini-batch would be spread over the whole file
-    by_rows = isinstance(array, np.memmap) and array.ndim == 2 and array.flags.c_contiguous
-    return array if by_rows else None
-
-
-def _numpy_arrays(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
-    """The array of an NPY file, as `x`, or the arrays of an NPZ file whose names are chosen."""
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"x": loaded}
-            return {name: np.asarray(loaded[name]) for name in choose(list(loaded.files))}
-    # Damaged bytes make NumPy, zipfile, zlib and the header's parser raise a dozen different types.
-    except Exception as error:
-        if isinstance(error, ValueError) and "Object arrays" in str(error):
-            raise InputError(f"{path} holds Python objects; expected real numbers.") from error
-        raise unreadable(path, path.suffix[1:].upper()) from error
 
 
 def load_generative(path: Path, features: Sequence[str] = ()) -> dict[str, Array]:
@@ -265,7 +213,7 @@ def load_generative(path: Path, features: Sequence[str] = ()) -> dict[str, Array
     path = Path(path)
     _reader(path)
     npz = path.suffix.lower() == ".npz"
-    arrays = _numpy_arrays(path, list) if npz else {"loadings": _loadings(path, features)}
+    arrays = numpy_arrays(path, list) if npz else {"loadings": _loadings(path, features)}
     unknown = [name for name in arrays if name not in GENERATIVE]
     if unknown or "loadings" not in arrays:
         problem = f"unknown array {unknown[0]!r}" if unknown else "no array `loadings`"
@@ -299,7 +247,7 @@ def _generative(path: Path, name: str, value: np.ndarray, sizes: dict[str, int])
             f"{path}: `{name}` has shape {value.shape}; expected {expected}, as the loadings are "
             f"({sizes['D']}, {sizes['K']})."
         )
-    value = _real(f"{path}: `{name}`", value)
+    value = np.asarray(_real(f"{path}: `{name}`", value))
     low, kind = (0.0, "positive and finite") if name in SCALES else (-np.inf, "finite")
     bad = np.argwhere(~(np.isfinite(value) & (value > low)))
     if bad.size:

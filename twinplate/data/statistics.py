@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from twinplate.data.blocks import Array, Rows, blocks
+from twinplate.data.stored import Matrix
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Statistics:
 
 
 def read_statistics(
-    x: np.ndarray, progress: Rows | None = None, also: Callable[[Array], object] | None = None
+    x: Matrix, progress: Rows | None = None, also: Callable[[Array], object] | None = None
 ) -> Statistics:
     """Read `x` (N, D), NaN where missing, once.
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from twinplate.data.blocks import Array, Rows, blocks
 from twinplate.data.columns import Choice, default_name, listed
 from twinplate.data.statistics import Statistics
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.words import are, counted
 
@@ -41,7 +42,7 @@ class Raw:
     labels: what the items are called, by the place of the column.
     """
 
-    x: np.ndarray
+    x: Matrix
     places: tuple[int, ...]
     names: tuple[str, ...]
     named: bool
@@ -53,14 +54,14 @@ class Raw:
 class Table:
     """A data matrix `x` (N, D), NaN where an entry is missing, the names of its D columns, its statistics.
 
-    `x` is float64 in memory, or a file mapped for reading, of whatever real type the file has.
+    `x` is float64 in memory, or a file, of whatever real type that has.
     `fingerprint` is that of `fingerprint(x)`, or empty where it was not asked for.
     named: whether the file names its columns.  places: of the D columns in the file; empty for all.
     id_columns: the file's columns that name the items.  items: these names (N,), if the file has any.
     left_out: the file's other columns.  constant: of these, the ones left out because they do not vary.
     """
 
-    x: np.ndarray
+    x: Matrix
     columns: tuple[str, ...]
     statistics: Statistics
     fingerprint: str = ""
@@ -95,7 +96,7 @@ def check_matrix(table: Table, *, missing: Missing) -> None:
         raise InputError(f"Columns without any entry: {_listed(table, empty)}. Drop them.")
 
 
-def fingerprint(x: np.ndarray, progress: Rows | None = None) -> str:
+def fingerprint(x: Matrix, progress: Rows | None = None) -> str:
     """SHA-256, in hex, of the shape and the float64 values of `x`; all NaNs count as the same value.
 
     `progress` is told the rows read and the rows in all.

@@ -10,6 +10,7 @@ import scipy
 
 from twinplate.data.blocks import blocks
 from twinplate.data.frames import items_of
+from twinplate.data.stored import Matrix, matrix_of
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import Array, Gaussian
 from twinplate.programs.parameters import (
@@ -26,15 +27,15 @@ from twinplate.programs.triangle import scale_tril_of_precision
 from twinplate.words import are, counted
 
 
-def new_items(x: Any, program: ReferenceProgram) -> np.ndarray:
-    """`x` as an array (N, D) of real numbers, N = 0 included; a memory map stays one.
+def new_items(x: Any, program: ReferenceProgram) -> Matrix:
+    """`x` as an array (N, D) of real numbers, N = 0 included; what is on disk stays there.
 
     Of a frame the columns are found by name (`twinplate.data.frames`).
 
     Raises InputError for columns that are missing or unknown, for another shape, for what is no number, and
     for infinite entries.
     """
-    x, num_features = np.asarray(items_of(x, program.features)), program.config.num_features
+    x, num_features = matrix_of(items_of(x, program.features)), program.config.num_features
     if x.dtype.kind not in "biuf":
         raise InputError(f"x holds {x.dtype} values; expected real numbers, NaN where missing")
     if x.shape == (num_features,):
@@ -51,7 +52,7 @@ def new_items(x: Any, program: ReferenceProgram) -> np.ndarray:
     return x
 
 
-def check_seen(program: ReferenceProgram, variance: Params, x: np.ndarray) -> None:
+def check_seen(program: ReferenceProgram, variance: Params, x: Matrix) -> None:
     """Raise InputError where entries of `x` are missing and the guide has never met a missing entry.
 
     variance: Adam's of every parameter. That of the mlp encoder's weights for missing indicators is zero
@@ -74,10 +75,10 @@ def check_seen(program: ReferenceProgram, variance: Params, x: np.ndarray) -> No
         )
 
 
-def guide_blocks(program: ReferenceProgram, params: Params, x: np.ndarray) -> Iterator[Gaussian]:
+def guide_blocks(program: ReferenceProgram, params: Params, x: Matrix) -> Iterator[Gaussian]:
     """q(a | x) of consecutive items of `x` (N, D), some at a time: loc (M, K), scale_tril (M, K, K).
 
-    The same as `posterior_blocks` of either twin, in double precision. `x` may be a memory map. Of an item
+    The same as `posterior_blocks` of either twin, in double precision. `x` may be on disk. Of an item
     without any entry it is the prior. Raises InputError for parameters of another program.
     """
     check_params(program, params)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import blocks, fitting, spans
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.triangle import pack_scale_tril, scale_tril_of_precision
 from twinplate.words import counted
@@ -160,8 +161,8 @@ class LinearGaussian:
         loc = self.loc + np.linalg.solve(precision, (residual @ self.loadings)[:, :, None])[:, :, 0]
         return Gaussian(loc, scale_tril_of_precision(precision))
 
-    def posterior_blocks(self, x: np.ndarray) -> Iterator[Gaussian]:
-        """`posterior` in parts of consecutive items; `x` (N, D) may be a memory map."""
+    def posterior_blocks(self, x: Matrix) -> Iterator[Gaussian]:
+        """`posterior` in parts of consecutive items; `x` (N, D) may be on disk."""
         for _, block in blocks(x, length=self.items_at_once()):
             yield self.posterior(block)
 

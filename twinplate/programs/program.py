@@ -12,6 +12,7 @@ from twinplate.data.blocks import Rows
 from twinplate.data.columns import listed
 from twinplate.data.frames import to_frame
 from twinplate.data.statistics import Statistics, read_statistics
+from twinplate.data.stored import Stored, matrix_of
 from twinplate.errors import InputError
 from twinplate.programs.config import LEARNABLE, ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
@@ -91,14 +92,14 @@ class ReferenceProgram:
 
 
 def make_program(
-    x: npt.ArrayLike,
+    x: npt.ArrayLike | Stored,
     config: ProgramConfig,
     generative: LinearGaussian | None = None,
     *,
     statistics: Statistics | None = None,
     progress: Rows | None = None,
 ) -> ReferenceProgram:
-    """The program of `config` for data `x` (N, D), NaN where missing; a memory map is read in blocks.
+    """The program of `config` for data `x` (N, D), NaN where missing; what is on disk is read in blocks.
 
     x: an array, or a frame or another matrix with names (`twinplate.data.frames`), which the program keeps.
     generative: the fixed generative parameters, and the first values of those that `config` says are
@@ -124,7 +125,7 @@ def make_program(
     """
     frame = to_frame(x)
     features = () if frame is None else frame.columns
-    x = np.asarray(x if frame is None else frame.x)
+    x = matrix_of(x if frame is None else frame.x)
     if x.ndim != 2 or x.shape[1] != config.num_features:
         raise InputError(f"x has shape {x.shape}; expected (N, {config.num_features})")
     if statistics is not None and statistics.num_items != len(x):

@@ -8,6 +8,7 @@ import numpy as np
 
 from twinplate.data.blocks import Array, Rows, blocks, fitting, gather, spans
 from twinplate.data.statistics import Statistics
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.factor_analysis import best_noise, factor_analysis, with_signs
 from twinplate.programs.linear_gaussian import MATRIX_BYTES, LinearGaussian
@@ -32,7 +33,7 @@ Update = Callable[[Array, Array, LinearGaussian], LinearGaussian]
 
 
 def likely_start(
-    x: np.ndarray, num_components: int, units: Statistics, progress: Rows | None = None
+    x: Matrix, num_components: int, units: Statistics, progress: Rows | None = None
 ) -> LinearGaussian:
     """Loadings, intercept and noise at maximum likelihood for `x` (N, D), NaN where missing.
 
@@ -66,7 +67,7 @@ def likely_start(
 
 
 def completed_start(
-    x: np.ndarray,
+    x: Matrix,
     given: LinearGaussian,
     learned: tuple[str, ...],
     units: Statistics,
@@ -96,7 +97,7 @@ def completed_start(
     return LinearGaussian(**given.as_dict() | {name: fitted[name] for name in learned})
 
 
-def _covariance(x: np.ndarray, units: Statistics, progress: Rows | None) -> Array:
+def _covariance(x: Matrix, units: Statistics, progress: Rows | None) -> Array:
     """Of the standardised features (D, D), each entry from those items that have both."""
     size = x.shape[1]
     moment, counts = np.zeros((size, size)), np.zeros((size, size))
@@ -114,7 +115,7 @@ def _covariance(x: np.ndarray, units: Statistics, progress: Rows | None) -> Arra
 
 
 def _expectation_maximisation(
-    x: np.ndarray, model: LinearGaussian, update: Update, units: Statistics
+    x: Matrix, model: LinearGaussian, update: Update, units: Statistics
 ) -> LinearGaussian:
     """The model at the maximum of the evidence of the observed entries: of some items, then of many."""
     d, k = model.loadings.shape
@@ -161,7 +162,7 @@ def _divergence(one: LinearGaussian, other: LinearGaussian) -> float:
     return 0.5 * float(np.trace(ratio) - len(first) + log_dets)
 
 
-def _some(x: np.ndarray, most: int) -> np.ndarray:
+def _some(x: Matrix, most: int) -> np.ndarray:
     """Rows of `x` at equal distances, `most` of them at the most."""
     return gather(x, np.arange(0, len(x), -(-len(x) // most)))
 

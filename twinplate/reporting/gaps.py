@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinplate.data.blocks import Array, Rows, blocks
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.training.state import Fit
@@ -73,7 +74,7 @@ def tone_of(gap: float, components: int) -> str:
     return "same" if shift < GOOD else "undecided" if shift < POOR else "difference"
 
 
-def measure_gaps(fit: Fit, x: np.ndarray, progress: Rows | None = None) -> Gaps:
+def measure_gaps(fit: Fit, x: Matrix, progress: Rows | None = None) -> Gaps:
     """Of every item of `x` (N, D), N ≥ 1, some at a time."""
     model = fit.generative
     config = fit.program.config if fit.program is not None else None
@@ -99,7 +100,7 @@ def measure_gaps(fit: Fit, x: np.ndarray, progress: Rows | None = None) -> Gaps:
     )
 
 
-def _why_not(fit: Fit, x: np.ndarray) -> str:
+def _why_not(fit: Fit, x: Matrix) -> str:
     """Why there are no gaps, for readers of a page; "" where there are."""
     assert fit.program is not None
     if fit.program.config.amplitude_scale is not None:

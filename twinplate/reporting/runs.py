@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinplate.data.blocks import Array, Rows, fitting, gather
+from twinplate.data.stored import Matrix
 from twinplate.data.table import Table
 from twinplate.errors import InputError
 from twinplate.programs.prediction import Prediction
@@ -108,7 +109,7 @@ def read_report(
     )
 
 
-def sample(x: np.ndarray) -> np.ndarray:
+def sample(x: Matrix) -> np.ndarray:
     """Places of at most SAMPLED items of `x` (N, D) in their order, the same ones for the same N and D."""
     most = fitting(8 * x.shape[1], SAMPLED, SAMPLED_BYTES)
     if len(x) <= most:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from twinplate.data.blocks import blocks
 from twinplate.data.statistics import Places
+from twinplate.data.stored import Matrix, Stored
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.shapes import check_items
@@ -15,24 +16,23 @@ from twinplate.words import are, counted
 
 
 def check_data(
-    x: np.ndarray, program: ProgramConfig, training: TrainingConfig, rows: slice = slice(None)
+    x: Matrix, program: ProgramConfig, training: TrainingConfig, rows: slice = slice(None)
 ) -> bool:
-    """Whether no entry of these rows of `x` (N, D) is missing. A memory map is read once, in blocks.
+    """Whether no entry of these rows of `x` (N, D) is missing. What is on disk is read once, in blocks.
 
     Raises InputError unless `x` is an array of numbers, NaN where missing and otherwise finite in the
     precision of `training`, with one item or more.
     """
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, (np.ndarray, Stored)):
         raise InputError(f"x is a {type(x).__name__}; expected a NumPy array: pass np.asarray(x)")
     if not check_items(x.shape, program.num_features):
         raise InputError(f"x has shape {x.shape}; expected one item or more")
     if x.dtype.kind not in "biuf":
         raise InputError(f"x holds {x.dtype} values; expected real numbers")
     missing, infinite, largest = False, Places(), np.finfo(training.precision).max
-    first = rows.start or 0
-    for start, block in blocks(x[rows]):
+    for start, block in blocks(x, rows=rows):
         missing = missing or bool(np.isnan(block).any())
-        infinite.add(np.abs(block) > largest, first + start)
+        infinite.add(np.abs(block) > largest, start)
     if infinite.count:
         row, column = infinite.first
         raise InputError(
@@ -67,7 +67,7 @@ def check_brought(chunk: Chunk, streamed: bool, length: int) -> None:
     """
     if streamed and chunk.x is None:
         raise InputError(
-            "x is a memory map and the chunk brings no mini-batches; expected the trainer's `plan()`, "
+            "x is on disk and the chunk brings no mini-batches; expected the trainer's `plan()`, "
             "or twinplate.training.streaming.with_batches(plan, x, a)"
         )
     if streamed and len(chunk.rates) > length:

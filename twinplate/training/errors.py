@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import check_params
@@ -206,7 +207,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def room_for(x: np.ndarray) -> Iterator[None]:
+def room_for(x: Matrix) -> Iterator[None]:
     """A context in which all of `x` goes to the device. Raises InputError where there is no memory for it."""
     try:
         yield

@@ -9,6 +9,7 @@ import numpy as np
 
 from twinplate.data.blocks import on_disk
 from twinplate.data.frames import items_of
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.parameters import initial_params
@@ -33,7 +34,7 @@ class Preparation:
     share: the part of each mini-batch that this process takes, a slice of its B items.
     """
 
-    x: np.ndarray
+    x: Matrix
     a: np.ndarray | None
     program: ReferenceProgram
     training: TrainingConfig
@@ -101,7 +102,7 @@ class Preparation:
 
 
 def prepare(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     training: TrainingConfig,
     *,
@@ -133,7 +134,7 @@ def prepare(
 
 
 def prepare_many(
-    x: np.ndarray,
+    x: Matrix,
     program: ReferenceProgram,
     trainings: Sequence[TrainingConfig],
     *,
@@ -188,7 +189,7 @@ def plan_many(runs: Sequence[Preparation]) -> Iterator[tuple[Chunk, ...]]:
 
 
 def _complete(
-    x: np.ndarray,
+    x: Matrix,
     a: np.ndarray | None,
     program: ReferenceProgram,
     training: TrainingConfig,
@@ -202,7 +203,7 @@ def _complete(
 
 def _complete_for_all(
     workers: Workers,
-    x: np.ndarray,
+    x: Matrix,
     a: np.ndarray | None,
     program: ReferenceProgram,
     training: TrainingConfig,

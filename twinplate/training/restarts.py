@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import fitting, gather
+from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.linear_gaussian import MATRIX_BYTES, Gaussian
@@ -123,7 +124,7 @@ def restart_configs(
 
 
 def make_restarts(
-    x: Array,
+    x: Matrix,
     program: ReferenceProgram,
     trainings: tuple[TrainingConfig, ...],
     fits: Sequence[Fit],

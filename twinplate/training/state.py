@@ -279,7 +279,7 @@ class Fit:
             raise InputError(
                 f"a model with an amplitude has no closed form of {what}; expected amplitude_scale=None"
             )
-        return new_items(x, program), self.generative
+        return np.asarray(new_items(x, program)), self.generative
 
 
 def _placed(parts: Iterable[Gaussian]) -> Iterator[tuple[slice, Gaussian]]:

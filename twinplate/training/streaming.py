@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import gather, on_disk
+from twinplate.data.stored import Matrix
 from twinplate.training.plan import Chunk
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ ALL = slice(None)
 
 
 def with_batches(
-    plan: Iterable[Chunk], x: np.ndarray, a: np.ndarray | None, places: Places = ALL
+    plan: Iterable[Chunk], x: Matrix, a: np.ndarray | None, places: Places = ALL
 ) -> Iterator[Chunk]:
     """The chunks of `plan`, each with its mini-batches of `x` (N, D) and `a` (K, N) if `x` is on disk.
 
@@ -32,7 +33,7 @@ def with_batches(
 
 
 def with_batches_of_all(
-    plans: Iterable[Iterable[Chunk]], x: np.ndarray, a: np.ndarray | None
+    plans: Iterable[Iterable[Chunk]], x: Matrix, a: np.ndarray | None
 ) -> Iterator[tuple[Chunk, ...]]:
     """`with_batches` for several `plans` of equal length: all first chunks, then all second ones, ..."""
     rows = zip(*plans, strict=True)
@@ -41,7 +42,7 @@ def with_batches_of_all(
     return ahead(tuple(_fetched(chunk, x, a) for chunk in row) for row in rows)
 
 
-def _fetched(chunk: Chunk, x: np.ndarray, a: np.ndarray | None, places: Places = ALL) -> Chunk:
+def _fetched(chunk: Chunk, x: Matrix, a: np.ndarray | None, places: Places = ALL) -> Chunk:
     items = chunk.indices[:, places].reshape(-1)
     return replace(chunk, x=gather(x, items), a=None if a is None else gather(a.T, items).T)
 

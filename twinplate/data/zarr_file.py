@@ -1,0 +1,81 @@
+"""Matrices in Zarr stores, directories of chunks: an array, or a group with an array `x`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinplate.data.blocks import fitting
+from twinplate.data.columns import Choose
+from twinplate.data.numpy_file import NAMES, of_data, raw_of_arrays
+from twinplate.data.stored import Stored
+from twinplate.data.table import Raw, unreadable
+from twinplate.errors import InputError
+from twinplate.extras import import_extra
+
+PICKLED = "pickle"  # a codec of Zarr's second format, which runs what it decodes
+
+
+def read_zarr(path: Path, choose: Choose) -> Raw:
+    """The array, or of a group the array `x` or the only one; beside it `columns` and `items` hold names."""
+    zarr = import_extra("zarr", "zarr")
+    try:
+        found = zarr.open(path, mode="r")
+        arrays = {"x": found} if isinstance(found, zarr.Array) else dict(found.arrays())
+    # Damaged bytes and foreign directories make zarr raise a dozen different types.
+    except Exception as error:
+        raise unreadable(path, "Zarr") from error
+    for name, array in arrays.items():
+        if PICKLED in str(array.metadata.to_dict()):
+            raise InputError(f"{path} holds Python objects in `{name}`; expected real numbers.")
+    chosen = {name: arrays[name] for name in of_data(list(arrays))}
+    read = {
+        name: _names(path, array) if name in NAMES and len(chosen) > 1 else _matrix(path, array)
+        for name, array in chosen.items()
+    }
+    return raw_of_arrays(path, read, choose)
+
+
+def _names(path: Path, array: Any) -> np.ndarray:
+    try:
+        return np.asarray(array[:])
+    except Exception as error:
+        raise unreadable(path, "Zarr") from error
+
+
+def _matrix(path: Path, array: Any) -> Any:
+    """Of numbers in two dimensions; anything else as it is, to be refused by whoever knows why."""
+    is_matrix = array.ndim == 2 and array.dtype.kind in "biuf" and 0 not in array.shape
+    return StoredZarr(path, array, tuple(range(array.shape[1]))) if is_matrix else array
+
+
+class StoredZarr(Stored):
+    """Columns of a Zarr array, at these places: float32 where the array holds no more, else float64."""
+
+    def __init__(self, path: Path, array: Any, columns: tuple[int, ...]) -> None:
+        num_items, width = array.shape
+        few = fitting(array.chunks[0] * 8 * width, num_items)  # chunks that are decoded together
+        edges = np.append(np.arange(0, num_items, few * array.chunks[0]), num_items)
+        narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+        super().__init__((num_items, len(columns)), "f4" if narrow else "f8", edges)
+        self._path, self._array, self._columns = path, array, columns
+
+    def with_columns(self, places: Sequence[int]) -> StoredZarr:
+        return StoredZarr(self._path, self._array, tuple(self._columns[j] for j in places))
+
+    def pieces(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        first, last = min(self._columns), max(self._columns) + 1
+        chosen = [j - first for j in self._columns]
+        for part in np.flatnonzero((self.edges[1:] > start) & (self.edges[:-1] < stop)):
+            rows = slice(max(start, int(self.edges[part])), min(stop, int(self.edges[part + 1])))
+            try:
+                decoded = np.asarray(self._array[rows, first:last])
+            except Exception as error:
+                raise unreadable(self._path, "Zarr") from error
+            with np.errstate(
+                over="ignore"
+            ):  # a wider float may become an infinity: that is looked for
+                yield np.asarray(decoded[:, chosen], self.dtype)
