@@ -17,15 +17,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
 from jax import Array
 from jax.scipy.special import ndtri
 from numpyro import handlers
-from numpyro.contrib.module import flax_module, nnx_module
 from numpyro.distributions import biject_to
 from numpyro.infer.autoguide import AutoGuide, AutoNormal
 from numpyro.infer.initialization import init_to_median
 
+from numpyro_impl.guides.encoders import Encoder, encode, left_out
 from numpyro_impl.guides.head import (
     ItemNormal,
     Numbers,
@@ -36,7 +35,7 @@ from numpyro_impl.guides.head import (
 from numpyro_impl.guides.joint import joint_sample, unpack
 from numpyro_impl.guides.reading import Reading, read_model
 from twinplate.errors import InputError
-from twinplate.guides.arguments import first_argument, rows_of
+from twinplate.guides.arguments import first_argument, rows_of, tell_of_untrained
 from twinplate.guides.head import (
     FIRST_SCALE,
     Covariance,
@@ -47,8 +46,6 @@ from twinplate.guides.head import (
 )
 from twinplate.guides.structure import check_constant
 
-Encoder = Any  # a module of flax, nnx or linen, or a function
-
 default_global_guide = partial(AutoNormal, init_loc_fn=init_to_median, init_scale=FIRST_SCALE)
 
 
@@ -56,8 +53,8 @@ class AutoAmortizedNormal(AutoGuide):
     """One multivariate normal per item, over all latent sites in the plate of items, from an encoder.
 
     model, plate: a model, and the name of its plate of items.
-    encoder: from the rows of its inputs (B, ...) to features (B, F), a module or a function. None: each
-        of the N items has parameters of its own.
+    encoder: from the rows of its inputs (B, ...) to features (B, F), a module (flax, or equinox, of one
+        item) or a function, which has nothing to train. None: each of the N items has parameters of its own.
     features: from the model's arguments to the encoder's input, or a tuple of several: arrays with the items
         in rows, of all N, of which the mini-batch's are taken, or of the mini-batch alone.
     covariance: "full"; "blocks", no correlation between sites; "low_rank", of rank `rank`, √J unless given;
@@ -105,6 +102,7 @@ class AutoAmortizedNormal(AutoGuide):
         self.features, self.global_guide = features, global_guide
         self._rest: Any = None
         self._is_checked = False
+        self._is_encoder_checked = False
 
     @property
     def is_amortized(self) -> bool:
@@ -248,12 +246,11 @@ class AutoAmortizedNormal(AutoGuide):
         return loc[index], scale[index], rest[index]
 
     def _encode(self, *inputs: Array) -> Array:
-        name = f"{self.prefix}_encoder"
-        if isinstance(self.encoder, nnx.Module):
-            return nnx_module(name, self.encoder)(*inputs)
-        if isinstance(self.encoder, linen.Module):
-            return flax_module(name, self.encoder, *inputs)(*inputs)
-        return self.encoder(*inputs)
+        if not self._is_encoder_checked:
+            self._is_encoder_checked = True
+            with handlers.block():
+                tell_of_untrained(left_out(self.encoder, *inputs))
+        return encode(f"{self.prefix}_encoder", self.encoder, *inputs)
 
     def _inputs(self, reading: Reading, args: Any, kwargs: Any, index: Any) -> list[Array]:
         """The encoder's inputs, a row for each item of the mini-batch, or of all where `index` is None."""

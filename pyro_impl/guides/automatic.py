@@ -26,6 +26,7 @@ from torch.distributions import Normal, biject_to
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pyro_impl.capturing import is_captured
+from pyro_impl.guides.encoders import Encoder, encode, left_out
 from pyro_impl.guides.head import (
     ItemNormal,
     Numbers,
@@ -36,7 +37,12 @@ from pyro_impl.guides.head import (
 from pyro_impl.guides.joint import MendedDeltas, joint_sample, unpack
 from pyro_impl.guides.reading import Reading, read_model
 from twinplate.errors import InputError
-from twinplate.guides.arguments import first_argument, rows_of, shapes_of
+from twinplate.guides.arguments import (
+    first_argument,
+    rows_of,
+    shapes_of,
+    tell_of_untrained,
+)
 from twinplate.guides.head import (
     FIRST_SCALE,
     Covariance,
@@ -48,8 +54,6 @@ from twinplate.guides.head import (
 )
 from twinplate.guides.structure import check_constant
 
-Encoder = nn.Module | Callable[..., Tensor]
-
 default_global_guide = partial(AutoNormal, init_loc_fn=init_to_median, init_scale=FIRST_SCALE)
 
 
@@ -57,8 +61,8 @@ class AutoAmortizedNormal(AutoGuide):
     """One multivariate normal per item, over all latent sites in the plate of items, from an encoder.
 
     model, plate: a model, and the name of its plate of items.
-    encoder: from the rows of its inputs (B, ...) to features (B, F), a module or a function. None: each
-        of the N items has parameters of its own.
+    encoder: from the rows of its inputs (B, ...) to features (B, F), a module or a function, which has
+        nothing to train. None: each of the N items has parameters of its own.
     features: from the model's arguments to the encoder's input, or a tuple of several: arrays with the items
         in rows, of all N, of which the mini-batch's are taken, or of the mini-batch alone.
     covariance: "full"; "blocks", no correlation between sites; "low_rank", of rank `rank`, √J unless given;
@@ -102,6 +106,7 @@ class AutoAmortizedNormal(AutoGuide):
         self.plate, self.prefix, self.covariance = plate, prefix, Covariance(covariance, rank)
         self.features, self.global_guide = features, global_guide
         self._token = next(_TOKENS)
+        self._is_encoder_checked = False
         self._no_plates: dict[str, Any] = {}
         self.plates = self._no_plates
         self._readings: dict[Any, Reading] = {}
@@ -253,10 +258,12 @@ class AutoAmortizedNormal(AutoGuide):
         return loc[index], scale[index], rest[index]
 
     def _encode(self, *inputs: Tensor) -> Tensor:
-        encoder = self._modules.get("encoder")
-        if encoder is None:
-            return self._function(*inputs)
-        return pyro.module(f"{self.prefix}_encoder", encoder)(*inputs)
+        encoder: Any = self._modules.get("encoder", self._function)
+        features = encode(f"{self.prefix}_encoder", encoder, *inputs)
+        if not self._is_encoder_checked:
+            self._is_encoder_checked = True
+            tell_of_untrained(left_out(encoder, *inputs))
+        return features
 
     def _claim(self) -> None:
         """Raise InputError if another guide made the parameters that this one has found in the store."""

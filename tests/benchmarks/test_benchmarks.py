@@ -48,6 +48,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "gaps",
         "growth",
         "matched",
+        "posteriors",
         "products",
         "restarts",
         "time_to_target",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twinplate.errors import InputError
+from twinplate.user_code import warn_user
 
 
 def first_argument(*args: Any, **kwargs: Any) -> Any:
@@ -21,6 +22,17 @@ def first_argument(*args: Any, **kwargs: Any) -> Any:
             "the model's arguments that gives the encoder's input"
         )
     return args[0]
+
+
+def tell_of_untrained(module: str | None) -> None:
+    """Warn of a function around the module of this class, whose parameters nothing trains."""
+    if module is not None:
+        warn_user(
+            f"the encoder is a function that calls a module ({module}), whose parameters stay as they are: "
+            "pass the module itself as the encoder, and what is done to its input as features=...; for a "
+            "module that is to stay as it is, call it in features=...",
+            UserWarning,
+        )
 
 
 def rows_of(inputs: Any) -> int:

@@ -1,0 +1,101 @@
+"""Encoders of the automatic guide: what they learn is trained, in whichever way they are given."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from guide_runs import first_params, train
+
+N, D = 8, 3
+X = np.random.default_rng(0).normal(size=(N, D))
+
+
+def _model(twin):
+    f, d = twin.framework, twin.dist
+
+    def model(x):
+        with f.plate("items", N, dim=-1):
+            z = f.sample("z", d.Normal(twin.array(np.zeros(2)), 1.0).to_event(1))
+            f.sample("x", d.Normal(z.sum(-1), 0.5), obs=x[:, 0])
+
+    return model
+
+
+def _linear(twin):
+    if twin.name == "pyro":
+        return twin.torch.nn.Linear(D, 4).double()
+    from flax import nnx
+
+    return nnx.Linear(D, 4, rngs=nnx.Rngs(0), param_dtype=twin.jax.numpy.float64)
+
+
+def _by_the_frameworks_own_call(twin, net):
+    if twin.name == "pyro":
+        return lambda x: twin.framework.module("own", net)(x)
+    from numpyro.contrib.module import nnx_module
+
+    return lambda x: nnx_module("own", net)(x)
+
+
+def _told(twin, encoder, **given):
+    """Texts of the warnings at the first use."""
+    if twin.name == "pyro":
+        twin.framework.clear_param_store()  # or the guide would take over the last one's
+    guide = twin.impl.AutoAmortizedNormal(_model(twin), "items", encoder, **given)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        first_params(twin, guide, twin.array(X))
+    return [str(w.message) for w in caught]
+
+
+def test_a_function_around_a_module_is_told_that_nothing_trains_it(twin):
+    net = _linear(twin)
+    (told,) = _told(twin, lambda x: net(x / 2))
+    assert "calls a module (Linear), whose parameters stay as they are" in told
+
+
+def test_nothing_is_told_where_the_module_is_trained_or_is_no_encoder(twin):
+    net = _linear(twin)
+    assert _told(twin, net) == []
+    assert _told(twin, _by_the_frameworks_own_call(twin, net)) == []
+    assert _told(twin, lambda x: x, features=lambda x: net(x)) == []
+
+
+def test_a_frozen_module_is_meant_to_stay_as_it_is(own_world):
+    from twins import TWINS
+
+    twin = TWINS["pyro"]()
+    net = _linear(twin).requires_grad_(False)
+    assert _told(twin, lambda x: net(x / 2)) == []
+
+
+def _modules():
+    import equinox
+    import jax
+    from flax import linen, nnx
+
+    return {
+        "nnx": nnx.Linear(D, 4, rngs=nnx.Rngs(0)),
+        "linen": linen.Dense(4),
+        "equinox": equinox.nn.Linear(D, 4, key=jax.random.key(0)),
+    }
+
+
+@pytest.mark.parametrize("library", ["nnx", "linen", "equinox"])
+def test_every_library_of_modules_for_jax_is_trained(library, own_world):
+    from twins import TWINS
+
+    twin = TWINS["numpyro"]()
+    with twin.using("float64"):
+        net, x = _modules()[library], twin.array(X)
+        guide = twin.impl.AutoAmortizedNormal(_model(twin), "items", net)
+        before = first_params(twin, guide, x)
+        _, after = train(twin, _model(twin), guide, 5, x)
+        (name,) = (n for n in after if n.startswith("auto_encoder"))
+        leaves = [twin.jax.tree.leaves(params[name]) for params in (before, after)]
+        sizes = sorted(np.size(leaf) for leaf in leaves[1])
+        assert sizes == [4, 4 * D]
+        moved = [np.abs(np.subtract(b, a)).max() for b, a in zip(*leaves, strict=True)]
+        assert min(moved) > 1e-3
