@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental.multihost_utils import process_allgather
+from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 
 from numpyro_impl.device import find_device, local_devices
 from twinplate.errors import InputError
@@ -52,6 +53,14 @@ def chosen_devices(name: str, count: int | None) -> tuple[Sequence[jax.Device] |
     ranks = range(jax.process_count())
     each = (jax.local_devices(process_index=rank, backend=kind)[:number] for rank in ranks)
     return [device for devices in each for device in devices], jax.process_index()
+
+
+def given(value: Any) -> Any:
+    """The value of rank 0, in all processes, which are parts of one command and trust each other."""
+    content = np.frombuffer(pickle.dumps(value), np.uint8)
+    size = int(broadcast_one_to_all(np.array(len(content), np.int32)))
+    sent = np.resize(content, size)  # of what other processes give only the size counts
+    return pickle.loads(np.asarray(broadcast_one_to_all(sent)).tobytes())
 
 
 def leave_processes() -> None:

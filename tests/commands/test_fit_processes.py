@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,27 +13,37 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from verify_files import twinplate
 
+from twinplate.seeds import batch_indices
 from twinplate.training.run_directory import load_run, read_newest
 
 SMALL = ["--components", "2", "--guide", "diagonal", "--batch-size", "33", "--device", "cpu"]
 
 
+FIT = (sys.executable, "-m", "twinplate", "fit", "x.npy")
+
+
 @pytest.fixture
 def start(own_folder):
-    """`start(rank, *words)`: a process of two that fits; what is left of them is ended afterwards."""
+    """`start(rank, *words)`: a process of several that fits; what is left of them is ended afterwards."""
     np.save("x.npy", np.random.default_rng(0).normal(size=(200, 4)))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     begun = []
 
-    def one(rank: int, *words: str) -> subprocess.Popen[str]:
-        names = {"COORDINATOR_ADDRESS": f"localhost:{port}", "NUM_PROCESSES": 2, "PROCESS_ID": rank}
+    def one(rank: int, *words: str, fit=FIT, size=2) -> subprocess.Popen[str]:
+        names = {
+            "COORDINATOR_ADDRESS": f"localhost:{port}",
+            "NUM_PROCESSES": size,
+            "PROCESS_ID": rank,
+        }
         others = {f"JAX_{name}": str(value) for name, value in names.items()}
-        words = (sys.executable, "-m", "twinplate", "fit", "x.npy", *words)
+        words = (*fit, *words)
         env = {**os.environ, **others, "PYTHONPATH": str(Path(__file__).parents[2])}
         with (own_folder / f"said-{rank}").open("w") as said:
             begun.append(subprocess.Popen(words, env=env, stdout=said, stderr=said, text=True))
@@ -56,6 +67,43 @@ def test_two_processes_make_the_run_of_one(start, own_folder):
     assert "Saved the run in two" in said[0].read_text()
     lines = [line for line in said[1].read_text().splitlines() if "[Gloo]" not in line]
     assert lines == []
+
+
+def test_only_rank_0_looks_at_all_data_and_the_other_reads_its_rows(start, own_folder):
+    """Of Parquet: to check them its half of all rows, and then of each row group those between its items."""
+    x = np.load("x.npy")
+    columns = {name: x[:, j] for j, name in enumerate("abcd")}
+    pq.write_table(pa.table(columns), "x.parquet", row_group_size=20)
+    counted = str(Path(__file__).with_name("counted_fit.py"))
+    more = [*SMALL, "--steps", "3", "--precision", "float64", "--out"]
+    both = [
+        start(rank, *more, "two", fit=(sys.executable, counted, f"{rank}.json", "fit", "x.parquet"))
+        for rank in (0, 1)
+    ]
+    assert twinplate("fit", "x.npy", *more, "one") == 0
+    said = [Path(f"said-{rank}").read_text() for rank in (0, 1)]
+    assert [process.wait() for process in both] == [0, 0], said
+    one, two = load_run(own_folder / "one"), load_run(own_folder / "two")
+    np.testing.assert_allclose(two.losses, one.losses, rtol=1e-12)
+    assert two.data["fingerprint"] == one.data["fingerprint"]
+    asked = [
+        [tuple(rows) for rows in json.loads(Path(f"{rank}.json").read_text())] for rank in (0, 1)
+    ]
+    items = batch_indices(0, 0, 3, 200, 33)[:, 17:]
+    parts = [items[items // 20 == part] for part in range(10)]
+    assert asked[1] == [(100, 200), *((part.min(), part.max() + 1) for part in parts if part.size)]
+    assert (
+        asked[0].count((0, 200)) == 4 and (0, 100) in asked[0]
+    )  # a pass each, the last two at the end
+
+
+def test_where_rank_0_refuses_the_data_the_other_one_ends_too(start, own_folder):
+    np.save("x.npy", np.full((200, 4), np.inf))
+    both = [start(rank, *SMALL, "--out", "run") for rank in (0, 1)]
+    assert [process.wait() for process in both] == [2, 2]
+    said = [Path(f"said-{rank}").read_text() for rank in (0, 1)]
+    assert "x.npy holds 800 infinite entries" in said[0]
+    assert "the process of rank 0 stopped before the first step, and says why" in said[1]
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,18 +23,39 @@ class Devices:
     options: arguments of `Trainer` by name.
     rank: of this process. That of rank 0 alone writes the run directory and prints.
     leave: called when training is over, by all processes together.
-    give: called with the run before its first step; it hands the run to processes that have none.
+    hand: called by all with the run before its first step, or None; every one is given that of rank 0.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     rank: int = 0
     leave: Callable[[], None] = lambda: None
-    give: Callable[[SavedRun], object] = lambda run: None
+    hand: Callable[[SavedRun | None], SavedRun | None] = lambda run: run
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and prints."""
+        """Whether this process looks at all data, writes and prints."""
         return self.rank == 0
+
+    @contextmanager
+    def handing(self) -> Iterator[Callable[[SavedRun], object]]:
+        """For rank 0: a context in which the run is made that is handed to the others by what it yields.
+
+        Where nothing comes of it they are told, and do not wait for ever.
+        """
+        handed = False
+
+        def hand(run: SavedRun) -> None:
+            nonlocal handed
+            handed = True
+            self.hand(run)
+
+        try:
+            yield hand
+        except BaseException:
+            if not handed:
+                with suppress(Exception):  # they may be gone, and this error came first
+                    self.hand(None)
+            raise
 
 
 def check_count(count: int | None, batch_size: int) -> None:
@@ -73,4 +95,4 @@ def chosen_devices(backend: str, device: str, count: int | None) -> Devices:
         hide_progress()
     elif count is not None and found[0].platform == "cpu":
         tell_of_turns(count)
-    return Devices({"devices": found}, rank, processes.leave_processes)
+    return Devices({"devices": found}, rank, processes.leave_processes, processes.given)

@@ -14,7 +14,7 @@ from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell_data
-from twinplate.commands.training_run import train_and_keep, until_stopped
+from twinplate.commands.training_run import follow, train_and_keep, until_stopped
 from twinplate.commands.workers import followed, launched
 from twinplate.data.columns import ALL, Wanted, listed
 from twinplate.data.readers import GENERATIVE, load_generative, load_matrix, without_constants
@@ -27,7 +27,7 @@ from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.programs.start import completed_start
 from twinplate.progress import rows_progress
-from twinplate.training.run_directory import begun, check_is_no_run, left_to_another, versions
+from twinplate.training.run_directory import begun, check_is_no_run, versions
 from twinplate.training.run_format import SavedRun
 from twinplate.training.state import TrainingState
 from twinplate.words import counted
@@ -75,15 +75,18 @@ def _fit_and_save(
     request: FitRequest, training: TrainingConfig, console: Console, stop: Stop
 ) -> None:
     devices = chosen_devices(request.backend, training.device, request.devices)
-    table, program = prepare(request)
-    training = training.for_items(len(table.x))
-    by_place = f"{request.data.name} names no columns, so they go by their place"
-    if devices.is_first:
+    way = request.checkpoint_every, console, stop, devices
+    if not devices.is_first:
+        follow(request.data, request.out, *way)
+        return
+    with devices.handing() as hand:
+        table, program = prepare(request)
+        training = training.for_items(len(table.x))
+        by_place = f"{request.data.name} names no columns, so they go by their place"
         tell_data(console, table, listed(table.columns) if table.named else by_place)
-    start = _start(request, training, table, program)
-    held = begun(request.out, start) if devices.is_first else left_to_another(request.out, start)
-    with held as writer:
-        train_and_keep(writer, table.x, request.checkpoint_every, console, stop, devices)
+        with begun(request.out, _start(request, training, table, program)) as writer:
+            hand(writer.run)
+            train_and_keep(writer, table.x, *way)
 
 
 def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:

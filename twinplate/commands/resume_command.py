@@ -12,7 +12,7 @@ from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell
-from twinplate.commands.training_run import train_and_keep, until_stopped
+from twinplate.commands.training_run import follow, train_and_keep, until_stopped
 from twinplate.commands.workers import followed, launched
 from twinplate.data.columns import Fitted
 from twinplate.data.readers import load_matrix
@@ -21,7 +21,6 @@ from twinplate.errors import InputError
 from twinplate.progress import rows_progress
 from twinplate.training.run_directory import (
     RunWriter,
-    left_to_another,
     read_newest,
     reopened,
 )
@@ -71,18 +70,21 @@ def _go_on(request: ResumeRequest, console: Console, stop: Stop) -> None:
     kept = read_newest(request.run).run
     backend = request.backend or kept.config["backend"]
     devices = chosen_devices(backend, kept.training.device, request.devices)
-    held = reopened(request.run) if devices.is_first else left_to_another(request.run, kept)
-    with held as writer:
+    way = request.checkpoint_every, console, stop, devices
+    if not devices.is_first:
+        follow(request.data, request.run, *way)
+        return
+    with devices.handing() as hand, reopened(request.run) as writer:
         for sentence in writer.damage:
             tell(Console(stderr=True), sentence)
         run = _continued(request, writer)
         table = _data(request, run)
-        if devices.is_first:
-            step = f"step {run.step} of {run.training.steps}"
-            tell(console, f"Going on with {request.run} after {step}")
+        step = f"step {run.step} of {run.training.steps}"
+        tell(console, f"Going on with {request.run} after {step}")
         if run is not writer.run:  # what is asked for stays so, whatever happens next
             writer.checkpoint(run)
-        train_and_keep(writer, table.x, request.checkpoint_every, console, stop, devices)
+        hand(writer.run)
+        train_and_keep(writer, table.x, *way)
 
 
 def _continued(request: ResumeRequest, writer: RunWriter) -> SavedRun:

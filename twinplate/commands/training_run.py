@@ -15,12 +15,14 @@ from twinplate.commands.devices import Devices
 from twinplate.commands.fit_summary import print_summary
 from twinplate.commands.stopping import Stop, stoppable
 from twinplate.commands.told import tell
+from twinplate.data.columns import Fitted
+from twinplate.data.readers import load_items
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.progress import training_progress
 from twinplate.training.errors import TrainingError, TrainingInterrupted
 from twinplate.training.loop import train
-from twinplate.training.run_directory import RunWriter, versions
+from twinplate.training.run_directory import RunWriter, left_to_another, versions
 from twinplate.training.run_format import SavedRun
 from twinplate.training.state import Fit
 
@@ -56,7 +58,6 @@ def train_and_keep(
     run = replace(writer.run, versions=versions())
     program, training, backend = run.program, run.training, run.config["backend"]
     implementation = load_backend(backend)
-    devices.give(run)
 
     def keep(fit: Fit) -> None:
         with stop.held_off():
@@ -95,6 +96,22 @@ def train_and_keep(
     if fit.compile_seconds:
         console.print(f"Compiling took {fit.compile_seconds:.1f} s")
     tell(console, f"Saved the run in {writer.path}")
+
+
+def follow(
+    data: Path, path: Path, every: float, console: Console, stop: Stop, devices: Devices
+) -> None:
+    """Take the steps of the run `path` along, in a process that is not of rank 0.
+
+    It is given the run, and of `data` that are on disk it reads its own rows. Raises InputError where rank 0
+    has found nothing to be trained.
+    """
+    run = devices.hand(None)
+    if run is None:
+        raise InputError("the process of rank 0 stopped before the first step, and says why")
+    x = load_items(data, Fitted.of(run.data).choose)
+    with left_to_another(path, run) as writer:
+        train_and_keep(writer, x, every, console, stop, devices)
 
 
 def extended(run: SavedRun, fit: Fit) -> SavedRun:

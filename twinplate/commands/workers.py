@@ -89,7 +89,9 @@ def followed(data: Path) -> int | None:
     groups = implementation.training.groups
     try:
         group = groups.join()
-        run: SavedRun = groups.given(group)
+        run: SavedRun | None = groups.given(group)
+        if run is None:
+            return 2  # rank 0 says why
         x = load_items(data, Fitted.of(run.data).choose)
         way = {"state": run.state, "group": group}
         trainer = implementation.Trainer(x, run.program, run.training, **way)
