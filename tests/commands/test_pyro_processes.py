@@ -70,8 +70,15 @@ def stopped(process, everyone, number, pid):
     os.kill(pid, number)
     _, said = process.communicate(timeout=PATIENCE)
     assert time.monotonic() - sent < SECONDS, said
-    assert not any(Path(f"/proc/{pid}").exists() for pid in everyone.values())
+    assert not any(map(is_running, everyone.values()))
     return said
+
+
+def is_running(pid):
+    """Whether there is such a process, other than one that has ended and that nobody has waited for."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def assert_close(run, whole, steps=int(STEPS)):
@@ -101,6 +108,19 @@ def test_two_processes_killed_and_interrupted_go_on_with_any_number(folder):
     assert twinplate(*FIT, "--resume", "run") == 0
     assert twinplate(*NEW, "--out", "whole") == 0
     assert_close("run", "whole")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are found in /proc")
+def test_kill_9_of_the_command_ends_its_processes(folder):
+    """Nobody is left to end them. Rank 0 saves what was reached, and the lock is free."""
+    with begun(*COMMAND, *NEW, "--devices", "2", "--out", "run") as (process, everyone):
+        said = stopped(process, everyone, signal.SIGKILL, process.pid)
+    assert process.returncode == -signal.SIGKILL
+    assert "hat was reached is saved in run" in said
+    reached = load("run").state.step
+    assert 0 < reached < int(STEPS)
+    assert twinplate(*FIT, "--resume", "run", "--steps", STEPS) == 0
+    assert load("run").state.step == int(STEPS)
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]

@@ -6,6 +6,8 @@ import importlib
 import os
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +31,30 @@ def torchrun_rank() -> int | None:
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
+LAUNCHER = (
+    "TWINPLATE_LAUNCHER"  # the process number of what has started this one, in its environment
+)
+LOOK_EVERY, GRACE = 1.0, 5.0  # seconds
+
+
+def _end_with_launcher() -> None:
+    """End this process, as SIGTERM does, once that which started it is gone, however that ended.
+
+    A process whose parent ends is given another one by the system. That would go on for ever here: kill -9
+    of the launcher leaves nobody to end it.
+    """
+    parent = int(os.environ.get(LAUNCHER, os.getppid()))
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_EVERY)
+        os.kill(os.getpid(), signal.SIGTERM)  # rank 0 saves what was reached
+        time.sleep(GRACE)
+        os._exit(2)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def launched(backend: str, device: str, count: int | None, path: Path) -> int | None:
     """The exit code of this command by `count` processes, where as many devices need one each.
 
@@ -40,6 +66,7 @@ def launched(backend: str, device: str, count: int | None, path: Path) -> int | 
     if load_backend(backend).device.find_device(device).type == "cpu":
         tell_of_turns(count)
     launching = importlib.import_module("pyro_impl.training.launching")
+    os.environ[LAUNCHER] = str(os.getpid())
     ended = launching.launch(_without_devices(sys.argv[1:]), count, device)
     if ended.lost is not None:
         which, name = ended.lost
@@ -80,6 +107,8 @@ def followed(data: Path) -> int | None:
     None in any other process. Rank 0 has the run, which this one is given; of `data` it reads its rows.
     """
     here = torchrun_rank()
+    if here is not None:
+        _end_with_launcher()
     if not here:
         return None
     for number in (signal.SIGINT, signal.SIGTERM):  # ends at once: there is nothing to be kept here
