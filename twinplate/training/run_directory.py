@@ -230,6 +230,10 @@ def _made(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
     """A context in which no other process writes to the run. A lock ends with its process."""
+    if not os.access(path, os.W_OK | os.X_OK):  # asked before the steps, not after
+        raise InputError(
+            f"{path} cannot be written: no permission to write in it; make it writable, or go on with a copy"
+        )
     lock = FileLock(path / LOCK, timeout=0)
     try:
         if (path / LOCK).is_symlink():  # to what would be truncated
