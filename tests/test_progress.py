@@ -8,7 +8,7 @@ from twinplate import progress
 from twinplate.words import are, counted
 
 
-def test_a_log_gets_a_line_in_ten_seconds_and_the_last(monkeypatch, capsys):
+def test_a_log_gets_a_line_after_two_seconds_then_in_ten_and_the_last(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
     with progress.training_progress("guide", 1000, 50) as told:
@@ -18,14 +18,19 @@ def test_a_log_gets_a_line_in_ten_seconds_and_the_last(monkeypatch, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "guide: 1,000 steps"
     assert [line.split(",")[0] for line in lines[1:]] == [
-        f"guide: step {done}" for done in ("300 of 1", "600 of 1", "900 of 1", "1")
+        f"guide: step {done}" for done in ("100 of 1", "400 of 1", "700 of 1", "1")
     ]
-    assert lines[1] == "guide: step 300 of 1,000, loss 2.500, 1,250 items/s"
+    assert lines[2] == "guide: step 400 of 1,000, loss 2.500, 1,250 items/s"
     with progress.rows_progress("Reading") as told:
         for done in (10, 20, 30):
             now[0] += 6
             told(done, 30)
-    assert capsys.readouterr().err == "Reading: 20 of 30 items\n"
+    assert capsys.readouterr().err == "Reading: 10 of 30 items\nReading: 30 of 30 items\n"
+    with progress.working("Case") as told:
+        for seconds in (1, 1, 3):
+            now[0] += seconds
+            told(f"after {now[0]:g}")
+    assert capsys.readouterr().err == "Case: after 60\n"
 
 
 def test_numbers_and_their_nouns():

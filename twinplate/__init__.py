@@ -3,66 +3,27 @@
 Nothing here imports torch or JAX; `twinplate.backends` finds an implementation when one is asked for.
 """
 
-from twinplate.conversion.converting import ConversionError, Converted, convert
-from twinplate.conversion.trained_file import Trained
-from twinplate.errors import InputError
-from twinplate.interop.arviz import to_arviz
-from twinplate.loss_faults import WrongLossWarning
-from twinplate.programs.config import ProgramConfig, TrainingConfig
-from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
-from twinplate.programs.parameters import initial_params
-from twinplate.programs.prediction import Prediction
-from twinplate.programs.program import ReferenceProgram, make_program
-from twinplate.programs.triangle import unpack_scale_tril
-from twinplate.records.record import Record
-from twinplate.training.errors import (
-    NonFiniteLossError,
-    OutOfMemoryError,
-    ProcessLostError,
-    TrainingInterrupted,
-)
-from twinplate.training.loading import load
-from twinplate.training.restarts import Restarts
-from twinplate.training.state import Fit, TrainingState
-from twinplate.verification.case import Case, assert_same, verify
-from twinplate.verification.comparison.findings import Finding
-from twinplate.verification.report import Report, compare
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twinplate.public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-Program = ReferenceProgram  # the name it had before; a program of either twin is another thing
 
-__all__ = [
-    "Case",
-    "ConversionError",
-    "Converted",
-    "Finding",
-    "Fit",
-    "Gaussian",
-    "InputError",
-    "LinearGaussian",
-    "NonFiniteLossError",
-    "OutOfMemoryError",
-    "Prediction",
-    "ProcessLostError",
-    "Program",
-    "ProgramConfig",
-    "Record",
-    "ReferenceProgram",
-    "Report",
-    "Restarts",
-    "Trained",
-    "TrainingConfig",
-    "TrainingInterrupted",
-    "TrainingState",
-    "WrongLossWarning",
-    "assert_same",
-    "compare",
-    "convert",
-    "initial_params",
-    "load",
-    "make_program",
-    "to_arviz",
-    "unpack_scale_tril",
-    "verify",
-]
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for: a command that needs none starts at once."""
+    if name.startswith("_") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = globals()[name] = getattr(import_module("twinplate.public"), name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -6,49 +6,37 @@ import sys
 import traceback
 from contextvars import copy_context
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from twinplate import __version__
-from twinplate.backends import default_backend
+from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY
 from twinplate.commands.choose_command import choose
 from twinplate.commands.convert_command import convert
 from twinplate.commands.doctor_command import doctor
-from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.impute_command import impute
-from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Run
-from twinplate.commands.posterior_command import run_posterior
+from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Quiet, Run, quieten
+from twinplate.commands.program_commands import bench, compare, record, verify
 from twinplate.commands.report_command import report
-from twinplate.commands.resume_command import ResumeRequest, run_resume
 from twinplate.commands.score_command import score
 from twinplate.commands.stopping import stoppable
 from twinplate.commands.summary_command import summary
 from twinplate.commands.told import tell
-from twinplate.commands.verify_command import Outputs, run_compare, run_record, run_verify
-from twinplate.data.columns import Wanted, split_names
-from twinplate.data.table import Missing
 from twinplate.errors import InputError
-from twinplate.programs.config import TrainingConfig
-from twinplate.progress import hide_progress
-from twinplate.training.errors import TrainingError
-from twinplate.words import counted
+
+if TYPE_CHECKING:
+    from twinplate.data.table import Missing
+
+# Options that may stand beside --resume, and DATA.
+RESUMABLE = {"data", "resume", "steps", "backend", "devices", "checkpoint_every", "json"}
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-Seeds = Annotated[str, typer.Option(help="Of the draws, such as 0,1,2.")]
-Loss = Annotated[
-    str,
-    typer.Option(
-        help="Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO, TraceGraph_ELBO or RenyiELBO."
-    ),
-]
-HtmlOut = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")]
 
 
 def _version(asked: bool) -> None:
@@ -64,119 +52,30 @@ def options(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress; give it before the command.")
+        bool, typer.Option("--quiet", help="No progress; before the command or after it.")
     ] = False,
 ) -> None:
     """Programs in Pyro and in NumPyro: verify that they are the same, fit them, compare them."""
-    if quiet:
-        hide_progress()
+    quieten(quiet)
 
 
-@app.command()
-def verify(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE.py[:NAME]",
-            help="A file with one or more twinplate.Case; all without NAME.",
-        ),
-    ],
-    seeds: Seeds = "",
-    loss: Loss = "",
-    json: JsonOut = None,
-    html: HtmlOut = None,
-) -> None:
-    """Are the two programs the same? Exit code 0 same, 1 differs, 2 could not run, 3 undecided."""
-    raise typer.Exit(run_verify(target, seeds, loss, Outputs(json, html), _wide()))
-
-
-@app.command()
-def record(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE.py:PROGRAM",
-            help="A Program in a file that also has its ARGS (and KWARGS, PARAMS, ...), or a Case.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="New file for the record.")],
-    like: Annotated[
-        Path | None, typer.Option(help="The record it will be compared with: the same draws.")
-    ] = None,
-    seeds: Seeds = "",
-    loss: Loss = "",
-) -> None:
-    """Record one program, to be compared where the other framework is installed."""
-    made = run_record(target, out, like, seeds, loss)
-    runs = counted(len(made.runs), "run")
-    tell(Console(), f"Recorded {runs} of a {made.framework} program in {out}")
-
-
-@app.command()
-def compare(
-    first: Annotated[Path, typer.Argument(help="A record.")],
-    second: Annotated[Path, typer.Argument(help="A record made with --like FIRST.")],
-    json: JsonOut = None,
-    html: HtmlOut = None,
-) -> None:
-    """Compare two records. No framework is needed. Exit codes as for `verify`."""
-    raise typer.Exit(run_compare(first, second, Outputs(json, html), _wide()))
-
-
-@app.command()
-def bench(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[FILE.py[:NAME]]",
-            help="A file with a twinplate.Case: time its two programs instead of ours.",
-        ),
-    ] = None,
-    sizes: Annotated[
-        str | None,
-        typer.Option(help="Of S, M, L, XL; by default S,M,L, and XL on an accelerator."),
-    ] = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            help="Write the rows as JSON; beside it a picture, of S to XL or your cases.",
-        ),
-    ] = None,
-    items: Annotated[int | None, typer.Option(help="N of your own data.")] = None,
-    features: Annotated[int | None, typer.Option(help="D of your own data.")] = None,
-    components: Annotated[int | None, typer.Option(help="K of your own model.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Your own B.")] = None,
-    guide: Annotated[
-        str | None, typer.Option(help="Your own: diagonal, event or auxiliary.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="That you will train for; 3,000.")] = None,
-    html: HtmlOut = None,
-) -> None:
-    """Time every way to train on this machine, and say which to pick for your sizes."""
-    from twinplate.commands.bench_command import run_bench  # its statistics take long to import
-    from twinplate.commands.bench_request import BenchRequest
-
-    request = BenchRequest(
-        target, sizes, json, items, features, components, batch_size, guide, steps, html
-    )
-    run_bench(request, _wide())
-
-
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="New directory for pictures and numbers.")] = Path(
         "demo-out"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: under a minute.")] = False,
+    json: JsonOut = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Fit three guides in both frameworks on real images, beside the exact answer."""
+    """Fit three guides in both frameworks on real images, beside the exact answer.
+
+    Example: twinplate demo --quick --out pictures
+    """
     from twinplate.demo.run import run_demo  # needs the extra `all`
 
-    run_demo(out, quick)
+    write_json(json, run_demo(out, quick))
 
 
-@app.command()
 def fit(
     given: typer.Context,
     data: Data,
@@ -235,18 +134,28 @@ def fit(
             help="That share every mini-batch: GPUs, or parts of a CPU; by default one device."
         ),
     ] = None,
+    json: JsonOut = None,
+    quiet: Quiet = False,
 ) -> None:
     """Fit a model and guide to DATA and save a run directory that either framework can read.
 
     While training goes on, the run directory holds checkpoints. However a fit ended, `twinplate fit DATA
     --resume RUN` goes on with it, to the numbers of a run that was never stopped. Ctrl-C and SIGTERM save
     what was reached; the exit code is 130 or 143 then.
+
+    Example: twinplate fit DATA.csv --components 8 --out RUN
     """
+    from twinplate.backends import default_backend
+    from twinplate.commands.fit_command import FitRequest, run_fit
+    from twinplate.commands.resume_command import ResumeRequest, run_resume
+    from twinplate.data.columns import Wanted, split_names
+    from twinplate.programs.config import TrainingConfig
+
     if resume is not None:
         asked = _asked_for(given)
         _check_resumed(asked)
         more = steps if "steps" in asked else None
-        request_more = ResumeRequest(data, resume, more, backend, checkpoint_every, devices)
+        request_more = ResumeRequest(data, resume, more, backend, checkpoint_every, devices, json)
         raise typer.Exit(run_resume(request_more, Console()))
     if out is None:
         raise InputError("--out is missing; give a new directory for the run, or --resume RUN")
@@ -273,11 +182,11 @@ def fit(
         Wanted(split_names(columns), split_names(drop), id_column),
         checkpoint_every,
         devices,
+        json,
     )
     raise typer.Exit(run_fit(request, training, Console()))
 
 
-@app.command()
 def posterior(
     run: Run,
     data: Data,
@@ -291,19 +200,31 @@ def posterior(
     backend: Annotated[
         str | None, typer.Option(help="pyro or numpyro; by default NumPy, which needs neither.")
     ] = None,
+    json: JsonOut = None,
+    quiet: Quiet = False,
     drop: Drop = "",
     id_column: IdColumn = "",
 ) -> None:
     """Write the guide's posterior of every item of DATA, seen in training or new.
 
     The columns of DATA are found by the names that they had in training.
+
+    Example: twinplate posterior RUN new.csv --out posterior.npz
     """
+    from twinplate.commands.posterior_command import run_posterior
+    from twinplate.data.columns import Wanted, split_names
+    from twinplate.words import counted
+
     also = Wanted(drop=split_names(drop), id_column=id_column)
     items, used = run_posterior(run, data, out, backend, also)
     tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
+    write_json(json, {"items": items, "by": used, "out": str(out)})
 
 
-for _command in (convert, impute, score, summary, report, choose, doctor):
+for _command in (
+    *(verify, record, compare, convert, bench, demo),
+    *(fit, posterior, impute, score, summary, report, choose, doctor),
+):
     app.command()(_command)
 
 
@@ -315,18 +236,13 @@ def _asked_for(given: typer.Context) -> set[str]:
 
 def _check_resumed(asked: set[str]) -> None:
     """Raise InputError for an option beside --resume that the run has settled."""
-    settled = sorted(asked - {"data", "resume", "steps", "backend", "devices", "checkpoint_every"})
+    settled = sorted(asked - RESUMABLE)
     if settled:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in settled)
         raise InputError(
             f"{options} cannot be given with --resume: that is settled by the run; expected --steps, "
             "--backend, --devices or --checkpoint-every"
         )
-
-
-def _wide() -> Console:
-    """The terminal; a file or a pipe, which has no width, gets 120 columns."""
-    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def _objective(name: str) -> str:
@@ -343,6 +259,13 @@ def _missing(name: str) -> Missing:
     raise InputError(f"--missing is {name!r}; expected 'error' or 'mask'")
 
 
+def _is_told(error: Exception) -> bool:
+    """Whether one sentence is enough: bad input, or training that stopped early."""
+    from twinplate.training.errors import TrainingError  # takes long to import
+
+    return isinstance(error, InputError | TrainingError)
+
+
 def main() -> None:
     """Run the command line; bad input is one sentence on stderr and exit code 2.
 
@@ -353,11 +276,11 @@ def main() -> None:
     with stoppable() as stop:
         try:
             copy_context().run(app, prog_name="twinplate")  # whose --quiet is of this command alone
-        except (InputError, TrainingError) as error:
-            print(f"twinplate: {error}", file=sys.stderr)
-            sys.exit(2)
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            if _is_told(error):
+                print(f"twinplate: {error}", file=sys.stderr)
+            else:
+                traceback.print_exc()
             sys.exit(2)
         except (SystemExit, KeyboardInterrupt):  # Typer makes the one of the other
             if not stop.came:

@@ -14,7 +14,8 @@ from twinplate.data.blocks import Rows
 from twinplate.training.state import Progress as Report
 from twinplate.words import counted
 
-EVERY = 10.0  # seconds between two lines of a log
+FIRST = 2.0  # seconds of work that pass before the first line of a log
+EVERY = 10.0  # seconds between two of them
 
 _hidden: ContextVar[bool] = ContextVar("hidden", default=False)
 
@@ -32,7 +33,8 @@ def _console() -> Console:
 def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Report]:
     """Progress on stderr while training; yields the callback that `fit` takes as `progress`.
 
-    A bar in a terminal, and elsewhere, in a log, a line in about EVERY seconds, and the last.
+    A bar in a terminal; elsewhere, in a log or a notebook, a line after FIRST seconds, then in about EVERY
+    seconds, and the last.
     """
     started: list[tuple[float, int]] = []
 
@@ -81,26 +83,31 @@ def _training_lines(console: Console, title: str, steps: int) -> Iterator[Show]:
 
 
 class _Lines:
-    """Prints what it is told where EVERY seconds have passed since the last time, and what is last."""
+    """Prints what it is told after FIRST seconds and then every EVERY seconds, and what is last."""
 
     def __init__(self, console: Console, first: str = "") -> None:
-        self.console, self.since = console, time.perf_counter()
+        self.console, self.next = console, time.perf_counter() + FIRST
         if first:
-            self.print(first)
+            self._print(first)
 
     def __call__(self, text: str, last: bool = False) -> None:
-        if last or time.perf_counter() - self.since >= EVERY:
-            self.print(text)
+        if last or time.perf_counter() >= self.next:
+            self._print(text)
+            self.next = time.perf_counter() + EVERY
 
-    def print(self, text: str) -> None:
-        self.since = time.perf_counter()
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def working(title: str) -> Iterator[Callable[[str], None]]:
-    """Tell on stderr what is being done; nothing is shown where that is no terminal."""
-    with _console().status(f"{title}: starting") as status:
+    """Tell on stderr what is being done; in a log or a notebook that is a line now and then."""
+    console = _console()
+    if not console.is_terminal:
+        line = _Lines(console)
+        yield lambda text: line(f"{title}: {text}")
+        return
+    with console.status(f"{title}: starting") as status:
         yield lambda text: status.update(f"{title}: {text}")
 
 
@@ -109,7 +116,7 @@ def rows_progress(title: str) -> Iterator[Rows]:
     """Progress on stderr over the rows of a matrix, for passes of more than one block.
 
     Yields the callback that is told the rows done and the rows in all; several passes in a row share a bar.
-    Where there is no terminal, a line in about EVERY seconds.
+    Where there is no terminal, a line after FIRST seconds, then in about EVERY seconds.
     """
     console = _console()
     if not console.is_terminal:

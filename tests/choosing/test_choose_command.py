@@ -61,7 +61,9 @@ def test_the_command_finds_two_components_and_its_own_command_fits_them(
     words = shlex.split(found["command"])
     assert words[:3] == ["twinplate", "fit", "x.csv"] and words[-2:] == ["--out", "RUN"]
     asked = {}
-    monkeypatch.setattr("twinplate.cli.run_fit", lambda request, *_: asked.update(r=request))
+    monkeypatch.setattr(
+        "twinplate.commands.fit_command.run_fit", lambda request, *_: asked.update(r=request)
+    )
     assert twinplate(*words[1:]) == 0
     request = asked["r"]
     assert (request.components, request.missing, request.wanted.drop) == (2, "mask", ("extra",))

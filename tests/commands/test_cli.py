@@ -325,8 +325,8 @@ def test_a_signal_before_the_first_step_has_nothing_to_save(
     [
         ("demo --out made", "twinplate.demo.run.run_demo"),
         ("bench --json made", "twinplate.commands.bench_command.run_bench"),
-        ("posterior run x.csv --out made", "twinplate.cli.run_posterior"),
-        ("verify x.py --json made", "twinplate.cli.run_verify"),
+        ("posterior run x.csv --out made", "twinplate.commands.posterior_command.run_posterior"),
+        ("verify x.py --json made", "twinplate.commands.verify_command.run_verify"),
     ],
 )
 def test_a_signal_ends_every_command_and_nothing_is_half_written(

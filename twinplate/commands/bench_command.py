@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from twinplate.bench.report import (
 )
 from twinplate.bench.terms import Limits, equal_terms, load_bench_backends, measure_limits, threads
 from twinplate.bench.workload import SIZES, Workload, make_workload
+from twinplate.commands.answer import STDOUT, write_json
 from twinplate.commands.bench_request import BenchRequest, picture_of
 from twinplate.errors import InputError
 from twinplate.files import replacing, write_text
@@ -68,7 +68,7 @@ def run_sizes(
         for device in devices if name != "XL" else [d for d in devices if d != "cpu"]:
             tables.append(_measured(name, work, backends, device, limits[device]))
             show_table(tables[-1], console)
-            write(request.json, tables)
+            _keep(request, tables)
     if "XL" in names and len(devices) == 1:
         console.print("XL fills an accelerator; there is none here: not measured.")
     show_targets(tables, console)
@@ -122,7 +122,7 @@ def run_cases(
             with working(title) as tell, told_in_user_terms(f"{title} of {path} cannot be run"):
                 tables.append(measure_case(title, case, backends, device, tell))
             show_table(tables[-1], console)
-            write(request.json, tables)
+            _keep(request, tables)
         found = [table for table in tables if table.size == title]
         advice[title] = _print_recommendation(found, request, backends, console)
     _write_page(request, tables, advice, terms, console)
@@ -165,9 +165,13 @@ def print_terms(
 
 def write(path: Path | None, tables: list[Measured]) -> None:
     """All rows as a JSON list, whole or not at all; an earlier file is replaced."""
-    if path is not None:
-        rows = [asdict(row) for table in tables for row in table.rows]
-        write_text(path, json.dumps(rows, indent=1) + "\n")
+    write_json(path, [asdict(row) for table in tables for row in table.rows])
+
+
+def _keep(request: BenchRequest, tables: list[Measured]) -> None:
+    """Write what there is so far, so that a long benchmark that is stopped leaves something."""
+    if request.json != STDOUT:
+        write(request.json, tables)
 
 
 def _write_page(
@@ -191,6 +195,8 @@ def _write_files(
     console: Console,
 ) -> None:
     write(path, tables)
+    if path == STDOUT:
+        return
     console.print(f"Wrote {path}")
     if not pictured:
         return

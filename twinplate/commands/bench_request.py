@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinplate.bench.workload import SIZES, Size
+from twinplate.commands.answer import STDOUT
 from twinplate.errors import InputError
 from twinplate.files import require_place
 from twinplate.programs.config import ProgramConfig, TrainingConfig
@@ -62,14 +63,13 @@ class BenchRequest:
                 "a file brings its own sizes; leave out --sizes, --items, --features, --components, "
                 "--batch-size and --guide"
             )
-        if self.json is not None:
+        if self.json is not None and self.json != STDOUT:
             if self.json.suffix.lower() == ".png":
                 raise InputError(
                     f"--json is {self.json}; expected another name, such as {self.json.stem}.json: "
                     "the picture beside it ends in .png"
                 )
-            for path in (self.json, picture_of(self.json)):
-                require_place(path)
+            require_place(picture_of(self.json))
         if self.html is not None:
             require_place(self.html)
 

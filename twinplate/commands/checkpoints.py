@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twinplate.errors import InputError
-from twinplate.training.state import Fit
+
+if TYPE_CHECKING:
+    from twinplate.training.state import Fit
 
 EVERY = 30.0  # seconds
 

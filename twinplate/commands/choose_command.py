@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import re
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from twinplate.commands.options import Data, Drop, IdColumn, JsonOut
-from twinplate.commands.told import tell
+from twinplate.commands.answer import STDOUT, write_json
+from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Quiet
 from twinplate.errors import InputError
-from twinplate.files import replacing, require_place, write_text
+from twinplate.files import replacing
 
 MOST_TRIED = 50  # numbers of components
 
@@ -30,6 +29,7 @@ def choose(
         Path | None, typer.Option(help="Draw the choice: FILE.png or FILE.svg.")
     ] = None,
     json: JsonOut = None,
+    quiet: Quiet = False,
     drop: Drop = "",
     id_column: IdColumn = "",
 ) -> None:
@@ -44,20 +44,18 @@ def choose(
     from twinplate.choosing.picture import check_picture, write_picture
     from twinplate.choosing.verdict import as_dict
     from twinplate.commands.choice import run_choose
+    from twinplate.commands.told import tell
 
     if picture is not None:
         check_picture(picture)
-    if json is not None:
-        require_place(json)
     wanted = parse_components(components)
     console = Console()
     verdict = run_choose(data, wanted, drop, id_column, console)
-    if json is not None:
-        write_text(json, json_format.dumps(as_dict(verdict), indent=2) + "\n")
+    write_json(json, as_dict(verdict))
     if picture is not None:
         with replacing(picture) as temporary:
             write_picture(temporary, verdict, picture.suffix.lower())
-    written = [str(path) for path in (json, picture) if path is not None]
+    written = [str(path) for path in (json, picture) if path not in (None, STDOUT)]
     if written:
         tell(console, f"Wrote {' and '.join(written)}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
 import platform
 import shutil
@@ -16,12 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from twinplate.backends import BACKENDS, load_backend
-from twinplate.commands.options import JsonOut
+from twinplate.commands.answer import write_json
+from twinplate.commands.options import JsonOut, Quiet
 from twinplate.commands.told import tell
 from twinplate.errors import InputError
-from twinplate.files import require_place, write_text
-from twinplate.training.memory import host_memory
-from twinplate.training.run_directory import versions
 from twinplate.words import counted
 
 # distribution -> (what it is for, the extra that brings it)
@@ -65,18 +62,15 @@ class Examination:
     advice: list[str]
 
 
-def doctor(json: JsonOut = None) -> None:
+def doctor(json: JsonOut = None, quiet: Quiet = False) -> None:
     """Print versions, devices and caches on this machine, and what is missing.
 
     Frameworks are imported, so this takes seconds. Exit code 1 where neither of them can be used.
 
     Example: twinplate doctor --json doctor.json
     """
-    if json is not None:
-        require_place(json)
     found = examine()
-    if json is not None:
-        write_text(json, json_format.dumps(asdict(found), indent=2) + "\n")
+    write_json(json, asdict(found))
     _print(Console(), found)
     if all(backend.missing for backend in found.backends.values()):
         raise typer.Exit(1)
@@ -84,6 +78,9 @@ def doctor(json: JsonOut = None) -> None:
 
 def examine() -> Examination:
     """What there is."""
+    from twinplate.training.memory import host_memory  # they take long to import
+    from twinplate.training.run_directory import versions
+
     backends = {name: _backend(name) for name in BACKENDS}
     optional = {name: _version(name) for name in OPTIONAL}
     compiler = next(filter(None, map(shutil.which, _compilers())), None)

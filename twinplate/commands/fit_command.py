@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.stopping import Stop
@@ -49,6 +50,7 @@ class FitRequest:
     wanted: Wanted = ALL
     checkpoint_every: float = EVERY
     devices: int | None = None
+    json: Path | None = None
 
 
 def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> int:
@@ -86,7 +88,8 @@ def _fit_and_save(
         tell_data(console, table, listed(table.columns) if table.named else by_place)
         with begun(request.out, _start(request, training, table, program)) as writer:
             hand(writer.run)
-            train_and_keep(writer, table.x, *way)
+            found = train_and_keep(writer, table.x, *way)
+    write_json(request.json, found)
 
 
 def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:

@@ -25,8 +25,11 @@ def print_summary(
     fit: Fit,
     guide: Iterator[Gaussian],
     objective: str,
-) -> None:
-    """Print the fit beside the exact answer, in nats per item; `guide` holds consecutive items."""
+) -> dict[str, float]:
+    """Print the fit beside the exact answer, in nats per item, and give it back, for JSON.
+
+    guide: of consecutive items.
+    """
     evidence, missed, family = _exact(x, generative_of(program, fit.params), guide, program)
     table = RichTable(title=f"{counted(len(x), 'item')}, nats per item", title_justify="left")
     table.add_column("quantity")
@@ -40,12 +43,15 @@ def print_summary(
             )
     table.add_row("exact log evidence of the fitted model", f"{evidence:.4f}")
     table.add_row("expected ELBO of the guide, exact", f"{evidence - missed:.4f}")
+    found = {"log_evidence": float(evidence), "elbo": float(evidence - missed)}
     if program.config.covariance == "low-rank":
         table.add_row("gap, family and amortisation", f"{missed:.4f}")
     else:
+        found |= {"family_gap": float(family), "amortisation_gap": float(missed - family)}
         table.add_row(f"family gap of covariance {program.config.covariance!r}", f"{family:.4f}")
         table.add_row("amortisation gap", f"{missed - family:.4f}")
     console.print(table)
+    return found
 
 
 def _exact(

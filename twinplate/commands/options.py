@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from twinplate.commands.answer import json_place
+
 Data = Annotated[
     Path,
     typer.Argument(
@@ -18,4 +20,26 @@ Run = Annotated[
 ]
 Drop = Annotated[str, typer.Option(help="Columns to leave out: their names, with commas between.")]
 IdColumn = Annotated[str, typer.Option(help="The column that names the items; it is no feature.")]
-JsonOut = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
+JsonOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        callback=json_place,
+        help="Write what was found as JSON; - for stdout, and all words go to stderr then.",
+    ),
+]
+
+
+def quieten(asked: bool) -> None:
+    """No progress from now on, if that is asked for."""
+    if asked:
+        from twinplate.progress import hide_progress  # takes long to import
+
+        hide_progress()
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", callback=quieten, expose_value=False, help="No progress."),
+]
+HtmlOut = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")]

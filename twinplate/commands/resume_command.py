@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.stopping import Stop
@@ -35,6 +36,7 @@ class ResumeRequest:
     steps: in all, if there are to be more of them than the run was begun with.
     backend: that takes them, if it is another one than the run was begun with.
     devices: over which mini-batches are spread; by default they are on one, whatever they were on before.
+    json: where what was found is written.
     """
 
     data: Path
@@ -43,6 +45,7 @@ class ResumeRequest:
     backend: str | None = None
     checkpoint_every: float = EVERY
     devices: int | None = None
+    json: Path | None = None
 
 
 def run_resume(request: ResumeRequest, console: Console) -> int:
@@ -84,7 +87,8 @@ def _go_on(request: ResumeRequest, console: Console, stop: Stop) -> None:
         if run is not writer.run:  # what is asked for stays so, whatever happens next
             writer.checkpoint(run)
         hand(writer.run)
-        train_and_keep(writer, table.x, *way)
+        found = train_and_keep(writer, table.x, *way)
+    write_json(request.json, found)
 
 
 def _continued(request: ResumeRequest, writer: RunWriter) -> SavedRun:

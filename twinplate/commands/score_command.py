@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Run
-from twinplate.commands.run_data import RunData, read_run_data
-from twinplate.commands.told import tell
-from twinplate.data.blocks import Array, blocks
-from twinplate.data.columns import Wanted, split_names
-from twinplate.data.table import Names
-from twinplate.data.writers import check_table_file, table_file
-from twinplate.errors import InputError
-from twinplate.files import require_place, write_text
-from twinplate.progress import rows_progress
-from twinplate.words import counted
-
-COLUMNS = ("log_evidence", "elbo", "observed")
-LOWEST = 5  # items named
+from twinplate.commands.answer import write_json
+from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Quiet, Run
 
 
 def score(
@@ -33,10 +17,11 @@ def score(
     out: Annotated[
         Path | None,
         typer.Option(
-            help=f"New file with a row per item, in the format of its suffix: {', '.join(COLUMNS)}."
+            help="New file with a row per item, in the format of its suffix: log_evidence, elbo, observed."
         ),
     ] = None,
     json: JsonOut = None,
+    quiet: Quiet = False,
     drop: Drop = "",
     id_column: IdColumn = "",
 ) -> None:
@@ -47,77 +32,8 @@ def score(
 
     Example: twinplate score RUN new.csv --out scores.csv
     """
-    if out is not None:
-        check_table_file(out)
-    if json is not None:
-        require_place(json)
+    from twinplate.commands.scoring import run_score
+    from twinplate.data.columns import Wanted, split_names
+
     also = Wanted(drop=split_names(drop), id_column=id_column)
-    console = Console()
-    given = read_run_data(run, data, also, console)
-    found, unscored = _scores(given)
-    report = _report(given, found)
-    if out is not None:
-        called = given.names.item_column
-        names = Names(COLUMNS, given.names.items, "item" if called in COLUMNS else called)
-        with table_file(out, found.shape, names) as write:
-            write(found)
-    if json is not None:
-        write_text(json, json_format.dumps(report, indent=2) + "\n")
-    _print(console, report)
-    if unscored:
-        tell(console, f"No ELBO: {unscored}")
-    if out is not None:
-        tell(console, f"Wrote {out}")
-
-
-def _scores(given: RunData) -> tuple[Array, str]:
-    """The COLUMNS of every item (N, 3), and why there is no ELBO, if there is none."""
-    x, fit, unscored = given.table.x, given.fit, ""
-    try:
-        fit.posterior_blocks(x)
-    except InputError as error:  # entries are missing, which the guide has never seen
-        unscored = str(error)
-    parts = []
-    with rows_progress("Scoring") as progress:
-        for _, block in blocks(x, progress):
-            elbo = np.full(len(block), np.nan) if unscored else fit.elbo(block)
-            observed = np.sum(~np.isnan(block), axis=1)
-            parts.append(np.column_stack([fit.log_evidence(block), elbo, observed]))
-    return np.concatenate(parts), unscored
-
-
-def _report(given: RunData, found: Array) -> dict[str, Any]:
-    """Means in nats per item, and the items with the lowest log evidence per observed entry."""
-    evidence, elbo, observed = found.T
-    per_entry = evidence / np.maximum(observed, 1)
-    lowest = np.argsort(np.where(observed > 0, per_entry, np.inf), kind="stable")[:LOWEST]
-    return {
-        "items": len(found),
-        "observed": int(observed.sum()),
-        "log_evidence": float(evidence.mean()),
-        "elbo": None if np.isnan(elbo).any() else float(elbo.mean()),
-        "lowest": [
-            {
-                "item": given.name_of(n),
-                "log_evidence": float(evidence[n]),
-                "observed": int(observed[n]),
-            }
-            for n in lowest
-            if observed[n]
-        ],
-    }
-
-
-def _print(console: Console, report: dict[str, Any]) -> None:
-    table = Table(title=f"{counted(report['items'], 'item')}, nats per item", title_justify="left")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    table.add_row("exact log evidence", f"{report['log_evidence']:.4f}")
-    if report["elbo"] is not None:
-        table.add_row("expected ELBO of the guide, exact", f"{report['elbo']:.4f}")
-        table.add_row("what the guide misses", f"{report['log_evidence'] - report['elbo']:.4f}")
-    console.print(table)
-    worst = ", ".join(
-        f"{one['item']} {one['log_evidence'] / one['observed']:.2f}" for one in report["lowest"]
-    )
-    tell(console, f"Lowest log evidence per observed entry: {worst}")
+    write_json(json, run_score(run, data, out, also))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from twinplate.data.columns import listed
-from twinplate.data.table import Table
 from twinplate.words import are, counted
+
+if TYPE_CHECKING:
+    from twinplate.data.table import Table
 
 
 def tell(console: Console, text: str) -> None:

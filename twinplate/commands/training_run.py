@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -48,8 +49,10 @@ def train_and_keep(
     console: Console,
     stop: Stop,
     devices: Devices,
-) -> None:
+) -> dict[str, Any] | None:
     """Take the steps of the run that are left, keep it on the way and in the end, print what came out.
+
+    What came out is given back for JSON, by the process that prints.
 
     devices: that mini-batches are spread over.
 
@@ -87,15 +90,26 @@ def train_and_keep(
     finish(fit)
     stop.check()
     if not devices.is_first:
-        return
+        return None
     fit = replace(fit, losses=writer.run.losses, notes=writer.run.notes)
     guide = implementation.posterior_blocks(x, program, fit.params)
-    print_summary(console, x, program, fit, guide, training.objective)
+    nats = print_summary(console, x, program, fit, guide, training.objective)
     for note in fit.notes:
         tell(console, f"Note: {note}")
     if fit.compile_seconds:
         console.print(f"Compiling took {fit.compile_seconds:.1f} s")
     tell(console, f"Saved the run in {writer.path}")
+    return {
+        "run": str(writer.path),
+        "backend": backend,
+        "items": x.shape[0],
+        "features": x.shape[1],
+        "steps": writer.run.step,
+        "loss": float(fit.losses[-100:].mean()),
+        "nats_per_item": nats,
+        "notes": list(fit.notes),
+        "compile_seconds": fit.compile_seconds,
+    }
 
 
 def follow(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from twinplate.commands.answer import write_json
 from twinplate.errors import InputError
 from twinplate.files import require_new, require_place, write_text
 from twinplate.progress import working
@@ -36,15 +36,13 @@ class Outputs:
 
     def check(self) -> None:
         """Raise InputError, before the work, for what cannot be written."""
-        for path in (self.json, self.html):
-            if path is not None:
-                require_place(path)
+        if self.html is not None:
+            require_place(self.html)
 
     def write(self, reports: Mapping[str, Report]) -> None:
         """Write the reports, by the names of their cases. Raises InputError."""
         if self.json is not None:
-            data = {name: report.to_json() for name, report in reports.items()}
-            write_text(self.json, json.dumps(data, indent=2) + "\n")
+            write_json(self.json, {name: report.to_json() for name, report in reports.items()})
         if self.html is not None:
             write_text(self.html, page(reports))
 

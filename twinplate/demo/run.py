@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -48,8 +49,8 @@ FULL = Steps(fit=3000, matched=200)
 QUICK = Steps(fit=500, matched=50)
 
 
-def run_demo(out: Path, quick: bool) -> None:
-    """Fit, compare, print the tables and write pictures and numbers to the new directory `out`.
+def run_demo(out: Path, quick: bool) -> dict[str, Any]:
+    """Fit, compare, print the tables and write pictures and numbers to the new directory `out`; the numbers.
 
     Everything that can be missing is looked for before training starts, and `out` is written whole
     or not at all. Raises InputError where `out` exists, or a framework or package is missing.
@@ -84,6 +85,7 @@ def run_demo(out: Path, quick: bool) -> None:
         write_results(directory / "results.json", numbers)
         write_pictures(directory, digits, generative, fits, training)
     print_outcome(console, numbers, out)
+    return numbers
 
 
 def fit_guide(

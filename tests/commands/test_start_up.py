@@ -1,0 +1,27 @@
+"""Asking for help takes no time: what computes is imported when it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import twinplate
+
+
+def test_the_command_line_imports_nothing_that_computes() -> None:
+    asked = (
+        "import sys, twinplate.cli; print({'numpy', 'scipy', 'twinplate.public'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_the_public_names_are_there_when_they_are_asked_for() -> None:
+    assert {"fit", "Case"} & {*dir(twinplate)} == {"Case"}
+    assert all(
+        getattr(twinplate, name).__module__.startswith("twinplate.") for name in twinplate.__all__
+    )
+    with pytest.raises(AttributeError, match="module 'twinplate' has no attribute 'nothing'"):
+        twinplate.nothing  # noqa: B018

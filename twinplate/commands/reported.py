@@ -1,0 +1,78 @@
+"""What the command `report` does, apart from reading the command line."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from twinplate.commands.answer import STDOUT
+from twinplate.commands.run_data import read_run
+from twinplate.commands.told import tell
+from twinplate.data.columns import Fitted
+from twinplate.data.readers import load_matrix
+from twinplate.data.table import Table
+from twinplate.errors import InputError
+from twinplate.files import require_place, write_text
+from twinplate.progress import rows_progress
+from twinplate.reporting.page import as_dict, report_page
+from twinplate.reporting.runs import read_report
+from twinplate.reporting.sentences import headline
+from twinplate.training.run_format import SavedRun
+from twinplate.words import counted
+
+
+def run_report(
+    runs: list[Path], out: Path, data: Path | None, json: Path | None = None
+) -> dict[str, Any]:
+    """Write the page on the runs to `out`; its figures, for JSON. Raises InputError.
+
+    json: where they will be written, which is to be another file.
+    """
+    _check(runs, out, json)
+    console = Console()
+    saved = [read_run(path, console) for path in runs]
+    tables: dict[Fitted, Table] = {}
+    found = []
+    for path, run in zip(runs, saved, strict=True):
+        table = None if data is None else _table(path, run, data, tables)
+        with rows_progress(f"Exact answer, {path.name}") as progress:
+            found.append(read_report(str(path), run, _size(path), table, progress))
+    words = ["twinplate", "report", *map(str, runs), *(["--data", str(data)] if data else [])]
+    write_text(out, report_page(found, shlex.join([*words, "--out", str(out)])))
+    also = f" and {json}" if json not in (None, STDOUT) else ""
+    tell(console, f"{headline(found).text}\nWrote {out}{also}")
+    return as_dict(found)
+
+
+def _check(runs: list[Path], out: Path, json: Path | None) -> None:
+    """Raise InputError, before the work, for what cannot be written, and for a run that is given twice."""
+    require_place(out)
+    if json is not None and json.absolute() == out.absolute():
+        raise InputError(f"--json and --out are both {out}; expected two files")
+    places = [run.resolve() for run in runs]
+    twice = [run for n, run in enumerate(runs) if places[n] in places[:n]]
+    if twice:
+        raise InputError(f"{twice[0]} is given twice; expected every run once")
+
+
+def _table(path: Path, run: SavedRun, data: Path, tables: dict[Fitted, Table]) -> Table:
+    """The data as the run takes them; read once for runs that take the same columns."""
+    fitted = Fitted.of(run.data)
+    if fitted not in tables:
+        with rows_progress(f"Checking {data.name}") as progress:
+            tables[fitted] = load_matrix(data, progress, fitted.choose, fingerprinted=True)
+    table = tables[fitted]
+    if table.x.shape[1] != len(fitted.columns):
+        raise InputError(
+            f"the data have {counted(table.x.shape[1], 'column')}; the run {path} was fitted on "
+            f"{len(fitted.columns)}"
+        )
+    return table
+
+
+def _size(path: Path) -> int:
+    """Bytes of the files in a run directory."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
