@@ -18,7 +18,17 @@ from twinplate.commands.choose_command import choose
 from twinplate.commands.convert_command import convert
 from twinplate.commands.doctor_command import doctor
 from twinplate.commands.impute_command import impute
-from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Quiet, Run, quieten
+from twinplate.commands.options import (
+    Data,
+    Drop,
+    IdColumn,
+    Items,
+    JsonOut,
+    Layer,
+    Quiet,
+    Run,
+    quieten,
+)
 from twinplate.commands.program_commands import bench, compare, record, verify
 from twinplate.commands.report_command import report
 from twinplate.commands.score_command import score
@@ -125,6 +135,8 @@ def fit(
     ] = "",
     drop: Drop = "",
     id_column: IdColumn = "",
+    items: Items = "",
+    layer: Layer = "",
     checkpoint_every: Annotated[
         float, typer.Option(help="Seconds of work at most that a killed process loses.")
     ] = EVERY,
@@ -148,7 +160,7 @@ def fit(
     from twinplate.backends import default_backend
     from twinplate.commands.fit_command import FitRequest, run_fit
     from twinplate.commands.resume_command import ResumeRequest, run_resume
-    from twinplate.data.columns import Wanted, split_names
+    from twinplate.data.columns import Wanted
     from twinplate.programs.config import TrainingConfig
 
     if resume is not None:
@@ -179,7 +191,7 @@ def fit(
         components,
         loadings,
         _missing(missing),
-        Wanted(split_names(columns), split_names(drop), id_column),
+        Wanted.parsed(columns, drop, id_column, items, layer),
         checkpoint_every,
         devices,
         json,
@@ -204,6 +216,8 @@ def posterior(
     quiet: Quiet = False,
     drop: Drop = "",
     id_column: IdColumn = "",
+    items: Items = "",
+    layer: Layer = "",
 ) -> None:
     """Write the guide's posterior of every item of DATA, seen in training or new.
 
@@ -212,13 +226,13 @@ def posterior(
     Example: twinplate posterior RUN new.csv --out posterior.npz
     """
     from twinplate.commands.posterior_command import run_posterior
-    from twinplate.data.columns import Wanted, split_names
+    from twinplate.data.columns import Wanted
     from twinplate.words import counted
 
-    also = Wanted(drop=split_names(drop), id_column=id_column)
-    items, used = run_posterior(run, data, out, backend, also)
-    tell(Console(), f"Wrote the posterior of {counted(items, 'item')} to {out}, by {used}")
-    write_json(json, {"items": items, "by": used, "out": str(out)})
+    also = Wanted.parsed(drop=drop, id_column=id_column, items=items, layer=layer)
+    found, used = run_posterior(run, data, out, backend, also)
+    tell(Console(), f"Wrote the posterior of {counted(found, 'item')} to {out}, by {used}")
+    write_json(json, {"items": found, "by": used, "out": str(out)})
 
 
 for _command in (

@@ -91,7 +91,6 @@ def test_json_stands_alone_on_stdout(command, folder, monkeypatch, capsys) -> No
     if command == "fit":
         assert found["run"] == "new" and found["steps"] == 3
         assert found["nats_per_item"]["log_evidence"] >= found["nats_per_item"]["elbo"]
-    
 
 
 def test_nothing_is_on_stdout_after_bad_input(folder, monkeypatch, capsys) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xarray
 from scipy import stats
 from verify_files import twinplate as run
 
@@ -67,6 +68,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request) -> Path:
     pq.write_table(pa.table({"id": ITEMS, **columns}), "x.parquet")
     np.save("x.npy", X)
     np.savez("x.npz", x=X)
+    axes = (("id", list(ITEMS)), ("measured", list(NAMES)))
+    data = xarray.DataArray(X, axes, name="x").to_dataset()
+    data.to_netcdf("x.nc", engine="h5netcdf")
+    data.to_zarr("x.zarr", zarr_format=2)
     return tmp_path
 
 
@@ -81,7 +86,7 @@ def filled_in(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, sd
 
 
-@pytest.mark.parametrize("suffix", ["csv", "tsv", "npy", "npz", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "npy", "npz", "parquet", "nc", "zarr"])
 @pytest.mark.parametrize("exact", [[], ["--exact"]], ids=["guide", "exact"])
 def test_what_is_missing_is_filled_in_and_the_rest_kept(
     folder: Path, suffix: str, exact: list[str]
@@ -101,6 +106,8 @@ def test_what_is_missing_is_filled_in_and_the_rest_kept(
     if choose:
         for table in (found, spread):
             assert (table.columns, table.items, table.id_columns) == (NAMES, ITEMS, ("id",))
+    if suffix in ("nc", "zarr"):
+        assert (found.columns, found.items, found.id_columns) == (NAMES, ITEMS, ("id",))
     if suffix == "npz":
         assert np.load(out)["columns"].tolist() == list(NAMES)
 
@@ -130,6 +137,26 @@ def test_data_without_names_get_none_in_text(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("twinplate.data.readers.MAPPED_BYTES", 0)
     assert run("impute", "run", "x.npy", "--out", "filled.npy") == 0
     np.testing.assert_array_equal(np.load("filled.npy"), np.loadtxt("filled.csv", delimiter=","))
+
+
+def test_all_names_of_the_items_come_out_and_whole_numbers_as_numbers(folder: Path) -> None:
+    Path("two.csv").write_text(
+        'run_id,id,height,weight,"a,b","say ""x"""\n7,a/b,1,,3,4\n9,c,1,2,3,4\n'
+    )
+    assert run("impute", "run", "two.csv", "--out", "filled.csv") == 0
+    lines = Path("filled.csv").read_text().splitlines()
+    assert lines[0].startswith("run_id,id,height,") and lines[1].startswith("7,a/b,1,")
+    assert run("impute", "run", "two.csv", "--out", "filled.parquet") == 0
+    table = pq.read_table("filled.parquet")
+    assert table.column("run_id").to_pylist() == [7, 9]  # 07 would stay a text
+    assert table.column("id").to_pylist() == ["a/b", "c"]
+
+
+def test_items_are_chosen_by_their_names(folder: Path) -> None:
+    assert run("impute", "run", "x.csv", "--items", 'last,"i,2"', "--out", "some.csv") == 0
+    assert run("impute", "run", "x.csv", "--out", "all.csv") == 0
+    names, _, second, _, last = Path("all.csv").read_text().splitlines()
+    assert Path("some.csv").read_text().splitlines() == [names, last, second]
 
 
 def test_the_posterior_needs_no_framework(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +246,16 @@ BAD = [
     ("score run wide.npy --out scores.csv", "have 5 columns"),
     ("score run x.csv --json nowhere/scores.json", "a directory that exists"),
     ("summary x.csv", "is a file, not a directory"),
+    (
+        "score run x.csv --items first,nobody",
+        "x.csv has no item nobody; it has first, i,2, 07, last",
+    ),
+    ("score run x.csv --items first,first", "item 'first' is asked for twice"),
+    ("score run x.npy --items 1", "does not name its items"),
+    ("score run x.csv --items ,", "',' names nothing"),
+    ("score run x.csv --layer counts", "as its kind of file has none"),
+    ("score run x.nc --layer counts", "x.nc has no variable 'counts'; it has x"),
+    ("impute run x.zarr --layer counts --out filled.zarr", "has no variable 'counts'"),
 ]
 
 

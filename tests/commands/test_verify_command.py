@@ -23,7 +23,7 @@ def negative_elbo(mu: float, loc: float, scale: float = 0.5) -> float:
 
 
 def test_a_port_is_verified(capsys) -> None:
-    assert twinplate("verify", file(BOTH)) == 0
+    assert twinplate("verify", file(BOTH), "--quiet") == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("SAME at the tested inputs, parameters and draws")
     assert re.search(r"│ x +│ observed +│ 3 \| +n\(-1\) +│ 3 \| +n\(-1\) +│ ✓", printed.out)
@@ -78,7 +78,7 @@ def test_where_a_program_stops_nothing_is_called_the_same(which) -> None:
 
 def test_progress_names_the_program_at_work(monkeypatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr("rich.status.Status.update", lambda self, text: told.append(text))
+    monkeypatch.setattr("twinplate.progress._Lines.__call__", lambda self, text: told.append(text))
     twinplate("verify", file(BOTH))
     assert told[0] == "CASE: first program, sampling"
     assert told[-1] == "CASE: second program, draw 0, perturbed2"

@@ -56,3 +56,37 @@ def test_a_missing_package_is_told(tmp_path, monkeypatch):
     (tmp_path / "x.h5ad").write_bytes(b"not looked at")
     monkeypatch.setitem(sys.modules, "anndata", None)
     assert "pip install 'twinplate[anndata]'" in refusal(load_matrix, tmp_path / "x.h5ad")
+
+
+@pytest.fixture
+def layers():
+    """An AnnData without X, with one layer of each kind."""
+    anndata, pandas = pytest.importorskip("anndata"), pytest.importorskip("pandas")
+    frames = [pandas.DataFrame(index=pandas.Index(names, dtype=object)) for names in (CELLS, GENES)]
+    counts = X.astype(np.float32)
+    found = {"counts": sparse.csr_matrix(counts), "log": np.log1p(X)}
+    return anndata.AnnData(None, *frames, layers=found)
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_a_layer_is_read_by_its_name(tmp_path, layers, suffix):
+    path = tmp_path / f"x.{suffix}"
+    getattr(layers, {"h5ad": "write_h5ad", "zarr": "write_zarr"}[suffix])(path)
+    for layer, expected in (("counts", X), ("log", np.log1p(X))):
+        table = load_matrix(path, layer=layer)
+        np.testing.assert_array_equal(table.x, expected)  # NaN that is stored in a sparse one, too
+        assert (table.columns, table.items) == (tuple(GENES), tuple(CELLS))
+    assert "has no layer 'raw'; it has counts, log" in refusal(load_matrix, path, layer="raw")
+    assert "has no X; expected --layer" in refusal(load_matrix, path)
+
+
+@pytest.mark.filterwarnings("ignore:.* names are not unique")
+def test_names_that_are_there_twice_are_told(tmp_path, layers):
+    path = tmp_path / "x.h5ad"
+    layers.obs_names = ["cell", "cell"]
+    layers.write_h5ad(path)
+    told = refusal(load_matrix, path, layer="log", items=["cell"])
+    assert "item 'cell' is there in" in told and "twice" in told
+    layers.var_names = ["B", "B", "c"]
+    layers.write_h5ad(path)
+    assert "column 'B' is there twice" in refusal(load_matrix, path, layer="log")

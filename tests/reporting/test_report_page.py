@@ -158,7 +158,8 @@ def test_the_command_makes_the_run_again(monkeypatch: pytest.MonkeyPatch) -> Non
     run = reported("run", table)
     asked = {}
     monkeypatch.setattr(
-        "twinplate.commands.fit_command.run_fit", lambda request, training, _: asked.update(r=request, t=training)
+        "twinplate.commands.fit_command.run_fit",
+        lambda request, training, _: asked.update(r=request, t=training),
     )
     words = shlex.split(shlex.join(command_of(run)))
     assert twinplate(*words[1:]) == 0

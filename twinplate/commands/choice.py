@@ -26,7 +26,7 @@ from twinplate.choosing.trials import try_covariances
 from twinplate.choosing.verdict import Verdict, sentences
 from twinplate.commands.told import tell, tell_data
 from twinplate.data.blocks import Array
-from twinplate.data.columns import Wanted, listed, split_names
+from twinplate.data.columns import Wanted, joined, listed
 from twinplate.data.readers import load_matrix, without_constants
 from twinplate.data.table import check_matrix
 from twinplate.progress import rows_progress, working
@@ -36,16 +36,16 @@ SEED = 0  # of the parts that items are held out in
 
 
 def run_choose(
-    data: Path, components: tuple[int, ...], drop: str, id_column: str, console: Console
+    data: Path, components: tuple[int, ...], wanted: Wanted, console: Console
 ) -> Verdict:
     """Read the data, choose, and print the choice. components: to choose from; () for the usual ones.
 
     Raises InputError for whatever cannot be used.
     """
-    sample = _items(data, Wanted((), split_names(drop), id_column), console)
+    sample = _items(data, wanted, console)
     x = sample.x
     usual = [k for k in usual_components(x.shape[1]) if k <= max(1, most_fitted(*x.shape))]
-    verdict = decide(x, components or tuple(usual), _options(x, drop, id_column), sample)
+    verdict = decide(x, components or tuple(usual), _options(x, wanted), sample)
     verdict = replace(verdict, data=str(data))
     _show(verdict, console)
     return verdict
@@ -62,7 +62,7 @@ class Sample:
 
 def _items(data: Path, wanted: Wanted, console: Console) -> Sample:
     with rows_progress(f"Checking {data.name}") as progress:
-        table = load_matrix(data, progress, wanted.choose)
+        table = load_matrix(data, progress, wanted.choose, layer=wanted.layer, items=wanted.items)
     check_matrix(table, missing="mask")
     if table.statistics.constant.any():
         table = without_constants(table)
@@ -76,9 +76,14 @@ def _items(data: Path, wanted: Wanted, console: Console) -> Sample:
     return Sample(x[seen], columns, tuple(names))
 
 
-def _options(x: Array, drop: str, id_column: str) -> tuple[str, ...]:
+def _options(x: Array, wanted: Wanted) -> tuple[str, ...]:
     """Of `fit` for these data, beside what is chosen."""
-    given = (("--drop", drop), ("--id-column", id_column))
+    given = (
+        ("--drop", joined(wanted.drop)),
+        ("--id-column", wanted.id_column),
+        ("--items", joined(wanted.items)),
+        ("--layer", wanted.layer),
+    )
     words = [word for name, value in given if value for word in (name, value)]
     return (*words, *(("--missing", "mask") if np.isnan(x).any() else ()))
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from twinplate.commands.answer import STDOUT, write_json
-from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Quiet
+from twinplate.commands.options import Data, Drop, IdColumn, Items, JsonOut, Layer, Quiet
 from twinplate.errors import InputError
 from twinplate.files import replacing
 
@@ -32,6 +32,8 @@ def choose(
     quiet: Quiet = False,
     drop: Drop = "",
     id_column: IdColumn = "",
+    items: Items = "",
+    layer: Layer = "",
 ) -> None:
     """Say how many components DATA have, and which covariance and backend to fit them with.
 
@@ -45,12 +47,14 @@ def choose(
     from twinplate.choosing.verdict import as_dict
     from twinplate.commands.choice import run_choose
     from twinplate.commands.told import tell
+    from twinplate.data.columns import Wanted
 
     if picture is not None:
         check_picture(picture)
     wanted = parse_components(components)
     console = Console()
-    verdict = run_choose(data, wanted, drop, id_column, console)
+    also = Wanted.parsed(drop=drop, id_column=id_column, items=items, layer=layer)
+    verdict = run_choose(data, wanted, also, console)
     write_json(json, as_dict(verdict))
     if picture is not None:
         with replacing(picture) as temporary:

@@ -27,8 +27,9 @@ OPTIONAL = {
     "pyarrow": ("Parquet files", "all"),
     "zarr": ("Zarr stores", "all"),
     "scikit-learn": ("the demo's digits, the estimator", "sklearn"),
-    "xarray": ("to_arviz", "arviz"),
+    "xarray": ("to_arviz, NetCDF files, datasets in Zarr", "xarray"),
     "anndata": ("H5AD files", "anndata"),
+    "h5netcdf": ("NetCDF files", "xarray"),
     "pytest": ("assert_same in tests of your own", "all"),
 }
 COMPILERS = ("g++", "clang++", "c++", "cl")

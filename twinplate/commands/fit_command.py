@@ -95,7 +95,15 @@ def _fit_and_save(
 def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
     """The data and the program for them, checked."""
     with rows_progress(f"Checking {request.data.name}") as progress:
-        table = load_matrix(request.data, progress, request.wanted.choose, fingerprinted=True)
+        wanted = request.wanted
+        table = load_matrix(
+            request.data,
+            progress,
+            wanted.choose,
+            fingerprinted=True,
+            layer=wanted.layer,
+            items=wanted.items,
+        )
     features = table.columns if table.named else ()
     given = {} if request.loadings is None else load_generative(request.loadings, features)
     learned = tuple(name for name in LEARNABLE if name not in given)
@@ -173,6 +181,10 @@ def _start(
         "id_columns": list(table.id_columns),
         "left_out": list(table.left_out),
     }
+    if request.wanted.layer:
+        data["layer"] = request.wanted.layer
+    if request.wanted.items:
+        data["selected"] = list(request.wanted.items)
     state = TrainingState.start(initial_params(program, training.seed))
     return SavedRun(
         config=config,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from twinplate.commands.answer import write_json
-from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Quiet, Run
+from twinplate.commands.options import Data, Drop, IdColumn, Items, JsonOut, Layer, Quiet, Run
 
 
 def impute(
@@ -17,7 +17,8 @@ def impute(
     out: Annotated[
         Path,
         typer.Option(
-            help="New file, in the format of its suffix: .csv, .tsv, .npy, .npz, .parquet, .h5ad."
+            help="New file, in the format of its suffix: .csv, .tsv, .npy, .npz, .parquet, .h5ad, .nc, "
+            ".zarr."
         ),
     ],
     scale: Annotated[
@@ -34,6 +35,8 @@ def impute(
     quiet: Quiet = False,
     drop: Drop = "",
     id_column: IdColumn = "",
+    items: Items = "",
+    layer: Layer = "",
 ) -> None:
     """Write DATA with its missing entries filled in, with the names of its items and features.
 
@@ -43,7 +46,7 @@ def impute(
     Example: twinplate impute RUN holes.csv --out filled.csv --scale uncertain.csv
     """
     from twinplate.commands.imputing import run_impute
-    from twinplate.data.columns import Wanted, split_names
+    from twinplate.data.columns import Wanted
 
-    also = Wanted(drop=split_names(drop), id_column=id_column)
+    also = Wanted.parsed(drop=drop, id_column=id_column, items=items, layer=layer)
     write_json(json, run_impute(run, data, out, scale, exact, also))

@@ -12,13 +12,20 @@ from twinplate.commands.answer import json_place
 Data = Annotated[
     Path,
     typer.Argument(
-        help="CSV or TSV (header optional), NPY, NPZ, Parquet, Zarr or H5AD; items in rows."
+        help="CSV, TSV (header optional), NPY, NPZ, Parquet, H5AD, NetCDF, Zarr; items in rows."
     ),
 ]
 Run = Annotated[
     Path, typer.Argument(help="A run directory, written by either framework.", show_default=False)
 ]
 Drop = Annotated[str, typer.Option(help="Columns to leave out: their names, with commas between.")]
+Items = Annotated[
+    str, typer.Option(help="The items: their names, with commas between. By default all.")
+]
+Layer = Annotated[
+    str,
+    typer.Option(help="Of H5AD; the variable of NetCDF or Zarr. By default X, x or the only one."),
+]
 IdColumn = Annotated[str, typer.Option(help="The column that names the items; it is no feature.")]
 JsonOut = Annotated[
     Path | None,

@@ -63,7 +63,9 @@ def _table(path: Path, run: SavedRun, data: Path, tables: dict[Fitted, Table]) -
     fitted = Fitted.of(run.data)
     if fitted not in tables:
         with rows_progress(f"Checking {data.name}") as progress:
-            tables[fitted] = load_matrix(data, progress, fitted.choose, fingerprinted=True)
+            tables[fitted] = load_matrix(
+                data, progress, fitted.choose, fingerprinted=True, layer=fitted.layer
+            )
     table = tables[fitted]
     if table.x.shape[1] != len(fitted.columns):
         raise InputError(

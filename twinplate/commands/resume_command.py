@@ -115,7 +115,14 @@ def _data(request: ResumeRequest, run: SavedRun) -> Table:
     """The data of the run, found by the names of its columns. Raises InputError for other data."""
     known = Fitted.of(run.data)
     with rows_progress(f"Checking {request.data.name}") as progress:
-        table = load_matrix(request.data, progress, known.choose, fingerprinted=True)
+        table = load_matrix(
+            request.data,
+            progress,
+            known.choose,
+            fingerprinted=True,
+            layer=known.layer,
+            items=run.data.get("selected", ()),
+        )
     if table.fingerprint != run.data["fingerprint"]:
         items, features = table.x.shape
         raise InputError(

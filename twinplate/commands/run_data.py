@@ -9,7 +9,8 @@ from rich.console import Console
 
 from twinplate.commands.told import tell, tell_data
 from twinplate.data.columns import Fitted, Wanted, listed
-from twinplate.data.readers import load_matrix
+from twinplate.data.readers import load_items, load_matrix
+from twinplate.data.stored import Matrix
 from twinplate.data.table import Names, Table
 from twinplate.errors import InputError
 from twinplate.progress import rows_progress
@@ -58,7 +59,7 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
     fit = fit_of(run)
     fitted = Fitted.of(run.data, also)
     with rows_progress(f"Checking {data.name}") as progress:
-        table = load_matrix(data, progress, fitted.choose)
+        table = load_matrix(data, progress, fitted.choose, layer=fitted.layer, items=also.items)
     if table.x.shape[1] != len(fitted.columns):
         raise InputError(
             f"the data have {counted(table.x.shape[1], 'column')}; the run {run_path} was fitted on "
@@ -67,7 +68,14 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
     tell_data(console, table, _how_found(fitted, table, data, run_path))
     columns = table.columns if table.named else fitted.columns if fitted.named else ()
     item_column = table.id_columns[-1] if table.items else ""
-    return RunData(run, fit, table, Names(columns, table.items, item_column))
+    return RunData(run, fit, table, Names(columns, table.items, item_column, table.others))
+
+
+def items_of_run(data: Path, run: SavedRun) -> Matrix:
+    """The items that the run is trained on; of what stays on disk no row is read. Raises InputError."""
+    known = Fitted.of(run.data)
+    selected = run.data.get("selected", ())
+    return load_items(data, known.choose, layer=known.layer, items=selected)
 
 
 def _how_found(fitted: Fitted, table: Table, data: Path, run_path: Path) -> str:

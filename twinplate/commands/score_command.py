@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from twinplate.commands.answer import write_json
-from twinplate.commands.options import Data, Drop, IdColumn, JsonOut, Quiet, Run
+from twinplate.commands.options import Data, Drop, IdColumn, Items, JsonOut, Layer, Quiet, Run
 
 
 def score(
@@ -24,6 +24,8 @@ def score(
     quiet: Quiet = False,
     drop: Drop = "",
     id_column: IdColumn = "",
+    items: Items = "",
+    layer: Layer = "",
 ) -> None:
     """Print the exact log evidence of DATA, seen or new, the guide's ELBO, and the items that fit worst.
 
@@ -33,7 +35,7 @@ def score(
     Example: twinplate score RUN new.csv --out scores.csv
     """
     from twinplate.commands.scoring import run_score
-    from twinplate.data.columns import Wanted, split_names
+    from twinplate.data.columns import Wanted
 
-    also = Wanted(drop=split_names(drop), id_column=id_column)
+    also = Wanted.parsed(drop=drop, id_column=id_column, items=items, layer=layer)
     write_json(json, run_score(run, data, out, also))

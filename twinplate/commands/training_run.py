@@ -14,10 +14,9 @@ from twinplate.backends import load_backend
 from twinplate.commands.checkpoints import Checkpoints
 from twinplate.commands.devices import Devices
 from twinplate.commands.fit_summary import print_summary
+from twinplate.commands.run_data import items_of_run
 from twinplate.commands.stopping import Stop, stoppable
 from twinplate.commands.told import tell
-from twinplate.data.columns import Fitted
-from twinplate.data.readers import load_items
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.progress import training_progress
@@ -123,7 +122,7 @@ def follow(
     run = devices.hand(None)
     if run is None:
         raise InputError("the process of rank 0 stopped before the first step, and says why")
-    x = load_items(data, Fitted.of(run.data).choose)
+    x = items_of_run(data, run)
     with left_to_another(path, run) as writer:
         train_and_keep(writer, x, every, console, stop, devices)
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from twinplate.backends import load_backend
+from twinplate.commands.run_data import items_of_run
 from twinplate.commands.told import tell
-from twinplate.data.columns import Fitted
-from twinplate.data.readers import load_items
 from twinplate.errors import InputError
 from twinplate.training.errors import NonFiniteLossError, ProcessLostError, TrainingError
 from twinplate.training.loop import train
@@ -121,7 +120,7 @@ def followed(data: Path) -> int | None:
         run: SavedRun | None = groups.given(group)
         if run is None:
             return 2  # rank 0 says why
-        x = load_items(data, Fitted.of(run.data).choose)
+        x = items_of_run(data, run)
         way = {"state": run.state, "group": group}
         trainer = implementation.Trainer(x, run.program, run.training, **way)
         train(trainer, trainer.plan())

@@ -1,42 +1,54 @@
-"""AnnData in H5AD files: `X`, dense or sparse, with the names of observations and variables."""
+"""AnnData in H5AD files and in Zarr stores: `X` or a layer, dense or sparse, with its names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from twinplate.data.blocks import Array
-from twinplate.data.columns import Choose
+from twinplate.data.columns import Choose, listed
 from twinplate.data.frames import to_frame
-from twinplate.data.table import Names, Raw, Write, unreadable
+from twinplate.data.table import Names, Raw, Write, raw_of, unreadable
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 
 ITEMS = "obs_names"
 
 
-def read_anndata(path: Path, choose: Choose) -> Raw:
-    """The chosen variables; observations are the items. Raises InputError."""
+def read_h5ad(path: Path, choose: Choose, layer: str = "") -> Raw:
+    """The chosen variables of `X`, or of a layer; observations are the items. Raises InputError."""
     anndata = import_extra("anndata", "anndata", "anndata")
+    return read_anndata(path, choose, layer, anndata.read_h5ad, "H5AD")
+
+
+def read_anndata(
+    path: Path, choose: Choose, layer: str, read: Callable[[Path], Any], kind: str
+) -> Raw:
+    """The same by what AnnData has to read a file of this kind."""
     try:
-        loaded = anndata.read_h5ad(path)
-    # Damaged bytes and foreign HDF5 files make h5py and anndata raise a dozen different types.
+        loaded = read(path)
+    # Damaged bytes and foreign files make h5py, zarr and anndata raise a dozen different types.
     except Exception as error:
-        raise unreadable(path, "H5AD") from error
+        raise unreadable(path, kind) from error
+    if layer and layer not in loaded.layers:
+        found = listed(list(loaded.layers)) or "none"
+        raise InputError(f"{path} has no layer {layer!r}; it has {found}")
+    if not layer and loaded.X is None:
+        found = listed(list(loaded.layers)) or "none"
+        raise InputError(f"{path} has no X; expected --layer with one of its layers: {found}")
+    if layer:
+        anndata = import_extra("anndata", "anndata", "anndata")
+        loaded = anndata.AnnData(loaded.layers[layer], loaded.obs, loaded.var)
     try:
         frame = to_frame(loaded)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     assert frame is not None
-    if 0 in frame.x.shape:
-        raise InputError(f"{path} holds no data: its shape is {frame.x.shape}.")
-    choice = choose(path, frame.columns, True)
-    places = tuple(sorted(choice.features))
-    labels = {len(frame.columns): list(frame.items)}
-    return Raw(frame.x[:, places], places, (*frame.columns, ITEMS), True, choice, labels)
+    return raw_of(path, frame.x, frame.columns, frame.items, ITEMS, choose)
 
 
 @contextmanager

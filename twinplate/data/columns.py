@@ -6,10 +6,12 @@ A column without a name counts as called "column 1", "column 2", ..., by its pla
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,30 @@ class Wanted:
 
     columns: the features, in this order.  drop: to leave out.  id_column: of the items' names.
     counting: whether a first column without a name that counts the items is left out.
+    items: the items, by their names and in this order; by default all.  layer: of a file that has several
+    matrices.
     """
 
     columns: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     id_column: str = ""
     counting: bool = True
+    items: tuple[str, ...] = ()
+    layer: str = ""
+
+    @classmethod
+    def parsed(
+        cls,
+        columns: str = "",
+        drop: str = "",
+        id_column: str = "",
+        items: str = "",
+        layer: str = "",
+    ) -> Wanted:
+        """That of options, with commas between names. Raises InputError for a list without any name."""
+        named = map(split_names, (columns, drop, items))
+        wanted, left_out, chosen = named
+        return cls(wanted, left_out, id_column, items=chosen, layer=layer)
 
     def choose(self, path: Path, names: Sequence[str], named: bool) -> Choice:
         """The choice for a file with these columns. Raises InputError for names that it has not."""
@@ -92,12 +112,18 @@ class Fitted:
     id_columns: tuple[str, ...] = ()
     also: Wanted = ALL
 
+    @property
+    def layer(self) -> str:
+        """Of a file that has several matrices."""
+        return self.also.layer
+
     @classmethod
     def of(cls, data: Mapping[str, Any], also: Wanted = ALL) -> Fitted:
         """Those of a saved run; one of before says neither whether they have names nor what was left out."""
         columns = tuple(data["columns"])
         unnamed = columns == tuple(map(default_name, range(len(columns))))
         left_out, ids = (tuple(data.get(which, ())) for which in ("left_out", "id_columns"))
+        also = also if also.layer else replace(also, layer=data.get("layer", ""))
         return cls(columns, bool(data.get("named", not unnamed)), left_out, ids, also)
 
     def choose(self, path: Path, names: Sequence[str], named: bool) -> Choice:
@@ -178,9 +204,46 @@ def default_name(place: int) -> str:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """The names in a list with commas between them; one with a comma in it stands in double quotes."""
+    """The names in a list with commas between them; one with a comma in it stands in double quotes.
+
+    Raises InputError for a text that is not empty and has no name in it.
+    """
     cells = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(cell.strip() for cell in cells if cell.strip())
+    names = tuple(cell.strip() for cell in cells if cell.strip())
+    if text and not names:
+        raise InputError(f"{text!r} names nothing; expected names with commas between them")
+    return names
+
+
+def joined(names: Iterable[str]) -> str:
+    """The names as `split_names` reads them.
+
+    >>> joined(["a", "b,c"])
+    'a,"b,c"'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
+
+
+def rows_of(path: Path, wanted: Sequence[str], items: Sequence[str]) -> list[int]:
+    """Where the wanted items are among those of a file. Raises InputError unless each is there, and once."""
+    if not items:
+        raise InputError(
+            f"{path} does not name its items; expected a column of names, by --id-column"
+        )
+    places = {name: n for n, name in enumerate(items)}
+    unknown = [name for name in wanted if name not in places]
+    if unknown:
+        raise InputError(f"{path} has no item {listed(unknown)}; it has {listed(items)}")
+    counts = Counter(items)
+    twice = [name for name in wanted if counts[name] > 1] or [
+        name for name, count in Counter(wanted).items() if count > 1
+    ]
+    if twice:
+        where = f"there in {path}" if counts[twice[0]] > 1 else "asked for"
+        raise InputError(f"item {twice[0]!r} is {where} twice; expected once")
+    return [places[name] for name in wanted]
 
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:

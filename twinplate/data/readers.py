@@ -14,20 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
-from twinplate.data.anndata_file import read_anndata
-from twinplate.data.blocks import Array, Rows, blocks, fitting, on_disk
-from twinplate.data.columns import ALL, Choice, Choose, Wanted, listed, number
+from twinplate.data.anndata_file import read_h5ad
+from twinplate.data.blocks import Array, Rows, blocks, fitting, gather, on_disk
+from twinplate.data.columns import ALL, Choice, Choose, Wanted, listed, number, rows_of
 from twinplate.data.csv_file import read_csv
 from twinplate.data.numpy_file import numpy_arrays, read_npy, read_npz
 from twinplate.data.parquet_file import read_parquet
 from twinplate.data.statistics import read_statistics
 from twinplate.data.stored import Matrix, Stored
 from twinplate.data.table import Fingerprint, Raw, Table
+from twinplate.data.xarray_file import read_netcdf
 from twinplate.data.zarr_file import read_zarr
 from twinplate.errors import InputError
 from twinplate.words import counted
 
 GENERATIVE = {"loadings": "DK", "intercept": "D", "noise_scale": "D", "loc": "K", "scale": "K"}
+Reader = Callable[[Path, Choose], Raw]
+Layered = Callable[[Path, Choose, str], Raw]  # given a layer, too
 SCALES = ("noise_scale", "scale")
 MAPPED_BYTES = 2**26  # of float64; larger data stay on disk, where their format can be read by rows
 
@@ -38,8 +41,10 @@ def load_matrix(
     choose: Choose | None = None,
     *,
     fingerprinted: bool = False,
+    layer: str = "",
+    items: Sequence[str] = (),
 ) -> Table:
-    """Read a data matrix from CSV, TSV, NPY, NPZ (the array `x`, or the only one), Parquet, Zarr or H5AD.
+    """Read a data matrix from a file or store; of NPZ and Zarr the array `x`, or the only one.
 
     Of more than 64 MiB as float64, an NPY file that is stored row by row is mapped rather than read, and
     Parquet and Zarr are decoded part by part: they may be larger than the memory, an NPY file if its
@@ -48,6 +53,8 @@ def load_matrix(
 
     choose: which columns are features; by default all but those that name the items
         (`twinplate.data.columns.Wanted`).
+    layer: of an AnnData, or the variable of NetCDF or Zarr; by default `X`, `x`, or the only one.
+    items: those that are read, by their names, in this order; by default all.
 
     A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA`, `N/A`,
     `#N/A`, `<NA>`, `null` or `None` is missing. The first line is a header when it has text and no number,
@@ -58,7 +65,7 @@ def load_matrix(
         InputError: `path` holds no real, finite, non-empty matrix; names the file and the place.
     """
     path = Path(path)
-    raw = _reader(path)(path, choose or ALL.choose)
+    raw = _chosen(path, _reader(path, layer)(path, choose or ALL.choose), items)
     x = _real(str(path), raw.x)
     features = [j for j in raw.choice.features if j not in raw.labels]
     is_first = raw.choice.counting and len(features) > 1 and features[0] == 0
@@ -72,9 +79,10 @@ def load_matrix(
     found = read_statistics(x, progress, digest.add if digest else None)
     names = raw.names
     ids = (*raw.labels, *([0] if counting else []))
-    items = list(raw.labels.values())[-1] if raw.labels else ()
-    if first is not None and not items and not on_disk(x):
-        items = [str(first + i) for i in range(len(x))]
+    best = next(reversed(raw.labels), -1)
+    called = raw.labels.get(best, [])
+    if first is not None and not called and not on_disk(x):
+        called = [str(first + i) for i in range(len(x))]
     table = Table(
         x,
         tuple(names[j] for j in features),
@@ -83,8 +91,9 @@ def load_matrix(
         raw.named,
         tuple(features),
         tuple(names[j] for j in ids),
-        tuple(items),
+        tuple(called),
         tuple(name for j, name in enumerate(names) if j not in (*features, *ids)),
+        others=tuple((names[j], tuple(raw.labels[j])) for j in sorted(raw.labels) if j != best),
     )
     if found.infinite.count:
         row, column = found.infinite.first
@@ -96,18 +105,28 @@ def load_matrix(
     return table
 
 
-def load_items(path: Path, choose: Choose) -> Matrix:
+def load_items(path: Path, choose: Choose, *, layer: str = "", items: Sequence[str] = ()) -> Matrix:
     """The chosen features of a matrix that `load_matrix` has looked at elsewhere.
 
-    No row is read of what stays on disk, and no names of items.
+    No row is read of what stays on disk, and no names of items, unless items are chosen by them.
     """
 
     def features_of(path: Path, names: Sequence[str], named: bool) -> Choice:
-        return replace(choose(path, names, named), with_items=False)
+        return replace(choose(path, names, named), with_items=bool(items))
 
-    raw = _reader(path)(path, features_of)
+    raw = _chosen(path, _reader(path, layer)(path, features_of), items)
     features = [j for j in raw.choice.features if j not in raw.labels]
     return _taken(_real(str(path), raw.x), [raw.places.index(j) for j in features])
+
+
+def _chosen(path: Path, raw: Raw, items: Sequence[str]) -> Raw:
+    """The items that are wanted, by their names; all where none is named."""
+    if not items:
+        return raw
+    rows = rows_of(path, items, raw.labels[next(reversed(raw.labels))] if raw.labels else ())
+    labels = {j: [texts[n] for n in rows] for j, texts in raw.labels.items()}
+    x = gather(_real(str(path), raw.x), np.array(rows, np.int64))
+    return replace(raw, x=x, labels=labels)
 
 
 def without_constants(table: Table) -> Table:
@@ -174,26 +193,40 @@ def _real(what: str, value: Matrix) -> Matrix:
     return np.ascontiguousarray(held)
 
 
-def _reader(path: Path) -> Callable[[Path, Choose], Raw]:
-    """The function that reads files with this suffix; `path` is a file that may be read."""
-    readers = {
+def _of_layer(read: Layered, layer: str) -> Reader:
+    return lambda path, choose: read(path, choose, layer)
+
+
+def _reader(path: Path, layer: str = "") -> Reader:
+    """The function that reads files with this suffix; `path` may be read. Raises InputError."""
+    layered: dict[str, Layered] = {
+        ".h5ad": read_h5ad,
+        ".nc": read_netcdf,
+        ".zarr": read_zarr,
+    }
+    readers: dict[str, Reader] = {
         ".csv": read_csv,
         ".tsv": read_csv,
         ".npy": read_npy,
         ".npz": read_npz,
         ".parquet": read_parquet,
-        ".zarr": read_zarr,
-        ".h5ad": read_anndata,
+        **{known: _of_layer(read, layer) for known, read in layered.items()},
     }
+    suffix = path.suffix.lower()
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist.")
-    if not path.is_file() and path.suffix.lower() != ".zarr":
+    if not path.is_file() and suffix != ".zarr":
         raise InputError(f"{path} is a directory, not a file ({', '.join(readers)}).")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} cannot be read: no permission.")
-    if path.suffix.lower() not in readers:
+    if suffix not in readers:
         raise InputError(f"{path} has none of the suffixes twinplate reads: {', '.join(readers)}.")
-    return readers[path.suffix.lower()]
+    if layer and suffix not in layered:
+        raise InputError(
+            f"{path} has no layer {layer!r}, as its kind of file has none; expected one of "
+            f"{', '.join(layered)}, or no --layer"
+        )
+    return readers[suffix]
 
 
 def load_generative(path: Path, features: Sequence[str] = ()) -> dict[str, Array]:

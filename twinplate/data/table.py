@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import Array, Rows, blocks
-from twinplate.data.columns import Choice, default_name, listed
+from twinplate.data.columns import Choice, Choose, default_name, listed
 from twinplate.data.statistics import Statistics
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
@@ -27,11 +27,13 @@ class Names:
     """columns: of the D features; none for a file that has no names.  items: (N,), if they have names.
 
     item_column: what the column of these is called.
+    others: further names of the items (N,), by what their columns are called.
     """
 
     columns: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     item_column: str = ""
+    others: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class Table:
     `fingerprint` is that of `fingerprint(x)`, or empty where it was not asked for.
     named: whether the file names its columns.  places: of the D columns in the file; empty for all.
     id_columns: the file's columns that name the items.  items: these names (N,), if the file has any.
+    others: of the other `id_columns`, what they hold.
     left_out: the file's other columns.  constant: of these, the ones left out because they do not vary.
     """
 
@@ -71,10 +74,39 @@ class Table:
     items: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
+    others: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def name_of(self, j: int) -> str:
         """How a message names column `j` of `x`."""
         return column_name(self.columns[j], self.places[j] if self.places else j)
+
+
+def raw_of(
+    path: Path,
+    x: np.ndarray,
+    columns: tuple[str, ...],
+    items: tuple[str, ...],
+    called: str,
+    choose: Choose,
+) -> Raw:
+    """The chosen columns of a matrix in memory, whose items are named by a column that is called so.
+
+    columns, items: () where they have no names.  Raises InputError for a matrix without entries.
+    """
+    if 0 in x.shape:
+        raise InputError(f"{path} holds no data: its shape is {x.shape}.")
+    names = columns or tuple(map(default_name, range(x.shape[1])))
+    choice = choose(path, names, bool(columns))
+    places = tuple(sorted(choice.features))
+    labels = {len(names): list(items)} if items else {}
+    return Raw(
+        x[:, places],
+        places,
+        (*names, called)[: len(names) + len(labels)],
+        bool(columns),
+        choice,
+        labels,
+    )
 
 
 def check_matrix(table: Table, *, missing: Missing) -> None:

@@ -8,35 +8,61 @@ from typing import Any
 
 import numpy as np
 
+from twinplate.data.anndata_file import read_anndata
 from twinplate.data.blocks import fitting
-from twinplate.data.columns import Choose
+from twinplate.data.columns import Choose, listed
 from twinplate.data.numpy_file import NAMES, of_data, raw_of_arrays
 from twinplate.data.stored import Stored
 from twinplate.data.table import Raw, unreadable
+from twinplate.data.xarray_file import read_dataset
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 
 PICKLED = "pickle"  # a codec of Zarr's second format, which runs what it decodes
 
 
-def read_zarr(path: Path, choose: Choose) -> Raw:
-    """The array, or of a group the array `x` or the only one; beside it `columns` and `items` hold names."""
+def read_zarr(path: Path, choose: Choose, layer: str = "") -> Raw:
+    """The array, or of a group the array `x` or the only one; beside it `columns` and `items` hold names.
+
+    layer: the array instead of `x`. Of an AnnData it is a layer, of a dataset of xarray a variable; both are
+    read by their own libraries.
+    """
     zarr = import_extra("zarr", "zarr")
     try:
         found = zarr.open(path, mode="r")
-        arrays = {"x": found} if isinstance(found, zarr.Array) else dict(found.arrays())
+        alone = isinstance(found, zarr.Array)
+        members = {"x": found} if alone else dict(found.members(max_depth=None))
+        arrays = {name: array for name, array in members.items() if isinstance(array, zarr.Array)}
+        is_anndata = found.attrs.get("encoding-type") == "anndata"
+        is_dataset = not alone and any(map(_dims, arrays.values()))
     # Damaged bytes and foreign directories make zarr raise a dozen different types.
     except Exception as error:
         raise unreadable(path, "Zarr") from error
     for name, array in arrays.items():
         if PICKLED in str(array.metadata.to_dict()):
             raise InputError(f"{path} holds Python objects in `{name}`; expected real numbers.")
+    if is_anndata:
+        anndata = import_extra("anndata", "anndata", "anndata")
+        return read_anndata(path, choose, layer, anndata.read_zarr, "Zarr")
+    if is_dataset:
+        return read_dataset(path, choose, layer)
+    arrays = {name: array for name, array in arrays.items() if "/" not in name}
+    if layer:
+        if alone or layer not in arrays:
+            has = "is one array and" if alone else f"has {listed(list(arrays)) or 'no array'} and"
+            raise InputError(f"{path} {has} no layer {layer!r}; leave --layer out, or name another")
+        arrays = {"x": arrays[layer], **{name: arrays[name] for name in NAMES if name in arrays}}
     chosen = {name: arrays[name] for name in of_data(list(arrays))}
     read = {
         name: _names(path, array) if name in NAMES and len(chosen) > 1 else _matrix(path, array)
         for name, array in chosen.items()
     }
     return raw_of_arrays(path, read, choose)
+
+
+def _dims(array: Any) -> Any:
+    """What xarray calls the dims of an array that it has written."""
+    return array.attrs.get("_ARRAY_DIMENSIONS") or getattr(array.metadata, "dimension_names", None)
 
 
 def _names(path: Path, array: Any) -> np.ndarray:
