@@ -6,6 +6,9 @@ from twinplate.errors import InputError
 from twinplate.interop.arviz import to_arviz
 from twinplate.loss_faults import WrongLossWarning
 from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.programs.count_prediction import CountPrediction
+from twinplate.programs.generalised_linear import GeneralisedLinear
+from twinplate.programs.importance import EvidenceBound
 from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.prediction import Prediction
@@ -31,9 +34,12 @@ __all__ = [
     "Case",
     "ConversionError",
     "Converted",
+    "CountPrediction",
+    "EvidenceBound",
     "Finding",
     "Fit",
     "Gaussian",
+    "GeneralisedLinear",
     "InputError",
     "LinearGaussian",
     "NonFiniteLossError",

@@ -12,8 +12,10 @@ from jax import Array
 from numpyro_impl.device import to_array
 from numpyro_impl.programs.encoder import ENCODERS, Encoder
 from numpyro_impl.programs.guides import GUIDES
+from numpyro_impl.programs.likelihoods import split_rows
 from numpyro_impl.programs.models import MODELS
 from numpyro_impl.programs.parameters import NativeParams, to_native
+from twinplate.programs.likelihood import DISPERSION_FLOOR
 from twinplate.programs.parameters import check_params
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.programs.start import NOISE_FLOOR
@@ -75,6 +77,7 @@ def build(
     fixed = {name: to_array(values, dtype) for name, values in program.fixed.items()}
 
     def model(x: Array, a: Array | None = None, num_items: int | None = None) -> Array:
+        x, offsets = split_rows(x, config)
         return MODELS[config.model](
             x,
             a,
@@ -84,6 +87,8 @@ def build(
             amplitude_scale=config.amplitude_scale,
             num_items=num_items,
             complete=complete,
+            likelihood=config.likelihood,
+            offsets=offsets,
         )
 
     def guide(x: Array, a: Array | None = None, num_items: int | None = None) -> Array:
@@ -93,13 +98,14 @@ def build(
 
 
 def generative(fixed: dict[str, Array], raw: dict[str, Array]) -> dict[str, Array]:
-    """Loadings (D, K), intercept (D,) and noise scale (D,) by name, each as fixed or as learned.
+    """Loadings (D, K), intercept, noise scale and concentration (D,) by name, as fixed or as learned.
 
     fixed: `ReferenceProgram.fixed`, as arrays.
     raw: first values of the learned ones, in which they are of order one; the formulas that give them
         units are at the head of `twinplate.programs.parameters`.
     """
-    values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
+    names = ("loadings", "intercept", "noise_scale", "concentration")
+    values = {name: fixed[name] for name in names if name in fixed}
     learned = {name: numpyro.param(f"raw_{name}", first) for name, first in raw.items()}
     center, spread, unit = fixed["center"], fixed["spread"], fixed["unit"]
     if "loadings" in learned:
@@ -108,4 +114,7 @@ def generative(fixed: dict[str, Array], raw: dict[str, Array]) -> dict[str, Arra
         values["intercept"] = center + unit * learned["intercept"]
     if "noise_scale" in learned:
         values["noise_scale"] = spread * (NOISE_FLOOR + jnp.exp(learned["noise_scale"]))
+    if "concentration" in learned:
+        dispersion = DISPERSION_FLOOR + jnp.exp(-learned["concentration"])
+        values["concentration"] = 1 / dispersion
     return values

@@ -16,10 +16,11 @@ from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
+from numpyro_impl.programs.likelihoods import split_rows, working
+from twinplate.programs.config import ProgramConfig
 from twinplate.programs.parameters import FAR, output_parts, output_size, output_units
 from twinplate.programs.positive import LEAST_POSITIVE, UNIT_SHIFT
 from twinplate.programs.program import ReferenceProgram
-from twinplate.programs.shapes import check_items
 
 
 class Encoded(NamedTuple):
@@ -62,29 +63,35 @@ class Encoder(nnx.Module):
         self.program, self.complete = program, complete
         config = program.config
         d, k, h = config.num_features, config.num_components, config.hidden_width
-        self.hidden1 = _linear(2 * d, h)
+        self.hidden1 = _linear(config.row_size + d, h)
         self.hidden2 = _linear(h, h)
         self.out = _linear(h, output_size(config))
-        self.skip = _linear(self._skip_inputs(d), k, use_bias=False)
+        self.skip = _linear(self._skip_inputs(config), k, use_bias=False)
 
     @staticmethod
-    def _skip_inputs(num_features: int) -> int:
-        return num_features
+    def _skip_inputs(config: ProgramConfig) -> int:
+        return config.row_size
 
     def inputs(self, x: Array) -> tuple[Array, Array | None]:
         """Standardised features with zeros for missing entries, and the missing indicator, both (B, D).
 
-        The indicator is None where the data are complete.
+        The indicator is None where the data are complete. The logarithm of an offset is one more feature.
         """
-        check_items(x.shape, self.program.config.num_features)
+        config = self.program.config
+        x, offsets = split_rows(x, config)
         center, spread = (
             jnp.asarray(values, x.dtype) for values in (self.program.center, self.program.spread)
         )
-        features = (x - center) / spread
-        if self.complete:
-            return features, None
-        missing = jnp.isnan(x)
-        return jnp.where(missing, 0.0, features), missing.astype(x.dtype)
+        features = (working(config.likelihood, x, offsets) - center) / spread
+        missing = None if self.complete else jnp.isnan(x)
+        if missing is not None:
+            features = jnp.where(missing, 0.0, features)
+        if offsets is not None:
+            assert self.program.offset_units is not None
+            middle, unit = jnp.asarray(self.program.offset_units, x.dtype)
+            logs = (jnp.log(offsets) - middle) / unit
+            features = jnp.concatenate([features, logs[:, None]], -1)
+        return features, None if missing is None else missing.astype(x.dtype)
 
     def network(self, features: Array, missing: Array | None) -> Array:
         """The perceptron alone, (B, O)."""
@@ -168,13 +175,14 @@ class ExpertsEncoder(Encoder):
         self.experts = nnx.Param(jnp.zeros((config.num_features, config.num_components)))
 
     @staticmethod
-    def _skip_inputs(num_features: int) -> int:
-        return 2 * num_features
+    def _skip_inputs(config: ProgramConfig) -> int:
+        return config.row_size + config.num_features
 
     def __call__(self, x: Array) -> Encoded:
         features, missing = self.inputs(x)
         part = self.parts(features, missing)
-        missing = jnp.zeros_like(features) if missing is None else missing
+        if missing is None:
+            missing = jnp.zeros((len(x), len(self.experts[...])), x.dtype)
         k, covariance = self.program.config.num_components, self.program.config.covariance
         natural = part["natural"] + self.linear(jnp.concatenate([features, missing], -1))
         experts = self.experts[...]

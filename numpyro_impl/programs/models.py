@@ -7,6 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 from jax import Array
 
+from numpyro_impl.programs.likelihoods import entries
 from twinplate.programs.shapes import check_items, check_num_items, check_observed, check_plated
 
 
@@ -16,12 +17,15 @@ def component_model(
     *,
     loadings: Array,
     intercept: Array,
-    noise_scale: Array,
+    noise_scale: Array | float = 1.0,
     loc: Array | float = 0.0,
     scale: Array | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
     complete: bool = False,
+    likelihood: str = "normal",
+    concentration: Array | None = None,
+    offsets: Array | None = None,
 ) -> Array:
     """`a` in the plate `components` (dim=-2) inside `mini_batch` (dim=-1); returns `a` (K, B).
 
@@ -30,6 +34,8 @@ def component_model(
     amplitude_scale: standard deviation of log amplitude, a latent (B,) that multiplies loadings @ a.
     num_items: N ≥ B; the log densities are scaled by N / B.
     complete: a promise that no entry is NaN; then nothing is spent on masks.
+    likelihood: one of `twinplate.programs.likelihood`, of which noise_scale is the normal's alone, and
+        concentration (D,) the negative binomial's.  offsets: (B,), of counts.
 
     Raises InputError for shapes that do not fit.
 
@@ -44,7 +50,8 @@ def component_model(
         amplitude = sample_amplitude(x, amplitude_scale)
         with numpyro.plate("components", loadings.shape[1], dim=-2):
             a = numpyro.sample("a", dist.Normal(loc, scale), obs=a)
-        sample_x(x, items_first(a), amplitude, loadings, intercept, noise_scale, complete)
+        predictor = linear_predictor(items_first(a), amplitude, loadings, intercept, offsets)
+        sample_x(x, entries(likelihood, predictor, noise_scale, concentration), complete)
     return a
 
 
@@ -54,12 +61,15 @@ def event_model(
     *,
     loadings: Array,
     intercept: Array,
-    noise_scale: Array,
+    noise_scale: Array | float = 1.0,
     loc: Array | float = 0.0,
     scale: Array | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
     complete: bool = False,
+    likelihood: str = "normal",
+    concentration: Array | None = None,
+    offsets: Array | None = None,
 ) -> Array:
     """The same with `.to_event(1)` instead of the plate: the site `a` is (B, K); returns `a` (K, B).
 
@@ -79,7 +89,8 @@ def event_model(
         prior = dist.Normal(jnp.broadcast_to(loc, plated).mT, jnp.broadcast_to(scale, plated).mT)
         prior = prior.to_event(1)
         a = numpyro.sample("a", prior, obs=None if a is None else a.mT)
-        sample_x(x, a, amplitude, loadings, intercept, noise_scale, complete)
+        predictor = linear_predictor(a, amplitude, loadings, intercept, offsets)
+        sample_x(x, entries(likelihood, predictor, noise_scale, concentration), complete)
     return a.mT
 
 
@@ -98,20 +109,23 @@ def sample_amplitude(x: Array, amplitude_scale: float | None) -> Array | None:
     )
 
 
-def sample_x(
-    x: Array,
+def linear_predictor(
     a: Array,
     amplitude: Array | None,
     loadings: Array,
     intercept: Array,
-    noise_scale: Array,
-    complete: bool,
-) -> None:
-    """The likelihood of the observed entries; `a` (..., B, K), items first."""
+    offsets: Array | None,
+) -> Array:
+    """η (..., B, D) of the latents `a` (..., B, K), items first; the logarithm of an offset is part of it."""
     mean = a @ loadings.mT
     if amplitude is not None:
         mean = amplitude[..., None] * mean
-    likelihood = dist.Normal(mean + intercept, noise_scale)
+    predictor = mean + intercept
+    return predictor if offsets is None else predictor + jnp.log(offsets)[:, None]
+
+
+def sample_x(x: Array, likelihood: dist.Distribution, complete: bool) -> None:
+    """The likelihood of the observed entries."""
     if complete:
         numpyro.sample("x", likelihood.to_event(1), obs=x)
         return

@@ -39,6 +39,7 @@ def fit_many(
     seeds: Sequence[int],
     learning_rates: Sequence[float] | None = None,
     a: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
     states: Sequence[TrainingState] | None = None,
     matched: bool = False,
     progress: Progress | None = None,
@@ -50,6 +51,7 @@ def fit_many(
 
     training: of all fits, but for the seed, and for the learning rate where `learning_rates` are given.
     x: as for `fit`; of a memory map, the mini-batches of all fits are in memory at the same time.
+    offsets: as for `fit`.
     states: to go on from, one for each fit, all of one step: those of the `fits` of an earlier call with the
         same seeds and rates. By default every fit starts.
     progress: called with the number of steps of all fits that are done so far.
@@ -67,7 +69,7 @@ def fit_many(
     (4, 2)
     """
     trainings = restart_configs(training, seeds, learning_rates)
-    runs = prepare_many(x, program, trainings, a=a, states=states, matched=matched)
+    runs = prepare_many(x, program, trainings, a=a, states=states, matched=matched, offsets=offsets)
     x = runs[0].x
     first = runs[0].state.step
     dtype = DTYPES[training.precision]
@@ -75,7 +77,7 @@ def fit_many(
     loop = CompiledLoop(runs[0], place, fits=len(runs))
     with using(place.device, training.precision), _enough_memory(trainings):
         with room_for(x):
-            whole = None if runs[0].streamed else place.of_all(np.asarray(x), a, dtype)
+            whole = None if runs[0].streamed else place.of_all(runs[0].rows, a, dtype)
         carry = _stacked([to_carry(run.state, dtype) for run in runs])
         keys = [key_of(run.training.seed) for run in runs]
         nets = [Net(run.state.limits) for run in runs]

@@ -43,6 +43,7 @@ def fit(
     training: TrainingConfig,
     *,
     a: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
     state: TrainingState | None = None,
     matched: bool = False,
     progress: Progress | None = None,
@@ -54,6 +55,8 @@ def fit(
         which the mini-batches of the next chunk are read while the steps of one are taken. Or a frame, whose
         columns are found by the names in `program` (`twinplate.data.frames`).
     a: pairs (K, N) for the objective "pairs".
+    offsets: (N,), positive, of the items of counts; by default what the program says
+        (`twinplate.programs.offsets`).
     state: that of a run to go on with, such as `Fit.state`; by default a run starts from the initial
         parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
@@ -75,7 +78,14 @@ def fit(
     >>> fit(x, program, training).losses.shape
     (2,)
     """
-    trainer = Trainer(x, program, training, a=a, state=state, matched=matched, devices=devices)
+    trainer = Trainer(
+        *(x, program, training),
+        a=a,
+        offsets=offsets,
+        state=state,
+        matched=matched,
+        devices=devices,
+    )
     return train(trainer, trainer.plan(), progress)
 
 
@@ -110,12 +120,20 @@ class Trainer:
         training: TrainingConfig,
         *,
         a: np.ndarray | None = None,
+        offsets: np.ndarray | None = None,
         state: TrainingState | None = None,
         matched: bool = False,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
         workers = None if devices is None else all_workers()
-        prepared = prepare(x, program, training, a=a, state=state, matched=matched, workers=workers)
+        prepared = prepare(
+            *(x, program, training),
+            a=a,
+            offsets=offsets,
+            state=state,
+            matched=matched,
+            workers=workers,
+        )
         # The compiler splits a mini-batch: to the program it is whole.
         self._prepared = replace(prepared, share=ALL)
         training = self._prepared.training
@@ -125,11 +143,10 @@ class Trainer:
         self._loop = CompiledLoop(self._prepared, place)
         self._at_once, self._dtype = self._loop.items_at_once, DTYPES[training.precision]
         with using(self._device, training.precision):
-            x = self._prepared.x
-            with room_for(x):
-                self._data = (
-                    None if self._prepared.streamed else place.of_all(np.asarray(x), a, self._dtype)
-                )
+            self._data = None
+            if not self._prepared.streamed:
+                with room_for(self._prepared.x):
+                    self._data = place.of_all(self._prepared.rows, a, self._dtype)
             self._carry = place.of_state(to_carry(self._prepared.state, self._dtype))
             self._key = place.of_state(key_of(training.seed))
         self._net = Net(self._prepared.state.limits)

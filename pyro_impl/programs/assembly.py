@@ -12,8 +12,10 @@ from torch import Tensor
 from pyro_impl.device import to_tensor
 from pyro_impl.programs.encoder import ENCODERS, Encoder
 from pyro_impl.programs.guides import GUIDES
+from pyro_impl.programs.likelihoods import split_rows
 from pyro_impl.programs.models import MODELS
 from pyro_impl.programs.parameters import load_encoder
+from twinplate.programs.likelihood import DISPERSION_FLOOR
 from twinplate.programs.parameters import check_params
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.programs.start import NOISE_FLOOR
@@ -77,6 +79,7 @@ def build(
     raw = {n: to_tensor(params[f"raw_{n}"], dtype, where) for n in program.learned}
 
     def model(x: Tensor, a: Tensor | None = None, num_items: int | None = None) -> Tensor:
+        x, offsets = split_rows(x, config)
         return MODELS[config.model](
             x,
             a,
@@ -86,6 +89,8 @@ def build(
             amplitude_scale=config.amplitude_scale,
             num_items=num_items,
             complete=complete,
+            likelihood=config.likelihood,
+            offsets=offsets,
         )
 
     def guide(x: Tensor, a: Tensor | None = None, num_items: int | None = None) -> Tensor:
@@ -95,13 +100,14 @@ def build(
 
 
 def generative(fixed: dict[str, Tensor], raw: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Loadings (D, K), intercept (D,) and noise scale (D,) by name, each as fixed or as learned.
+    """Loadings (D, K), intercept, noise scale and concentration (D,) by name, as fixed or as learned.
 
     fixed: `ReferenceProgram.fixed`, as arrays.
     raw: first values of the learned ones, in which they are of order one; the formulas that give them
         units are at the head of `twinplate.programs.parameters`.
     """
-    values = {name: fixed[name] for name in ("loadings", "intercept", "noise_scale")}
+    names = ("loadings", "intercept", "noise_scale", "concentration")
+    values = {name: fixed[name] for name in names if name in fixed}
     learned = {name: pyro.param(f"raw_{name}", first) for name, first in raw.items()}
     center, spread, unit = fixed["center"], fixed["spread"], fixed["unit"]
     if "loadings" in learned:
@@ -110,4 +116,7 @@ def generative(fixed: dict[str, Tensor], raw: dict[str, Tensor]) -> dict[str, Te
         values["intercept"] = center + unit * learned["intercept"]
     if "noise_scale" in learned:
         values["noise_scale"] = spread * (NOISE_FLOOR + learned["noise_scale"].exp())
+    if "concentration" in learned:
+        dispersion = DISPERSION_FLOOR + (-learned["concentration"]).exp()
+        values["concentration"] = 1 / dispersion
     return values

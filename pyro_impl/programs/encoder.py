@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyro_impl.programs.likelihoods import split_rows, working
+from twinplate.programs.config import ProgramConfig
 from twinplate.programs.parameters import FAR, output_parts, output_size, output_units
 from twinplate.programs.positive import LEAST_POSITIVE, UNIT_SHIFT
 from twinplate.programs.program import ReferenceProgram
-from twinplate.programs.shapes import check_items
 
 
 @dataclass(frozen=True)
@@ -59,36 +60,42 @@ class Encoder(nn.Module):
     spread: Tensor
     units: Tensor | None  # (O,) of the perceptron's numbers
     width: Tensor | None  # (K,) of scales
+    offset_units: Tensor | None  # (2,)
 
     def __init__(self, program: ReferenceProgram, complete: bool = False) -> None:
         super().__init__()
         self.complete = complete
         config = self.config = program.config
         d, k, h = config.num_features, config.num_components, config.hidden_width
-        self.hidden1 = nn.Linear(2 * d, h)
+        self.hidden1 = nn.Linear(config.row_size + d, h)
         self.hidden2 = nn.Linear(h, h)
         self.out = nn.Linear(h, output_size(config))
-        self.skip = nn.Linear(self._skip_inputs(d), k, bias=False)
+        self.skip = nn.Linear(self._skip_inputs(config), k, bias=False)
         self.register_buffer("center", torch.as_tensor(program.center))
         self.register_buffer("spread", torch.as_tensor(program.spread))
-        for name, values in (("units", output_units(program)), ("width", program.width)):
+        perhaps = {"units": output_units(program), "width": program.width}
+        for name, values in (perhaps | {"offset_units": program.offset_units}).items():
             self.register_buffer(name, None if values is None else torch.as_tensor(values))
 
     @staticmethod
-    def _skip_inputs(num_features: int) -> int:
-        return num_features
+    def _skip_inputs(config: ProgramConfig) -> int:
+        return config.row_size
 
     def inputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Standardised features with zeros for missing entries, and the missing indicator, both (B, D).
 
-        The indicator is None where the data are complete.
+        The indicator is None where the data are complete. The logarithm of an offset is one more feature.
         """
-        check_items(x.shape, self.config.num_features)
-        features = (x - self.center) / self.spread
-        if self.complete:
-            return features, None
-        missing = x.isnan()
-        return features.masked_fill(missing, 0.0), missing.to(x.dtype)
+        x, offsets = split_rows(x, self.config)
+        features = (working(self.config.likelihood, x, offsets) - self.center) / self.spread
+        missing = None if self.complete else x.isnan()
+        if missing is not None:
+            features = features.masked_fill(missing, 0.0)
+        if offsets is not None:
+            assert self.offset_units is not None
+            logs = (offsets.log() - self.offset_units[0]) / self.offset_units[1]
+            features = torch.cat([features, logs.unsqueeze(-1)], -1)
+        return features, None if missing is None else missing.to(x.dtype)
 
     def network(self, features: Tensor, missing: Tensor | None) -> Tensor:
         """The perceptron alone, (B, O)."""
@@ -166,13 +173,13 @@ class ExpertsEncoder(Encoder):
         self.experts = nn.Parameter(torch.zeros(config.num_features, config.num_components))
 
     @staticmethod
-    def _skip_inputs(num_features: int) -> int:
-        return 2 * num_features
+    def _skip_inputs(config: ProgramConfig) -> int:
+        return config.row_size + config.num_features
 
     def forward(self, x: Tensor) -> Encoded:
         features, missing = self.inputs(x)
         part = self.parts(features, missing)
-        missing = torch.zeros_like(features) if missing is None else missing
+        missing = features.new_zeros(len(x), len(self.experts)) if missing is None else missing
         k, covariance = self.config.num_components, self.config.covariance
         natural = part["natural"] + self.linear(torch.cat([features, missing], -1))
         outer = (self.experts[:, :, None] * self.experts[:, None, :]).flatten(1)

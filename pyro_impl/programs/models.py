@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyro_impl.programs.likelihoods import entries
 from twinplate.programs.shapes import check_items, check_num_items, check_observed, check_plated
 
 
@@ -16,12 +17,15 @@ def component_model(
     *,
     loadings: Tensor,
     intercept: Tensor,
-    noise_scale: Tensor,
+    noise_scale: Tensor | float = 1.0,
     loc: Tensor | float = 0.0,
     scale: Tensor | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
     complete: bool = False,
+    likelihood: str = "normal",
+    concentration: Tensor | None = None,
+    offsets: Tensor | None = None,
 ) -> Tensor:
     """`a` in the plate `components` (dim=-2) inside `mini_batch` (dim=-1); returns `a` (K, B).
 
@@ -30,6 +34,8 @@ def component_model(
     amplitude_scale: standard deviation of log amplitude, a latent (B,) that multiplies loadings @ a.
     num_items: N ≥ B; the log densities are scaled by N / B.
     complete: a promise that no entry is NaN; then nothing is spent on masks.
+    likelihood: one of `twinplate.programs.likelihood`, of which noise_scale is the normal's alone, and
+        concentration (D,) the negative binomial's.  offsets: (B,), of counts.
 
     Raises InputError for shapes that do not fit.
 
@@ -44,7 +50,8 @@ def component_model(
         amplitude = sample_amplitude(x, amplitude_scale)
         with pyro.plate("components", loadings.shape[1], dim=-2):
             a = pyro.sample("a", dist.Normal(loc, scale), obs=a)
-        sample_x(x, items_first(a), amplitude, loadings, intercept, noise_scale, complete)
+        predictor = linear_predictor(items_first(a), amplitude, loadings, intercept, offsets)
+        sample_x(x, entries(likelihood, predictor, noise_scale, concentration), complete)
     return a
 
 
@@ -54,12 +61,15 @@ def event_model(
     *,
     loadings: Tensor,
     intercept: Tensor,
-    noise_scale: Tensor,
+    noise_scale: Tensor | float = 1.0,
     loc: Tensor | float = 0.0,
     scale: Tensor | float = 1.0,
     amplitude_scale: float | None = None,
     num_items: int | None = None,
     complete: bool = False,
+    likelihood: str = "normal",
+    concentration: Tensor | None = None,
+    offsets: Tensor | None = None,
 ) -> Tensor:
     """The same with `.to_event(1)` instead of the plate: the site `a` is (B, K); returns `a` (K, B).
 
@@ -77,7 +87,8 @@ def event_model(
         amplitude = sample_amplitude(x, amplitude_scale)
         prior = dist.Normal(loc.expand(plated).mT, scale.expand(plated).mT).to_event(1)
         a = pyro.sample("a", prior, obs=None if a is None else a.mT)
-        sample_x(x, a, amplitude, loadings, intercept, noise_scale, complete)
+        predictor = linear_predictor(a, amplitude, loadings, intercept, offsets)
+        sample_x(x, entries(likelihood, predictor, noise_scale, concentration), complete)
     return a.mT
 
 
@@ -96,20 +107,23 @@ def sample_amplitude(x: Tensor, amplitude_scale: float | None) -> Tensor | None:
     return pyro.sample("amplitude", dist.LogNormal(x.new_zeros(()), x.new_tensor(amplitude_scale)))
 
 
-def sample_x(
-    x: Tensor,
+def linear_predictor(
     a: Tensor,
     amplitude: Tensor | None,
     loadings: Tensor,
     intercept: Tensor,
-    noise_scale: Tensor,
-    complete: bool,
-) -> None:
-    """The likelihood of the observed entries; `a` (..., B, K), items first."""
+    offsets: Tensor | None,
+) -> Tensor:
+    """η (..., B, D) of the latents `a` (..., B, K), items first; the logarithm of an offset is part of it."""
     mean = a @ loadings.mT
     if amplitude is not None:
         mean = amplitude.unsqueeze(-1) * mean
-    likelihood = dist.Normal(mean + intercept, noise_scale)
+    predictor = mean + intercept
+    return predictor if offsets is None else predictor + offsets.log().unsqueeze(-1)
+
+
+def sample_x(x: Tensor, likelihood: dist.TorchDistribution, complete: bool) -> None:
+    """The likelihood of the observed entries."""
     if complete:
         pyro.sample("x", likelihood.to_event(1), obs=x)
         return

@@ -15,6 +15,7 @@ from twinplate.data.blocks import blocks, fitting
 from twinplate.data.frames import items_of
 from twinplate.data.stored import Matrix
 from twinplate.programs.linear_gaussian import Gaussian
+from twinplate.programs.offsets import with_offsets
 from twinplate.programs.program import Params, ReferenceProgram
 
 CHUNK = 4096  # items that are encoded at once, or fewer, so that
@@ -26,13 +27,14 @@ def posterior(
     program: ReferenceProgram,
     params: Params,
     *,
+    offsets: np.ndarray | None = None,
     precision: str = "float64",
     device: str = "cpu",
 ) -> Gaussian:
     """q(a | x) of every item of `x` (N, D), NaN where missing: loc (N, K), scale_tril (N, K, K).
 
     params: of a fit (`Fit.params`), neutral layout.  precision: "float32" or "float64".
-    device: "auto", "cpu" or "gpu".
+    device: "auto", "cpu" or "gpu".  offsets: (N,), of counts; by default what the program says.
 
     Of an item without any entry it is the prior; with an amplitude it is the guide's factor for `a`. Raises
     InputError for arrays that do not fit.
@@ -45,7 +47,8 @@ def posterior(
     >>> posterior(x, program, initial_params(program, seed=0)).scale_tril.shape
     (20, 2, 2)
     """
-    parts = list(posterior_blocks(x, program, params, precision=precision, device=device))
+    given = x, program, params
+    parts = list(posterior_blocks(*given, offsets=offsets, precision=precision, device=device))
     return Gaussian(
         *(np.concatenate([getattr(p, n) for p in parts]) for n in ("loc", "scale_tril"))
     )
@@ -56,6 +59,7 @@ def posterior_blocks(
     program: ReferenceProgram,
     params: Params,
     *,
+    offsets: np.ndarray | None = None,
     precision: str = "float64",
     device: str = "cpu",
 ) -> Iterator[Gaussian]:
@@ -75,8 +79,11 @@ def posterior_blocks(
     dtype, where = DTYPES[precision], find_device(device)
     encoder = build(program, params, dtype, where).encoder
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
-    for _, block in blocks(items_of(x, program.features), length=length):
+    x = items_of(x, program.features)
+    offsets = program.offsets_of(x, offsets)
+    for first, block in blocks(x, length=length):
+        rows = with_offsets(block, None if offsets is None else offsets[first : first + len(block)])
         with torch.no_grad():  # here alone: at `yield` the caller is at work
-            q = joint_normal(encoder(to_tensor(block, dtype, where)))
+            q = joint_normal(encoder(to_tensor(rows, dtype, where)))
             found = Gaussian(to_numpy(q.loc), to_numpy(q.scale_tril))
         yield program.start.prior_where_empty(block, found)

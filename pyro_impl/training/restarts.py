@@ -27,6 +27,7 @@ def fit_many(
     seeds: Sequence[int],
     learning_rates: Sequence[float] | None = None,
     a: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
     states: Sequence[TrainingState] | None = None,
     matched: bool = False,
     progress: Progress | None = None,
@@ -38,6 +39,7 @@ def fit_many(
 
     training: of all fits, but for the seed, and for the learning rate where `learning_rates` are given.
     x: as for `fit`; of a memory map, only the mini-batches of one fit are in memory at a time.
+    offsets: as for `fit`.
     states: to go on from, one for each fit, all of one step: those of the `fits` of an earlier call with the
         same seeds and rates. By default every fit starts.
     progress: called with the number of steps of all fits that are done so far.
@@ -79,7 +81,11 @@ def fit_many(
                 progress(before + step, losses)
 
         trainer = Trainer(
-            x, program, one, a=a, state=states[number] if states else None, matched=matched
+            *(x, program, one),
+            a=a,
+            offsets=offsets,
+            state=states[number] if states else None,
+            matched=matched,
         )
         try:
             fits.append(train(trainer, trainer.plan(), told))

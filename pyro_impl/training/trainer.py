@@ -29,6 +29,7 @@ from pyro_impl.training.groups import reduction_of, workers_of
 from pyro_impl.training.stepping import Stepping
 from twinplate.data.stored import Matrix
 from twinplate.programs.config import ESTIMATORS, TrainingConfig
+from twinplate.programs.offsets import with_offsets
 from twinplate.programs.program import ReferenceProgram
 from twinplate.seeds import generator
 from twinplate.training.errors import (
@@ -54,6 +55,7 @@ def fit(
     training: TrainingConfig,
     *,
     a: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
     state: TrainingState | None = None,
     matched: bool = False,
     compiled: bool = True,
@@ -67,6 +69,8 @@ def fit(
         which the mini-batches of the next chunk are read while the steps of one are taken. Or a frame, whose
         columns are found by the names in `program` (`twinplate.data.frames`).
     a: pairs (K, N) for the objective "pairs".
+    offsets: (N,), positive, of the items of counts; by default what the program says
+        (`twinplate.programs.offsets`).
     state: that of a run to go on with, such as `Fit.state`; by default a run starts from the initial
         parameters of `training.seed`.
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
@@ -97,6 +101,7 @@ def fit(
     trainer = Trainer(
         *(x, program, training),
         a=a,
+        offsets=offsets,
         state=state,
         matched=matched,
         compiled=compiled,
@@ -132,6 +137,7 @@ class Trainer:
         training: TrainingConfig,
         *,
         a: np.ndarray | None = None,
+        offsets: np.ndarray | None = None,
         state: TrainingState | None = None,
         matched: bool = False,
         compiled: bool = True,
@@ -140,7 +146,12 @@ class Trainer:
     ) -> None:
         workers = workers_of(group)
         self._prepared = prepare(
-            x, program, training, a=a, state=state, matched=matched, workers=workers
+            *(x, program, training),
+            a=a,
+            offsets=offsets,
+            state=state,
+            matched=matched,
+            workers=workers,
         )
         training = self._prepared.training
         self.program, self.training = program, training
@@ -173,12 +184,14 @@ class Trainer:
 
     def _place_data(self) -> None:
         """All data on the device, or as much as the mini-batches of a chunk of data on disk will take."""
-        run, x, a = self._prepared, self._prepared.x, self._prepared.a
+        run, a = self._prepared, self._prepared.a
+        x = run.x if run.streamed else run.rows
         if run.streamed:
             # Room for the mini-batches of a chunk, which the steps read as if they were all data. Compiled
             # steps are bound to these tensors, so every chunk is copied into them.
             rows = run.length * run.shared
-            x = np.repeat(np.array(x[:1], np.float64), rows, axis=0)
+            first = with_offsets(x[:1], None if run.offsets is None else run.offsets[:1])
+            x = np.repeat(np.array(first, np.float64), rows, axis=0)
             a = None if a is None else np.repeat(np.array(a[:, :1], np.float64), rows, axis=1)
         with room_for(x):
             self._data = self._to_tensor(np.asarray(x))

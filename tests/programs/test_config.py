@@ -127,6 +127,8 @@ def test_the_plain_data_of_a_program():
         "amplitude_scale": None,
         "encoder": "experts",
         "hidden_width": 128,
+        "likelihood": "normal",
+        "offset": "none",
     }
 
 

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from twinplate.errors import InputError
+from twinplate.programs.likelihood import COUNTS, LIKELIHOODS, OFFSETS
 from twinplate.words import are, counted
 
 GUIDES = ("diagonal", "event", "auxiliary")
@@ -16,7 +17,7 @@ OBJECTIVES = ("elbo", "simulated", "pairs")
 ESTIMATORS = ("base-noise", "analytic-kl", "sticking-the-landing")
 PRECISIONS = ("float32", "float64")
 DEVICES = ("auto", "cpu", "gpu")
-LEARNABLE = ("loadings", "intercept", "noise_scale")
+LEARNABLE = ("loadings", "intercept", "noise_scale")  # of the normal likelihood
 
 # guide -> (the model it fits, the covariances it can express)
 PAIRS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -39,12 +40,16 @@ class ProgramConfig:
         the diagonal guide, which has no other.
     rank: R of a low-rank covariance, 1 ≤ R ≤ K.
     learned: the generative parameters that are learned rather than fixed, of "loadings", "intercept" and
-        "noise_scale". By default those that are not given: all, or none of a `LinearGaussian` that
-        `make_program` is given. `twinplate fit` has the same default.
+        "noise_scale" (or "concentration", of the negative binomial). By default those that are not given:
+        all, or none of a model that `make_program` is given. `twinplate fit` has the same default.
     amplitude_scale: prior standard deviation s > 0 of the log amplitude, a second latent that scales the
         signal of an item; None leaves it out.
     encoder: "mlp", or "experts" for data with missing entries.
     hidden_width: H ≥ 1, units of each of the encoder's two hidden layers.
+    likelihood: of the entries given the latents, "normal", "poisson", "negative-binomial" or "bernoulli"
+        (`twinplate.programs.likelihood`).
+    offset: of counts, what the offsets of the items are (`twinplate.programs.offsets`): "total", their counts
+        in all; "given", beside the data; or "none". Left empty it is "total" for counts.
 
     Raises InputError for a value out of range, and for a guide whose model or covariance is another one.
 
@@ -64,14 +69,20 @@ class ProgramConfig:
     amplitude_scale: float | None = None
     encoder: str = "mlp"
     hidden_width: int = 128
+    likelihood: str = "normal"
+    offset: str = ""
 
     def __post_init__(self) -> None:
         _one_of("guide", self.guide, GUIDES)
         model, covariances = PAIRS[self.guide]
         _set(self, "model", self.model or model)
         _set(self, "covariance", self.covariance or covariances[0])
+        _one_of("likelihood", self.likelihood, LIKELIHOODS)
+        counts = self.likelihood in COUNTS
+        _set(self, "offset", self.offset or ("total" if counts else "none"))
+        _one_of("offset", self.offset, OFFSETS if counts else OFFSETS[:1])
         if self.learned is not None:
-            _set(self, "learned", _learnable(self.learned))
+            _set(self, "learned", _learned(self.learned, learnable(self.likelihood)))
         if self.model != model:
             raise InputError(
                 f"model {self.model!r} and guide {self.guide!r} do not fit together: they name or shape "
@@ -95,6 +106,21 @@ class ProgramConfig:
             raise InputError(
                 f"amplitude_scale is {self.amplitude_scale}; expected a positive number, or None"
             )
+        if self.amplitude_scale is not None and self.likelihood != "normal":
+            raise InputError(
+                f"amplitude_scale is {self.amplitude_scale} with likelihood {self.likelihood!r}; expected "
+                "None: of counts, what scales an item is its offset"
+            )
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether the row of an item ends with its offset."""
+        return self.offset != "none"
+
+    @property
+    def row_size(self) -> int:
+        """Numbers of the row of an item, and inputs of its encoder: D, or D + 1 with an offset."""
+        return self.num_features + self.has_offsets
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for `run.json`."""
@@ -186,15 +212,22 @@ def _set(config: Any, name: str, value: Any) -> None:
     object.__setattr__(config, name, value)
 
 
-def _learnable(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names in the order of LEARNABLE."""
+def learnable(likelihood: str) -> tuple[str, ...]:
+    """The generative parameters of a likelihood that can be learned."""
+    if likelihood == "normal":
+        return LEARNABLE
+    return (*LEARNABLE[:2], *(["concentration"] if likelihood == "negative-binomial" else []))
+
+
+def _learned(names: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in the order of `allowed`."""
     if isinstance(names, str):
         raise InputError(
-            f"learned is the string {names!r}; expected a tuple of {_listed(LEARNABLE)}, such as ({names!r},)"
+            f"learned is the string {names!r}; expected a tuple of {_listed(allowed)}, such as ({names!r},)"
         )
     for name in names:
-        _one_of("learned", name, LEARNABLE)
-    return tuple(name for name in LEARNABLE if name in names)
+        _one_of("learned", name, allowed)
+    return tuple(name for name in allowed if name in names)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -12,11 +12,11 @@ from twinplate.data.blocks import blocks
 from twinplate.data.frames import items_of
 from twinplate.data.stored import Matrix, matrix_of
 from twinplate.errors import InputError
+from twinplate.programs.likelihood import check_values, working
 from twinplate.programs.linear_gaussian import Array, Gaussian
 from twinplate.programs.parameters import (
     FAR,
     check_params,
-    generative_of,
     output_parts,
     output_units,
 )
@@ -32,8 +32,8 @@ def new_items(x: Any, program: ReferenceProgram) -> Matrix:
 
     Of a frame the columns are found by name (`twinplate.data.frames`).
 
-    Raises InputError for columns that are missing or unknown, for another shape, for what is no number, and
-    for infinite entries.
+    Raises InputError for columns that are missing or unknown, for another shape, for what is no number, for
+    infinite entries, and for those that cannot be under the likelihood.
     """
     x, num_features = matrix_of(items_of(x, program.features)), program.config.num_features
     if x.dtype.kind not in "biuf":
@@ -43,7 +43,10 @@ def new_items(x: Any, program: ReferenceProgram) -> Matrix:
             f"x has shape {x.shape}; expected (N, {num_features}): pass x[None] for one item"
         )
     check_items(x.shape, num_features)
-    infinite = sum(int(np.isinf(block).sum()) for _, block in blocks(x))
+    infinite = 0
+    for first, block in blocks(x):
+        infinite += int(np.isinf(block).sum())
+        check_values(program.config.likelihood, block, first)
     if infinite:
         raise InputError(
             f"x holds {counted(infinite, 'infinite entry', 'infinite entries')}; expected finite numbers, "
@@ -59,8 +62,8 @@ def check_seen(program: ReferenceProgram, variance: Params, x: Matrix) -> None:
     as long as every item was complete. The experts encoder leaves out what is missing by construction, and
     of an item without any entry the posterior is the prior.
     """
-    d = program.config.num_features
-    if program.config.encoder == "experts" or variance["encoder.hidden1.weight"][:, d:].any():
+    d, inputs = program.config.num_features, program.config.row_size
+    if program.config.encoder == "experts" or variance["encoder.hidden1.weight"][:, inputs:].any():
         return
     count = 0
     for _, block in blocks(x):
@@ -75,21 +78,33 @@ def check_seen(program: ReferenceProgram, variance: Params, x: Matrix) -> None:
         )
 
 
-def guide_blocks(program: ReferenceProgram, params: Params, x: Matrix) -> Iterator[Gaussian]:
+def guide_blocks(
+    program: ReferenceProgram, params: Params, x: Matrix, offsets: Array | None = None
+) -> Iterator[Gaussian]:
     """q(a | x) of consecutive items of `x` (N, D), some at a time: loc (M, K), scale_tril (M, K, K).
 
     The same as `posterior_blocks` of either twin, in double precision. `x` may be on disk. Of an item
     without any entry it is the prior. Raises InputError for parameters of another program.
+
+    offsets: (N,), as from `program.offsets_of(x)`.
     """
     check_params(program, params)
-    generative = generative_of(program, params)
-    for _, block in blocks(x, length=generative.items_at_once()):
-        yield generative.prior_where_empty(block, _encoded(program, params, block))
+    start = program.start  # whose prior no fit changes
+    for first, block in blocks(x, length=start.items_at_once()):
+        of = None if offsets is None else offsets[first : first + len(block)]
+        yield start.prior_where_empty(block, _encoded(program, params, block, of))
 
 
-def _encoded(program: ReferenceProgram, params: Params, x: Array) -> Gaussian:
+def _encoded(
+    program: ReferenceProgram, params: Params, x: Array, offsets: Array | None
+) -> Gaussian:
     missing = np.isnan(x)
-    features = np.where(missing, 0.0, (x - program.center) / program.spread)
+    known = working(program.config.likelihood, x, offsets)
+    features = np.where(missing, 0.0, (known - program.center) / program.spread)
+    if offsets is not None:
+        assert program.offset_units is not None
+        middle, unit = program.offset_units
+        features = np.column_stack([features, (np.log(offsets) - middle) / unit])
     part = _perceptron(program, params, features, missing)
     k, covariance = program.config.num_components, program.config.covariance
     units = output_units(program)

@@ -30,7 +30,7 @@ def _experts(program: ReferenceProgram, bias: Array) -> Params:
     That is loc / scale² + Σ_d observed_d w_d (x_d - b_d) / noise_d² for the exact posterior. The encoder
     sees x_d in standard units, hence the `center` and `spread`.
     """
-    g, k = program.start, program.config.num_components
+    g, k = program.working, program.config.num_components
     width = _width(program)
     weights = g.loadings / g.noise_scale[:, None] ** 2 * width
     at_center = (program.center - g.intercept)[:, None] * weights
@@ -38,7 +38,7 @@ def _experts(program: ReferenceProgram, bias: Array) -> Params:
     bias[k : 2 * k] = number_of(g.scale**-2)
     if program.config.covariance == "low-rank":
         bias[2 * k : 3 * k] = number_of(g.conditional_scales(np.ones(len(weights))) / width)
-    features = (program.spread[:, None] * weights).T
+    features = _with_offset(program, (program.spread[:, None] * weights).T)
     return {
         "encoder.out.bias": bias,
         "encoder.skip.weight": np.concatenate([features, -at_center.T], axis=1),
@@ -48,7 +48,7 @@ def _experts(program: ReferenceProgram, bias: Array) -> Params:
 
 def _linear(program: ReferenceProgram, bias: Array) -> Params:
     """For perceptrons: loc is its value at the center + gain · (x - center), and the covariance constant."""
-    g, k, width = program.start, program.config.num_components, _width(program)
+    g, k, width = program.working, program.config.num_components, _width(program)
     tril, gain = _posterior_map(g)
     tril, gain = tril / width[:, None], gain / width[:, None]
     apart = program.center - g.intercept - g.loadings @ g.loc
@@ -59,7 +59,13 @@ def _linear(program: ReferenceProgram, bias: Array) -> Params:
         bias[2 * k : 2 * k + len(below)] = below
     else:
         bias[k : 2 * k] = number_of(g.conditional_scales(np.ones(len(apart))) / width)
-    return {"encoder.out.bias": bias, "encoder.skip.weight": gain * program.spread}
+    skip = _with_offset(program, gain * program.spread)
+    return {"encoder.out.bias": bias, "encoder.skip.weight": skip}
+
+
+def _with_offset(program: ReferenceProgram, weight: Array) -> Array:
+    """Weights (K, D) of the features, and zeros for the offset where there is one: (K, D + 1)."""
+    return np.pad(weight, ((0, 0), (0, int(program.config.has_offsets))))
 
 
 def _posterior_map(g: LinearGaussian) -> tuple[Array, Array]:

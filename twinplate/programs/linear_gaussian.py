@@ -11,7 +11,7 @@ so what a guide approximates is known exactly (Bishop, *Pattern Recognition and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -279,6 +279,14 @@ class LinearGaussian:
                 f"x has shape {x.shape}; expected (N, D) with D = {self.num_features} as in loadings (D, K)"
             )
         return x
+
+
+def placed(parts: Iterable[Gaussian]) -> Iterator[tuple[slice, Gaussian]]:
+    """Each part, of consecutive items, with the rows of these."""
+    done = 0
+    for part in parts:
+        yield slice(done, done + len(part.loc)), part
+        done += len(part.loc)
 
 
 def _filled(name: str, value: npt.ArrayLike, size: int) -> Array:

@@ -8,12 +8,17 @@ Parameters live in one neutral layout that both twins read and write, a flat dic
     encoder.skip.weight (K, D)       loc, linear in the features    [experts: (K, 2D)]
     encoder.experts (D, K)           one direction per feature      [experts only]
     raw_loadings (D, K)   raw_intercept (D,)   raw_noise_scale (D,)   those that are learned
+    raw_concentration (D,)           of the negative binomial, in place of the noise
+
+Where items have offsets, the logarithm of an item's is one more feature of it to the encoder, the last:
+hidden1 is (H, 2D + 1), and skip (K, D + 1), or (K, 2D + 1) of experts.
 
 Weights are (out, in). Every parameter is a plain real number of order one, whatever the units of the
 data: the generative ones are stored relative to each feature's `center` and `spread`,
 
     loadings = unit · raw_loadings,   intercept = center + unit · raw_intercept,
-    noise_scale = spread · (NOISE_FLOOR + exp(raw_noise_scale)).
+    noise_scale = spread · (NOISE_FLOOR + exp(raw_noise_scale)),
+    concentration = 1 / (DISPERSION_FLOOR + exp(-raw_concentration)).
 
 The unit of a feature is its spread, or its noise where the start is that of maximum likelihood: steps of one
 size are then as small as the noise asks for. So it is with the guide. Where the program knows the `width`
@@ -26,7 +31,9 @@ import numpy as np
 
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
+from twinplate.programs.generalised_linear import GeneralisedLinear
 from twinplate.programs.guide_start import posterior_guide
+from twinplate.programs.likelihood import DISPERSION_FLOOR
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.positive import number_of
 from twinplate.programs.program import Array, Params, ReferenceProgram
@@ -93,21 +100,22 @@ def _units_of(part: str, size: int, rank: int, width: Array) -> Array:
 def param_shapes(program: ReferenceProgram) -> dict[str, tuple[int, ...]]:
     """The shape of every learned parameter by neutral name: the table above, without drawing a number."""
     config = program.config
-    d, h = config.num_features, config.hidden_width
+    d, h, inputs = config.num_features, config.hidden_width, config.row_size
     k, out = config.num_components, output_size(config)
     experts = config.encoder == "experts"
     shapes: dict[str, tuple[int, ...]] = {
-        "encoder.hidden1.weight": (h, 2 * d),
+        "encoder.hidden1.weight": (h, inputs + d),
         "encoder.hidden1.bias": (h,),
         "encoder.hidden2.weight": (h, h),
         "encoder.hidden2.bias": (h,),
         "encoder.out.weight": (out, h),
         "encoder.out.bias": (out,),
-        "encoder.skip.weight": (k, 2 * d if experts else d),
+        "encoder.skip.weight": (k, inputs + d if experts else inputs),
     }
     if experts:
         shapes["encoder.experts"] = (d, k)
-    generative = {"loadings": (d, k), "intercept": (d,), "noise_scale": (d,)}
+    generative: dict[str, tuple[int, ...]] = {"loadings": (d, k)}
+    generative |= dict.fromkeys(("intercept", "noise_scale", "concentration"), (d,))
     return shapes | {f"raw_{name}": generative[name] for name in program.learned}
 
 
@@ -172,17 +180,23 @@ def check_params(program: ReferenceProgram, params: Params) -> None:
 def _raw_generative(program: ReferenceProgram) -> Params:
     generative, center, spread, unit = program.start, program.center, program.spread, program.unit
     excess = np.maximum(generative.noise_scale / spread, LEAST_NOISE) - NOISE_FLOOR
+    learned = program.learned
     raw = {
         "loadings": generative.loadings / unit[:, None],
         "intercept": (generative.intercept - center) / unit,
         "noise_scale": np.log(excess),
     }
-    return {f"raw_{name}": raw[name] for name in program.learned}
+    if "concentration" in learned:
+        assert program.concentration is not None
+        dispersion = np.maximum(1 / program.concentration, 1.01 * DISPERSION_FLOOR)
+        raw["concentration"] = -np.log(dispersion - DISPERSION_FLOOR)
+    return {f"raw_{name}": raw[name] for name in learned}
 
 
-def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
+def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian | GeneralisedLinear:
     """The generative parameters in the units of the data: as fixed, or where learned as `params` has them."""
     values = program.start.as_dict()
+    likelihood = program.config.likelihood
     center, spread, unit = program.center, program.spread, program.unit
     raw = {name: params[f"raw_{name}"] for name in program.learned}
     if "loadings" in raw:
@@ -191,7 +205,24 @@ def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
         values["intercept"] = center + unit * raw["intercept"]
     if "noise_scale" in raw:
         values["noise_scale"] = spread * (NOISE_FLOOR + np.exp(raw["noise_scale"]))
-    return LinearGaussian(**values)
+    if likelihood == "normal":
+        return LinearGaussian(**values)
+    del values["noise_scale"]  # of the working variable
+    concentration = program.concentration
+    if "concentration" in raw:
+        concentration = 1 / (DISPERSION_FLOOR + np.exp(-raw["concentration"]))
+    return GeneralisedLinear(likelihood, **values, concentration=concentration)
+
+
+def linear_gaussian_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
+    """`generative_of` of the normal likelihood. Raises InputError of any other, which has no closed forms."""
+    model = generative_of(program, params)
+    if isinstance(model, GeneralisedLinear):
+        raise InputError(
+            f"likelihood {model.likelihood!r} has no closed form of evidence and posterior; expected "
+            "'normal', or the fit's `generalised` model, `posterior`, `predict` and `evidence_bound`"
+        )
+    return model
 
 
 def noise_shapes(config: ProgramConfig, batch_size: int) -> dict[str, tuple[int, ...]]:

@@ -19,6 +19,18 @@ def check_items(shape: Sequence[int], num_features: int) -> int:
     )
 
 
+def check_rows(shape: Sequence[int], num_features: int, has_offsets: bool) -> int:
+    """B of rows (B, D), or (B, D + 1) with offsets. Raises InputError for any other shape."""
+    if not has_offsets:
+        return check_items(shape, num_features)
+    if len(shape) == 2 and shape[1] == num_features + 1:
+        return shape[0]
+    raise InputError(
+        f"x has shape {tuple(shape)}; expected rows (B, {num_features + 1}): the {num_features} counts of "
+        "each item and its offset, as numpy.column_stack([x, program.offsets_of(x)]) makes them"
+    )
+
+
 def check_plated(name: str, shape: Sequence[int], num_components: int, batch_size: int) -> None:
     """Raise InputError unless `shape` broadcasts to (K, B), the batch shape of the plated site."""
     expected = (num_components, batch_size)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from twinplate.programs.generalised_linear import GeneralisedLinear
 from twinplate.programs.linear_gaussian import LinearGaussian
 
 STRONGEST = 5  # features named for a component
@@ -30,7 +31,8 @@ class Summary:
     """A fit in words and figures: `str` has it as text, `as_dict` for JSON.
 
     fit: facts about the fit by name, in the order in which they are shown.
-    noise_share: of the variance of the features, on average over them; with those of the components, 1.
+    noise_share: of the variance of the features, on average over them; with those of the components, 1. None
+        of counts, of which the shares are those of the predictor, without any noise.
 
     A rotation of the components fits as well where loadings are learned, so a component is not to be read as
     a cause.
@@ -45,21 +47,33 @@ class Summary:
 
     fit: dict[str, Any]
     components: tuple[Component, ...]
-    noise_share: float
+    noise_share: float | None
 
     @classmethod
-    def of(cls, fit: dict[str, Any], model: LinearGaussian, names: tuple[str, ...]) -> Summary:
+    def of(
+        cls,
+        fit: dict[str, Any],
+        model: LinearGaussian | GeneralisedLinear,
+        names: tuple[str, ...],
+    ) -> Summary:
         """The summary of a model whose features have these names (D,)."""
         signal = model.loadings * model.scale
-        total = np.sum(signal**2, axis=1) + model.noise_scale**2
+        noise_scale = model.noise_scale if isinstance(model, LinearGaussian) else None
+        total = np.sum(signal**2, axis=1) + (0.0 if noise_scale is None else noise_scale**2)
+        total = np.maximum(total, np.finfo(float).tiny)
         correlation = signal / np.sqrt(total)[:, None]
         components = []
         for column in correlation.T:
             order = np.argsort(-np.abs(column), kind="stable")[:STRONGEST]
             strongest = tuple((names[d], float(column[d])) for d in order)
             components.append(Component(float(np.mean(column**2)), strongest))
-        noise = float(np.mean(model.noise_scale**2 / total))
+        noise = None if noise_scale is None else float(np.mean(noise_scale**2 / total))
         return cls(fit, tuple(components), noise)
+
+    @property
+    def _whole(self) -> str:
+        """What the shares are parts of."""
+        return "the variance" if self.noise_share is not None else "the predictor's variance"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -68,11 +82,12 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """What notebooks show: a table."""
-        rows = [("component", "share of the variance", "correlation with the features")]
+        rows = [("component", f"share of {self._whole}", "correlation with the features")]
         for k, component in enumerate(self.components, 1):
             strongest = ", ".join(f"{name} {value:.2f}" for name, value in component.features)
             rows.append((str(k), f"{component.share:.1%}", strongest))
-        rows.append(("noise", f"{self.noise_share:.1%}", ""))
+        if self.noise_share is not None:
+            rows.append(("noise", f"{self.noise_share:.1%}", ""))
         facts = ", ".join(
             f"{name.replace('_', ' ')} {_said(value)}" for name, value in self.fit.items()
         )
@@ -86,8 +101,10 @@ class Summary:
         lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in self.fit.items()]
         for k, component in enumerate(self.components, 1):
             strongest = ", ".join(f"{name} {value:.2f}" for name, value in component.features)
-            lines.append(f"component {k}, {component.share:.1%} of the variance: {strongest}")
-        return "\n".join([*lines, f"noise, {self.noise_share:.1%} of the variance"])
+            lines.append(f"component {k}, {component.share:.1%} of {self._whole}: {strongest}")
+        if self.noise_share is not None:
+            lines.append(f"noise, {self.noise_share:.1%} of the variance")
+        return "\n".join(lines)
 
 
 def _said(value: Any) -> str:

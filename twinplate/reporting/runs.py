@@ -79,6 +79,12 @@ def read_report(
     fit = fit_of(saved)
     program = fit.program
     assert program is not None  # `fit_of` has made one
+    if (likelihood := program.config.likelihood) != "normal":
+        raise InputError(
+            f"{name} was fitted with likelihood {likelihood!r}, and the report stands on exact answers of "
+            "the normal one; expected runs with likelihood 'normal': of others, `twinplate summary` and "
+            "`twinplate score` say how they went"
+        )
     if table is None:
         at_mean = correlations(fit, program.center[None], lambda _: "an item at the mean of all")
         return ReportedRun(name, saved, fit, size, correlations=at_mean)
@@ -157,6 +163,7 @@ def _far_below(saved: SavedRun, fit: Fit, x: Array) -> float | None:
 
 def _predicted(fit: Fit, x: Array) -> Prediction | None:
     try:
-        return fit.predict(x)
+        found = fit.predict(x)
     except InputError:  # with an amplitude
         return None
+    return found if isinstance(found, Prediction) else None

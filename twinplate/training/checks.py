@@ -10,6 +10,7 @@ from twinplate.data.statistics import Places
 from twinplate.data.stored import Matrix, Stored
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig, TrainingConfig
+from twinplate.programs.likelihood import check_values
 from twinplate.programs.shapes import check_items
 from twinplate.training.plan import Chunk
 from twinplate.words import are, counted
@@ -21,7 +22,7 @@ def check_data(
     """Whether no entry of these rows of `x` (N, D) is missing. What is on disk is read once, in blocks.
 
     Raises InputError unless `x` is an array of numbers, NaN where missing and otherwise finite in the
-    precision of `training`, with one item or more.
+    precision of `training` and possible under the likelihood, with one item or more.
     """
     if not isinstance(x, (np.ndarray, Stored)):
         raise InputError(f"x is a {type(x).__name__}; expected a NumPy array: pass np.asarray(x)")
@@ -33,6 +34,7 @@ def check_data(
     for start, block in blocks(x, rows=rows):
         missing = missing or bool(np.isnan(block).any())
         infinite.add(np.abs(block) > largest, start)
+        check_values(program.likelihood, block, start)
     if infinite.count:
         row, column = infinite.first
         raise InputError(
@@ -41,6 +43,15 @@ def check_data(
             f"row {row + 1}, column {column + 1}; expected finite numbers, or NaN where they are missing"
         )
     return not missing
+
+
+def check_objective(program: ProgramConfig, training: TrainingConfig) -> None:
+    """Raise InputError where pairs would have to be drawn of a likelihood whose draws have no base noise."""
+    if training.objective == "simulated" and program.likelihood != "normal":
+        raise InputError(
+            f"objective 'simulated' with likelihood {program.likelihood!r}: it draws normal data only; "
+            "expected objective 'elbo'"
+        )
 
 
 def check_pairs(

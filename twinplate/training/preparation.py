@@ -12,9 +12,10 @@ from twinplate.data.frames import items_of
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
+from twinplate.programs.offsets import with_offsets
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram
-from twinplate.training.checks import check_brought, check_data, check_pairs
+from twinplate.training.checks import check_brought, check_data, check_objective, check_pairs
 from twinplate.training.errors import check_state
 from twinplate.training.memory import item_axes, items_at_once
 from twinplate.training.plan import Chunk, chunk_length, chunks
@@ -31,6 +32,7 @@ class Preparation:
     x (N, D), a (K, N) or None.  complete: no entry of `x` is missing.
     matched: the chunks bring the base noise along, the same in both twins.
     held: runs whose chunks are held in memory at the same time; many make for shorter ones.
+    offsets: (N,) of the items, where the program has offsets.
     share: the part of each mini-batch that this process takes, a slice of its B items.
     """
 
@@ -43,6 +45,12 @@ class Preparation:
     matched: bool
     share: slice
     held: int = 1
+    offsets: Array | None = None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """What models and guides take of all items, (N, D) or (N, D + 1) with offsets."""
+        return with_offsets(self.x, self.offsets)
 
     @property
     def shared(self) -> int:
@@ -93,7 +101,8 @@ class Preparation:
             raise InputError(
                 f"the state is of step {first} and steps is {steps}; expected more steps"
             )
-        return with_batches(self.chunks(), self.x, self.a, self.share if places is None else places)
+        where = self.share if places is None else places
+        return with_batches(self.chunks(), self.x, self.a, where, self.offsets)
 
     def chunks(self) -> Iterator[Chunk]:
         """Those of `plan`, without any mini-batches."""
@@ -110,18 +119,21 @@ def prepare(
     state: TrainingState | None = None,
     matched: bool = False,
     workers: Workers | None = None,
+    offsets: np.ndarray | None = None,
 ) -> Preparation:
     """The run that both twins' `fit` makes of these arguments; of a frame, columns are found by name.
 
     workers: that take each mini-batch together; by default this process takes all of it.
+    offsets: (N,), of counts; by default what the program says.
 
-    Raises InputError where `x`, `a` or `state` cannot be used; with workers in all of them.
+    Raises InputError where `x`, `a`, `state` or `offsets` cannot be used; with workers in all of them.
     """
     x = items_of(x, program.features)
     if workers is None:
         complete = _complete(x, a, program, training)
     else:
-        complete = _complete_for_all(workers, x, a, program, training, state, matched)
+        complete = _complete_for_all(workers, x, a, program, training, state, matched, offsets)
+    found = program.offsets_of(x, offsets)
     training = training.for_items(len(x))
     if state is None:
         state = TrainingState.start(initial_params(program, training.seed))
@@ -130,7 +142,7 @@ def prepare(
     if workers is not None:
         workers.check_batches(training.batch_size)
         share = workers.share(training.batch_size)
-    return Preparation(x, a, program, training, state, complete, matched, share)
+    return Preparation(x, a, program, training, state, complete, matched, share, offsets=found)
 
 
 def prepare_many(
@@ -141,13 +153,15 @@ def prepare_many(
     a: np.ndarray | None = None,
     states: Sequence[TrainingState] | None = None,
     matched: bool = False,
+    offsets: np.ndarray | None = None,
 ) -> tuple[Preparation, ...]:
     """The runs of `trainings`, which differ in seed and learning rate alone, to be taken side by side.
 
-    Raises InputError where `x`, `a` or `states` cannot be used.
+    Raises InputError where `x`, `a`, `states` or `offsets` cannot be used.
     """
     x = items_of(x, program.features)
     complete = _complete(x, a, program, trainings[0])
+    found = program.offsets_of(x, offsets)
     trainings = [training.for_items(len(x)) for training in trainings]
     # Only chunks with numbers of their own, noise or mini-batches, take room for every run.
     held = len(trainings) if matched or on_disk(x) else 1
@@ -155,7 +169,7 @@ def prepare_many(
         states = [TrainingState.start(initial_params(program, one.seed)) for one in trainings]
     check_states(states, program, trainings)
     return tuple(
-        Preparation(x, a, program, training, state, complete, matched, ALL, held)
+        Preparation(x, a, program, training, state, complete, matched, ALL, held, found)
         for training, state in zip(trainings, states, strict=True)
     )
 
@@ -185,7 +199,8 @@ def check_states(
 
 def plan_many(runs: Sequence[Preparation]) -> Iterator[tuple[Chunk, ...]]:
     """The first chunks of all `runs` of one `prepare_many`, then their second ones, and so on."""
-    return with_batches_of_all([run.chunks() for run in runs], runs[0].x, runs[0].a)
+    one = runs[0]
+    return with_batches_of_all([run.chunks() for run in runs], one.x, one.a, one.offsets)
 
 
 def _complete(
@@ -196,6 +211,7 @@ def _complete(
     rows: slice = ALL,
 ) -> bool:
     """Whether no entry of these rows of `x` is missing, once they and `a` are checked."""
+    check_objective(program.config, training)
     complete = check_data(x, program.config, training, rows)
     check_pairs(a, training.objective, program.config.num_components, len(x))
     return complete
@@ -209,6 +225,7 @@ def _complete_for_all(
     training: TrainingConfig,
     state: TrainingState | None,
     matched: bool,
+    offsets: np.ndarray | None,
 ) -> bool:
     """The same, each worker looking at its part of the rows. What is wrong with one part, all raise."""
     complete, wrong = True, ""
@@ -222,6 +239,7 @@ def _complete_for_all(
         "program": program,
         "training": training,
         "state": state,
+        "offsets": offsets,
     }
     digests = {name: digest(value) for name, value in {**given, "matched": matched}.items()}
     found = workers.gather((complete, wrong, digests))

@@ -14,7 +14,7 @@ from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.linear_gaussian import MATRIX_BYTES, Gaussian
-from twinplate.programs.parameters import generative_of
+from twinplate.programs.parameters import linear_gaussian_of
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.training.errors import is_finite
 from twinplate.training.state import LAST, Array, Fit
@@ -162,11 +162,11 @@ def diverges(
     """
     if not is_finite(fit.state):
         return True
-    if program.config.amplitude_scale is not None:
+    if program.config.amplitude_scale is not None or program.config.likelihood != "normal":
         return False
     try:  # finite numbers, but perhaps none that a distribution can be made of
         with np.errstate(all="ignore"):
-            generative = generative_of(program, fit.params)
+            generative = linear_gaussian_of(program, fit.params)
             guide = posterior(x, program, fit.params)
             missed = float(generative.kl_to_posterior(x, guide).mean())
             evidence = float(generative.log_evidence(x).mean())

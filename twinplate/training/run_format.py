@@ -175,10 +175,15 @@ def read_files(directory: Path) -> SavedRun:
 
 
 def _check_fixed(config: ProgramConfig, fixed: Arrays) -> None:
-    sizes = dict.fromkeys(("center", "spread", "unit"), config.num_features)
-    for name, size in (sizes | {"width": config.num_components}).items():
+    by_feature = "center", "spread", "unit", "concentration", "means"
+    sizes = dict.fromkeys(by_feature, config.num_features)
+    for name, size in (sizes | {"width": config.num_components, "offset_units": 2}).items():
         if name in fixed and fixed[name].shape != (size,):
             raise InputError(f"{name} has shape {fixed[name].shape}; expected {(size,)}")
+    if config.likelihood == "negative-binomial" and "concentration" not in fixed:
+        raise InputError("concentration is missing")
+    if config.has_offsets and "offset_units" not in fixed:
+        raise InputError("offset_units is missing")
 
 
 @contextlib.contextmanager

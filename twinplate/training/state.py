@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from html import escape
 from numbers import Integral
@@ -15,9 +15,12 @@ import numpy.typing as npt
 from twinplate.data.columns import default_name
 from twinplate.errors import InputError
 from twinplate.programs.amplitude import log_evidence_with_amplitude
+from twinplate.programs.count_prediction import CountPrediction, predict_counts
 from twinplate.programs.encoding import check_seen, guide_blocks, new_items
-from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
-from twinplate.programs.parameters import generative_of
+from twinplate.programs.generalised_linear import GeneralisedLinear
+from twinplate.programs.importance import DRAWS, EvidenceBound, importance_bound
+from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian, placed
+from twinplate.programs.parameters import generative_of, linear_gaussian_of
 from twinplate.programs.prediction import Prediction
 from twinplate.programs.program import Params, ReferenceProgram
 from twinplate.programs.summary import Summary
@@ -131,9 +134,18 @@ class Fit:
     def generative(self) -> LinearGaussian:
         """The fitted generative model in the units of the data; what was not learned is as it was given.
 
-        Raises InputError where `program` is not known.
+        Raises InputError where `program` is not known, and of another likelihood than the normal one, whose
+        model is `generalised`.
         """
-        return generative_of(self._program(), self.params)
+        return linear_gaussian_of(self._program(), self.params)
+
+    @property
+    def generalised(self) -> GeneralisedLinear:
+        """The fitted model of counts, or of zeros and ones. Raises InputError of the normal likelihood."""
+        model = generative_of(self._program(), self.params)
+        if not isinstance(model, GeneralisedLinear):
+            raise InputError("likelihood 'normal' has closed forms; expected `Fit.generative`")
+        return model
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -142,17 +154,17 @@ class Fit:
 
     @property
     def loadings(self) -> Array:
-        """Those of `generative`, (D, K)."""
-        return self.generative.loadings
+        """Those of the generative model, (D, K)."""
+        return generative_of(self._program(), self.params).loadings
 
     @property
     def intercept(self) -> Array:
-        """That of `generative`, (D,)."""
-        return self.generative.intercept
+        """That of the generative model, (D,)."""
+        return generative_of(self._program(), self.params).intercept
 
     @property
     def noise_scale(self) -> Array:
-        """That of `generative`, (D,), standard deviations."""
+        """That of `generative`, (D,), standard deviations. Raises InputError of counts, which have none."""
         return self.generative.noise_scale
 
     @property
@@ -160,7 +172,7 @@ class Fit:
         """The fitted parameters in the neutral layout: `state.average`, no longer moved by single steps."""
         return self.state.average
 
-    def posterior(self, x: Any) -> Gaussian:
+    def posterior(self, x: Any, *, offsets: Any = None) -> Gaussian:
         """The guide's q(a | x): loc (N, K), scale_tril (N, K, K), or packed as `scale_tril_packed`.
 
         The same as `posterior` of either twin. With an amplitude it is the guide's factor for `a`; of an item
@@ -168,64 +180,91 @@ class Fit:
         """
         program = self._program()
         x, k = new_items(x, program), program.config.num_components
-        parts = self.posterior_blocks(x)
+        parts = self.posterior_blocks(x, offsets=offsets)
         found = Gaussian(np.empty((len(x), k)), np.empty((len(x), k, k)))
-        for rows, part in _placed(parts):
+        for rows, part in placed(parts):
             found.loc[rows], found.scale_tril[rows] = part.loc, part.scale_tril
         return found
 
-    def posterior_blocks(self, x: Any) -> Iterator[Gaussian]:
+    def posterior_blocks(self, x: Any, *, offsets: Any = None) -> Iterator[Gaussian]:
         """`posterior` in parts, of some thousand consecutive items each; `x` may be a memory map."""
         program = self._program()
         x = new_items(x, program)
         check_seen(program, self.state.variance, x)
-        return guide_blocks(program, self.params, x)
+        return guide_blocks(program, self.params, x, program.offsets_of(x, offsets))
 
-    def sample(self, x: Any, num_samples: int = 1, *, seed: int = 0) -> Array:
+    def sample(self, x: Any, num_samples: int = 1, *, seed: int = 0, offsets: Any = None) -> Array:
         """Draws of the latents `a` from the guide, (num_samples, N, K); the same for one `seed`.
 
         Raises InputError also for `num_samples` that is no whole number, or below 1.
         """
         if not isinstance(num_samples, Integral) or num_samples < 1:
             raise InputError(f"num_samples is {num_samples!r}; expected a whole number, 1 or more")
-        q = self.posterior(x)
+        q = self.posterior(x, offsets=offsets)
         noise = generator(seed, "sample").standard_normal((num_samples, *q.loc.shape))
         return q.loc + np.einsum("nkj,snj->snk", q.scale_tril, noise)
 
-    def predict(self, x: Any, *, exact: bool = False) -> Prediction:
+    def predict(
+        self, x: Any, *, exact: bool = False, offsets: Any = None
+    ) -> Prediction | CountPrediction:
         """What measurements of the items would be, by the guide; `.imputed` fills in what is missing.
 
         exact: by the model's own posterior, which knows no guide.
 
-        Mean and scale of each entry are in closed form, for the guide is normal and the model linear. Raises
-        InputError also with an amplitude, with which there is no such form.
+        Mean and scale of each entry are in closed form, for the guide is normal and the model linear. Of
+        counts it is a CountPrediction, whose intervals end at whole numbers. Raises InputError also with an
+        amplitude, with which there is no such form, and for `exact` of counts.
         """
+        if self._counts and not exact:
+            x, of = self._with_offsets(x, offsets)
+            return predict_counts(self.generalised, x, of, self.posterior_blocks(x, offsets=of))
         x, model = self._closed("a prediction", x)
+        self._with_offsets(x, offsets)
         found = Prediction(np.array(x, np.float64), np.empty(x.shape), np.empty(x.shape))
         parts = model.posterior_blocks(x) if exact else self.posterior_blocks(x)
-        for rows, part in _placed(parts):
+        for rows, part in placed(parts):
             found.mean[rows], found.scale[rows] = model.reconstruct(part)
         return found
 
-    def log_evidence(self, x: Any) -> Array:
+    def log_evidence(self, x: Any, *, offsets: Any = None) -> Array:
         """Exact log p(x) of the observed entries of every item (N,), in nats and in the units of the data.
 
-        With an amplitude it is the integral over it, to about 1e-9 (`twinplate.programs.amplitude`).
+        With an amplitude it is the integral over it, to about 1e-9 (`twinplate.programs.amplitude`). Of
+        counts it is the value of `evidence_bound`, which has its error.
         """
+        if self._counts:
+            return self.evidence_bound(x, offsets=offsets).value
         program, model = self._program(), self.generative
-        x, scale = new_items(x, program), program.config.amplitude_scale
+        x, _ = self._with_offsets(x, offsets)
+        scale = program.config.amplitude_scale
         if scale is not None:
             return log_evidence_with_amplitude(model, scale, x)
         return model.log_evidence(x)
 
+    def evidence_bound(
+        self, x: Any, *, offsets: Any = None, num_samples: int = DRAWS, seed: int = 0
+    ) -> EvidenceBound:
+        """A lower bound on log p(x) of every item of counts, with the error that its draws leave.
+
+        By importance weights of `num_samples` draws an item, most of them from the guide
+        (`twinplate.programs.importance`); the same for one `seed`. Raises InputError also of the normal
+        likelihood, whose `log_evidence` is exact, and for fewer than 2 draws.
+        """
+        if not isinstance(num_samples, Integral) or num_samples < 2:
+            raise InputError(f"num_samples is {num_samples!r}; expected a whole number, 2 or more")
+        model = self.generalised
+        x, of = self._with_offsets(x, offsets)
+        parts = self.posterior_blocks(x, offsets=of)
+        return importance_bound(model, x, of, parts, int(num_samples), seed)
+
     def elbo(self, x: Any) -> Array:
         """The guide's expected ELBO of every item (N,): `log_evidence` less its divergence, in nats.
 
-        Exact, not an estimate from draws. Raises InputError also with an amplitude.
+        Exact, not an estimate from draws. Raises InputError also with an amplitude and of counts.
         """
         x, model = self._closed("the ELBO", x)
         found = model.log_evidence(x)
-        for rows, part in _placed(self.posterior_blocks(x)):
+        for rows, part in placed(self.posterior_blocks(x)):
             found[rows] -= model.kl_to_posterior(x[rows], part)
         return found
 
@@ -238,6 +277,7 @@ class Fit:
             "components": config.num_components,
             "guide": config.guide,
             "covariance": config.covariance,
+            **({} if config.likelihood == "normal" else {"likelihood": config.likelihood}),
             "learned": list(program.learned),
             "steps": self.state.step,
             "first_loss": float(losses[0]) if len(losses) > 0 and self._began == 0 else None,
@@ -245,7 +285,7 @@ class Fit:
             "notes": list(self.notes),
         }
         names = self.features or tuple(map(default_name, range(config.num_features)))
-        return Summary.of(facts, self.generative, names)
+        return Summary.of(facts, generative_of(program, self.params), names)
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
@@ -253,6 +293,16 @@ class Fit:
             return f"<pre>{escape(repr(self))}</pre>"
         heading = f"Fit of {counted(self.state.step, 'step')}: {self._course()}"
         return f"<p>{heading}</p>{self.summary()._repr_html_()}"
+
+    @property
+    def _counts(self) -> bool:
+        """Whether the likelihood is another one than the normal."""
+        return self._program().config.likelihood != "normal"
+
+    def _with_offsets(self, x: Any, offsets: Any) -> tuple[np.ndarray, Array | None]:
+        """The items and their offsets, checked."""
+        x = new_items(x, self._program())
+        return x, self._program().offsets_of(x, offsets)
 
     @property
     def _began(self) -> int:
@@ -280,14 +330,6 @@ class Fit:
                 f"a model with an amplitude has no closed form of {what}; expected amplitude_scale=None"
             )
         return np.asarray(new_items(x, program)), self.generative
-
-
-def _placed(parts: Iterable[Gaussian]) -> Iterator[tuple[slice, Gaussian]]:
-    """Each part with the rows of its items."""
-    done = 0
-    for part in parts:
-        yield slice(done, done + len(part.loc)), part
-        done += len(part.loc)
 
 
 def _last(losses: Array) -> float:

@@ -40,8 +40,8 @@ def rate_shares(program: ReferenceProgram) -> dict[str, float]:
 
 def _inputs(config: ProgramConfig) -> dict[str, int]:
     """Inputs of the encoder's weights: a feature or else its missing indicator is one."""
-    d, h = config.num_features, config.hidden_width
-    of = {"hidden1.weight": d, "hidden2.weight": h, "out.weight": h, "skip.weight": d, "experts": d}
+    d, e, h = config.num_features, config.row_size, config.hidden_width
+    of = {"hidden1.weight": e, "hidden2.weight": h, "out.weight": h, "skip.weight": e, "experts": d}
     return {f"encoder.{name}": inputs for name, inputs in of.items()}
 
 

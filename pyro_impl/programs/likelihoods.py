@@ -1,0 +1,45 @@
+"""The likelihoods of the reference models, and how encoders see their data.
+
+`twinplate.programs.likelihood` has the formulas and the names of parameters.
+"""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+from torch import Tensor
+
+from twinplate.programs.config import ProgramConfig
+from twinplate.programs.likelihood import COUNTS
+from twinplate.programs.shapes import check_rows
+
+
+def split_rows(x: Tensor, config: ProgramConfig) -> tuple[Tensor, Tensor | None]:
+    """Rows (B, D) or, where items have offsets, (B, D + 1): features (B, D), and offsets (B,) or None."""
+    check_rows(x.shape, config.num_features, config.has_offsets)
+    return (x[:, :-1], x[:, -1]) if config.has_offsets else (x, None)
+
+
+def working(likelihood: str, x: Tensor, offsets: Tensor | None) -> Tensor:
+    """The working variable (B, D): of counts log(1 + x / offset), of zeros and ones 4 x - 2."""
+    if likelihood in COUNTS:
+        return (x if offsets is None else x / offsets.unsqueeze(-1)).log1p()
+    return 4.0 * x - 2.0 if likelihood == "bernoulli" else x
+
+
+def entries(
+    likelihood: str, predictor: Tensor, noise_scale: Tensor | float, concentration: Tensor | None
+) -> dist.TorchDistribution:
+    """The distribution of every entry given its predictor (..., B, D).
+
+    >>> import torch
+    >>> float(entries("poisson", torch.zeros(()), 1.0, None).mean)
+    1.0
+    """
+    if likelihood == "normal":
+        return dist.Normal(predictor, noise_scale)
+    if likelihood == "bernoulli":
+        return dist.Bernoulli(logits=predictor)
+    if likelihood == "poisson":
+        return dist.Poisson(predictor.exp())
+    assert concentration is not None
+    return dist.NegativeBinomial(concentration, logits=predictor - concentration.log())

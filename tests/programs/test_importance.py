@@ -1,0 +1,80 @@
+"""The importance-weighted bound against integrals over the latents."""
+
+import numpy as np
+import pytest
+import scipy
+
+from twinplate import Gaussian, GeneralisedLinear
+from twinplate.programs.importance import importance_bound
+
+MODELS = {
+    "poisson": None,
+    "negative-binomial": np.array([0.7, 3.0, 20.0]),
+    "bernoulli": None,
+}
+
+
+def model_of(likelihood, num_components):
+    rng = np.random.default_rng(3)
+    loadings = rng.normal(size=(3, num_components))
+    return GeneralisedLinear(likelihood, loadings, [0.3, -0.5, 1.0], 0.2, 1.3, MODELS[likelihood])
+
+
+def integrated(model, x, offsets):
+    """log ∫ p(x, a) da of every item, by the trapezoidal rule, of SciPy's densities."""
+    axis = np.linspace(-11, 11, 241)
+    grid = np.stack(np.meshgrid(*[axis] * model.num_components, indexing="ij"), axis=-1)
+    prior = scipy.stats.norm(model.loc, model.scale).logpdf(grid).sum(axis=-1)
+    found = []
+    for items, offset in zip(x, offsets, strict=True):
+        mean = offset * np.exp(grid @ model.loadings.T + model.intercept)
+        if model.likelihood == "bernoulli":
+            entries = scipy.stats.bernoulli(mean / (1 + mean)).logpmf(items)
+        elif model.likelihood == "poisson":
+            entries = scipy.stats.poisson(mean).logpmf(items)
+        else:
+            c = model.concentration
+            entries = scipy.stats.nbinom(c, c / (c + mean)).logpmf(items)
+        density = np.exp(prior + np.where(np.isnan(items), 0.0, entries).sum(axis=-1))
+        for _ in range(model.num_components):
+            density = scipy.integrate.trapezoid(density, axis, axis=-1)
+        found.append(np.log(density))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("likelihood", MODELS)
+@pytest.mark.parametrize("num_components", [1, 2])
+def test_the_bound_is_the_integral_within_its_error(likelihood, num_components):
+    model = model_of(likelihood, num_components)
+    offsets = np.array([0.5, 1.0, 3.0])
+    x = model.simulate(3, np.random.default_rng(1), offsets)[0]
+    x[1, 2] = np.nan
+    # a guide that is not the posterior: the same for every item
+    guide = Gaussian(np.full((3, num_components), 0.3), np.tile(np.eye(num_components), (3, 1, 1)))
+    parts = [
+        Gaussian(guide.loc[:2], guide.scale_tril[:2]),
+        Gaussian(guide.loc[2:], guide.scale_tril[2:]),
+    ]
+    bound = importance_bound(model, x, offsets, parts, num_samples=10_000)
+    known = integrated(model, x, offsets)
+    assert (bound.error < 0.15).all()
+    assert (np.abs(bound.value - known) < 4 * bound.error + 1e-6).all()
+
+
+def test_the_error_is_the_spread_over_seeds():
+    model, x = model_of("poisson", 2), np.array([[2.0, 0.0, 5.0]])
+    guide = Gaussian(np.zeros((1, 2)), 0.5 * np.eye(2)[None])
+    bounds = [importance_bound(model, x, None, [guide], 500, seed) for seed in range(40)]
+    spread = np.std([bound.value[0] for bound in bounds], ddof=1)
+    assert spread == pytest.approx(np.mean([bound.error[0] for bound in bounds]), rel=0.35)
+
+
+def test_draws_of_an_item_are_its_own():
+    model, x = model_of("poisson", 1), np.array([[2.0, 0.0, 5.0], [1.0, 1.0, 1.0]])
+    guide = Gaussian(np.zeros((2, 1)), np.ones((2, 1, 1)))
+    both = importance_bound(model, x, None, [guide], 50)
+    other = importance_bound(model, x[::-1], None, [guide], 50)
+    first = Gaussian(guide.loc[:1], guide.scale_tril[:1])
+    alone = importance_bound(model, x[:1], None, [first], 50)
+    assert alone.value[0] == pytest.approx(both.value[0], rel=1e-12)
+    assert abs(other.value[1] - both.value[0]) > 1e-3
