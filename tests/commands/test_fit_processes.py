@@ -69,6 +69,28 @@ def test_two_processes_make_the_run_of_one(start, own_folder):
     assert lines == []
 
 
+@pytest.mark.slow
+def test_three_processes_make_the_run_of_one(start, own_folder):
+    """33 items are 11 each; and 32, of which the last process has fewer."""
+    for batch_size in ("33", "32"):
+        more = [
+            *SMALL,
+            "--steps",
+            "50",
+            "--precision",
+            "float64",
+            "--batch-size",
+            batch_size,
+            "--out",
+        ]
+        all_three = [start(rank, *more, f"three-{batch_size}", size=3) for rank in range(3)]
+        assert twinplate("fit", "x.npy", *more, f"one-{batch_size}") == 0
+        said = [Path(f"said-{rank}").read_text() for rank in range(3)]
+        assert [process.wait() for process in all_three] == [0, 0, 0], said
+        one, three = (load_run(own_folder / f"{name}-{batch_size}") for name in ("one", "three"))
+        np.testing.assert_allclose(three.losses, one.losses, rtol=1e-12)
+
+
 def test_only_rank_0_looks_at_all_data_and_the_other_reads_its_rows(start, own_folder):
     """Of Parquet: to check them its half of all rows, and then of each row group those between its items."""
     x = np.load("x.npy")

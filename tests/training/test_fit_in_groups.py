@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from process_groups import in_group
 import pyro_impl
 from pyro_impl.compiled import building
 from twinplate import InputError, NonFiniteLossError
+from twinplate.commands.doctor_command import COMPILERS
 from twinplate.training import checks, plan, streaming
 from twinplate.training.preparation import Preparation
 
@@ -93,6 +95,21 @@ def test_a_group_fits_as_one_process(problem, size, chosen):
         assert_close(of_all[0], whole, 1e-12)
         assert_same_everywhere(of_all)
         assert np.ptp(whole.losses) > 0.1, name
+
+
+def compiled_fits(group, cases):
+    return [pyro_impl.fit(*given, **also, group=group) for given, also in cases]
+
+
+@pytest.mark.slow  # each process has C++ compiled
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+def test_machine_code_in_a_group_fits_as_one_process(problem):
+    known = {name: given for name, *given in cases_of(problem) if name == "machine code"}
+    (case,) = known.values()
+    found = [fits for (fits,) in in_group(2, compiled_fits, [case])]
+    assert_close(found[0], pyro_impl.fit(*case[0]), 1e-12)
+    assert_same_everywhere(found)
+    assert found[0].compile_seconds > 1
 
 
 def single(group, x, program, training, broken):
