@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -12,7 +15,9 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 
 from pyro_impl import CompiledSVI
+from pyro_impl.compiled.errors import EagerWarning
 from twinplate import InputError
+from twinplate.commands.doctor_command import COMPILERS
 
 STEPS, N = 20, 40
 
@@ -98,13 +103,13 @@ PROGRAMS = {
 }
 
 
-def trained(group, name, x, seed):
+def trained(group, name, x, seed, **more):
     """By a group, or one process alone."""
     model, guide, options = PROGRAMS[name]
     with known().scope({"params": {}, "constraints": {}}):
         torch.manual_seed(seed)
         optim = pyro.optim.Adam({"lr": 0.05})
-        svi = CompiledSVI(model, guide(), optim, Trace_ELBO(), group=group, **options)
+        svi = CompiledSVI(model, guide(), optim, Trace_ELBO(), group=group, **options, **more)
         return taken(svi, x)
 
 
@@ -132,6 +137,25 @@ def test_a_group_on_its_mini_batches_is_one_process_on_all_of_them(own_world):
         for site, value in expected[1].items():
             assert torch.equal(params[site], found[1][name][1][site]), (name, site)
             torch.testing.assert_close(params[site], value, rtol=1e-12, atol=1e-14)
+
+
+def compiled_in_a_group(group, x):
+    torch.set_default_dtype(torch.float64)
+    warnings.simplefilter("error", EagerWarning)  # of steps that are not compiled
+    rank = torch.distributed.get_rank(group)
+    return trained(group, "amortised", x[rank::2], rank, machine_code=True)
+
+
+@pytest.mark.slow  # each process has C++ compiled
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+def test_machine_code_of_a_group_is_one_process_too(own_world):
+    x = data()
+    (losses, params), (others, _) = in_group(2, compiled_in_a_group, x)
+    expected = trained(None, "amortised", interleaved(x), 0)
+    np.testing.assert_allclose(losses, expected[0], rtol=1e-12)
+    assert others == losses
+    for site, value in expected[1].items():
+        torch.testing.assert_close(params[site], value, rtol=1e-12, atol=1e-14)
 
 
 def subsampled(x):
