@@ -40,8 +40,8 @@ def parquet_of(path, x, part=PART, **first):
     return path
 
 
-def zarr_of(path, x, part=PART, **beside):
-    group = zarr.open_group(path, mode="w")
+def zarr_of(path, x, part=PART, version=3, **beside):
+    group = zarr.open_group(path, mode="w", zarr_format=version)
     group.create_array("x", data=x, chunks=(part, 3))
     for name, values in beside.items():
         group.create_array(name, data=np.array(values, np.dtypes.StringDType()))
@@ -158,13 +158,18 @@ def test_what_is_damaged_or_no_matrix_is_refused(tmp_path, x, stays):
     assert "truncated, damaged" in refusal(load_matrix, path)
 
 
-def test_a_zarr_that_runs_what_it_decodes_is_refused(tmp_path):
-    """The second format knows a codec that unpickles."""
-    place = tmp_path / "x.zarr"
-    place.mkdir()
-    about = {"zarr_format": 2, "shape": [2, 2], "chunks": [2, 2], "dtype": "<f8", "order": "C",
-             "compressor": None, "fill_value": 0.0, "filters": [{"id": "pickle", "protocol": 5}]}  # fmt: skip
-    (place / ".zarray").write_text(json.dumps(about))
-    (place / "0.0").write_bytes(b"cos\nsystem\n(S'touch run'\ntR.")
-    assert "x.zarr" in refusal(load_matrix, place)
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    ("filters", "why"),
+    [(["pickle"], "no Zarr file"), (["vlen-utf8", "pickle"], "Python objects in `items`")],
+)
+def test_a_zarr_that_runs_what_it_decodes_is_refused(tmp_path, x, filters, why):
+    """The second format knows a codec that unpickles. Zarr refuses it where it comes first."""
+    place = zarr_of(tmp_path / "x.zarr", x, version=2)
+    about = {"zarr_format": 2, "shape": [N], "chunks": [N], "dtype": "|O", "order": "C",
+             "compressor": None, "fill_value": "", "filters": [{"id": f} for f in filters]}  # fmt: skip
+    (place / "items").mkdir()
+    (place / "items" / ".zarray").write_text(json.dumps(about))
+    ran = tmp_path / "ran"
+    (place / "items" / "0").write_bytes(f"cos\nsystem\n(S'touch {ran}'\ntR.".encode())
+    assert why in refusal(load_matrix, place)
+    assert not ran.exists()

@@ -39,7 +39,7 @@ def read_zarr(path: Path, choose: Choose, layer: str = "") -> Raw:
     except Exception as error:
         raise unreadable(path, "Zarr") from error
     for name, array in arrays.items():
-        if PICKLED in str(array.metadata.to_dict()):
+        if PICKLED in str(array.metadata.to_dict()).lower():
             raise InputError(f"{path} holds Python objects in `{name}`; expected real numbers.")
     if is_anndata:
         anndata = import_extra("anndata", "anndata", "anndata")
