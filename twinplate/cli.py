@@ -117,6 +117,19 @@ def fit(
             help="Fixed loadings (D, K); an NPZ may also hold intercept, noise_scale, loc, scale."
         ),
     ] = None,
+    likelihood: Annotated[
+        str, typer.Option(help="normal, poisson, negative-binomial or bernoulli.")
+    ] = "normal",
+    offset: Annotated[
+        str,
+        typer.Option(
+            help="Of counts: the column of the items' offsets, such as library sizes; by default the counts "
+            "of an item in all, over their mean."
+        ),
+    ] = "",
+    no_offset: Annotated[
+        bool, typer.Option("--no-offset", help="Of counts: the same offset for all items.")
+    ] = False,
     objective: Annotated[str, typer.Option(help="elbo or simulated.")] = "elbo",
     steps: Annotated[
         int, typer.Option(help="Steps of Adam, in all; with --resume the run's, or more.")
@@ -195,6 +208,9 @@ def fit(
         checkpoint_every,
         devices,
         json,
+        likelihood,
+        offset,
+        no_offset,
     )
     raise typer.Exit(run_fit(request, training, Console()))
 

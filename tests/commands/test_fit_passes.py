@@ -53,7 +53,7 @@ def test_a_fit_reads_the_file_five_times(request_of_map, passes, capsys):
 
 
 def test_what_is_passed_on_is_what_reading_again_would_find(request_of_map, passes):
-    table, program = prepare(request_of_map)
+    table, program, _ = prepare(request_of_map)
     assert on_disk(table.x) and len(passes) == 2
     assert table.fingerprint == fingerprint(np.load(request_of_map.data))
     expected = make_program(np.load(request_of_map.data), program.config).fixed

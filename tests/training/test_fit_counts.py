@@ -80,7 +80,7 @@ def test_a_total_is_the_offset_where_none_is_given(twin):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": -1.0}, "no poisson data, the first of them -1"),
+        ({"x": -1.0}, "x holds -1 in row 4, column 3, which is no poisson data"),
         ({"offsets": np.ones(3)}, "offsets have shape"),
         ({"offsets": np.zeros(40)}, "not positive"),
         ({"offsets": None}, "made with given offsets and there are none for x"),

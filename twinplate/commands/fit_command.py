@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,21 +13,26 @@ from rich.console import Console
 from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.devices import check_count, chosen_devices
+from twinplate.commands.offset_column import read_offsets, told_of_counts
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell_data
 from twinplate.commands.training_run import follow, train_and_keep, until_stopped
 from twinplate.commands.workers import followed, launched
 from twinplate.data.columns import ALL, Wanted, listed
 from twinplate.data.readers import GENERATIVE, load_generative, load_matrix, without_constants
-from twinplate.data.table import Missing, Table, check_matrix
+from twinplate.data.table import Missing, Table, check_matrix, fingerprint
 from twinplate.errors import InputError
 from twinplate.files import require_new
-from twinplate.programs.config import LEARNABLE, ProgramConfig, TrainingConfig
+from twinplate.programs.config import ProgramConfig, TrainingConfig, learnable
+from twinplate.programs.count_start import completed_counts
+from twinplate.programs.generalised_linear import GeneralisedLinear
+from twinplate.programs.likelihood import COUNTS
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.programs.start import completed_start
 from twinplate.progress import rows_progress
+from twinplate.training.checks import check_objective
 from twinplate.training.run_directory import begun, check_is_no_run, versions
 from twinplate.training.run_format import SavedRun
 from twinplate.training.state import TrainingState
@@ -51,6 +56,9 @@ class FitRequest:
     checkpoint_every: float = EVERY
     devices: int | None = None
     json: Path | None = None
+    likelihood: str = "normal"
+    offset: str = ""  # the column of the items' offsets
+    no_offset: bool = False
 
 
 def run_fit(request: FitRequest, training: TrainingConfig, console: Console) -> int:
@@ -82,20 +90,24 @@ def _fit_and_save(
         follow(request.data, request.out, *way)
         return
     with devices.handing() as hand:
-        table, program = prepare(request)
+        table, program, offsets = prepare(request)
+        check_objective(program.config, training)
         training = training.for_items(len(table.x))
         by_place = f"{request.data.name} names no columns, so they go by their place"
         tell_data(console, table, listed(table.columns) if table.named else by_place)
-        with begun(request.out, _start(request, training, table, program)) as writer:
+        with begun(request.out, _start(request, training, table, program, offsets)) as writer:
             hand(writer.run)
-            found = train_and_keep(writer, table.x, *way)
+            found = train_and_keep(writer, table.x, *way, offsets)
     write_json(request.json, found)
 
 
-def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
-    """The data and the program for them, checked."""
+def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]:
+    """The data, the program for them, and the offsets that stand in a column, checked."""
+    wanted, offsets = request.wanted, None
+    _check_offset(request)
+    if request.offset:
+        wanted = replace(wanted, drop=(*wanted.drop, request.offset))
     with rows_progress(f"Checking {request.data.name}") as progress:
-        wanted = request.wanted
         table = load_matrix(
             request.data,
             progress,
@@ -104,9 +116,12 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
             layer=wanted.layer,
             items=wanted.items,
         )
+    if request.offset:
+        ids = table.id_columns[-1] if table.id_columns else ""
+        offsets = read_offsets(request.data, request.offset, wanted.items, ids, wanted.layer)
     features = table.columns if table.named else ()
     given = {} if request.loadings is None else load_generative(request.loadings, features)
-    learned = tuple(name for name in LEARNABLE if name not in given)
+    learned = tuple(name for name in learnable(request.likelihood) if name not in given)
     check_matrix(table, missing=request.missing)
     if given and len(given["loadings"]) != len(table.columns):
         raise InputError(
@@ -114,7 +129,8 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
             f"(D, K) with D = {len(table.columns)} rows, one for each column used of {request.data}"
         )
     constant = table.statistics.constant
-    if "noise_scale" in learned and constant.any():  # whose noise would shrink to nothing
+    # of which the noise would shrink to nothing, or the intercept run away
+    if {"noise_scale", "concentration", "intercept"} & {*learned} and constant.any():
         table = without_constants(table)
         by_feature = [name for name in given if GENERATIVE[name].startswith("D")]
         given |= {name: given[name][~constant] for name in by_feature}
@@ -126,14 +142,35 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram]:
         rank=request.rank,
         learned=learned,
         encoder="experts" if table.statistics.missing.count else "mlp",
+        likelihood=request.likelihood,
+        offset="given" if request.offset else "none" if request.no_offset else "",
     )
+    generative: LinearGaussian | GeneralisedLinear | None = None
+    if given and config.likelihood == "normal":
+        generative = _completed(table, given, learned)
+    elif given:
+        generative = completed_counts(table.x, config, given, offsets)
     with rows_progress("Maximum likelihood") as progress:
-        return table, make_program(
+        program = make_program(
             table.x,
             config,
-            _completed(table, given, learned) if given else None,
+            generative,
+            offsets=offsets,
             statistics=table.statistics,
             progress=progress,
+        )
+    return table, program, offsets
+
+
+def _check_offset(request: FitRequest) -> None:
+    """Raise InputError for offsets of another likelihood than that of counts, or asked for in two ways."""
+    asked = "--offset" if request.offset else "--no-offset" if request.no_offset else ""
+    if request.offset and request.no_offset:
+        raise InputError("--offset and --no-offset are both given; expected one of them")
+    if asked and request.likelihood not in COUNTS:
+        raise InputError(
+            f"{asked} is given with --likelihood {request.likelihood}; expected "
+            f"{' or '.join(COUNTS)}: offsets are for counts"
         )
 
 
@@ -164,7 +201,11 @@ def _num_components(request: FitRequest, given: Mapping[str, Array]) -> int:
 
 
 def _start(
-    request: FitRequest, training: TrainingConfig, table: Table, program: ReferenceProgram
+    request: FitRequest,
+    training: TrainingConfig,
+    table: Table,
+    program: ReferenceProgram,
+    offsets: Array | None,
 ) -> SavedRun:
     """The run before its first step."""
     config = {
@@ -185,6 +226,10 @@ def _start(
         data["layer"] = request.wanted.layer
     if request.wanted.items:
         data["selected"] = list(request.wanted.items)
+    if offsets is not None:
+        data["offset"] = request.offset
+        data["offset_fingerprint"] = fingerprint(offsets[:, None])
+    told = "" if request.likelihood != "normal" else told_of_counts(table.x, table.statistics)
     state = TrainingState.start(initial_params(program, training.seed))
     return SavedRun(
         config=config,
@@ -197,4 +242,5 @@ def _start(
         fixed=program.fixed,
         losses=np.zeros(0),
         step=0,
+        notes=(told,) if told else (),
     )

@@ -41,7 +41,7 @@ def impute(
     """Write DATA with its missing entries filled in, with the names of its items and features.
 
     Each gets the mean of what a measurement would be, given the entries of its item. The measurement is
-    normal: 9 of 10 lie within 1.645 standard deviations (--scale).
+    normal: 9 of 10 lie within 1.645 standard deviations (--scale). Of counts the mean is no whole number.
 
     Example: twinplate impute RUN holes.csv --out filled.csv --scale uncertain.csv
     """

@@ -57,8 +57,9 @@ def _write(given: RunData, out: Path, scale: Path | None, exact: bool) -> None:
             for path in (out, scale)
         )
         assert write is not None
-        for _, block in blocks(x, progress):
-            found = fit.predict(block, exact=exact)
+        for first, block in blocks(x, progress):
+            of = None if given.offsets is None else given.offsets[first : first + len(block)]
+            found = fit.predict(block, exact=exact, offsets=of)
             write(found.imputed)
             if write_scale is not None:
                 write_scale(np.where(np.isnan(block), found.scale, 0.0))

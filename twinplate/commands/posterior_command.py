@@ -42,9 +42,10 @@ def run_posterior(
     if table.statistics.missing.count:
         check_seen(program, fit.state.variance, table.x)
     if backend is None:
-        parts = guide_blocks(program, fit.params, table.x)
+        parts = guide_blocks(program, fit.params, table.x, given.offsets)
     else:
-        parts = load_backend(backend).posterior_blocks(table.x, program, fit.params)
+        blocks_of = load_backend(backend).posterior_blocks
+        parts = blocks_of(table.x, program, fit.params, offsets=given.offsets)
     num_items = len(table.x)
     with rows_progress("Posterior") as progress:
         parts = _reported(parts, num_items, progress)

@@ -11,13 +11,15 @@ from rich.console import Console
 from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.devices import check_count, chosen_devices
+from twinplate.commands.offset_column import offsets_of_run
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell
 from twinplate.commands.training_run import follow, train_and_keep, until_stopped
 from twinplate.commands.workers import followed, launched
+from twinplate.data.blocks import Array
 from twinplate.data.columns import Fitted
 from twinplate.data.readers import load_matrix
-from twinplate.data.table import Table
+from twinplate.data.table import Table, fingerprint
 from twinplate.errors import InputError
 from twinplate.progress import rows_progress
 from twinplate.training.run_directory import (
@@ -81,13 +83,13 @@ def _go_on(request: ResumeRequest, console: Console, stop: Stop) -> None:
         for sentence in writer.damage:
             tell(Console(stderr=True), sentence)
         run = _continued(request, writer)
-        table = _data(request, run)
+        table, offsets = _data(request, run), _offsets(request, run)
         step = f"step {run.step} of {run.training.steps}"
         tell(console, f"Going on with {request.run} after {step}")
         if run is not writer.run:  # what is asked for stays so, whatever happens next
             writer.checkpoint(run)
         hand(writer.run)
-        found = train_and_keep(writer, table.x, *way)
+        found = train_and_keep(writer, table.x, *way, offsets)
     write_json(request.json, found)
 
 
@@ -109,6 +111,17 @@ def _continued(request: ResumeRequest, writer: RunWriter) -> SavedRun:
         return run
     training = replace(run.training, steps=steps).as_dict()
     return replace(run, config={**run.config, "backend": backend, "training": training})
+
+
+def _offsets(request: ResumeRequest, run: SavedRun) -> Array | None:
+    """Those of the run's column. Raises InputError for others than those of then."""
+    found = offsets_of_run(request.data, run, run.data.get("selected", ()))
+    if found is not None and fingerprint(found[:, None]) != run.data["offset_fingerprint"]:
+        raise InputError(
+            f"column {run.data['offset']!r} of {request.data} holds other offsets than {request.run} was "
+            "fitted with; give the file of then"
+        )
+    return found
 
 
 def _data(request: ResumeRequest, run: SavedRun) -> Table:

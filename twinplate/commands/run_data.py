@@ -7,12 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twinplate.commands.offset_column import offsets_of_run
 from twinplate.commands.told import tell, tell_data
+from twinplate.data.blocks import Array
 from twinplate.data.columns import Fitted, Wanted, listed
 from twinplate.data.readers import load_items, load_matrix
 from twinplate.data.stored import Matrix
 from twinplate.data.table import Names, Table
 from twinplate.errors import InputError
+from twinplate.programs.encoding import new_items
 from twinplate.progress import rows_progress
 from twinplate.training.loading import fit_of
 from twinplate.training.run_directory import read_newest
@@ -26,12 +29,14 @@ class RunData:
     """A fit and a table of items that have its features; `run` is what the run directory holds.
 
     names: of features and items, for a file; none where neither the data nor the run have any.
+    offsets: (N,), of counts; None where the program has none.
     """
 
     run: SavedRun
     fit: Fit
     table: Table
     names: Names
+    offsets: Array | None = None
 
     def name_of(self, item: int) -> str:
         """How a message names an item, by its place from 0."""
@@ -68,7 +73,13 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
     tell_data(console, table, _how_found(fitted, table, data, run_path))
     columns = table.columns if table.named else fitted.columns if fitted.named else ()
     item_column = table.id_columns[-1] if table.items else ""
-    return RunData(run, fit, table, Names(columns, table.items, item_column, table.others))
+    names = Names(columns, table.items, item_column, table.others)
+    assert fit.program is not None  # `fit_of` has made one
+    program, offsets = fit.program, None
+    if program.config.likelihood != "normal":
+        items = new_items(table.x, program)  # which are counts
+        offsets = program.offsets_of(items, offsets_of_run(data, run, also.items))
+    return RunData(run, fit, table, names, offsets)
 
 
 def items_of_run(data: Path, run: SavedRun) -> Matrix:

@@ -17,7 +17,8 @@ def score(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="New file with a row per item, in the format of its suffix: log_evidence, elbo, observed."
+            help="New file with a row per item, in the format of its suffix: log_evidence, elbo, observed; "
+            "of counts log_evidence_bound, error, effective_draws, observed."
         ),
     ] = None,
     json: JsonOut = None,
@@ -30,7 +31,8 @@ def score(
     """Print the exact log evidence of DATA, seen or new, the guide's ELBO, and the items that fit worst.
 
     The log evidence, in nats, is of the entries that are observed; the higher, the better the model. Where it
-    is above the ELBO, the guide misses that much.
+    is above the ELBO, the guide misses that much. Of counts it is a bound by importance weights, with its
+    error.
 
     Example: twinplate score RUN new.csv --out scores.csv
     """

@@ -16,10 +16,12 @@ from twinplate.data.columns import Wanted
 from twinplate.data.table import Names
 from twinplate.data.writers import check_table_file, table_file
 from twinplate.errors import InputError
+from twinplate.programs.importance import DRAWS
 from twinplate.progress import rows_progress
 from twinplate.words import counted
 
 COLUMNS = ("log_evidence", "elbo", "observed")
+OF_COUNTS = ("log_evidence_bound", "error", "effective_draws", "observed")
 LOWEST = 5  # items named
 
 
@@ -32,11 +34,13 @@ def run_score(run: Path, data: Path, out: Path | None, also: Wanted) -> dict[str
         check_table_file(out)
     console = Console()
     given = read_run_data(run, data, also, console)
-    found, unscored = _scores(given)
-    report = _report(given, found)
+    is_bound = given.run.program.config.likelihood != "normal"
+    columns = OF_COUNTS if is_bound else COLUMNS
+    found, unscored = (_bounds(given), "") if is_bound else _scores(given)
+    report = _bound_report(given, found) if is_bound else _report(given, found)
     if out is not None:
         called = given.names.item_column
-        names = Names(COLUMNS, given.names.items, "item" if called in COLUMNS else called)
+        names = Names(columns, given.names.items, "item" if called in columns else called)
         with table_file(out, found.shape, names) as write:
             write(found)
     _print(console, report)
@@ -61,6 +65,22 @@ def _scores(given: RunData) -> tuple[Array, str]:
             observed = np.sum(~np.isnan(block), axis=1)
             parts.append(np.column_stack([fit.log_evidence(block), elbo, observed]))
     return np.concatenate(parts), unscored
+
+
+def _bounds(given: RunData) -> Array:
+    """OF_COUNTS of every item (N, 4)."""
+    x = given.table.x
+    found = given.fit.evidence_bound(x, offsets=given.offsets)
+    observed = np.concatenate([np.sum(~np.isnan(block), axis=1) for _, block in blocks(x)])
+    return np.column_stack([found.value, found.error, found.effective_samples, observed])
+
+
+def _bound_report(given: RunData, found: Array) -> dict[str, Any]:
+    """`_report`, with the standard error of the mean, and the effective draws of the item with the fewest."""
+    value, error, effective, observed = found.T
+    report = _report(given, np.column_stack([value, np.full(len(value), np.nan), observed]))
+    mean_error = float(np.sqrt(np.sum(error**2)) / len(error))
+    return {**report, "error": mean_error, "effective_draws": float(effective.min())}
 
 
 def _report(given: RunData, found: Array) -> dict[str, Any]:
@@ -89,7 +109,13 @@ def _print(console: Console, report: dict[str, Any]) -> None:
     table = Table(title=f"{counted(report['items'], 'item')}, nats per item", title_justify="left")
     table.add_column("quantity")
     table.add_column("value", justify="right")
-    table.add_row("exact log evidence", f"{report['log_evidence']:.4f}")
+    if "error" in report:
+        value = f"{report['log_evidence']:.4f} ± {report['error']:.4f}"
+        table.add_row("log evidence, importance-weighted bound", value)
+        fewest = f"{report['effective_draws']:.0f} of {DRAWS}"
+        table.add_row("effective draws, of the item with the fewest", fewest)
+    else:
+        table.add_row("exact log evidence", f"{report['log_evidence']:.4f}")
     if report["elbo"] is not None:
         table.add_row("expected ELBO of the guide, exact", f"{report['elbo']:.4f}")
         table.add_row("what the guide misses", f"{report['log_evidence'] - report['elbo']:.4f}")

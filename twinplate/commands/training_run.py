@@ -14,9 +14,11 @@ from twinplate.backends import load_backend
 from twinplate.commands.checkpoints import Checkpoints
 from twinplate.commands.devices import Devices
 from twinplate.commands.fit_summary import print_summary
+from twinplate.commands.offset_column import offsets_of_run
 from twinplate.commands.run_data import items_of_run
 from twinplate.commands.stopping import Stop, stoppable
 from twinplate.commands.told import tell
+from twinplate.data.blocks import Array
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.progress import training_progress
@@ -48,12 +50,13 @@ def train_and_keep(
     console: Console,
     stop: Stop,
     devices: Devices,
+    offsets: Array | None = None,
 ) -> dict[str, Any] | None:
     """Take the steps of the run that are left, keep it on the way and in the end, print what came out.
 
     What came out is given back for JSON, by the process that prints.
 
-    devices: that mini-batches are spread over.
+    devices: that mini-batches are spread over.  offsets: (N,), where they stand in a column of the data.
 
     Raises InputError where training cannot go on, or what it reached cannot be written.
     """
@@ -75,7 +78,7 @@ def train_and_keep(
         with training_progress(title, training.steps, training.batch_size) as report:
             progress = stop.checked_after(report)
             trainer = implementation.Trainer(
-                x, program, training, state=run.state, **devices.options
+                *(x, program, training), state=run.state, offsets=offsets, **devices.options
             )
             fit = train(trainer, trainer.plan(), progress, checkpoints)
             devices.leave()
@@ -91,8 +94,8 @@ def train_and_keep(
     if not devices.is_first:
         return None
     fit = replace(fit, losses=writer.run.losses, notes=writer.run.notes)
-    guide = implementation.posterior_blocks(x, program, fit.params)
-    nats = print_summary(console, x, program, fit, guide, training.objective)
+    guide = implementation.posterior_blocks(x, program, fit.params, offsets=offsets)
+    nats = print_summary(console, x, program, fit, guide, training.objective, offsets)
     for note in fit.notes:
         tell(console, f"Note: {note}")
     if fit.compile_seconds:
@@ -124,7 +127,8 @@ def follow(
         raise InputError("the process of rank 0 stopped before the first step, and says why")
     x = items_of_run(data, run)
     with left_to_another(path, run) as writer:
-        train_and_keep(writer, x, every, console, stop, devices)
+        offsets = offsets_of_run(data, run, run.data.get("selected", ()))
+        train_and_keep(writer, x, every, console, stop, devices, offsets)
 
 
 def extended(run: SavedRun, fit: Fit) -> SavedRun:

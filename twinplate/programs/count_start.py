@@ -8,7 +8,7 @@ those of Poisson counts by, less what the components explain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,12 @@ import scipy
 from twinplate.data.blocks import Rows, blocks, gather
 from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.data.stored import Matrix, Stored
+from twinplate.errors import InputError
+from twinplate.programs.config import ProgramConfig
 from twinplate.programs.generalised_linear import GeneralisedLinear
-from twinplate.programs.likelihood import COUNTS, check_values, working
+from twinplate.programs.likelihood import check_values, working
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
+from twinplate.programs.offsets import offsets_of
 from twinplate.programs.start import completed_start, likely_start
 
 # Where a dispersion starts: what moments say is seldom better known, and what is far off learns slowly.
@@ -95,16 +98,45 @@ def count_start(
         values = {**found.as_dict(), "intercept": generative.intercept}
         return CountStart(LinearGaussian(**values), units, generative.concentration)
     found = likely_start(rows, num_components, units, progress)
-    signal = np.sum(found.loadings**2, axis=1)
+    intercept, concentration = _by_moments(likelihood, x, offsets, found.loadings)
+    model = LinearGaussian(found.loadings, intercept, found.noise_scale)
+    return CountStart(model, units, concentration)
+
+
+def completed_counts(
+    x: Matrix, config: ProgramConfig, given: Mapping[str, Array], offsets: Array | None
+) -> GeneralisedLinear:
+    """What is given, loadings (D, K) at least, and the start of all else for `x` (N, D).
+
+    offsets: those that are given (N,).  Raises InputError for a noise scale, which such data have not.
+    """
+    if "noise_scale" in given:
+        raise InputError(
+            f"noise_scale is given with likelihood {config.likelihood!r}, which has none; expected "
+            "loadings, intercept, loc and scale at most"
+        )
+    means = feature_means(x) if config.offset == "total" else None
+    found = offsets_of(config, means, x, offsets)
+    loc, scale = given.get("loc", 0.0), given.get("scale", 1.0)
+    signal = given["loadings"] * scale
+    intercept, concentration = _by_moments(config.likelihood, x, found, signal)
+    values = {"intercept": intercept - given["loadings"] @ (loc * np.ones(signal.shape[1]))}
+    return GeneralisedLinear(config.likelihood, **{**values, **given}, concentration=concentration)
+
+
+def _by_moments(
+    likelihood: str, x: Matrix, offsets: Array | None, loadings: Array
+) -> tuple[Array, Array | None]:
+    """Intercept (D,), and of the negative binomial the concentration, for loadings × the prior's scale."""
+    signal = np.sum(loadings**2, axis=1)
     mean, dispersion = _moments(likelihood, x, offsets)
-    intercept = np.log(mean) - 0.5 * signal if likelihood in COUNTS else scipy.special.logit(mean)
-    concentration = None
-    if likelihood == "negative-binomial":
-        own = (1 + dispersion) * np.exp(-signal) - 1
-        concentration = 1 / np.clip(own, LEAST_DISPERSION, MOST_DISPERSION)
-    return CountStart(
-        LinearGaussian(found.loadings, intercept, found.noise_scale), units, concentration
-    )
+    if likelihood == "bernoulli":
+        return scipy.special.logit(mean), None
+    intercept = np.log(mean) - 0.5 * signal
+    if likelihood == "poisson":
+        return intercept, None
+    own = (1 + dispersion) * np.exp(-signal) - 1
+    return intercept, 1 / np.clip(own, LEAST_DISPERSION, MOST_DISPERSION)
 
 
 def working_model(start: LinearGaussian, center: Array) -> LinearGaussian:

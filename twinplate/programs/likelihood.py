@@ -20,7 +20,6 @@ import numpy.typing as npt
 import scipy
 
 from twinplate.errors import InputError
-from twinplate.words import are, counted
 
 Array = npt.NDArray[np.float64]
 
@@ -55,11 +54,9 @@ def check_values(likelihood: str, x: Array, first: int = 0) -> None:
     wrong &= ~np.isnan(x)
     if wrong.any():
         row, column = (int(i) for i in np.argwhere(wrong)[0])
-        count = int(wrong.sum())
         raise InputError(
-            f"x holds {counted(count, 'entry', 'entries')} that {are(count)} no {likelihood} data, the first "
-            f"of them {x[row, column]:g} in row {first + row + 1}, column {column + 1}; expected "
-            f"{EXPECTED[likelihood]}, NaN where missing: or take likelihood 'normal'"
+            f"x holds {x[row, column]:g} in row {first + row + 1}, column {column + 1}, which is no "
+            f"{likelihood} data; expected {EXPECTED[likelihood]}, NaN where missing, or likelihood 'normal'"
         )
 
 

@@ -1,0 +1,141 @@
+"""`twinplate fit --likelihood` and what follows it: offsets in a column, holes, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from verify_files import twinplate
+
+from twinplate import GeneralisedLinear, load
+
+SMALL = ["--components", "2", "--batch-size", "20", "--device", "cpu", "--steps", "30"]
+NAMES = ["g1", "g2", "g3", "g4"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with counts.csv, whose column `depth` holds offsets, and bits.csv."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(500, 2000, 40)
+    loadings = 0.6 * rng.normal(size=(4, 2))
+    model = GeneralisedLinear("negative-binomial", loadings, 1.5, concentration=4.0)
+    x, _ = model.simulate(40, rng, depth / 1000)
+    x[::6, 1] = np.nan
+    bits = GeneralisedLinear("bernoulli", loadings).simulate(40, rng)[0]
+    for name, values in (("counts.csv", x), ("bits.csv", bits)):
+        cells = [["" if np.isnan(v) else str(int(v)) for v in row] for row in values]
+        rows = [
+            f"item{i},{','.join(row)},{d:.3f}"
+            for i, (row, d) in enumerate(zip(cells, depth, strict=True))
+        ]
+        Path(name).write_text("\n".join([",".join(["cell id", *NAMES, "depth"]), *rows]))
+    return tmp_path
+
+
+def columns_of(path):
+    with Path(path).open() as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: np.array([float(row[name] or "nan") for row in rows]) for name in list(rows[0])[1:]
+    }
+
+
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+def test_from_a_fit_to_scores_and_filled_holes(folder, backend, capsys):
+    words = ["--likelihood", "negative-binomial", "--offset", "depth", "--missing", "mask"]
+    assert twinplate("fit", "counts.csv", *SMALL, *words, "--backend", backend, "--out", "run") == 0
+    assert "importance-weighted bound" in capsys.readouterr().out
+    given = columns_of("counts.csv")
+    x, depth = np.column_stack([given[name] for name in NAMES]), given["depth"]
+    fit = load("run")
+    assert fit.program.config.offset == "given" and fit.features == tuple(NAMES)
+    bound = fit.evidence_bound(x, offsets=depth)
+    assert twinplate("score", "run", "counts.csv", "--out", "s.csv", "--json", "s.json") == 0
+    found = columns_of("s.csv")
+    np.testing.assert_allclose(found["log_evidence_bound"], bound.value, rtol=1e-12)
+    np.testing.assert_allclose(found["error"], bound.error, rtol=1e-9)
+    told = json.loads(Path("s.json").read_text())
+    assert told["log_evidence"] == pytest.approx(bound.mean)
+    assert told["error"] == pytest.approx(bound.mean_error)
+    assert twinplate("impute", "run", "counts.csv", "--out", "filled.csv") == 0
+    filled = columns_of("filled.csv")
+    expected = fit.predict(x, offsets=depth).imputed
+    np.testing.assert_allclose(np.column_stack([filled[n] for n in NAMES]), expected, rtol=1e-9)
+    for words in ([], ["--backend", backend]):
+        out = f"p{len(words)}.npz"
+        assert twinplate("posterior", "run", "counts.csv", *words, "--out", out) == 0
+        with np.load(out) as file:
+            np.testing.assert_allclose(file["loc"], fit.posterior(x, offsets=depth).loc, rtol=1e-6)
+    assert twinplate("summary", "run") == 0
+    assert "likelihood: negative-binomial" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_with_the_offsets_of_then_alone(folder, capsys):
+    words = ["--likelihood", "poisson", "--offset", "depth", "--missing", "mask"]
+    assert twinplate("fit", "counts.csv", *SMALL, *words, "--out", "run", "--backend", "pyro") == 0
+    assert twinplate("fit", "counts.csv", "--resume", "run", "--steps", "40") == 0
+    assert len(load("run").losses) == 40
+    text = Path("counts.csv").read_text().splitlines()
+    text[3] = text[3].rsplit(",", 1)[0] + ",777"
+    Path("counts.csv").write_text("\n".join(text))
+    assert twinplate("fit", "counts.csv", "--resume", "run", "--steps", "50") == 2
+    assert "column 'depth' of counts.csv holds other offsets" in capsys.readouterr().err
+
+
+def test_loadings_that_are_given_stay(folder):
+    parts = np.arange(8.0).reshape(4, 2) / 8
+    np.savez("parts.npz", loadings=parts)
+    words = ["--loadings", "parts.npz", "--likelihood", "bernoulli", "--drop", "depth"]
+    small = [word for word in SMALL if word not in ("--components", "2")]
+    assert twinplate("fit", "bits.csv", *small, *words, "--out", "run", "--backend", "pyro") == 0
+    fit = load("run")
+    np.testing.assert_allclose(fit.loadings, parts, rtol=1e-6)
+    assert fit.program.learned == ("intercept",)
+
+
+def test_a_normal_fitted_to_small_counts_says_so(folder, capsys):
+    words = ["--drop", "depth", "--backend", "pyro", "--out", "run"]
+    assert twinplate("fit", "counts.csv", *SMALL, "--missing", "mask", *words) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "the data are small counts" in out and "`--likelihood poisson`" in out
+    assert any("small counts" in note for note in load("run").notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--likelihood", "bernoulli"], "which is no bernoulli data; expected zeros and ones"),
+        (["--likelihood", "gamma"], "likelihood is 'gamma'; expected 'normal' or"),
+        (["--offset", "depth"], "--offset is given with --likelihood normal"),
+        (["--likelihood", "poisson"], "which is no poisson data"),  # the depths
+        (["--likelihood", "poisson", "--offset", "g9"], "has no column g9"),
+        (["--likelihood", "poisson", "--offset", "g1"], "column 'g1' of counts.csv: "),
+        (["--likelihood", "poisson", "--offset", "g2"], "column 'g2' of counts.csv: "),
+        (["--likelihood", "poisson", "--offset", "depth", "--no-offset"], "are both given"),
+        (
+            ["--likelihood", "poisson", "--offset", "depth", "--objective", "simulated"],
+            "draws normal data only",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(folder, words, message, capsys):
+    words = [*SMALL, "--missing", "mask", *words, "--out", "run", "--backend", "pyro"]
+    assert twinplate("fit", "counts.csv", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["bits.csv", "counts.csv"]
+
+
+def test_what_has_no_exact_answer_is_not_reported(folder, capsys):
+    words = ["--likelihood", "bernoulli", "--drop", "depth", "--out", "run", "--backend", "pyro"]
+    assert twinplate("fit", "bits.csv", *SMALL, *words) == 0
+    assert twinplate("report", "run", "--data", "bits.csv", "--out", "r.html") == 2
+    assert "the report stands on exact answers of the normal one" in capsys.readouterr().err
+    assert twinplate("impute", "run", "bits.csv", "--exact", "--out", "f.csv") == 2
+    assert "no closed form" in capsys.readouterr().err
+    assert not Path("r.html").exists() and not Path("f.csv").exists()

@@ -1,0 +1,60 @@
+"""Offsets of items that stand in a column of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from twinplate.data.blocks import Array, gather
+from twinplate.data.columns import Wanted
+from twinplate.data.readers import load_items
+from twinplate.data.statistics import Statistics
+from twinplate.data.stored import Matrix
+from twinplate.errors import InputError
+from twinplate.programs.offsets import given_offsets
+from twinplate.training.run_format import SavedRun
+
+SMALL = 20.0  # mean of counts below which a normal is far from them
+LOOKED_AT = 2000  # items at most
+FEWEST = 20  # items from which whole numbers are no accident
+
+
+def read_offsets(
+    data: Path, column: str, items: Sequence[str] = (), id_column: str = "", layer: str = ""
+) -> Array:
+    """The offsets (N,) in this column of `data`, of the chosen items. Raises InputError for what are none."""
+    wanted = Wanted((column,), id_column=id_column if items else "")
+    found = np.asarray(load_items(data, wanted.choose, layer=layer, items=items), np.float64)
+    try:
+        return given_offsets(found[:, 0], len(found))
+    except InputError as error:
+        raise InputError(f"column {column!r} of {data}: {error}") from None
+
+
+def offsets_of_run(data: Path, run: SavedRun, items: Sequence[str] = ()) -> Array | None:
+    """Those of the items of `data`, by the column that the run had; None where it has none."""
+    column = run.data.get("offset", "")
+    if not column:
+        return None
+    ids = run.data.get("id_columns", [])
+    return read_offsets(data, column, items, ids[-1] if ids else "", run.data.get("layer", ""))
+
+
+def told_of_counts(x: Matrix, statistics: Statistics) -> str:
+    """What is to be said of data that are small counts, to somebody who fits a normal likelihood to them."""
+    with np.errstate(invalid="ignore"):
+        low, high, mean = statistics.low, statistics.high, np.nanmedian(statistics.mean)
+    if len(x) < FEWEST or not (low >= 0).all() or mean > SMALL:
+        return ""
+    some = gather(x, np.arange(0, len(x), -(-len(x) // LOOKED_AT)))
+    if np.any(some[~np.isnan(some)] % 1):
+        return ""
+    two = high.max() == 1
+    kind, likelihood = ("zeros and ones", "bernoulli") if two else ("small counts", "poisson")
+    other = "" if two else ", or `negative-binomial` where they vary more"
+    return (
+        f"the data are {kind}, and a normal likelihood gives probability to what cannot be, below zero and "
+        f"between whole numbers: take `--likelihood {likelihood}`{other}"
+    )
