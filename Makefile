@@ -18,7 +18,14 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 WINGS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py equivalence_tests/*/test_*.py)))))
 WING_FOLDERS = $(wildcard tests/$(WING) equivalence_tests/$(WING))
 
-.PHONY: demo docs test test-all test-wing lint format clean
+# Where a version of the frameworks, of files or of other tools shows first.
+VERSION_TESTS := tests/commands/test_every_command.py tests/interop tests/training/test_fit_gives.py \
+	$(addprefix tests/data/,test_anndata_file.py test_frames.py test_stored.py test_xarray_file.py) \
+	$(addprefix tests/programs/,test_first_values.py test_normal.py) \
+	$(addprefix tests/compiled/test_,compiled_models.py numpyro_compiled_models.py) \
+	$(addprefix tests/recording/test_record_,numpyro_sites.py pyro_sites.py)
+
+.PHONY: demo docs test test-all test-wing test-oldest test-newest lint format clean
 
 demo: .venv/ready
 	@rm -rf demo-out
@@ -40,6 +47,20 @@ test-wing: .venv/ready
 	@$(if $(filter-out $(WINGS),$(WING))$(filter-out 1,$(words $(WING))),echo "make test-wing WING=...: given '$(WING)'; expected one of $(WINGS)"; exit 2)
 	$(TEST_ENV) $(QUICKLY_COMPILED) $(KEPT_COMPILATIONS) $(PYTEST) -m "not slow" $(WING_FOLDERS)
 
+# Environments of their own, of the lowest and of the newest versions that pyproject.toml allows. uv finds them; it
+# takes wishes from its variables, such as UV_OVERRIDE. What old versions deprecate in each other is not our matter.
+test-oldest: VERSIONS := lowest-direct
+test-newest: VERSIONS := highest
+test-oldest test-newest: ENV = .venv-$(@:test-%=%)
+test-oldest test-newest:
+	$(PYTHON) -m venv --clear $(ENV)
+	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --resolution $(VERSIONS) \
+		--editable ".[all,anndata,arviz,xarray]" "hypothesis>=6.100" "pandas>=2.2" "polars>=1.20"
+	$(ENV)/bin/twinplate doctor --quiet
+	$(TEST_ENV) $(QUICKLY_COMPILED) $(ENV)/bin/python -m pytest -m "not slow" -p no:cacheprovider \
+		-W ignore::DeprecationWarning -W ignore::SyntaxWarning $(VERSION_TESTS)
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,4 +80,4 @@ format: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv demo-out docs-site .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-oldest .venv-newest demo-out docs-site .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

@@ -23,6 +23,7 @@ from twinplate.training.errors import (
 )
 from twinplate.training.loading import load
 from twinplate.training.restarts import Restarts
+from twinplate.training.saving import save
 from twinplate.training.state import Fit, TrainingState
 from twinplate.verification.case import Case, assert_same, verify
 from twinplate.verification.comparison.findings import Finding
@@ -63,6 +64,7 @@ __all__ = [
     "initial_params",
     "load",
     "make_program",
+    "save",
     "to_arviz",
     "unpack_scale_tril",
     "verify",

@@ -1,0 +1,85 @@
+"""A fit that was made in Python as the run directory that the command line would have written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinplate.backends import BACKENDS
+from twinplate.data.columns import default_name
+from twinplate.data.frames import items_of
+from twinplate.data.stored import matrix_of
+from twinplate.data.table import fingerprint
+from twinplate.errors import InputError
+from twinplate.programs.config import TrainingConfig
+from twinplate.training.run_directory import save_run, versions
+from twinplate.training.run_format import SavedRun
+from twinplate.training.state import Fit
+from twinplate.words import counted
+
+
+def save(fit: Fit, path: Path | str, x: Any, training: TrainingConfig, *, backend: str) -> None:
+    """Write `fit` to the new run directory `path`, whole or not at all; `load` and every command read it.
+
+    x: what it was fitted to, (N, D); `twinplate fit --resume` asks for the same again.
+    training: how.  backend: by which twin, "pyro" or "numpyro".
+
+    Raises InputError where `path` exists or cannot be written, where `fit` does not say of which program it
+    is or has not the losses of all its steps, as one that went on from another fit, and for an `x` of
+    another shape.
+
+    >>> import numpy as np
+    >>> from twinplate import Fit, ProgramConfig, TrainingConfig, TrainingState
+    >>> from twinplate import initial_params, load, make_program, save
+    >>> x = np.random.default_rng(0).normal(size=(50, 3))
+    >>> program = make_program(x, ProgramConfig(num_features=3, num_components=1))
+    >>> fit = Fit(TrainingState.start(initial_params(program, 0)), np.zeros(0), program=program)
+    >>> save(fit, "RUN", x, TrainingConfig(steps=100, batch_size=10), backend="numpyro")
+    >>> bool((load("RUN").loadings == fit.loadings).all())
+    True
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend is {backend!r}; expected {' or '.join(map(repr, BACKENDS))}")
+    program, state = fit.program, fit.state
+    if program is None:
+        raise InputError("this fit does not say of which program; expected what `fit` returns")
+    if len(fit.losses) != state.step:
+        raise InputError(
+            f"the fit has {counted(len(fit.losses), 'loss', 'losses')} of {counted(state.step, 'step')}; "
+            "expected that of every step: join them with those of the fit that it went on from"
+        )
+    matrix = matrix_of(items_of(x, program.features))
+    features = program.config.num_features
+    if matrix.ndim != 2 or matrix.shape[1] != features:
+        raise InputError(f"x has shape {tuple(matrix.shape)}; expected (N, {features})")
+    data = {
+        "fingerprint": fingerprint(matrix),
+        "num_items": len(matrix),
+        "num_features": features,
+        "columns": list(program.features or map(default_name, range(features))),
+        "named": bool(program.features),
+        "id_columns": [],
+        "left_out": [],
+    }
+    config = {
+        "backend": backend,
+        "program": program.config.as_dict(),
+        "training": training.for_items(len(matrix)).as_dict(),
+    }
+    run = SavedRun(
+        config=config,
+        data=data,
+        versions=versions(),
+        params=fit.params,
+        last=state.params,
+        mean=state.mean,
+        variance=state.variance,
+        fixed=program.fixed,
+        losses=np.asarray(fit.losses),
+        step=state.step,
+        limits=state.limits.as_dict(),
+        notes=fit.notes,
+    )
+    save_run(Path(path), run)
