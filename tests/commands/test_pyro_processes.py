@@ -123,6 +123,15 @@ def test_kill_9_of_the_command_ends_its_processes(folder):
     assert load("run").state.step == int(STEPS)
 
 
+def test_data_that_rank_0_refuses_are_said_once_and_all_end(folder):
+    np.save("x.npy", np.full((300, 6), np.inf))
+    command = [*COMMAND, *NEW, "--devices", "2", "--out", "run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 2 and not Path("run").exists()
+    assert done.stderr.count("x.npy holds 1,800 infinite entries") == 1
+    assert "Traceback" not in done.stderr
+
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
 
