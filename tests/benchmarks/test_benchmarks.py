@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_benchmarks import BACKENDS, SIZE, TINY, read, tiny_training
 
+from twinplate.data import readers
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.training.plan import chunks, cosine
 
@@ -24,6 +25,7 @@ import devices as spread
 import divergence
 import gaps
 import matched
+import reading
 import restarts
 import verify
 from problem import Size, make_problem
@@ -50,6 +52,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "matched",
         "posteriors",
         "products",
+        "reading",
         "restarts",
         "time_to_target",
         "triangle",
@@ -316,6 +319,15 @@ def test_a_checkpoint_is_timed_with_what_a_fit_keeps(monkeypatch, backend):
     monkeypatch.setitem(checkpoints.SIZES, "S", SIZE)
     row = checkpoints.measure(backend, "S", rounds=2)
     assert row["seconds"] > 0 and row["share"] == row["seconds"] / 30 and row["reading"] > 0
+
+
+def test_reading_is_timed_for_every_format(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "MAPPED_BYTES", 2**26)  # what the script changes comes back
+    path = tmp_path / "reading.json"
+    reading.main(["--items", "300", "--features", "2", "--rounds", "2", f"--json={path}"])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["format"] for row in rows] == ["npy", "parquet", "zarr"]
+    assert rows[0]["ratio"] == 1 and all(row["seconds"] > 0 for row in rows)
 
 
 def test_choices_are_counted_against_the_truth(tmp_path, monkeypatch, capsys):
