@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ Sites = tuple[TracedSite, ...]
 Arrays = dict[str, Array]
 
 SEED = 0  # of everything that is random and not given
+# Of functions that are called once or a few times: compiling is what takes the time.
+ONE_CALL: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 class Sampled(NamedTuple):
@@ -60,11 +62,14 @@ class Execution:
         self.traces: dict[str, dict[str, Any]] = {}
         self.stage = "build"
 
-    def find_parameters(self, key: Array, inputs: Inputs, precision: str, compiled: bool) -> None:
+    def find_parameters(
+        self, key: Array, inputs: Inputs, precision: str, compiled: bool, given: Collection[str]
+    ) -> None:
         """Find the parameters and their first values.
 
         Compiled, what the values do not depend on is dropped, which is much faster; but a guide that
-        keeps arrays from its first run may not survive it.
+        keeps arrays from its first run may not survive it. given: names of parameters whose values are
+        known: where these are all, nothing is computed, and their first values are zeros.
         """
         found: list[DeclaredParameters] = []
 
@@ -73,8 +78,16 @@ class Execution:
             found.append(declared_parameters(self.traces, precision))
             return found[-1].trees, found[-1].state
 
-        trees, state = (jax.jit(values) if compiled else values)(key, inputs)
+        if not compiled:
+            trees, state = values(key, inputs)
+            self.parameters = replace(found[-1], trees=trees, state=state)
+            return
+        traced = jax.jit(values, compiler_options=ONE_CALL).trace(key, inputs)
+        trees, state = jax.tree.map(lambda out: jnp.zeros(out.shape, out.dtype), traced.out_info)
         self.parameters = replace(found[-1], trees=trees, state=state)
+        if state or not self.parameters.are_all_in(given):
+            trees, state = traced.lower().compile()(key, inputs)
+            self.parameters = replace(found[-1], trees=trees, state=state)
 
     def draw(
         self, flat: Arrays, key: Array, draws: Arrays, indices: Arrays, inputs: Inputs

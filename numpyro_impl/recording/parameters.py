@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,10 @@ class DeclaredParameters:
             for path, leaf in self._leaves()
             if _is_floating(leaf) and not self._is_sampled(path)
         }
+
+    def are_all_in(self, names: Collection[str]) -> bool:
+        """Whether every number of theirs is in an array of one of these names."""
+        return all(_is_floating(leaf) and _joined(path) in names for path, leaf in self._leaves())
 
     def unflatten(self, flat: dict[str, Array]) -> dict[str, Any]:
         """The trees with arrays replaced by those of `flat`."""

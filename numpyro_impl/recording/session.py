@@ -18,7 +18,7 @@ from numpyro_impl.arguments import make_inputs, to_draws, to_leaf
 from numpyro_impl.compilation_cache import kept_compilations
 from numpyro_impl.failures import failure_of
 from numpyro_impl.recording.borrowed import in_precision
-from numpyro_impl.recording.execution import SEED, Executed, Execution, Sampled
+from numpyro_impl.recording.execution import ONE_CALL, SEED, Executed, Execution, Sampled
 from numpyro_impl.recording.operations import operations
 from numpyro_impl.recording.parameters import DeclaredParameters
 from numpyro_impl.recording.sites import TracedSite, partial_sites
@@ -102,7 +102,8 @@ class Session:
         with in_precision((execution.model, execution.guide), self._precision):
             if execution.parameters is None:
                 compiled, _ = self._ways[0]
-                execution.find_parameters(random.key(SEED), inputs, self._precision, compiled)
+                key, known = random.key(SEED), given.parameters.keys()
+                execution.find_parameters(key, inputs, self._precision, compiled, known)
             assert execution.parameters is not None
             flat = execution.parameters.flat()
             flat |= {
@@ -120,8 +121,7 @@ class Session:
         if not execution.compiled:
             return function(*arguments)
         if name not in self._functions:
-            # Drawing is compiled for a handful of calls: compiling is what takes the time.
-            options = {"xla_backend_optimization_level": 0} if name == "draw" else None
+            options = ONE_CALL if name == "draw" else None
             self._functions[name] = jax.jit(function, compiler_options=options)
         if name == "run" and not self.operations:
             self.operations |= operations(self._functions[name].trace(*arguments).jaxpr.jaxpr)
