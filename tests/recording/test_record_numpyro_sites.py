@@ -133,7 +133,7 @@ def test_supports_families_and_arguments():
         with numpyro.plate("data", 3):
             numpyro.sample("a", dist.Normal(0.0, jnp.array([1.0, 2.0, 3.0])))
             numpyro.sample("b", dist.Bernoulli(logits=0.5))
-            numpyro.sample("c", dist.NegativeBinomial(3, probs=0.5))
+            numpyro.sample("c", dist.NegativeBinomialProbs(3, 0.5))
         covariance = jnp.array([[2.0, 0.5], [0.5, 1.0]])
         numpyro.sample(
             "d", dist.MultivariateNormal(jnp.zeros(2), covariance).expand([4]).to_event(1)

@@ -35,10 +35,10 @@ def read_anndata(
     except Exception as error:
         raise unreadable(path, kind) from error
     if layer and layer not in loaded.layers:
-        found = listed(list(loaded.layers)) or "none"
+        found = listed(sorted(loaded.layers)) or "none"
         raise InputError(f"{path} has no layer {layer!r}; it has {found}")
     if not layer and loaded.X is None:
-        found = listed(list(loaded.layers)) or "none"
+        found = listed(sorted(loaded.layers)) or "none"
         raise InputError(f"{path} has no X; expected --layer with one of its layers: {found}")
     if layer:
         anndata = import_extra("anndata", "anndata", "anndata")
