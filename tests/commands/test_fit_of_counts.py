@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +88,19 @@ def test_a_run_goes_on_with_the_offsets_of_then_alone(folder, capsys):
     Path("counts.csv").write_text("\n".join(text))
     assert twinplate("fit", "counts.csv", "--resume", "run", "--steps", "50") == 2
     assert "column 'depth' of counts.csv holds other offsets" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+def test_two_devices_share_items_and_offsets(folder, backend, monkeypatch):
+    """In a process of its own: torch starts others, JAX parts the CPU before anything else."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    words = [*SMALL, "--likelihood", "poisson", "--offset", "depth", "--missing", "mask"]
+    words += ["--precision", "float64", "--backend", backend, "--quiet"]
+    for devices in ("1", "2"):
+        command = [sys.executable, "-m", "twinplate", "fit", "counts.csv", *words]
+        subprocess.run([*command, "--devices", devices, "--out", devices], check=True, timeout=200)
+    np.testing.assert_allclose(load("1").losses, load("2").losses, rtol=1e-11)
 
 
 def test_loadings_that_are_given_stay(folder):

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from twinplate.backends import load_backend
+from twinplate.commands.offset_column import offsets_of_run
 from twinplate.commands.run_data import items_of_run
 from twinplate.commands.told import tell
 from twinplate.errors import InputError
@@ -121,7 +122,8 @@ def followed(data: Path) -> int | None:
         if run is None:
             return 2  # rank 0 says why
         x = items_of_run(data, run)
-        way = {"state": run.state, "group": group}
+        offsets = offsets_of_run(data, run, run.data.get("selected", ()))
+        way = {"state": run.state, "group": group, "offsets": offsets}
         trainer = implementation.Trainer(x, run.program, run.training, **way)
         train(trainer, trainer.plan())
         groups.leave()
