@@ -34,6 +34,8 @@ def check_types(value: Any, declared: Any, where: str = "it") -> None:
 def _is_one(value: Any, declared: Any) -> bool:
     """Whether the outermost type fits; True is no number, and a whole number is a float too."""
     kind = get_origin(declared) or declared
+    kind = getattr(kind, "__value__", kind)  # of an alias, as NDArray is one since NumPy 2.5
+    kind = get_origin(kind) or kind
     if kind is Any:
         return True
     if isinstance(value, bool) and kind is not bool:
