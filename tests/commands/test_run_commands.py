@@ -43,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request) -> Path:
     params = closed_form_params(program)
     nothing = {name: np.zeros_like(value) for name, value in params.items()}
     data = {"columns": list(NAMES), "named": True, "num_items": 4, "num_features": 4}
+    data["fingerprint"] = ""
     training = TrainingConfig(steps=3).as_dict()
     config = {"program": program.config.as_dict(), "training": training, "backend": "pyro"}
     save_run(
@@ -137,6 +138,24 @@ def test_data_without_names_get_none_in_text(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("twinplate.data.readers.MAPPED_BYTES", 0)
     assert run("impute", "run", "x.npy", "--out", "filled.npy") == 0
     np.testing.assert_array_equal(np.load("filled.npy"), np.loadtxt("filled.csv", delimiter=","))
+
+
+def test_a_parquet_file_that_stays_on_disk_gives_the_same_files(folder: Path, monkeypatch) -> None:
+    words = [
+        "impute run x.parquet --out",
+        "score run x.parquet --out",
+        "posterior run x.parquet --out",
+    ]
+    outs = ["filled.csv", "scores.csv", "posterior.npz"]
+    for where in ("held", "stays"):
+        Path(where).mkdir()
+        for given, out in zip(words, outs, strict=True):
+            assert run(*given.split(), f"{where}/{out}") == 0
+        monkeypatch.setattr("twinplate.data.readers.MAPPED_BYTES", 0)
+    for out in outs[:2]:
+        assert Path("stays", out).read_bytes() == Path("held", out).read_bytes()
+    with np.load("held/posterior.npz") as held, np.load("stays/posterior.npz") as stays:
+        np.testing.assert_array_equal(stays["scale_tril"], held["scale_tril"])
 
 
 def test_all_names_of_the_items_come_out_and_whole_numbers_as_numbers(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -79,6 +80,18 @@ def test_what_is_said_of_a_lie(run, name, content, told):
     with pytest.raises(InputError) as caught:
         load(run)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["fingerprint", "num_items", "columns"])
+def test_what_a_run_does_not_say_of_its_data_is_missed(run, missing):
+    """By those who need it: to go on, to sum it up, to report on it."""
+    said = load_run(run)
+    said.check_told()
+    left = {name: value for name, value in said.data.items() if name != missing}
+    with pytest.raises(InputError, match=missing):
+        replace(said, data=left).check_told()
+    with pytest.raises(InputError):
+        replace(said, config={}).check_told()
 
 
 def test_nothing_leads_out_of_the_directory(run, tmp_path):

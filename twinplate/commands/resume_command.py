@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twinplate.backends import BACKENDS
 from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.devices import check_count, chosen_devices
@@ -63,7 +64,11 @@ def run_resume(request: ResumeRequest, console: Console) -> int:
     if (code := followed(request.data)) is not None:
         return code
     check_interval(request.checkpoint_every)
-    config = read_newest(request.run).run.config
+    run = read_newest(request.run).run
+    run.check_told()
+    config = run.config
+    if (request.backend or config.get("backend")) not in BACKENDS:
+        raise InputError(f"{request.run} names no backend; say by --backend which is to go on")
     check_count(request.devices, config["training"]["batch_size"])
     backend, device = request.backend or config["backend"], config["training"]["device"]
     if (code := launched(backend, device, request.devices, request.run)) is not None:

@@ -22,6 +22,7 @@ def summary(run: Run, json: JsonOut = None, quiet: Quiet = False) -> None:
 
     console = Console()
     saved = read_run(run, console)
+    saved.check_told()
     found = fit_of(saved).summary()
     write_json(json, found.as_dict())
     items = f"{saved.data['num_items']:,}"

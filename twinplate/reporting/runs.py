@@ -76,6 +76,7 @@ def read_report(
     name: str, saved: SavedRun, size: int, table: Table | None, progress: Rows | None = None
 ) -> ReportedRun:
     """Everything that is to be known of a run. Raises InputError where its program cannot be made."""
+    saved.check_told()
     fit = fit_of(saved)
     program = fit.program
     assert program is not None  # `fit_of` has made one

@@ -107,6 +107,15 @@ class SavedRun:
         with _readable():
             return tuple(self.data["columns"])
 
+    def check_told(self) -> None:
+        """Raise InputError unless it says what `twinplate fit` says of program, training and data."""
+        with _readable():
+            assert self.program and self.training
+            needed = {"columns", "fingerprint", "num_items", "num_features"}
+            needed |= {"offset_fingerprint"} if "offset" in self.data else set()
+            if needed - self.data.keys():
+                raise KeyError(min(needed - self.data.keys()))
+
     @property
     def is_finished(self) -> bool:
         """Whether all steps of `training` are taken."""

@@ -59,6 +59,8 @@ DATA: dict[str, Callable[[Any], bool]] = {
     "columns": _are_texts,
     "id_columns": _are_texts,
     "left_out": _are_texts,
+    "layer": _is_text,
+    "selected": _are_texts,
     "offset": _is_text,
     "offset_fingerprint": _is_text,
 }
