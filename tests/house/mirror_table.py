@@ -76,7 +76,7 @@ DIFFERENCES = {
     ("guides.automatic", "AutoAmortizedNormal.median"): STATE,
     ("guides.automatic", "AutoAmortizedNormal.quantiles"): STATE,
     ("guides.automatic", "AutoAmortizedNormal.sample_posterior"): STATE,
-    ("guides.automatic", "Encoder"): "torch has a type of modules, flax has two",
+    ("guides.encoders", "Encoder"): "torch has a type of modules, flax has two",
     ("guides.head", "amortized_numbers"): STATE,
     ("guides.head", "own_numbers"): STATE,
     ("guides.head", "positive"): "JAX's own softplus is exact",
@@ -126,6 +126,7 @@ DIFFERENCES = {
     ("recording.execution", "Execution.__init__"): "NumPyro builds the program when it first runs",
     ("recording.execution", "Execution.draw"): STATE,
     ("recording.execution", "Execution.find_parameters"): STATE,
+    ("recording.execution", "ONE_CALL"): "Pyro's programs run as they are, nothing is compiled",
     ("recording.execution", "Execution.program"): STATE,
     (
         "recording.execution",

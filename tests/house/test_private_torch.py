@@ -24,6 +24,7 @@ OF_OTHERS = {
     "_assign_vectorize_particles_fn": "of NumPyro's ELBO, whose RenyiELBO takes no such argument",
     "_replace": "public in a named tuple",
     "_getframe": "of sys, documented",
+    "_exit": "of os, documented",
 }
 # What a distribution of ours uses of the class of torch's that it derives from.
 INHERITED = {
