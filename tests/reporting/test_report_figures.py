@@ -7,12 +7,13 @@ import pytest
 from reported_runs import MODEL, B, D, K, N, data, noisier, reported, write_data, write_run
 from scipy import stats
 
-from twinplate import TrainingConfig
+from twinplate import LinearGaussian, TrainingConfig
 from twinplate.reporting.agreement import agreements
 from twinplate.reporting.calibration import hide
 from twinplate.reporting.gaps import GOOD, POOR, equivalent_shift, tone_of
+from twinplate.reporting.latents import SHOWN_ITEMS
 from twinplate.reporting.losses import Course, fall, missed_by_step, trend
-from twinplate.reporting.runs import SAMPLED, sample
+from twinplate.reporting.runs import SAMPLED, read_report, sample
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -163,6 +164,18 @@ def test_correlations_and_intervals_are_those_of_the_posterior() -> None:
         spread = np.sqrt(np.linalg.inv(np.eye(K) + part.T @ part)[k, k])
         half = stats.norm.ppf(0.95) * spread
         assert high[place] - middle[place] == pytest.approx(half) == middle[place] - low[place]
+
+
+def test_runs_on_the_same_data_show_the_same_items() -> None:
+    """Whichever component explains most in each, and whatever its sign."""
+    turned = LinearGaussian(-MODEL.loadings[:, ::-1], MODEL.intercept, MODEL.noise_scale)
+    table = write_data("data.csv", data(num_items=50))
+    shown = []
+    for name, model in (("A", MODEL), ("B", turned)):
+        run = read_report(name, write_run(name, table, model), 0, table)
+        shown.append(run.intervals.names)
+    assert set(shown[0]) == set(shown[1]) and len(shown[0]) == SHOWN_ITEMS
+    assert shown[0] != shown[1]  # each in the order of its own means
 
 
 def test_the_sample_is_small_and_always_the_same() -> None:

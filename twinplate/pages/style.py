@@ -87,6 +87,12 @@ figure {
   background: var(--card); border: 1px solid var(--line); border-radius: 12px;
 }
 figcaption { margin-top: .5rem; }
+@media (min-width: 60rem) { /* a picture without a neighbour has its caption beside it */
+  .figures > figure:only-child {
+    display: grid; grid-template-columns: minmax(0, 30rem) 1fr; gap: 1.4rem;
+    max-width: none; align-items: center;
+  }
+}
 .key { display: block; color: var(--ink); }
 .key > span { display: inline-block; margin-right: .9rem; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; max-width: 30rem; }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy
+import scipy.sparse.linalg
 
 from twinplate.data.blocks import Array
 from twinplate.programs.linear_gaussian import Gaussian
@@ -63,19 +65,36 @@ def correlations(fit: Fit, x: Array, name_of: Callable[[int], str]) -> Correlati
 
 
 def intervals(fit: Fit, x: Array, name_of: Callable[[int], str]) -> Intervals:
-    """Of SHOWN_ITEMS of the items `x`, and of the component that explains most of their variance."""
+    """Of SHOWN_ITEMS of the items `x`, and of the component that explains most of their variance.
+
+    Which items these are, the data alone say, so that runs on the same data show the same ones.
+    """
     model = fit.generative
     component = int(np.argmax([part.share for part in fit.summary().components]))
     guide = fit.posterior(x)
     exact = model.posterior(x) if _has_exact(fit) else None
-    order = np.argsort((exact or guide).loc[:, component], kind="stable")
-    order = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_ITEMS).round().astype(int))]
+    order = _spread_out(x)
+    order = order[np.argsort((exact or guide).loc[order, component], kind="stable")]
     return Intervals(
         component,
         tuple(name_of(n) for n in order),
         _interval(guide, component, order),
         None if exact is None else _interval(exact, component, order),
     )
+
+
+def _spread_out(x: Array) -> np.ndarray:
+    """SHOWN_ITEMS of the items `x` (N, D), or all, from one end to the other of how they vary most."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without an entry
+        centred = (x - np.nanmean(x, 0)) / np.nanstd(x, 0)
+    centred = np.nan_to_num(centred, posinf=0.0, neginf=0.0)
+    along = centred[:, 0]
+    if min(x.shape) > 1 and centred.any():
+        start = np.ones(min(x.shape))
+        along = centred @ scipy.sparse.linalg.svds(centred, k=1, v0=start)[2][0]
+    order = np.argsort(along, kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, SHOWN_ITEMS).round().astype(int))]
 
 
 def _has_exact(fit: Fit) -> bool:
