@@ -13,10 +13,12 @@ from scipy import stats
 
 from twinplate import (
     Fit,
+    GeneralisedLinear,
     InputError,
     LinearGaussian,
     ProgramConfig,
     TrainingState,
+    initial_params,
     make_program,
     to_arviz,
 )
@@ -148,3 +150,42 @@ def test_one_chain_one_draw_no_item_and_what_is_refused(fit):
     ):
         with pytest.raises(InputError, match=told):
             to_arviz(fit, x, **wrong)
+
+
+DENSITIES = {
+    "poisson": lambda x, eta: stats.poisson(np.exp(eta)).logpmf(x),
+    "negative-binomial": lambda x, eta: stats.nbinom(3.0, 3.0 / (3.0 + np.exp(eta))).logpmf(x),
+    "bernoulli": lambda x, eta: stats.bernoulli(1 / (1 + np.exp(-eta))).logpmf(x),
+}
+
+
+@pytest.mark.parametrize("likelihood", DENSITIES)
+def test_counts_have_a_tree_too(likelihood):
+    """Densities by SciPy at the draws, measurements with their means, and what the model was."""
+    rng = np.random.default_rng(0)
+    concentration = 3.0 if likelihood == "negative-binomial" else None
+    loadings, intercept = 0.3 * rng.normal(size=(D, K)), rng.normal(size=D)
+    model = GeneralisedLinear(likelihood, loadings, intercept, concentration=concentration)
+    offsets = None if likelihood == "bernoulli" else rng.uniform(0.5, 4.0, N)
+    x, _ = model.simulate(N, rng, offsets)
+    given = {} if offsets is None else {"offset": "given"}
+    program = make_program(
+        x,
+        ProgramConfig(D, K, likelihood=likelihood, hidden_width=4, **given),
+        model,
+        offsets=offsets,
+    )
+    fit = Fit(TrainingState.start(initial_params(program, 0)), np.zeros(0), program=program)
+    tree = to_arviz(fit, x, items=ITEMS, offsets=offsets, num_samples=500)
+    a = tree["posterior"]["a"].values
+    eta = a @ model.loadings.T + model.intercept
+    eta = eta if offsets is None else eta + np.log(offsets)[:, None]
+    found = tree["log_likelihood"]["x"].values
+    np.testing.assert_allclose(found, DENSITIES[likelihood](x, eta), rtol=1e-9, atol=1e-9)
+    drawn = tree["posterior_predictive"]["x"].values
+    np.testing.assert_array_equal(drawn, np.floor(drawn))
+    mean = np.exp(eta) if offsets is not None else 1 / (1 + np.exp(-eta))
+    error = (drawn - mean).std((0, 1)) / np.sqrt(2000)
+    assert (np.abs((drawn - mean).mean((0, 1))) < 5 * error + 1e-12).all()
+    known = {"loadings", "intercept"} | ({"concentration"} if concentration else set())
+    assert set(tree["constant_data"].data_vars) == known | ({"offset"} if given else set())

@@ -11,21 +11,22 @@ from twinplate.data.columns import default_name
 from twinplate.data.frames import item_names
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
-from twinplate.programs.linear_gaussian import Array, LinearGaussian
+from twinplate.programs.linear_gaussian import Array
 from twinplate.seeds import generator
 from twinplate.training.state import Fit
 from twinplate.words import counted
 
-LOG_2PI = float(np.log(2 * np.pi))
 DIMS: dict[str, dict[str, tuple[str, ...]]] = {  # of every variable, by group
     "posterior": {"a": ("chain", "draw", "item", "component")},
     "posterior_predictive": {"x": ("chain", "draw", "item", "feature")},
     "log_likelihood": {"x": ("chain", "draw", "item", "feature")},
     "observed_data": {"x": ("item", "feature")},
-    "constant_data": {
+    "constant_data": {  # those that the model has
         "loadings": ("feature", "component"),
         "intercept": ("feature",),
         "noise_scale": ("feature",),
+        "concentration": ("feature",),
+        "offset": ("item",),
     },
 }
 
@@ -35,6 +36,7 @@ def to_arviz(
     x: Any,
     *,
     items: Sequence[str | int] | None = None,
+    offsets: Any = None,
     num_chains: int = 4,
     num_samples: int = 250,
     seed: int = 0,
@@ -42,6 +44,7 @@ def to_arviz(
     """An `xarray.DataTree` of the guide's draws for the items of `x` (N, D), NaN where missing.
 
     items: names of the N items; by default those that a frame `x` has, or 0 to N - 1.
+    offsets: (N,), of counts, as `Fit.posterior` takes them.
     num_chains, num_samples: draws are independent, and so are chains; several let diagnostics compare them.
 
     Its groups have the dims of `DIMS`: `posterior`, the latents `a`; `posterior_predictive`, measurements `x`
@@ -68,21 +71,26 @@ def to_arviz(
         if number < 1:
             raise InputError(f"{name} is {number}; expected 1 or more")
     named = item_names(x) if items is None else tuple(items)
-    x = fit.predict(x).x  # checked
+    x = fit.predict(x, offsets=offsets).x  # checked
     names = list(named or range(len(x)))
     if len(names) != len(x):
         raise InputError(
             f"items names {counted(len(names), 'item')}; expected {len(x)}, those of x"
         )
-    model = fit.generative
-    a = fit.sample(x, num_chains * num_samples, seed=seed)
+    assert fit.program is not None  # or there were no predictions
+    offsets = fit.program.offsets_of(x, offsets)
+    normal = fit.program.config.likelihood == "normal"
+    model: Any = fit.generative if normal else fit.generalised
+    a = fit.sample(x, num_chains * num_samples, seed=seed, offsets=offsets)
     a = a.reshape(num_chains, num_samples, *a.shape[1:])
+    of = () if offsets is None else (offsets,)  # a normal has none
+    constant = {n: getattr(model, n, None) for n in DIMS["constant_data"]} | {"offset": offsets}
     values = {
         "posterior": {"a": a},
-        "posterior_predictive": {"x": _measured(model, a, seed)},
-        "log_likelihood": {"x": _log_likelihood(model, x, a)},
+        "posterior_predictive": {"x": model.measure(a, generator(seed, "measured"), *of)},
+        "log_likelihood": {"x": model.log_density(x, a, *of)},
         "observed_data": {"x": x},
-        "constant_data": {name: getattr(model, name) for name in DIMS["constant_data"]},
+        "constant_data": {name: value for name, value in constant.items() if value is not None},
     }
     coords = {
         "chain": np.arange(num_chains),
@@ -100,7 +108,7 @@ def to_arviz(
 
 def _dataset(xarray: Any, group: str, arrays: dict[str, Array], coords: dict[str, Any]) -> Any:
     dims = DIMS[group]
-    used = {dim for of_variable in dims.values() for dim in of_variable}
+    used = {dim for name in arrays for dim in dims[name]}
     variables = {name: (dims[name], values) for name, values in arrays.items()}
     return xarray.Dataset(
         variables,
@@ -113,16 +121,3 @@ def _entries(xarray: Any, likelihood: Any, observed: np.ndarray) -> Any:
     """The likelihood (chain, draw, item, feature) of the observed entries alone, (chain, draw, entry)."""
     places = dict(zip(("item", "feature"), np.nonzero(observed), strict=True))
     return likelihood.isel({dim: xarray.DataArray(at, dims="entry") for dim, at in places.items()})
-
-
-def _measured(model: LinearGaussian, a: Array, seed: int) -> Array:
-    """Measurements (chain, draw, N, D) of items with latents `a`."""
-    mean = a @ model.loadings.T + model.intercept
-    noise = generator(seed, "measured").standard_normal(mean.shape)
-    return np.asarray(mean + model.noise_scale * noise)
-
-
-def _log_likelihood(model: LinearGaussian, x: Array, a: Array) -> Array:
-    """log p(x_nd | a_n) of every draw, (chain, draw, N, D)."""
-    misfit = (x - a @ model.loadings.T - model.intercept) / model.noise_scale
-    return np.asarray(-0.5 * (misfit**2 + LOG_2PI) - np.log(model.noise_scale))

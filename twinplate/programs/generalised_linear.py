@@ -88,12 +88,20 @@ class GeneralisedLinear:
         eta = a @ self.loadings.T + self.intercept
         return eta if offsets is None else eta + np.log(offsets)[:, None]
 
+    def log_density(self, x: Array, a: Array, offsets: Array | None = None) -> Array:
+        """log p(x | a) (..., N, D), entry by entry, of latents (..., N, K); NaN where `x` (N, D) is."""
+        seen, eta = ~np.isnan(x), self.predictor(a, offsets)
+        found = log_density(self.likelihood, np.where(seen, x, 0.0), eta, self.concentration)
+        return np.where(seen, found, np.nan)
+
+    def measure(self, a: Array, rng: np.random.Generator, offsets: Array | None = None) -> Array:
+        """Draw `x` (..., N, D) of items with latents `a` (..., N, K), whole numbers as float64."""
+        return draw(self.likelihood, self.predictor(a, offsets), self.concentration, rng)
+
     def log_joint(self, x: npt.ArrayLike, a: Array, offsets: Array | None = None) -> Array:
         """log p(x, a) (..., N) of the observed entries of `x` (N, D) and latents `a` (..., N, K)."""
-        x = np.asarray(x, np.float64)
-        eta, observed = self.predictor(a, offsets), ~np.isnan(x)
-        entries = log_density(self.likelihood, np.where(observed, x, 0.0), eta, self.concentration)
-        return np.asarray(np.sum(np.where(observed, entries, 0.0), -1) + self.log_prior(a))
+        entries = self.log_density(np.asarray(x, np.float64), a, offsets)
+        return np.asarray(np.nansum(entries, -1) + self.log_prior(a))
 
     def log_prior(self, a: Array) -> Array:
         """log p(a) (...) of latents (..., K)."""
@@ -105,7 +113,7 @@ class GeneralisedLinear:
     ) -> tuple[Array, Array]:
         """Draw `x` (N, D), whole numbers as float64, and `a` (N, K) from the model."""
         a = self.loc + self.scale * rng.standard_normal((num_items, self.num_components))
-        return draw(self.likelihood, self.predictor(a, offsets), self.concentration, rng), a
+        return self.measure(a, rng, offsets), a
 
 
 def _positive(concentration: npt.ArrayLike, size: int) -> Array:

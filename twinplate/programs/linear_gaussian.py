@@ -262,8 +262,17 @@ class LinearGaussian:
     def simulate(self, num_items: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draw `x` (N, D) and `a` (N, K) from the model."""
         a = self.loc + self.scale * rng.standard_normal((num_items, self.num_components))
-        noise = self.noise_scale * rng.standard_normal((num_items, self.num_features))
-        return a @ self.loadings.T + self.intercept + noise, a
+        return self.measure(a, rng), a
+
+    def measure(self, a: Array, rng: np.random.Generator) -> Array:
+        """Draw `x` (..., N, D) of items with latents `a` (..., N, K)."""
+        mean = a @ self.loadings.T + self.intercept
+        return np.asarray(mean + self.noise_scale * rng.standard_normal(mean.shape))
+
+    def log_density(self, x: Array, a: Array) -> Array:
+        """log p(x | a) (..., N, D), entry by entry, of latents (..., N, K); NaN where `x` (N, D) is."""
+        misfit = (x - a @ self.loadings.T - self.intercept) / self.noise_scale
+        return np.asarray(-0.5 * (misfit**2 + LOG_2PI) - np.log(self.noise_scale))
 
     def _by_items(self, number: Callable[..., Array], *values: Array) -> Array:
         """`number(*values)`, (N,), of as many items at once as have MATRIX_BYTES of K × K matrices."""
