@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,33 @@ def test_what_cannot_be_saved_leaves_nothing(frame) -> None:
         with pytest.raises(InputError, match=words):
             bad()
     assert {path.name for path in Path().iterdir()} == {"x.csv"}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_given_offsets_are_found_again_by_the_commands(own_folder, named, capsys) -> None:
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1, 4, 20).round(3)
+    x = rng.poisson(depth[:, None] * [2.0, 3.0, 4.0]).astype(float)
+    frame = pandas.DataFrame(np.column_stack([depth, x]), columns=["tot", "a", "b", "c"])
+    column, file = ("tot", "x.csv") if named else ("column 1", "x.npy")
+    frame.to_csv("x.csv", index=False)
+    np.save("x.npy", frame.to_numpy())
+    words = f"fit {file} --components 2 --steps 6 --batch-size 64 --device cpu --out theirs".split()
+    words += ["--likelihood", "poisson", "--backend", "pyro", "--offset", column]
+    assert run(*words) == 0
+    given = frame[["a", "b", "c"]] if named else x
+    program = make_program(given, ProgramConfig(3, 2, likelihood="poisson"), offsets=depth)
+    fit = load_backend("pyro").fit(given, program, TRAINING.for_items(20), offsets=depth)
+    keep = partial(save, fit, "ours", given, TRAINING, backend="pyro")
+    for bad, message in (
+        ({"offsets": depth}, "expected its name, such as"),
+        ({"offset_column": column}, "expected `offsets`"),
+        ({"offsets": depth[1:], "offset_column": column}, r"expected \(20,\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            keep(**bad)
+    keep(offsets=depth, offset_column=column)
+    headers = [json.loads(Path(name, "run.json").read_text()) for name in ("ours", "theirs")]
+    assert headers[0] == headers[1]
+    assert run("score", "ours", file) == 0
+    assert run("fit", file, "--resume", "ours", "--steps", "8") == 0
