@@ -69,6 +69,8 @@ def test_from_a_fit_to_scores_and_filled_holes(folder, backend, capsys):
     filled = columns_of("filled.csv")
     expected = fit.predict(x, offsets=depth).imputed
     np.testing.assert_allclose(np.column_stack([filled[n] for n in NAMES]), expected, rtol=1e-9)
+    out = capsys.readouterr().out
+    assert "Offsets: depth" in out and "Left out: depth" not in out
     for words in ([], ["--backend", backend]):
         out = f"p{len(words)}.npz"
         assert twinplate("posterior", "run", "counts.csv", *words, "--out", out) == 0
@@ -76,6 +78,42 @@ def test_from_a_fit_to_scores_and_filled_holes(folder, backend, capsys):
             np.testing.assert_allclose(file["loc"], fit.posterior(x, offsets=depth).loc, rtol=1e-6)
     assert twinplate("summary", "run") == 0
     assert "likelihood: negative-binomial" in capsys.readouterr().out
+
+
+def test_what_is_filled_in_has_intervals_and_offsets(folder, capsys):
+    words = ["--likelihood", "negative-binomial", "--offset", "depth", "--missing", "mask"]
+    assert twinplate("fit", "counts.csv", *SMALL, *words, "--backend", "pyro", "--out", "run") == 0
+    assert "Offsets: depth\n" in capsys.readouterr().out
+    words = ["--lower", "low.csv", "--upper", "high.csv", "--level", "0.8"]
+    assert twinplate("impute", "run", "counts.csv", "--out", "filled.csv", *words) == 0
+    given = columns_of("counts.csv")
+    x, depth = np.column_stack([given[name] for name in NAMES]), given["depth"]
+    holes = np.isnan(x)
+    ends = load("run").predict(x, offsets=depth).interval(0.8)
+    for name, end in zip(("low.csv", "high.csv"), ends, strict=True):
+        found = columns_of(name)
+        assert list(found) == NAMES
+        expected = np.where(holes, end, x)
+        np.testing.assert_array_equal(np.column_stack(list(found.values())), expected)
+    filled = columns_of("filled.csv")
+    np.testing.assert_array_equal(filled["depth"], depth)
+    Path("whole.csv").write_text(  # what was filled in is no count
+        "\n".join(",".join(c.split(".")[0] for c in row.split(",")[:-1]) + f",{row.split(',')[-1]}"
+                  for row in Path("filled.csv").read_text().splitlines())
+    )  # fmt: skip
+    assert twinplate("score", "run", "whole.csv") == 0
+    assert twinplate("impute", "run", "counts.csv", "--out", "new.csv", "--lower", "new.csv") == 2
+    assert "--out and --lower are both new.csv" in capsys.readouterr().err
+
+
+def test_of_data_without_names_the_offsets_keep_their_place(folder):
+    x = np.column_stack([np.full(20, 3.0), np.random.default_rng(0).poisson(3.0, (20, 3))])
+    np.save("x.npy", x)
+    words = ["--likelihood", "poisson", "--offset", "column 1", "--backend", "pyro", "--out", "run"]
+    assert twinplate("fit", "x.npy", *SMALL, *words) == 0
+    assert twinplate("impute", "run", "x.npy", "--out", "filled.npy") == 0
+    np.testing.assert_array_equal(np.load("filled.npy"), x)
+    assert twinplate("score", "run", "filled.npy") == 0
 
 
 def test_a_run_goes_on_with_the_offsets_of_then_alone(folder, capsys):
@@ -154,4 +192,8 @@ def test_what_has_no_exact_answer_is_not_reported(folder, capsys):
     assert "the report stands on exact answers of the normal one" in capsys.readouterr().err
     assert twinplate("impute", "run", "bits.csv", "--exact", "--out", "f.csv") == 2
     assert "no closed form" in capsys.readouterr().err
+    Path("holes.csv").write_text("cell id,g1,g2,g3,g4\na,1,,0,1\nb,0,1,1,0")
+    assert twinplate("impute", "run", "holes.csv", "--out", "f.csv") == 2
+    error = capsys.readouterr().err
+    assert "exact" not in error and "Fit data that have missing entries, too" in error
     assert not Path("r.html").exists() and not Path("f.csv").exists()

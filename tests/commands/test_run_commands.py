@@ -92,12 +92,12 @@ def filled_in(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_what_is_missing_is_filled_in_and_the_rest_kept(
     folder: Path, suffix: str, exact: list[str]
 ) -> None:
-    out, scale = Path(f"made/filled.{suffix}"), Path(f"scale.{suffix}")
-    assert (
-        run("impute", "run", f"x.{suffix}", "--out", str(out), "--scale", str(scale), *exact) == 0
-    )
+    out, scale, high = (Path(f"{name}.{suffix}") for name in ("made/filled", "scale", "high"))
+    files = ["--out", str(out), "--scale", str(scale), "--upper", str(high)]
+    assert run("impute", "run", f"x.{suffix}", *files, *exact) == 0
     choose = Wanted(id_column="id").choose if suffix in ("csv", "tsv", "parquet") else None
-    found, spread = load_matrix(out, choose=choose), load_matrix(scale, choose=choose)
+    found, spread, above = (load_matrix(path, choose=choose) for path in (out, scale, high))
+    np.testing.assert_allclose(above.x, found.x + stats.norm.ppf(0.95) * spread.x, rtol=1e-12)
     for n, item in enumerate(X):
         mean, sd = filled_in(item)
         np.testing.assert_allclose(found.x[n], mean, rtol=1e-9)
@@ -260,6 +260,7 @@ BAD = [
     ("impute run x.csv --out filled.xlsx", ".csv, .tsv, .npy, .npz, .parquet"),
     ("impute run x.csv --out filled.csv --scale filled.csv", "expected two files"),
     ("impute run x.csv --out filled.csv --scale scale", "suffixes"),
+    ("impute run x.csv --out filled.csv --lower low.csv --level 90", "level is 90"),
     ("impute run other.csv --out filled.csv", "missing: weight, a,b, say"),
     ("impute nowhere x.csv --out filled.csv", "does not exist"),
     ("score run wide.npy --out scores.csv", "have 5 columns"),

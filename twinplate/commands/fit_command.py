@@ -94,7 +94,8 @@ def _fit_and_save(
         check_objective(program.config, training)
         training = training.for_items(len(table.x))
         by_place = f"{request.data.name} names no columns, so they go by their place"
-        tell_data(console, table, listed(table.columns) if table.named else by_place)
+        names = listed(table.columns) if table.named else by_place
+        tell_data(console, table, names, request.offset)
         with begun(request.out, _start(request, training, table, program, offsets)) as writer:
             hand(writer.run)
             found = train_and_keep(writer, table.x, *way, offsets)

@@ -70,7 +70,8 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
             f"the data have {counted(table.x.shape[1], 'column')}; the run {run_path} was fitted on "
             f"{len(fitted.columns)}"
         )
-    tell_data(console, table, _how_found(fitted, table, data, run_path))
+    how, offset = _how_found(fitted, table, data, run_path), run.data.get("offset", "")
+    tell_data(console, table, how, offset)
     columns = table.columns if table.named else fitted.columns if fitted.named else ()
     item_column = table.id_columns[-1] if table.items else ""
     names = Names(columns, table.items, item_column, table.others)

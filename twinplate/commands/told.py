@@ -18,8 +18,11 @@ def tell(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def tell_data(console: Console, table: Table, names: str) -> None:
-    """How many items and features are used, and which (`names`); which columns are not."""
+def tell_data(console: Console, table: Table, names: str, offset: str = "") -> None:
+    """How many items and features are used, and which (`names`); which columns are not.
+
+    offset: the column of the items' offsets, if there is one.
+    """
     items, features = table.x.shape
     tell(console, f"Using {counted(items, 'item')} and {counted(features, 'feature')}: {names}")
     if table.id_columns:
@@ -29,7 +32,9 @@ def tell_data(console: Console, table: Table, names: str) -> None:
         )
     if table.constant:
         tell(console, f"Left out, as they are constant and tell nothing: {listed(table.constant)}")
-    rest = [name for name in table.left_out if name not in table.constant]
+    if offset:
+        tell(console, f"Offsets: {offset}")
+    rest = [name for name in table.left_out if name not in (*table.constant, offset)]
     if rest:
         tell(console, f"Left out: {listed(rest)}")
     empty = table.statistics.empty_items

@@ -84,6 +84,13 @@ class CountPrediction:
         tail = (1 - check_level(level)) / 2
         return self.quantile(tail), self.quantile(1 - tail)
 
+    def of(self, entries: np.ndarray) -> CountPrediction:
+        """That of some entries, where a boolean array (N, D) is true, with one axis."""
+        c = self.concentration
+        wide = None if c is None else np.broadcast_to(c, self.x.shape)[entries]
+        values = self.x[entries], self.loc[entries], self.spread[entries]
+        return CountPrediction(self.likelihood, *values, wide)
+
     def sample(self, num_samples: int = 1, *, seed: int = 0) -> Array:
         """Measurements (num_samples, N, D), whole numbers as float64, each entry by itself."""
         rng = generator(seed, "counts")

@@ -70,11 +70,16 @@ def check_seen(program: ReferenceProgram, variance: Params, x: Matrix) -> None:
         absent = np.isnan(block).sum(axis=1)
         count += int(absent[absent < d].sum())
     if count:
+        exact = (
+            "The model's own posterior is `fit.generative.posterior(x)`, by which `predict(x, exact=True)` "
+            "and `impute --exact` go; or fit data with missing entries"
+        )
+        normal = program.config.likelihood == "normal" and program.config.amplitude_scale is None
         raise InputError(
             f"{counted(count, 'entry', 'entries')} of x {are(count)} missing, but the guide was trained on "
-            "complete data and its encoder has never seen one missing. The model's own posterior is "
-            "`fit.generative.posterior(x)`, by which `predict(x, exact=True)` and `impute --exact` go; "
-            "or fit data with missing entries with encoder='experts' (`--missing mask`)"
+            "complete data and its encoder has never seen one missing. "
+            f"{exact if normal else 'Fit data that have missing entries, too,'} with encoder='experts' "
+            "(`--missing mask`)"
         )
 
 

@@ -44,6 +44,10 @@ class Prediction:
         half = float(scipy.special.ndtri((1 + check_level(level)) / 2))
         return self.mean - half * self.scale, self.mean + half * self.scale
 
+    def of(self, entries: np.ndarray) -> Prediction:
+        """That of some entries, where a boolean array (N, D) is true, with one axis."""
+        return Prediction(self.x[entries], self.mean[entries], self.scale[entries])
+
 
 def check_level(level: float) -> float:
     """The level as it is. Raises InputError unless it is a probability."""
