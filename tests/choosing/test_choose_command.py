@@ -70,6 +70,14 @@ def test_the_command_finds_two_components_and_its_own_command_fits_them(
     assert request.covariance == found["chosen"]["covariance"]
 
 
+def test_of_small_counts_it_says_what_fit_says(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(choice, "available_backends", list)
+    np.save("x.npy", np.random.default_rng(0).poisson(3.0, (40, 4)))
+    assert twinplate("choose", "x.npy", "--components", "1", "--json", "c.json") == 0
+    (note,) = json.loads(Path("c.json").read_text())["notes"]
+    assert "small counts" in note and f"Note: {note}" in capsys.readouterr().out
+
+
 def test_without_frameworks_components_are_chosen_all_the_same(monkeypatch) -> None:
     monkeypatch.setattr(choice, "available_backends", list)
     verdict = decide(items(), (1, 2, 3))

@@ -29,6 +29,7 @@ class Verdict:
     chosen one by no more than one standard error.
     most: components that the features can tell apart and the items be fitted with.  data: as the command
     names them.  ruling: what the item is called that rules the standard error, if one does.
+    notes: what is to be said of the data.
     """
 
     components: tuple[int, ...]
@@ -40,6 +41,7 @@ class Verdict:
     most: int = 10**6
     data: str = "DATA"
     ruling: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def k(self) -> int:
@@ -199,6 +201,7 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
         "chosen": chosen,
         "command": verdict.command,
         "sentences": sentences(verdict),
+        "notes": list(verdict.notes),
         "components": rows,
         "trials": trials,
     }

@@ -24,6 +24,7 @@ from twinplate.choosing.held_out import (
 from twinplate.choosing.rule import Choice, choose, ruling
 from twinplate.choosing.trials import try_covariances
 from twinplate.choosing.verdict import Verdict, sentences
+from twinplate.commands.offset_column import told_of_counts
 from twinplate.commands.told import tell, tell_data
 from twinplate.data.blocks import Array
 from twinplate.data.columns import Wanted, joined, listed
@@ -46,18 +47,22 @@ def run_choose(
     x = sample.x
     usual = [k for k in usual_components(x.shape[1]) if k <= max(1, most_fitted(*x.shape))]
     verdict = decide(x, components or tuple(usual), _options(x, wanted), sample)
-    verdict = replace(verdict, data=str(data))
+    verdict = replace(verdict, data=str(data), notes=sample.notes)
     _show(verdict, console)
     return verdict
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Items to choose by, `x` (N, D), in memory and in random order, what they and the columns are called."""
+    """Items to choose by, `x` (N, D), in memory and in random order, what they and the columns are called.
+
+    notes: what is to be said of them.
+    """
 
     x: Array
     columns: tuple[str, ...]
     items: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def _items(data: Path, wanted: Wanted, console: Console) -> Sample:
@@ -73,7 +78,8 @@ def _items(data: Path, wanted: Wanted, console: Console) -> Sample:
     seen = ~np.isnan(x).all(axis=1)
     names = [table.items[n] if table.items else f"row {n + 1}" for n in places[seen].tolist()]
     columns = tuple(table.name_of(j) for j in range(x.shape[1]))
-    return Sample(x[seen], columns, tuple(names))
+    told = told_of_counts(table.x, table.statistics)
+    return Sample(x[seen], columns, tuple(names), (told,) if told else ())
 
 
 def _options(x: Array, wanted: Wanted) -> tuple[str, ...]:
@@ -148,3 +154,5 @@ def _show(verdict: Verdict, console: Console) -> None:
     console.print(table)
     for line in sentences(verdict):
         tell(console, line)
+    for note in verdict.notes:
+        tell(console, f"Note: {note}")
