@@ -82,15 +82,17 @@ class Encoder(nnx.Module):
         center, spread = (
             jnp.asarray(values, x.dtype) for values in (self.program.center, self.program.spread)
         )
-        features = (working(config.likelihood, x, offsets) - center) / spread
-        missing = None if self.complete else jnp.isnan(x)
-        if missing is not None:
-            features = jnp.where(missing, 0.0, features)
+        logs = None
         if offsets is not None:
             assert self.program.offset_units is not None
             middle, unit = jnp.asarray(self.program.offset_units, x.dtype)
-            logs = (jnp.log(offsets) - middle) / unit
-            features = jnp.concatenate([features, logs[:, None]], -1)
+            logs = jnp.log(offsets) - middle
+        features = (working(config.likelihood, x, logs) - center) / spread
+        missing = None if self.complete else jnp.isnan(x)
+        if missing is not None:
+            features = jnp.where(missing, 0.0, features)
+        if logs is not None:
+            features = jnp.concatenate([features, (logs / unit)[:, None]], -1)
         return features, None if missing is None else missing.astype(x.dtype)
 
     def network(self, features: Array, missing: Array | None) -> Array:

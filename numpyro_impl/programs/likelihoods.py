@@ -20,10 +20,13 @@ def split_rows(x: Array, config: ProgramConfig) -> tuple[Array, Array | None]:
     return (x[:, :-1], x[:, -1]) if config.has_offsets else (x, None)
 
 
-def working(likelihood: str, x: Array, offsets: Array | None) -> Array:
-    """The working variable (B, D): of counts log(1 + x / offset), of zeros and ones 4 x - 2."""
+def working(likelihood: str, x: Array, logs: Array | None) -> Array:
+    """The working variable (B, D): of counts log(1 + x / offset), of zeros and ones 4 x - 2.
+
+    logs: (B,), logarithms of the offsets over their geometric mean, so that their unit does not matter.
+    """
     if likelihood in COUNTS:
-        return jnp.log1p(x if offsets is None else x / offsets[:, None])
+        return jnp.log1p(x if logs is None else x * jnp.exp(-logs)[:, None])
     return 4.0 * x - 2.0 if likelihood == "bernoulli" else x
 
 

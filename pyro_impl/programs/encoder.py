@@ -87,14 +87,17 @@ class Encoder(nn.Module):
         The indicator is None where the data are complete. The logarithm of an offset is one more feature.
         """
         x, offsets = split_rows(x, self.config)
-        features = (working(self.config.likelihood, x, offsets) - self.center) / self.spread
+        logs = None
+        if offsets is not None:
+            assert self.offset_units is not None
+            middle, unit = self.offset_units
+            logs = offsets.log() - middle
+        features = (working(self.config.likelihood, x, logs) - self.center) / self.spread
         missing = None if self.complete else x.isnan()
         if missing is not None:
             features = features.masked_fill(missing, 0.0)
-        if offsets is not None:
-            assert self.offset_units is not None
-            logs = (offsets.log() - self.offset_units[0]) / self.offset_units[1]
-            features = torch.cat([features, logs.unsqueeze(-1)], -1)
+        if logs is not None:
+            features = torch.cat([features, (logs / unit).unsqueeze(-1)], -1)
         return features, None if missing is None else missing.to(x.dtype)
 
     def network(self, features: Tensor, missing: Tensor | None) -> Tensor:

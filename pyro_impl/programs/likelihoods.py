@@ -19,10 +19,13 @@ def split_rows(x: Tensor, config: ProgramConfig) -> tuple[Tensor, Tensor | None]
     return (x[:, :-1], x[:, -1]) if config.has_offsets else (x, None)
 
 
-def working(likelihood: str, x: Tensor, offsets: Tensor | None) -> Tensor:
-    """The working variable (B, D): of counts log(1 + x / offset), of zeros and ones 4 x - 2."""
+def working(likelihood: str, x: Tensor, logs: Tensor | None) -> Tensor:
+    """The working variable (B, D): of counts log(1 + x / offset), of zeros and ones 4 x - 2.
+
+    logs: (B,), logarithms of the offsets over their geometric mean, so that their unit does not matter.
+    """
     if likelihood in COUNTS:
-        return (x if offsets is None else x / offsets.unsqueeze(-1)).log1p()
+        return (x if logs is None else x * (-logs).exp().unsqueeze(-1)).log1p()
     return 4.0 * x - 2.0 if likelihood == "bernoulli" else x
 
 

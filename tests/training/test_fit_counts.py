@@ -68,6 +68,20 @@ def test_a_run_that_goes_on_and_one_of_many_are_the_run(twin):
     np.testing.assert_allclose(many.losses[1], whole.losses, rtol=1e-9)
 
 
+def test_the_unit_of_offsets_does_not_matter(twin):
+    """In thousands, loadings are the same and intercepts less by log 1,000."""
+    x, offsets, program = counts_of("negative-binomial", missing=0.2)
+    other = make_program(x, program.config, offsets=1000 * offsets)
+    fit = twin.impl.fit(x, program, config(), offsets=offsets)
+    again = twin.impl.fit(x, other, config(), offsets=1000 * offsets)
+    np.testing.assert_allclose(again.losses, fit.losses, rtol=1e-9)
+    model, theirs = fit.generalised, again.generalised
+    np.testing.assert_allclose(theirs.loadings, model.loadings, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(theirs.intercept, model.intercept - np.log(1000), atol=1e-9)
+    first = fit.evidence_bound(x, offsets=offsets).value
+    np.testing.assert_allclose(again.evidence_bound(x, offsets=1000 * offsets).value, first)
+
+
 def test_a_total_is_the_offset_where_none_is_given(twin):
     x, _, _ = counts_of("poisson")
     x += 1

@@ -34,14 +34,16 @@ LEAST_COUNT = 0.5  # of a feature in all, so that the logarithm of its mean is f
 class WorkingRows(Stored):
     """The working variable of `x` (N, D), made of its rows when they are asked for: `x` may be on disk.
 
+    logs: (N,), of offsets over their geometric mean, if there are any.
+
     >>> import numpy as np
     >>> WorkingRows("bernoulli", np.eye(2), None)[:1]
     array([[ 2., -2.]])
     """
 
-    def __init__(self, likelihood: str, x: Matrix, offsets: Array | None) -> None:
+    def __init__(self, likelihood: str, x: Matrix, logs: Array | None) -> None:
         super().__init__((len(x), x.shape[1]), np.float64, (0, len(x)))
-        self._likelihood, self._x, self._offsets = likelihood, x, offsets
+        self._likelihood, self._x, self._logs = likelihood, x, logs
 
     def pieces(self, start: int, stop: int) -> Iterator[np.ndarray]:
         for first, block in blocks(self._x, rows=slice(start, stop)):
@@ -50,14 +52,14 @@ class WorkingRows(Stored):
     def with_columns(self, places: Sequence[int]) -> Stored:
         x = self._x
         some = x.with_columns(places) if isinstance(x, Stored) else x[:, list(places)]
-        return WorkingRows(self._likelihood, some, self._offsets)
+        return WorkingRows(self._likelihood, some, self._logs)
 
     def take(self, indices: npt.NDArray[np.int64]) -> np.ndarray:
         return self._of(gather(self._x, indices).astype(np.float64), indices)
 
     def _of(self, values: Array, rows: slice | npt.NDArray[np.int64]) -> Array:
-        offsets = None if self._offsets is None else self._offsets[rows]
-        return working(self._likelihood, values, offsets)
+        logs = None if self._logs is None else self._logs[rows]
+        return working(self._likelihood, values, logs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,8 @@ def count_start(
 
     Raises InputError where an entry of `x` cannot be, and if K exceeds min(N, D).
     """
-    rows = WorkingRows(likelihood, x, offsets)
+    logs = None if offsets is None else np.log(offsets) - np.log(offsets).mean()
+    rows = WorkingRows(likelihood, x, logs)
     for start, block in blocks(x):
         check_values(likelihood, block, start)
     units = read_statistics(rows, progress)

@@ -104,12 +104,15 @@ def _encoded(
     program: ReferenceProgram, params: Params, x: Array, offsets: Array | None
 ) -> Gaussian:
     missing = np.isnan(x)
-    known = working(program.config.likelihood, x, offsets)
-    features = np.where(missing, 0.0, (known - program.center) / program.spread)
+    logs = None
     if offsets is not None:
         assert program.offset_units is not None
         middle, unit = program.offset_units
-        features = np.column_stack([features, (np.log(offsets) - middle) / unit])
+        logs = np.log(offsets) - middle
+    known = working(program.config.likelihood, x, logs)
+    features = np.where(missing, 0.0, (known - program.center) / program.spread)
+    if logs is not None:
+        features = np.column_stack([features, logs / unit])
     part = _perceptron(program, params, features, missing)
     k, covariance = program.config.num_components, program.config.covariance
     units = output_units(program)

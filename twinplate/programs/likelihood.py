@@ -10,7 +10,8 @@ items have offsets, and given it
 
 The negative binomial of concentration c is SciPy's `nbinom(n=c, p=c / (c + μ))`.
 Guides know other data than normal ones by a *working variable* in which the model is nearly
-linear-Gaussian: log(1 + x / offset) of counts, and 4 x - 2 of zeros and ones, the logit to first order.
+linear-Gaussian: log(1 + x / offset) of counts, and 4 x - 2 of zeros and ones, the logit to first order. There
+an offset is over the geometric mean of those in training: in which unit offsets are does not matter.
 """
 
 from __future__ import annotations
@@ -37,10 +38,13 @@ EXPECTED = {
 }
 
 
-def working(likelihood: str, x: Array, offsets: Array | None = None) -> Array:
-    """The working variable of `x` (N, D), NaN where missing; offsets (N,), where there are any."""
+def working(likelihood: str, x: Array, logs: Array | None = None) -> Array:
+    """The working variable of `x` (N, D), NaN where missing.
+
+    logs: (N,), logarithms of the offsets over their geometric mean, where there are any.
+    """
     if likelihood in COUNTS:
-        return np.log1p(x if offsets is None else x / offsets[:, None])
+        return np.log1p(x if logs is None else x * np.exp(-logs)[:, None])
     return 4.0 * x - 2.0 if likelihood == "bernoulli" else x
 
 
