@@ -5,7 +5,7 @@ import pytest
 import scipy
 
 from twinplate import Gaussian, GeneralisedLinear
-from twinplate.programs.importance import importance_bound
+from twinplate.programs.importance import few_draws, importance_bound
 
 MODELS = {
     "poisson": None,
@@ -78,3 +78,15 @@ def test_draws_of_an_item_are_its_own():
     alone = importance_bound(model, x[:1], None, [first], 50)
     assert alone.value[0] == pytest.approx(both.value[0], rel=1e-12)
     assert abs(other.value[1] - both.value[0]) > 1e-3
+
+
+def test_items_with_few_effective_draws_are_named():
+    """Nine of ten draws are the guide's, which misses the item by far: hardly a draw counts."""
+    model = GeneralisedLinear("poisson", np.ones((4, 1)))
+    x = np.array([[1.0, 2.0, 1.0, 0.0], [1e6, 0.0, 1.0, 1.0]])
+    guide = Gaussian(np.zeros((2, 1)), np.full((2, 1, 1), 0.5))
+    bound = importance_bound(model, x, None, [guide])
+    assert few_draws(bound.effective_samples).startswith("1 item has fewer than 20 effective draws")
+    assert "(row 2)" in few_draws(bound.effective_samples)
+    assert "(row 51)" in few_draws(bound.effective_samples, np.array([0, 50]))
+    assert few_draws(bound.effective_samples[:1]) == ""

@@ -8,9 +8,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from twinplate.commands.told import tell
 from twinplate.data.blocks import Walk, gather
 from twinplate.data.stored import Matrix
-from twinplate.programs.importance import DRAWS
+from twinplate.programs.importance import DRAWS, few_draws
 from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
 from twinplate.programs.parameters import linear_gaussian_of
 from twinplate.programs.program import ReferenceProgram
@@ -75,11 +76,19 @@ def _print_bound(console: Console, x: Matrix, fit: Fit, offsets: Array | None) -
     table.add_row("ELBO, mean of the last steps", f"{-fit.losses[-LAST:].mean():.4f}")
     which = "" if len(some) == len(x) else f", {counted(len(some), 'item')}"
     value = f"{bound.mean:.4f} ± {bound.mean_error:.4f}"
-    table.add_row(f"log evidence, importance-weighted bound{which}", value)
+    table.add_row(f"{evidence_name(fit.program)}, importance-weighted bound{which}", value)
     fewest = f"{bound.effective_samples.min():.0f} of {DRAWS}"
     table.add_row("effective draws, of the item with the fewest", fewest)
     console.print(table)
+    if few := few_draws(bound.effective_samples, some):
+        tell(console, few)
     return {"evidence_bound": bound.mean, "evidence_bound_error": bound.mean_error}
+
+
+def evidence_name(program: ReferenceProgram | None) -> str:
+    """What the evidence of counts is of, in words: offsets that are totals are of the counts themselves."""
+    totals = program is not None and program.config.offset == "total"
+    return "log evidence given the items' totals" if totals else "log evidence"
 
 
 def _exact(

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from twinplate.commands.fit_summary import evidence_name
 from twinplate.commands.run_data import RunData, read_run_data
 from twinplate.commands.told import tell
 from twinplate.data.blocks import Array, blocks
@@ -16,7 +17,7 @@ from twinplate.data.columns import Wanted
 from twinplate.data.table import Names
 from twinplate.data.writers import check_table_file, table_file
 from twinplate.errors import InputError
-from twinplate.programs.importance import DRAWS
+from twinplate.programs.importance import DRAWS, few_draws
 from twinplate.progress import rows_progress
 from twinplate.words import counted
 
@@ -43,7 +44,9 @@ def run_score(run: Path, data: Path, out: Path | None, also: Wanted) -> dict[str
         names = Names(columns, given.names.items, "item" if called in columns else called)
         with table_file(out, found.shape, names) as write:
             write(found)
-    _print(console, report)
+    _print(console, report, evidence_name(given.run.program))
+    if is_bound and (few := few_draws(found[:, 2])):
+        tell(console, few)
     if unscored:
         tell(console, f"No ELBO: {unscored}")
     if out is not None:
@@ -105,13 +108,13 @@ def _report(given: RunData, found: Array) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, report: dict[str, Any]) -> None:
+def _print(console: Console, report: dict[str, Any], bounded: str) -> None:
     table = Table(title=f"{counted(report['items'], 'item')}, nats per item", title_justify="left")
     table.add_column("quantity")
     table.add_column("value", justify="right")
     if "error" in report:
         value = f"{report['log_evidence']:.4f} ± {report['error']:.4f}"
-        table.add_row("log evidence, importance-weighted bound", value)
+        table.add_row(f"{bounded}, importance-weighted bound", value)
         fewest = f"{report['effective_draws']:.0f} of {DRAWS}"
         table.add_row("effective draws, of the item with the fewest", fewest)
     else:

@@ -17,13 +17,17 @@ import numpy as np
 import scipy
 
 from twinplate.data.blocks import fitting, spans
+from twinplate.data.columns import listed
 from twinplate.data.stored import Matrix
 from twinplate.programs.generalised_linear import GeneralisedLinear
 from twinplate.programs.linear_gaussian import LOG_2PI, MATRIX_BYTES, Array, Gaussian, placed
 from twinplate.seeds import generator
+from twinplate.words import counted
 
 DRAWS = 1000  # of the latents of an item
 PRIOR_SHARE = 0.1  # of them, from the prior
+FEW = 20  # effective draws, of which neither a mean nor its error is known
+NAMED = 5  # rows at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,27 @@ class EvidenceBound:
     def mean_error(self) -> float:
         """The standard error of `mean`: the draws of one item are not those of another."""
         return float(np.sqrt(np.sum(self.error**2)) / max(len(self.error), 1))
+
+
+def few_draws(effective: Array, rows: np.ndarray | None = None) -> str:
+    """A sentence where items have few of DRAWS effective draws, or else nothing.
+
+    effective: (N,), of each item.  rows: (N,), where they stand in the data, from 0.
+
+    >>> few_draws(np.array([900.0, 3.0]))[:61]
+    '1 item has fewer than 20 effective draws of 1,000 (row 2): it'
+    """
+    few = np.flatnonzero(effective < FEW)
+    if not len(few):
+        return ""
+    at = few if rows is None else rows[few]
+    named = listed([str(row + 1) for row in at], most=NAMED)
+    have, their = ("has", "its") if len(few) == 1 else ("have", "their")
+    return (
+        f"{counted(len(few), 'item')} {have} fewer than {FEW} effective draws of {DRAWS:,} (row {named}): "
+        f"{their} bound and its error are not to be trusted, nor is the mean. An entry may be far from all "
+        "others, or the guide may need more steps"
+    )
 
 
 def importance_bound(
