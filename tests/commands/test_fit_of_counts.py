@@ -116,6 +116,26 @@ def test_of_data_without_names_the_offsets_keep_their_place(folder):
     assert twinplate("score", "run", "filled.npy") == 0
 
 
+@pytest.mark.parametrize("likelihood", ["poisson", "negative-binomial", "bernoulli"])
+def test_constant_columns_are_counts_but_no_zeros_and_ones(folder, likelihood, capsys):
+    rng = np.random.default_rng(0)
+    varying = (
+        rng.poisson(2.0, (30, 2)) if likelihood != "bernoulli" else rng.integers(0, 2, (30, 2))
+    )
+    x = np.column_stack([varying, np.ones(30), np.zeros(30)]).astype(float)
+    np.savetxt("x.csv", x, "%d", ",", header="a,b,one,zero", comments="")
+    words = ["--likelihood", likelihood, "--backend", "numpyro", "--out", "run", "--quiet"]
+    assert twinplate("fit", "x.csv", *SMALL, *words) == 0
+    fit, told = load("run"), "Left out, as they are constant and tell nothing: one, zero"
+    assert np.isfinite(fit.losses).all()
+    if likelihood == "bernoulli":
+        assert fit.features == ("a", "b") and told in capsys.readouterr().out
+    else:
+        assert fit.features == ("a", "b", "one", "zero") and told not in capsys.readouterr().out
+        rate = np.exp(fit.intercept[2:] + 0.5 * np.sum(fit.loadings[2:] ** 2, axis=1))
+        assert 0.5 < rate[0] < 1.5 and rate[1] < 0.1
+
+
 def test_a_run_goes_on_with_the_offsets_of_then_alone(folder, capsys):
     words = ["--likelihood", "poisson", "--offset", "depth", "--missing", "mask"]
     assert twinplate("fit", "counts.csv", *SMALL, *words, "--out", "run", "--backend", "pyro") == 0

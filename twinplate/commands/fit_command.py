@@ -130,8 +130,9 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]
             f"(D, K) with D = {len(table.columns)} rows, one for each column used of {request.data}"
         )
     constant = table.statistics.constant
-    # of which the noise would shrink to nothing, or the intercept run away
-    if {"noise_scale", "concentration", "intercept"} & {*learned} and constant.any():
+    # of which the noise would shrink to nothing, or the intercept of zeros alone or ones alone run away
+    gone = request.likelihood not in COUNTS and {"noise_scale", "intercept"} & {*learned}
+    if gone and constant.any():
         table = without_constants(table)
         by_feature = [name for name in given if GENERATIVE[name].startswith("D")]
         given |= {name: given[name][~constant] for name in by_feature}
