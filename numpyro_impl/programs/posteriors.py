@@ -16,7 +16,7 @@ from numpyro_impl.programs.encoder import ENCODERS
 from numpyro_impl.programs.guides import joint_normal
 from numpyro_impl.programs.parameters import NativeParams, to_native, to_numpy
 from twinplate.data.blocks import blocks, fitting
-from twinplate.data.frames import items_of
+from twinplate.data.frames import aligned, items_of
 from twinplate.data.stored import Matrix
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.offsets import with_offsets
@@ -87,7 +87,7 @@ def posterior_blocks(
         encode = _encode(program)
         native = to_native(params, dtype)
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
-    x = items_of(x, program.features)
+    x, offsets = items_of(x, program.features), aligned(offsets, x)
     offsets = program.offsets_of(x, offsets)
     for first, block in blocks(x, length=length):
         rows = with_offsets(block, None if offsets is None else offsets[first : first + len(block)])

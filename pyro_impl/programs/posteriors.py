@@ -12,7 +12,7 @@ from pyro_impl.programs.assembly import build
 from pyro_impl.programs.guides import joint_normal
 from pyro_impl.programs.parameters import to_numpy
 from twinplate.data.blocks import blocks, fitting
-from twinplate.data.frames import items_of
+from twinplate.data.frames import aligned, items_of
 from twinplate.data.stored import Matrix
 from twinplate.programs.linear_gaussian import Gaussian
 from twinplate.programs.offsets import with_offsets
@@ -79,7 +79,7 @@ def posterior_blocks(
     dtype, where = DTYPES[precision], find_device(device)
     encoder = build(program, params, dtype, where).encoder
     length = fitting(8 * program.config.num_components**2, CHUNK, CHUNK_BYTES)
-    x = items_of(x, program.features)
+    x, offsets = items_of(x, program.features), aligned(offsets, x)
     offsets = program.offsets_of(x, offsets)
     for first, block in blocks(x, length=length):
         rows = with_offsets(block, None if offsets is None else offsets[first : first + len(block)])

@@ -82,6 +82,22 @@ def test_the_unit_of_offsets_does_not_matter(twin):
     np.testing.assert_allclose(again.evidence_bound(x, offsets=1000 * offsets).value, first)
 
 
+def test_a_series_of_offsets_goes_by_the_index_of_the_items():
+    pandas = pytest.importorskip("pandas")
+    x, offsets, _ = counts_of("poisson")
+    frame, series = pandas.DataFrame(x), pandas.Series(offsets)
+    settings = ProgramConfig(5, 2, hidden_width=8, likelihood="poisson")
+    programs = [make_program(frame, settings, offsets=o) for o in (series, series.sort_values())]
+    for name, values in programs[0].fixed.items():
+        np.testing.assert_array_equal(values, programs[1].fixed[name])
+    start = TrainingState.start(initial_params(programs[0], 0))
+    fit = Fit(start, np.zeros(0), program=programs[0])
+    found = [fit.posterior(frame, offsets=o).loc for o in (offsets, series.sort_values())]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(InputError, match="another index than x, of 40 items"):
+        fit.posterior(frame, offsets=series.set_axis(range(1, 41)))
+
+
 def test_a_total_is_the_offset_where_none_is_given(twin):
     x, _, _ = counts_of("poisson")
     x += 1

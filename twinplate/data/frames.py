@@ -66,6 +66,21 @@ def items_of(x: Any, features: Sequence[str] = ()) -> Any:
     return np.ascontiguousarray(frame.x[:, [places[name] for name in features]])
 
 
+def aligned(values: Any, x: Any) -> Any:
+    """One value an item, in the order of the items of `x` where both have an index of pandas.
+
+    Raises InputError where their indices are not of the same items.
+    """
+    if not (hasattr(x, "iloc") and hasattr(values, "reindex")) or values.index.equals(x.index):
+        return values
+    if len(values) != len(x) or not values.index.is_unique or not x.index.isin(values.index).all():
+        raise InputError(
+            f"a Series of {len(values)} values has another index than x, of {len(x)} items; expected a value "
+            "for each item of x by its index, or an array in the order of the items"
+        )
+    return values.reindex(x.index)
+
+
 def item_names(x: Any) -> tuple[str, ...]:
     """What the items of a labelled matrix are called; () where they have no names."""
     frame = to_frame(x)

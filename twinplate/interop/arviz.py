@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from twinplate.data.columns import default_name
-from twinplate.data.frames import item_names
+from twinplate.data.frames import aligned, item_names
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 from twinplate.programs.linear_gaussian import Array
@@ -70,7 +70,7 @@ def to_arviz(
     for name, number in (("num_chains", num_chains), ("num_samples", num_samples)):
         if number < 1:
             raise InputError(f"{name} is {number}; expected 1 or more")
-    named = item_names(x) if items is None else tuple(items)
+    named, offsets = item_names(x) if items is None else tuple(items), aligned(offsets, x)
     x = fit.predict(x, offsets=offsets).x  # checked
     names = list(named or range(len(x)))
     if len(names) != len(x):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from twinplate.data.blocks import Rows
 from twinplate.data.columns import listed
-from twinplate.data.frames import to_frame
+from twinplate.data.frames import aligned, to_frame
 from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.data.stored import Matrix, Stored, matrix_of
 from twinplate.errors import InputError
@@ -155,7 +155,7 @@ def make_program(
     >>> program.learned
     ('loadings', 'intercept', 'noise_scale')
     """
-    frame = to_frame(x)
+    frame, offsets = to_frame(x), aligned(offsets, x)
     features = () if frame is None else frame.columns
     x = matrix_of(x if frame is None else frame.x)
     if x.ndim != 2 or x.shape[1] != config.num_features:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twinplate.data.blocks import on_disk
-from twinplate.data.frames import items_of
+from twinplate.data.frames import aligned, items_of
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.config import TrainingConfig
@@ -128,7 +128,7 @@ def prepare(
 
     Raises InputError where `x`, `a`, `state` or `offsets` cannot be used; with workers in all of them.
     """
-    x = items_of(x, program.features)
+    x, offsets = items_of(x, program.features), aligned(offsets, x)
     if workers is None:
         complete = _complete(x, a, program, training)
     else:
@@ -159,7 +159,7 @@ def prepare_many(
 
     Raises InputError where `x`, `a`, `states` or `offsets` cannot be used.
     """
-    x = items_of(x, program.features)
+    x, offsets = items_of(x, program.features), aligned(offsets, x)
     complete = _complete(x, a, program, trainings[0])
     found = program.offsets_of(x, offsets)
     trainings = [training.for_items(len(x)) for training in trainings]

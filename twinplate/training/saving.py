@@ -10,7 +10,7 @@ import numpy as np
 
 from twinplate.backends import BACKENDS
 from twinplate.data.columns import default_name
-from twinplate.data.frames import items_of
+from twinplate.data.frames import aligned, items_of
 from twinplate.data.stored import Matrix, matrix_of
 from twinplate.data.table import fingerprint
 from twinplate.errors import InputError
@@ -63,7 +63,7 @@ def save(
             f"the fit has {counted(len(fit.losses), 'loss', 'losses')} of {counted(state.step, 'step')}; "
             "expected that of every step: join them with those of the fit that it went on from"
         )
-    matrix = matrix_of(items_of(x, program.features))
+    matrix, offsets = matrix_of(items_of(x, program.features)), aligned(offsets, x)
     features = program.config.num_features
     if matrix.ndim != 2 or matrix.shape[1] != features:
         raise InputError(f"x has shape {tuple(matrix.shape)}; expected (N, {features})")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.columns import default_name
+from twinplate.data.frames import aligned
 from twinplate.errors import InputError
 from twinplate.programs.amplitude import log_evidence_with_amplitude
 from twinplate.programs.count_prediction import CountPrediction, predict_counts
@@ -178,7 +179,7 @@ class Fit:
         The same as `posterior` of either twin. With an amplitude it is the guide's factor for `a`; of an item
         without any entry it is the prior. The exact posterior is `fit.generative.posterior(x)`.
         """
-        program = self._program()
+        program, offsets = self._program(), aligned(offsets, x)
         x, k = new_items(x, program), program.config.num_components
         parts = self.posterior_blocks(x, offsets=offsets)
         found = Gaussian(np.empty((len(x), k)), np.empty((len(x), k, k)))
@@ -188,7 +189,7 @@ class Fit:
 
     def posterior_blocks(self, x: Any, *, offsets: Any = None) -> Iterator[Gaussian]:
         """`posterior` in parts, of some thousand consecutive items each; `x` may be a memory map."""
-        program = self._program()
+        program, offsets = self._program(), aligned(offsets, x)
         x = new_items(x, program)
         check_seen(program, self.state.variance, x)
         return guide_blocks(program, self.params, x, program.offsets_of(x, offsets))
@@ -301,7 +302,7 @@ class Fit:
 
     def _with_offsets(self, x: Any, offsets: Any) -> tuple[np.ndarray, Array | None]:
         """The items and their offsets, checked."""
-        x = new_items(x, self._program())
+        offsets, x = aligned(offsets, x), new_items(x, self._program())
         return x, self._program().offsets_of(x, offsets)
 
     @property
