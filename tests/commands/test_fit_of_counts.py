@@ -148,6 +148,51 @@ def test_a_run_goes_on_with_the_offsets_of_then_alone(folder, capsys):
     assert "column 'depth' of counts.csv holds other offsets" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("cell", "words", "message"),
+    [
+        ("1.5", [], "x.csv holds 1.5 in row 2, column 3 ('b'), which is no poisson data; expected whole"),
+        ("-1", [], "column 3 ('b'), which is no poisson data"),
+        ("1e20", [], "x.csv holds 1e+20 in row 2, column 3 ('b'), above 2^53"),
+        ("1e20", ["--no-offset"], "above 2^53"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_cannot_be_is_called_as_the_file_calls_it(
+    folder, cell, words, message, capsys
+):
+    text = "name,t,b,c\nu,1,2,3\nv,4,CELL,1\nw,1,1,2\n"
+    Path("x.csv").write_text(text.replace("CELL", cell))
+    small = [word.replace("2", "1") for word in SMALL]
+    words = ["--likelihood", "poisson", "--backend", "pyro", *words]
+    assert twinplate("fit", "x.csv", *small, *words, "--drop", "name", "--out", "run") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.endswith(", or --likelihood normal\n")
+    Path("good.csv").write_text(text.replace("CELL", "0"))
+    assert twinplate("fit", "good.csv", *small, *words, "--drop", "name", "--out", "run") == 0
+    assert twinplate("score", "run", "x.csv") == 2
+    error = capsys.readouterr().err
+    assert message in error and "likelihood normal" not in error
+
+
+@pytest.mark.parametrize("command", ["fit", "score"])
+def test_an_item_without_counts_is_named(folder, command, capsys):
+    Path("x.csv").write_text("id,a,b,c\nu,1,2,3\nv,4,1,1\nw,0,0,\n")
+    small = [word.replace("2", "1") for word in SMALL]
+    words = ["--likelihood", "poisson", "--missing", "mask", "--backend", "pyro", "--out", "run"]
+    if command == "score":
+        Path("good.csv").write_text(Path("x.csv").read_text().replace("0,0,", "0,1,"))
+        assert twinplate("fit", "good.csv", *small, *words) == 0
+    rest = ["run", "x.csv"] if command == "score" else ["x.csv", *small, *words]
+    assert twinplate(command, *rest) == 2
+    error = capsys.readouterr().err
+    assert "item 'w' of x.csv counts nothing at all" in error
+    said = {
+        "fit": "give --offset COLUMN or --no-offset",
+        "score": "a run that was fitted with",
+    }
+    assert said[command] in error
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
 def test_two_devices_share_items_and_offsets(folder, backend, monkeypatch):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
+from twinplate.commands.count_checks import check_entries, check_totals
 from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.offset_column import read_offsets, told_of_counts
 from twinplate.commands.stopping import Stop
@@ -147,6 +148,8 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]
         likelihood=request.likelihood,
         offset="given" if request.offset else "none" if request.no_offset else "",
     )
+    check_entries(request.data, table, request.likelihood, ", or --likelihood normal")
+    check_totals(request.data, table, config, fitting=True)
     generative: LinearGaussian | GeneralisedLinear | None = None
     if given and config.likelihood == "normal":
         generative = _completed(table, given, learned)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twinplate.commands.count_checks import check_entries, check_totals
 from twinplate.commands.offset_column import offsets_of_run
 from twinplate.commands.told import tell, tell_data
 from twinplate.data.blocks import Array
@@ -78,6 +79,9 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
     assert fit.program is not None  # `fit_of` has made one
     program, offsets = fit.program, None
     if program.config.likelihood != "normal":
+        check_entries(data, table, program.config.likelihood)
+        if not offset:
+            check_totals(data, table, program.config, fitting=False)
         items = new_items(table.x, program)  # which are counts
         offsets = program.offsets_of(items, offsets_of_run(data, run, also.items))
     return RunData(run, fit, table, names, offsets)

@@ -14,13 +14,12 @@ import numpy as np
 
 from twinplate.data.stored import Matrix
 from twinplate.programs.generalised_linear import GeneralisedLinear
-from twinplate.programs.likelihood import cumulative, draw, mean_and_variance
+from twinplate.programs.likelihood import LARGEST, cumulative, draw, mean_and_variance
 from twinplate.programs.linear_gaussian import Array, Gaussian, placed
 from twinplate.programs.prediction import check_level
 from twinplate.seeds import generator
 
 NODES = 32  # of the quadrature
-MOST = 2.0**53  # no quantile is above
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ class CountPrediction:
         """
         check_level(probability)
         low, high = np.full(self.loc.shape, -1.0), np.ones(self.loc.shape)
-        while (short := (self._cumulative(high) < probability) & (high < MOST)).any():
+        while (short := (self._cumulative(high) < probability) & (high < LARGEST)).any():
             low, high = np.where(short, high, low), np.where(short, 2 * high, high)
         while (high - low > 1).any():
             middle = np.floor((low + high) / 2)

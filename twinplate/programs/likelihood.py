@@ -31,6 +31,7 @@ OFFSETS = ("none", "total", "given")
 # 1 / concentration is learned as this plus a positive number. Log densities subtract logarithms of gamma
 # functions of the concentration, so that in single precision a large one leaves nothing of their difference.
 DISPERSION_FLOOR = 1e-3
+LARGEST = 2.0**53  # count: not every whole number above it is a float64
 
 EXPECTED = {
     **dict.fromkeys(COUNTS, "whole numbers, 0 or more"),
@@ -50,18 +51,32 @@ def working(likelihood: str, x: Array, logs: Array | None = None) -> Array:
 
 def check_values(likelihood: str, x: Array, first: int = 0) -> None:
     """Raise InputError where an entry of `x` (N, D) cannot be; its first row is called row `first` + 1."""
+    if wrong := wrong_value(likelihood, x):
+        row, column, why = wrong
+        raise InputError(
+            f"x holds {x[row, column]:.12g} in row {first + row + 1}, column {column + 1}, {why}, or "
+            "likelihood 'normal'"
+        )
+
+
+def wrong_value(likelihood: str, x: Array) -> tuple[int, int, str] | None:
+    """Row and column, from 0, of the first entry of `x` (N, D) that cannot be, and why; None without one."""
     if likelihood == "normal":
-        return
+        return None
     with np.errstate(invalid="ignore"):
-        counts = (x < 0) | (x != np.floor(x))
+        counts = (x < 0) | (x != np.floor(x)) | ((x > LARGEST) & np.isfinite(x))
         wrong = (x != 0) & (x != 1) if likelihood == "bernoulli" else counts
     wrong &= ~np.isnan(x)
-    if wrong.any():
-        row, column = (int(i) for i in np.argwhere(wrong)[0])
-        raise InputError(
-            f"x holds {x[row, column]:g} in row {first + row + 1}, column {column + 1}, which is no "
-            f"{likelihood} data; expected {EXPECTED[likelihood]}, NaN where missing, or likelihood 'normal'"
+    if not wrong.any():
+        return None
+    row, column = (int(i) for i in np.argwhere(wrong)[0])
+    if likelihood != "bernoulli" and x[row, column] > LARGEST:
+        why = (
+            "above 2^53, from where on float64 has not every whole number; expected smaller counts"
         )
+    else:
+        why = f"which is no {likelihood} data; expected {EXPECTED[likelihood]}, NaN where missing"
+    return row, column, why
 
 
 def log_density(
