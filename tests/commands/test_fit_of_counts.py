@@ -174,6 +174,18 @@ def test_an_entry_that_cannot_be_is_called_as_the_file_calls_it(
     assert message in error and "likelihood normal" not in error
 
 
+def test_of_counts_that_single_precision_does_not_hold_it_says_so(folder, capsys):
+    Path("x.csv").write_text("a,b,c\n1,2,3\n4,16777217,1\n1,1,2\n")
+    small = [word.replace("2", "1").replace("30", "1") for word in SMALL]
+    words = ["--likelihood", "poisson", "--backend", "pyro", "--out", "run"]
+    for more, said in ((["float32"], True), (["float64"], False)):
+        assert twinplate("fit", "x.csv", *small, *words, "--precision", *more, "--no-offset") == 0
+        out = capsys.readouterr().out
+        note = "Note: x.csv holds 16777217 in row 2, column 2 ('b'), and float32 has not every"
+        assert (note in out) == said
+        words[-1] = "other"
+
+
 @pytest.mark.parametrize("command", ["fit", "score"])
 def test_an_item_without_counts_is_named(folder, command, capsys):
     Path("x.csv").write_text("id,a,b,c\nu,1,2,3\nv,4,1,1\nw,0,0,\n")

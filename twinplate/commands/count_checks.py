@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from twinplate.data.blocks import blocks
+from twinplate.data.statistics import Places
 from twinplate.data.table import Table
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig
-from twinplate.programs.likelihood import wrong_value
+from twinplate.programs.likelihood import COUNTS, wrong_value
 
 
 def check_entries(data: Path, table: Table, likelihood: str, instead: str = "") -> None:
@@ -25,6 +26,22 @@ def check_entries(data: Path, table: Table, likelihood: str, instead: str = "") 
             row, column, why = wrong
             where = f"row {first + row + 1}, {table.name_of(column)}"
             raise InputError(f"{data} holds {block[row, column]:.12g} in {where}, {why}{instead}")
+
+
+def told_of_large(data: Path, table: Table, likelihood: str, precision: str) -> str:
+    """What is to be said before training of counts that its precision does not hold; "" where it does."""
+    most = 2.0 ** (np.finfo(precision).nmant + 1)
+    if likelihood not in COUNTS or not (table.statistics.high > most).any():
+        return ""
+    places = Places()
+    for first, block in blocks(table.x):
+        places.add(block > most, first)
+    row, column = places.first
+    value = table.x[row : row + 1][0, column]
+    return (
+        f"{data} holds {value:.12g} in row {row + 1}, {table.name_of(column)}, and "
+        f"{precision} has not every whole number above {most:.0f}: take `--precision float64`"
+    )
 
 
 def check_totals(data: Path, table: Table, config: ProgramConfig, fitting: bool) -> None:

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
-from twinplate.commands.count_checks import check_entries, check_totals
+from twinplate.commands.count_checks import check_entries, check_totals, told_of_large
 from twinplate.commands.devices import check_count, chosen_devices
 from twinplate.commands.offset_column import read_offsets, told_of_counts
 from twinplate.commands.stopping import Stop
-from twinplate.commands.told import tell_data
+from twinplate.commands.told import tell, tell_data
 from twinplate.commands.training_run import follow, train_and_keep, until_stopped
 from twinplate.commands.workers import followed, launched
 from twinplate.data.columns import ALL, Wanted, listed
@@ -97,6 +97,9 @@ def _fit_and_save(
         by_place = f"{request.data.name} names no columns, so they go by their place"
         names = listed(table.columns) if table.named else by_place
         tell_data(console, table, names, request.offset)
+        large = told_of_large(request.data, table, request.likelihood, training.precision)
+        if large:
+            tell(console, f"Note: {large}")
         with begun(request.out, _start(request, training, table, program, offsets)) as writer:
             hand(writer.run)
             found = train_and_keep(writer, table.x, *way, offsets)
