@@ -51,7 +51,8 @@ def columns_of(path):
 @pytest.mark.parametrize("backend", ["pyro", "numpyro"])
 def test_from_a_fit_to_scores_and_filled_holes(folder, backend, capsys):
     words = ["--likelihood", "negative-binomial", "--offset", "depth", "--missing", "mask"]
-    assert twinplate("fit", "counts.csv", *SMALL, *words, "--backend", backend, "--out", "run") == 0
+    words += ["--backend", backend, "--out", "run", "--json", "f.json"]
+    assert twinplate("fit", "counts.csv", *SMALL, *words) == 0
     assert "importance-weighted bound" in capsys.readouterr().out
     given = columns_of("counts.csv")
     x, depth = np.column_stack([given[name] for name in NAMES]), given["depth"]
@@ -60,11 +61,15 @@ def test_from_a_fit_to_scores_and_filled_holes(folder, backend, capsys):
     bound = fit.evidence_bound(x, offsets=depth)
     assert twinplate("score", "run", "counts.csv", "--out", "s.csv", "--json", "s.json") == 0
     found = columns_of("s.csv")
-    np.testing.assert_allclose(found["log_evidence_bound"], bound.value, rtol=1e-12)
-    np.testing.assert_allclose(found["error"], bound.error, rtol=1e-9)
+    np.testing.assert_allclose(found["evidence_bound"], bound.value, rtol=1e-12)
+    np.testing.assert_allclose(found["evidence_bound_error"], bound.error, rtol=1e-9)
+    np.testing.assert_allclose(found["effective_draws"], bound.effective_draws, rtol=1e-9)
     told = json.loads(Path("s.json").read_text())
-    assert told["log_evidence"] == pytest.approx(bound.mean)
-    assert told["error"] == pytest.approx(bound.mean_error)
+    for one in (told, json.loads(Path("f.json").read_text())["nats_per_item"]):
+        assert one["evidence_bound"] == pytest.approx(bound.mean)
+        assert one["evidence_bound_error"] == pytest.approx(bound.mean_error)
+        assert one["least_effective_draws"] == pytest.approx(min(bound.effective_draws))
+    assert "log_evidence" not in told and "evidence_bound" in told["lowest"][0]
     assert twinplate("impute", "run", "counts.csv", "--out", "filled.csv") == 0
     filled = columns_of("filled.csv")
     expected = fit.predict(x, offsets=depth).imputed

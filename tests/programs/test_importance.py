@@ -86,7 +86,7 @@ def test_items_with_few_effective_draws_are_named():
     x = np.array([[1.0, 2.0, 1.0, 0.0], [1e6, 0.0, 1.0, 1.0]])
     guide = Gaussian(np.zeros((2, 1)), np.full((2, 1, 1), 0.5))
     bound = importance_bound(model, x, None, [guide])
-    assert few_draws(bound.effective_samples).startswith("1 item has fewer than 20 effective draws")
-    assert "(row 2)" in few_draws(bound.effective_samples)
-    assert "(row 51)" in few_draws(bound.effective_samples, np.array([0, 50]))
-    assert few_draws(bound.effective_samples[:1]) == ""
+    assert few_draws(bound.effective_draws).startswith("1 item has fewer than 20 effective draws")
+    assert "(row 2)" in few_draws(bound.effective_draws)
+    assert "(row 51)" in few_draws(bound.effective_draws, np.array([0, 50]))
+    assert few_draws(bound.effective_draws[:1]) == ""

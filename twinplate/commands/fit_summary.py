@@ -77,12 +77,12 @@ def _print_bound(console: Console, x: Matrix, fit: Fit, offsets: Array | None) -
     which = "" if len(some) == len(x) else f", {counted(len(some), 'item')}"
     value = f"{bound.mean:.4f} ± {bound.mean_error:.4f}"
     table.add_row(f"{evidence_name(fit.program)}, importance-weighted bound{which}", value)
-    fewest = f"{bound.effective_samples.min():.0f} of {DRAWS}"
+    fewest = f"{bound.effective_draws.min():.0f} of {DRAWS}"
     table.add_row("effective draws, of the item with the fewest", fewest)
     console.print(table)
-    if few := few_draws(bound.effective_samples, some):
+    if few := few_draws(bound.effective_draws, some):
         tell(console, few)
-    return {"evidence_bound": bound.mean, "evidence_bound_error": bound.mean_error}
+    return bound.as_dict()
 
 
 def evidence_name(program: ReferenceProgram | None) -> str:

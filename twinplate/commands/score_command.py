@@ -18,7 +18,7 @@ def score(
         Path | None,
         typer.Option(
             help="New file with a row per item, in the format of its suffix: log_evidence, elbo, observed; "
-            "of counts log_evidence_bound, error, effective_draws, observed."
+            "of counts evidence_bound, evidence_bound_error, effective_draws, observed."
         ),
     ] = None,
     json: JsonOut = None,

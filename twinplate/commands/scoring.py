@@ -17,12 +17,12 @@ from twinplate.data.columns import Wanted
 from twinplate.data.table import Names
 from twinplate.data.writers import check_table_file, table_file
 from twinplate.errors import InputError
-from twinplate.programs.importance import DRAWS, few_draws
+from twinplate.programs.importance import DRAWS, EvidenceBound, few_draws
 from twinplate.progress import rows_progress
 from twinplate.words import counted
 
 COLUMNS = ("log_evidence", "elbo", "observed")
-OF_COUNTS = ("log_evidence_bound", "error", "effective_draws", "observed")
+OF_COUNTS = ("evidence_bound", "evidence_bound_error", "effective_draws", "observed")
 LOWEST = 5  # items named
 
 
@@ -75,31 +75,35 @@ def _bounds(given: RunData) -> Array:
     x = given.table.x
     found = given.fit.evidence_bound(x, offsets=given.offsets)
     observed = np.concatenate([np.sum(~np.isnan(block), axis=1) for _, block in blocks(x)])
-    return np.column_stack([found.value, found.error, found.effective_samples, observed])
+    return np.column_stack([found.value, found.error, found.effective_draws, observed])
 
 
 def _bound_report(given: RunData, found: Array) -> dict[str, Any]:
-    """`_report`, with the standard error of the mean, and the effective draws of the item with the fewest."""
+    """`_report` of bounds: their mean and its standard error, the draws of the item with the fewest."""
     value, error, effective, observed = found.T
-    report = _report(given, np.column_stack([value, np.full(len(value), np.nan), observed]))
-    mean_error = float(np.sqrt(np.sum(error**2)) / len(error))
-    return {**report, "error": mean_error, "effective_draws": float(effective.min())}
+    nothing = np.full(len(value), np.nan)
+    bound = EvidenceBound(value, error, effective)
+    report = _report(given, np.column_stack([value, nothing, observed]), OF_COUNTS[0])
+    return {**report, **bound.as_dict()}
 
 
-def _report(given: RunData, found: Array) -> dict[str, Any]:
-    """Means in nats per item, and the items with the lowest log evidence per observed entry."""
+def _report(given: RunData, found: Array, name: str = COLUMNS[0]) -> dict[str, Any]:
+    """Means in nats per item, and the items with the lowest log evidence per observed entry.
+
+    name: of the log evidence, in JSON.
+    """
     evidence, elbo, observed = found.T
     per_entry = evidence / np.maximum(observed, 1)
     lowest = np.argsort(np.where(observed > 0, per_entry, np.inf), kind="stable")[:LOWEST]
     return {
         "items": len(found),
         "observed": int(observed.sum()),
-        "log_evidence": float(evidence.mean()),
+        name: float(evidence.mean()),
         "elbo": None if np.isnan(elbo).any() else float(elbo.mean()),
         "lowest": [
             {
                 "item": given.name_of(n),
-                "log_evidence": float(evidence[n]),
+                name: float(evidence[n]),
                 "observed": int(observed[n]),
             }
             for n in lowest
@@ -112,18 +116,19 @@ def _print(console: Console, report: dict[str, Any], bounded: str) -> None:
     table = Table(title=f"{counted(report['items'], 'item')}, nats per item", title_justify="left")
     table.add_column("quantity")
     table.add_column("value", justify="right")
-    if "error" in report:
-        value = f"{report['log_evidence']:.4f} ± {report['error']:.4f}"
+    name = OF_COUNTS[0] if OF_COUNTS[0] in report else COLUMNS[0]
+    if name == OF_COUNTS[0]:
+        value = f"{report[name]:.4f} ± {report['evidence_bound_error']:.4f}"
         table.add_row(f"{bounded}, importance-weighted bound", value)
-        fewest = f"{report['effective_draws']:.0f} of {DRAWS}"
+        fewest = f"{report['least_effective_draws']:.0f} of {DRAWS}"
         table.add_row("effective draws, of the item with the fewest", fewest)
     else:
-        table.add_row("exact log evidence", f"{report['log_evidence']:.4f}")
+        table.add_row("exact log evidence", f"{report[name]:.4f}")
     if report["elbo"] is not None:
         table.add_row("expected ELBO of the guide, exact", f"{report['elbo']:.4f}")
         table.add_row("what the guide misses", f"{report['log_evidence'] - report['elbo']:.4f}")
     console.print(table)
     worst = ", ".join(
-        f"{one['item']} {one['log_evidence'] / one['observed']:.2f}" for one in report["lowest"]
+        f"{one['item']} {one[name] / one['observed']:.2f}" for one in report["lowest"]
     )
     tell(console, f"Lowest log evidence per observed entry: {worst}")

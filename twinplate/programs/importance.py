@@ -36,7 +36,7 @@ class EvidenceBound:
 
     value: the logarithm of the mean weight. Its expectation is below log p(x), by about error² / 2.
     error: its standard error, of the draws (delta method).
-    effective_samples: (Σ w)² / Σ w², 1 to the number of draws; of few, neither value nor error is to be
+    effective_draws: (Σ w)² / Σ w², 1 to the number of draws; of few, neither value nor error is to be
         trusted.
 
     >>> import numpy as np
@@ -48,7 +48,7 @@ class EvidenceBound:
 
     value: Array
     error: Array
-    effective_samples: Array
+    effective_draws: Array
 
     @property
     def mean(self) -> float:
@@ -59,6 +59,15 @@ class EvidenceBound:
     def mean_error(self) -> float:
         """The standard error of `mean`: the draws of one item are not those of another."""
         return float(np.sqrt(np.sum(self.error**2)) / max(len(self.error), 1))
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain data, for JSON: the mean, its error, and the effective draws of the item with the fewest."""
+        fewest = float(self.effective_draws.min()) if len(self.value) else float("nan")
+        return {
+            "evidence_bound": self.mean,
+            "evidence_bound_error": self.mean_error,
+            "least_effective_draws": fewest,
+        }
 
 
 def few_draws(effective: Array, rows: np.ndarray | None = None) -> str:
