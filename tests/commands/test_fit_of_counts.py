@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
+import xarray
 from verify_files import twinplate
 
 from twinplate import GeneralisedLinear, load
@@ -221,6 +223,39 @@ def test_two_devices_share_items_and_offsets(folder, backend, monkeypatch):
         command = [sys.executable, "-m", "twinplate", "fit", "counts.csv", *words]
         subprocess.run([*command, "--devices", devices, "--out", devices], check=True, timeout=200)
     np.testing.assert_allclose(load("1").losses, load("2").losses, rtol=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option", "ignore:Writing zarr v2")
+@pytest.mark.parametrize("name", ["x.h5ad", "x.nc", "a.zarr", "x.zarr"])
+def test_offsets_beside_a_matrix(folder, name, capsys):
+    rng = np.random.default_rng(0)
+    x, depth = rng.poisson(3.0, (20, 4)).astype(float), rng.uniform(1, 2, 20)
+    ids = np.array([f"i{n}" for n in range(20)], object)
+    if name in ("x.nc", "x.zarr"):
+        coords = {"cell": ids, "gene": np.array(NAMES, object)}
+        data = xarray.Dataset({"x": (("cell", "gene"), x), "tot": ("cell", depth)}, coords)
+        data.to_netcdf(name, engine="h5netcdf") if name == "x.nc" else data.to_zarr(
+            name, zarr_format=2
+        )
+    else:
+        anndata = pytest.importorskip("anndata")
+        obs = pandas.DataFrame({"tot": depth}, pandas.Index(ids, dtype=object))
+        var = pandas.DataFrame(index=pandas.Index(NAMES, dtype=object))
+        data = anndata.AnnData(x, obs, var)
+        data.write_h5ad(name) if name == "x.h5ad" else data.write_zarr(name)
+    words = ["--likelihood", "poisson", "--backend", "pyro", "--quiet"]
+    assert twinplate("fit", name, *SMALL, *words, "--offset", "depth", "--out", "run") == 2
+    error = capsys.readouterr().err
+    assert f"{name} has no 'depth', neither a " in error and "(tot)" in error
+    assert twinplate("fit", name, *SMALL, *words, "--offset", "tot", "--out", "run") == 0
+    assert load("run").features == tuple(NAMES)
+    assert twinplate("score", "run", name, "--items", "i3,i1", "--out", "s.csv") == 0
+    bound = load("run").evidence_bound(x[[3, 1]], offsets=depth[[3, 1]])
+    np.testing.assert_allclose(columns_of("s.csv")["evidence_bound"], bound.value)
+    assert twinplate("impute", "run", name, "--out", "filled.csv") == 0
+    np.testing.assert_array_equal(columns_of("filled.csv")["tot"], depth)
+    assert twinplate("score", "run", "filled.csv") == 0
+    assert twinplate("fit", name, "--resume", "run", "--steps", "31") == 0
 
 
 def test_loadings_that_are_given_stay(folder):

@@ -19,6 +19,7 @@ from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell, tell_data
 from twinplate.commands.training_run import follow, train_and_keep, until_stopped
 from twinplate.commands.workers import followed, launched
+from twinplate.data.beside import load_beside
 from twinplate.data.columns import ALL, Wanted, listed
 from twinplate.data.readers import GENERATIVE, load_generative, load_matrix, without_constants
 from twinplate.data.table import Missing, Table, check_matrix, fingerprint
@@ -110,7 +111,7 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]
     """The data, the program for them, and the offsets that stand in a column, checked."""
     wanted, offsets = request.wanted, None
     _check_offset(request)
-    if request.offset:
+    if request.offset and load_beside(request.data, request.offset, layer=wanted.layer) is None:
         wanted = replace(wanted, drop=(*wanted.drop, request.offset))
     with rows_progress(f"Checking {request.data.name}") as progress:
         table = load_matrix(

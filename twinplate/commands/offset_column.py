@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twinplate.data.beside import load_beside
 from twinplate.data.blocks import Array, gather
 from twinplate.data.columns import Wanted
 from twinplate.data.readers import load_items
@@ -24,11 +25,17 @@ FEWEST = 20  # items from which whole numbers are no accident
 def read_offsets(
     data: Path, column: str, items: Sequence[str] = (), id_column: str = "", layer: str = ""
 ) -> Array:
-    """The offsets (N,) in this column of `data`, of the chosen items. Raises InputError for what are none."""
-    wanted = Wanted((column,), id_column=id_column if items else "")
-    found = np.asarray(load_items(data, wanted.choose, layer=layer, items=items), np.float64)
+    """The offsets (N,) in this column of `data`, of the chosen items. Raises InputError for what are none.
+
+    Of AnnData and datasets of xarray they may stand beside the matrix (`twinplate.data.beside`).
+    """
+    found = load_beside(data, column, layer=layer, items=items)
+    if found is None:
+        wanted = Wanted((column,), id_column=id_column if items else "")
+        found = np.asarray(load_items(data, wanted.choose, layer=layer, items=items), np.float64)
+        found = found[:, 0]
     try:
-        return given_offsets(found[:, 0], len(found))
+        return given_offsets(found, len(found))
     except InputError as error:
         raise InputError(f"column {column!r} of {data}: {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from twinplate.data.blocks import Array
 from twinplate.data.columns import Choose, listed
 from twinplate.data.frames import to_frame
-from twinplate.data.table import Names, Raw, Write, raw_of, unreadable
+from twinplate.data.table import Beside, Names, Raw, Write, raw_of, unreadable
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 
@@ -49,6 +50,25 @@ def read_anndata(
         raise InputError(f"{path}: {error}") from error
     assert frame is not None
     return raw_of(path, frame.x, frame.columns, frame.items, ITEMS, choose)
+
+
+def beside_h5ad(path: Path, layer: str = "") -> Beside:
+    """The columns of `obs`, which are of the same items in every layer. Raises InputError."""
+    anndata = import_extra("anndata", "anndata", "anndata")
+    return beside_anndata(path, partial(anndata.read_h5ad, backed="r"), "H5AD")
+
+
+def beside_anndata(path: Path, read: Callable[[Path], Any], kind: str) -> Beside:
+    """The same by what AnnData has to read a file of this kind."""
+    try:
+        loaded = read(path)
+        obs = {str(name): np.asarray(loaded.obs[name]) for name in loaded.obs.columns}
+        items, columns = (tuple(map(str, names)) for names in (loaded.obs_names, loaded.var_names))
+        if loaded.isbacked:
+            loaded.file.close()
+    except Exception as error:
+        raise unreadable(path, kind) from error
+    return Beside(obs, "a column of obs", items, columns)
 
 
 @contextmanager

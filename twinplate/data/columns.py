@@ -123,6 +123,8 @@ class Fitted:
         columns = tuple(data["columns"])
         unnamed = columns == tuple(map(default_name, range(len(columns))))
         left_out, ids = (tuple(data.get(which, ())) for which in ("left_out", "id_columns"))
+        if data.get("offset", "") not in ("", *left_out):  # which stood beside the matrix
+            left_out = (*left_out, data["offset"])
         also = also if also.layer else replace(also, layer=data.get("layer", ""))
         return cls(columns, bool(data.get("named", not unnamed)), left_out, ids, also)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,16 @@ class Raw:
     named: bool
     choice: Choice
     labels: dict[int, list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Values of the items beside a matrix, (N,) by name, `what` they are, names of its items and columns."""
+
+    values: Mapping[str, Any]
+    what: str
+    items: tuple[str, ...]
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)

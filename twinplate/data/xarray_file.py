@@ -13,7 +13,7 @@ import numpy as np
 from twinplate.data.blocks import Array
 from twinplate.data.columns import Choose, listed
 from twinplate.data.frames import to_frame
-from twinplate.data.table import Names, Raw, Write, raw_of, unreadable
+from twinplate.data.table import Beside, Names, Raw, Write, raw_of, unreadable
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 
@@ -27,14 +27,52 @@ def read_netcdf(path: Path, choose: Choose, layer: str = "") -> Raw:
     return _read(path, choose, layer, "NetCDF", xarray.load_dataset)
 
 
+def beside_netcdf(path: Path, layer: str = "") -> Beside:
+    """The variables along the items of the one that would be read. Raises InputError."""
+    xarray = import_extra("xarray", "xarray", EXTRA)
+    return _beside(path, layer, "NetCDF", xarray.load_dataset)
+
+
+def beside_dataset(path: Path, layer: str = "") -> Beside:
+    """The same of a dataset in a Zarr store."""
+    return _beside(path, layer, "Zarr", _zarr_dataset())
+
+
 def read_dataset(path: Path, choose: Choose, layer: str = "") -> Raw:
     """The same of a dataset in a Zarr store."""
+    return _read(path, choose, layer, "Zarr", _zarr_dataset())
+
+
+def _zarr_dataset() -> Callable[[Path], Any]:
     xarray = import_extra("xarray", "xarray", EXTRA)
-    opened = partial(xarray.open_zarr, chunks=None, consolidated=False)  # which need not be there
-    return _read(path, choose, layer, "Zarr", opened)
+    return partial(xarray.open_zarr, chunks=None, consolidated=False)  # which need not be there
 
 
 def _read(path: Path, choose: Choose, layer: str, kind: str, opened: Callable[[Path], Any]) -> Raw:
+    data, _ = _variable(path, layer, kind, opened)
+    try:
+        frame = to_frame(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    assert frame is not None
+    return raw_of(path, frame.x, frame.columns, frame.items, str(data.dims[0]), choose)
+
+
+def _beside(path: Path, layer: str, kind: str, opened: Callable[[Path], Any]) -> Beside:
+    data, found = _variable(path, layer, kind, opened)
+    names = [
+        tuple(map(str, found[dim].values)) if dim in found.variables else () for dim in data.dims
+    ]
+    along = {
+        str(name): found[name].values
+        for name in found.variables
+        if found[name].dims == data.dims[:1] and name not in data.dims
+    }
+    return Beside(along, f"a variable along {data.dims[0]!r}", names[0], names[-1])
+
+
+def _variable(path: Path, layer: str, kind: str, opened: Callable[[Path], Any]) -> tuple[Any, Any]:
+    """The variable that is read, and the dataset that it is in."""
     try:
         found = opened(path)
         variables = {str(name): found[name] for name in sorted(found, key=str)}
@@ -52,13 +90,7 @@ def _read(path: Path, choose: Choose, layer: str, kind: str, opened: Callable[[P
             f"{path} has {listed(tables) or 'no variable'} with two dims; expected one of them, called "
             f"{VARIABLE!r}, or its name by --layer"
         )
-    data = variables[layer or (tables[0] if len(tables) == 1 else VARIABLE)]
-    try:
-        frame = to_frame(data)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    assert frame is not None
-    return raw_of(path, frame.x, frame.columns, frame.items, str(data.dims[0]), choose)
+    return variables[layer or (tables[0] if len(tables) == 1 else VARIABLE)], found
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from twinplate.data.anndata_file import read_anndata
+from twinplate.data.anndata_file import beside_anndata, read_anndata
 from twinplate.data.blocks import fitting
 from twinplate.data.columns import Choose, listed
 from twinplate.data.numpy_file import NAMES, of_data, raw_of_arrays
 from twinplate.data.stored import Stored
-from twinplate.data.table import Raw, unreadable
-from twinplate.data.xarray_file import read_dataset
+from twinplate.data.table import Beside, Raw, unreadable
+from twinplate.data.xarray_file import beside_dataset, read_dataset
 from twinplate.errors import InputError
 from twinplate.extras import import_extra
 
@@ -26,6 +26,40 @@ def read_zarr(path: Path, choose: Choose, layer: str = "") -> Raw:
 
     layer: the array instead of `x`. Of an AnnData it is a layer, of a dataset of xarray a variable; both are
     read by their own libraries.
+    """
+    arrays, kind, alone = _opened(path)
+    if kind == "anndata":
+        anndata = import_extra("anndata", "anndata", "anndata")
+        return read_anndata(path, choose, layer, anndata.read_zarr, "Zarr")
+    if kind == "dataset":
+        return read_dataset(path, choose, layer)
+    arrays = {name: array for name, array in arrays.items() if "/" not in name}
+    if layer:
+        if alone or layer not in arrays:
+            has = "is one array and" if alone else f"has {listed(list(arrays)) or 'no array'} and"
+            raise InputError(f"{path} {has} no layer {layer!r}; leave --layer out, or name another")
+        arrays = {"x": arrays[layer], **{name: arrays[name] for name in NAMES if name in arrays}}
+    chosen = {name: arrays[name] for name in of_data(list(arrays))}
+    read = {
+        name: _names(path, array) if name in NAMES and len(chosen) > 1 else _matrix(path, array)
+        for name, array in chosen.items()
+    }
+    return raw_of_arrays(path, read, choose)
+
+
+def beside_zarr(path: Path, layer: str = "") -> Beside | None:
+    """What stands beside the matrix of an AnnData or a dataset of xarray; None of any other store."""
+    _, kind, _ = _opened(path)
+    if kind == "anndata":
+        anndata = import_extra("anndata", "anndata", "anndata")
+        return beside_anndata(path, anndata.read_zarr, "Zarr")
+    return beside_dataset(path, layer) if kind == "dataset" else None
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], str, bool]:
+    """The arrays of a store by name, whether it is an "anndata" or a "dataset", and whether it is one array.
+
+    Raises InputError for what cannot be read, and for arrays of Python objects.
     """
     zarr = import_extra("zarr", "zarr")
     try:
@@ -41,23 +75,7 @@ def read_zarr(path: Path, choose: Choose, layer: str = "") -> Raw:
     for name, array in arrays.items():
         if PICKLED in str(array.metadata.to_dict()).lower():
             raise InputError(f"{path} holds Python objects in `{name}`; expected real numbers.")
-    if is_anndata:
-        anndata = import_extra("anndata", "anndata", "anndata")
-        return read_anndata(path, choose, layer, anndata.read_zarr, "Zarr")
-    if is_dataset:
-        return read_dataset(path, choose, layer)
-    arrays = {name: array for name, array in arrays.items() if "/" not in name}
-    if layer:
-        if alone or layer not in arrays:
-            has = "is one array and" if alone else f"has {listed(list(arrays)) or 'no array'} and"
-            raise InputError(f"{path} {has} no layer {layer!r}; leave --layer out, or name another")
-        arrays = {"x": arrays[layer], **{name: arrays[name] for name in NAMES if name in arrays}}
-    chosen = {name: arrays[name] for name in of_data(list(arrays))}
-    read = {
-        name: _names(path, array) if name in NAMES and len(chosen) > 1 else _matrix(path, array)
-        for name, array in chosen.items()
-    }
-    return raw_of_arrays(path, read, choose)
+    return arrays, "anndata" if is_anndata else "dataset" if is_dataset else "", alone
 
 
 def _dims(array: Any) -> Any:
