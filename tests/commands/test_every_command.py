@@ -93,6 +93,17 @@ def test_json_stands_alone_on_stdout(command, folder, monkeypatch, capsys) -> No
         assert found["nats_per_item"]["log_evidence"] >= found["nats_per_item"]["elbo"]
 
 
+def test_nothing_is_on_stdout_after_ctrl_c(folder, monkeypatch, capsys) -> None:
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("twinplate.commands.training_run.train", stopped)
+    assert run(*WORDS["fit"].split(), "--json", "-", "--quiet") == 130
+    told = capsys.readouterr()
+    assert told.out == "" and "interrupted, by Ctrl-C" in told.err
+
+
 def test_nothing_is_on_stdout_after_bad_input(folder, monkeypatch, capsys) -> None:
     monkeypatch.chdir(folder)
     assert run("score", "run", "nowhere.csv", "--json", "-") == 2

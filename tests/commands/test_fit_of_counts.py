@@ -84,7 +84,12 @@ def test_from_a_fit_to_scores_and_filled_holes(folder, backend, capsys):
         with np.load(out) as file:
             np.testing.assert_allclose(file["loc"], fit.posterior(x, offsets=depth).loc, rtol=1e-6)
     assert twinplate("summary", "run") == 0
-    assert "likelihood: negative-binomial" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "likelihood: negative-binomial" in out and "offsets: column depth\n" in out
+    Path("none.csv").write_text("cell id,g1,g2,g3,g4\na,1,,0,1\nb,0,1,1,0")
+    assert twinplate("score", "run", "none.csv") == 2
+    error = capsys.readouterr().err
+    assert "the offsets of the items are expected in column 'depth'" in error
 
 
 def test_what_is_filled_in_has_intervals_and_offsets(folder, capsys):
@@ -308,7 +313,9 @@ def test_what_has_no_exact_answer_is_not_reported(folder, capsys):
     assert twinplate("report", "run", "--data", "bits.csv", "--out", "r.html") == 2
     assert "the report stands on exact answers of the normal one" in capsys.readouterr().err
     assert twinplate("impute", "run", "bits.csv", "--exact", "--out", "f.csv") == 2
-    assert "no closed form" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "likelihood bernoulli, whose exact posterior has no closed form" in error
+    assert "`generalised`" not in error
     Path("holes.csv").write_text("cell id,g1,g2,g3,g4\na,1,,0,1\nb,0,1,1,0")
     assert twinplate("impute", "run", "holes.csv", "--out", "f.csv") == 2
     error = capsys.readouterr().err

@@ -60,6 +60,12 @@ def run_impute(run: Path, data: Path, files: Filled, exact: bool, also: Wanted) 
     files.check()
     console = Console()
     given = read_run_data(run, data, also, console)
+    likelihood = given.run.program.config.likelihood
+    if exact and likelihood != "normal":
+        raise InputError(
+            f"--exact is given and {run} has likelihood {likelihood}, whose exact posterior has no closed "
+            "form; expected no --exact: the guide fills in"
+        )
     _write(given, files, exact)
     found = given.table.statistics.missing.count
     filled = counted(found, "missing entry", "missing entries")

@@ -32,8 +32,13 @@ def read_offsets(
     found = load_beside(data, column, layer=layer, items=items)
     if found is None:
         wanted = Wanted((column,), id_column=id_column if items else "")
-        found = np.asarray(load_items(data, wanted.choose, layer=layer, items=items), np.float64)
-        found = found[:, 0]
+        try:
+            matrix = load_items(data, wanted.choose, layer=layer, items=items)
+        except InputError as error:
+            raise InputError(
+                f"{error}; the offsets of the items are expected in column {column!r}"
+            ) from None
+        found = np.asarray(matrix, np.float64)[:, 0]
     try:
         return given_offsets(found, len(found))
     except InputError as error:

@@ -32,7 +32,8 @@ JsonOut = Annotated[
     typer.Option(
         "--json",
         callback=json_place,
-        help="Write what was found as JSON; - for stdout, and all words go to stderr then.",
+        help="Write what was found as JSON; - for stdout, and all words go to stderr then. Nothing is "
+        "written where the command fails, with exit code 2, or is stopped, with 130 or 143.",
     ),
 ]
 
