@@ -1,10 +1,11 @@
 """Densities, distribution functions and supports of the likelihoods, against SciPy."""
 
 import numpy as np
+import pandas
 import pytest
 import scipy
 
-from twinplate import InputError
+from twinplate import InputError, ProgramConfig, make_program
 from twinplate.programs.likelihood import check_values, cumulative, log_density, working
 
 COUNTS = np.array([0.0, 1.0, 4.0, 255.0, 70_000.0])[:, None]
@@ -52,3 +53,10 @@ def test_what_cannot_be_is_named_with_its_place(likelihood, wrong, expected):
         check_values(likelihood, x, first=10)
     check_values(likelihood, x[:1])
     check_values("normal", x)
+
+
+def test_an_entry_that_cannot_be_is_called_by_the_name_of_its_column():
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [0.0, 1.5]})
+    config = ProgramConfig(2, 1, likelihood="poisson")
+    with pytest.raises(InputError, match=r"x holds 1.5 in row 2, column 2 \('b'\), which is no"):
+        make_program(frame, config)

@@ -81,17 +81,19 @@ def count_start(
     offsets: Array | None,
     generative: GeneralisedLinear | None = None,
     progress: Rows | None = None,
+    features: tuple[str, ...] = (),
 ) -> CountStart:
     """The start for `x` (N, D), NaN where missing, whose items have these offsets (N,).
 
     generative: what is given instead. Its noise of the working variable is at maximum likelihood.
+    features: names of the D features, where they are known.
 
     Raises InputError where an entry of `x` cannot be, and if K exceeds min(N, D).
     """
     logs = None if offsets is None else np.log(offsets) - np.log(offsets).mean()
     rows = WorkingRows(likelihood, x, logs)
     for start, block in blocks(x):
-        check_values(likelihood, block, start)
+        check_values(likelihood, block, start, features)
     units = read_statistics(rows, progress)
     if generative is not None:
         given = LinearGaussian(

@@ -46,7 +46,7 @@ def new_items(x: Any, program: ReferenceProgram) -> Matrix:
     infinite = 0
     for first, block in blocks(x):
         infinite += int(np.isinf(block).sum())
-        check_values(program.config.likelihood, block, first)
+        check_values(program.config.likelihood, block, first, program.features)
     if infinite:
         raise InputError(
             f"x holds {counted(infinite, 'infinite entry', 'infinite entries')}; expected finite numbers, "

@@ -49,12 +49,16 @@ def working(likelihood: str, x: Array, logs: Array | None = None) -> Array:
     return 4.0 * x - 2.0 if likelihood == "bernoulli" else x
 
 
-def check_values(likelihood: str, x: Array, first: int = 0) -> None:
-    """Raise InputError where an entry of `x` (N, D) cannot be; its first row is called row `first` + 1."""
+def check_values(likelihood: str, x: Array, first: int = 0, features: tuple[str, ...] = ()) -> None:
+    """Raise InputError where an entry of `x` (N, D) cannot be; its first row is called row `first` + 1.
+
+    features: names of the D features, where they are known.
+    """
     if wrong := wrong_value(likelihood, x):
         row, column, why = wrong
+        name = f" ({features[column]!r})" if features else ""
         raise InputError(
-            f"x holds {x[row, column]:.12g} in row {first + row + 1}, column {column + 1}, {why}, or "
+            f"x holds {x[row, column]:.12g} in row {first + row + 1}, column {column + 1}{name}, {why}, or "
             "likelihood 'normal'"
         )
 

@@ -220,7 +220,7 @@ def _of_counts(
     config = replace(config, learned=names) if config.learned is None else config
     means = feature_means(x) if config.offset == "total" else None
     found = offsets_of(config, means, x, offsets)
-    begin = count_start(x, likelihood, config.num_components, found, generative, progress)
+    begin = count_start(x, likelihood, config.num_components, found, generative, progress, features)
     units = begin.units
     width = begin.model.conditional_scales(units.observed / len(x))
     if found is not None:
