@@ -160,7 +160,8 @@ def heavier_tails(patch: Patch) -> None:
             pdist.StudentT(30.0, loc, scale) if loc.shape[-1:] == (4,) else pdist.Normal(loc, scale)
         )
 
-    _in_models(patch, "pyro_impl", pdist, Normal=student)
+    spoilt = SimpleNamespace(**{**vars(pdist), "Normal": student})
+    patch.setattr(_module("pyro_impl.programs.likelihoods"), "dist", spoilt)
 
 
 # mistake -> kinds of difference of which one must stand first

@@ -21,7 +21,7 @@ STEPS = "1500"
 FIT = ["fit", "x.npy", "--backend", "pyro"]
 NEW = [*FIT, "--components", "2", "--steps", STEPS, "--device", "cpu", "--precision", "float64"]
 COMMAND = [sys.executable, "-m", "twinplate"]
-SECONDS = 10  # in which the others have to stop
+SECONDS = 15  # in which the command has to end: ten for the others to stop, the rest for itself
 PATIENCE = 100
 
 
