@@ -99,7 +99,8 @@ def test_nothing_is_on_stdout_after_ctrl_c(folder, monkeypatch, capsys) -> None:
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr("twinplate.commands.training_run.train", stopped)
-    assert run(*WORDS["fit"].split(), "--json", "-", "--quiet") == 130
+    words = WORDS["fit"].replace("--out new", "--out stopped")  # the folder is that of all tests
+    assert run(*words.split(), "--json", "-", "--quiet") == 130
     told = capsys.readouterr()
     assert told.out == "" and "interrupted, by Ctrl-C" in told.err
 
