@@ -31,9 +31,8 @@ def torchrun_rank() -> int | None:
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
-LAUNCHER = (
-    "TWINPLATE_LAUNCHER"  # the process number of what has started this one, in its environment
-)
+# In the environment of a worker: the process number of what has started it.
+LAUNCHER = "TWINPLATE_LAUNCHER"
 LOOK_EVERY, GRACE = 1.0, 5.0  # seconds
 
 
