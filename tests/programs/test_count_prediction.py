@@ -58,3 +58,18 @@ def test_observed_entries_stay_and_a_level_is_a_probability():
     assert found.imputed.tolist() == [[7.0, 1.0]]
     with pytest.raises(InputError, match="level is 90"):
         found.interval(90)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative-binomial", "bernoulli"])
+def test_residuals_of_what_the_prediction_draws_are_standard_normal(likelihood):
+    rng = np.random.default_rng(0)
+    concentration = np.array([2.0, 5.0]) if likelihood == "negative-binomial" else None
+    loc, spread = rng.normal(size=(4000, 2)), rng.uniform(0.1, 0.8, (4000, 2))
+    found = CountPrediction(likelihood, np.full((4000, 2), np.nan), loc, spread, concentration)
+    x = found.sample(seed=1)[0]
+    x[0, 0] = np.nan
+    z = found.residuals(x)
+    assert np.isnan(z[0, 0]) and np.isnan(z).sum() == 1
+    assert scipy.stats.kstest(z.ravel()[1:], "norm").pvalue > 0.01
+    wide = CountPrediction(likelihood, found.x, loc + 0.5, spread, concentration)
+    assert scipy.stats.kstest(wide.residuals(x).ravel()[1:], "norm").pvalue < 1e-6

@@ -5,7 +5,7 @@ import pytest
 import scipy
 
 from twinplate import Gaussian, GeneralisedLinear
-from twinplate.programs.importance import few_draws, importance_bound
+from twinplate.programs.importance import few_draws, importance_bound, weighted_draws
 
 MODELS = {
     "poisson": None,
@@ -90,3 +90,31 @@ def test_items_with_few_effective_draws_are_named():
     assert "(row 2)" in few_draws(bound.effective_draws)
     assert "(row 51)" in few_draws(bound.effective_draws, np.array([0, 50]))
     assert few_draws(bound.effective_draws[:1]) == ""
+
+
+def test_the_elbo_is_below_the_bound_by_the_divergence_of_the_guide():
+    """Of counts that are all zero at tiny means the posterior is the prior: the divergence is known."""
+    model = GeneralisedLinear("poisson", np.zeros((3, 2)), -1.0)
+    x, scale = np.zeros((2, 3)), np.array([[0.8, 0.0], [0.3, 0.9]])
+    guide = Gaussian(np.array([[0.4, -0.2], [0.0, 0.0]]), np.stack([scale, np.eye(2)]))
+    bound = importance_bound(model, x, None, [guide], 20_000)
+    trace = np.trace(scale @ scale.T) + guide.loc[0] @ guide.loc[0]
+    known = 0.5 * (trace - 2) - np.log(np.diag(scale)).sum()
+    assert abs(bound.missed[0] - known) < 4 * np.hypot(bound.error, bound.elbo_error)[0]
+    assert bound.missed[1] == pytest.approx(0, abs=1e-12) and bound.elbo_error[0] > 0
+
+
+def test_weighted_draws_have_the_moments_of_the_posterior():
+    model = GeneralisedLinear("poisson", [[1.0], [0.5]], 0.2)
+    x, grid = np.array([[4.0, np.nan], [0.0, 1.0]]), np.linspace(-8, 8, 4001)
+    guide = Gaussian(np.zeros((2, 1)), np.full((2, 1, 1), 0.7))
+    latents, weights = weighted_draws(model, x, None, [guide], 20_000)
+    mean = np.sum(weights * latents[..., 0], axis=0)
+    sd = np.sqrt(np.sum(weights * (latents[..., 0] - mean) ** 2, axis=0))
+    for n, item in enumerate(x):
+        rate = np.exp(grid[:, None] * [1.0, 0.5] + 0.2)
+        entries = np.nan_to_num(scipy.stats.poisson(rate).logpmf(item))
+        density = np.exp(entries.sum(axis=1) + scipy.stats.norm.logpdf(grid))
+        known = np.sum(density * grid) / density.sum()
+        known_sd = np.sqrt(np.sum(density * (grid - known) ** 2) / density.sum())
+        assert mean[n] == pytest.approx(known, abs=0.02) and sd[n] == pytest.approx(known_sd, 0.03)

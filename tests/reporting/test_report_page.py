@@ -14,10 +14,11 @@ from reported_runs import MODEL, data, noisier, reported, write_data, write_run
 from verify_files import twinplate
 
 from twinplate import LinearGaussian
+from twinplate.reporting.again import command_of
 from twinplate.reporting.calibration import Calibration, hide
 from twinplate.reporting.page import report_page
 from twinplate.reporting.sections import known_line
-from twinplate.reporting.sentences import command_of, headline, remarks
+from twinplate.reporting.sentences import headline, remarks
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 __all__ = ["page"]

@@ -11,15 +11,13 @@ from rich.table import Table as RichTable
 from twinplate.commands.told import tell
 from twinplate.data.blocks import Walk, gather
 from twinplate.data.stored import Matrix
-from twinplate.programs.importance import DRAWS, few_draws
+from twinplate.programs.importance import DRAWS, bounded_places, evidence_name, few_draws
 from twinplate.programs.linear_gaussian import Array, Gaussian, LinearGaussian
 from twinplate.programs.parameters import linear_gaussian_of
 from twinplate.programs.program import ReferenceProgram
 from twinplate.progress import rows_progress
 from twinplate.training.state import LAST, Fit
 from twinplate.words import counted
-
-BOUNDED = 500  # items at most whose evidence is bounded: draws for all may take longer than the fit
 
 
 def print_summary(
@@ -65,7 +63,7 @@ def print_summary(
 
 def _print_bound(console: Console, x: Matrix, fit: Fit, offsets: Array | None) -> dict[str, float]:
     """What there is of a likelihood without closed forms: the last losses, and a bound on the evidence."""
-    some = np.arange(0, len(x), -(-len(x) // BOUNDED))
+    some = bounded_places(len(x))
     items = gather(x, some)
     of = None if offsets is None else offsets[some]
     bound = fit.evidence_bound(items, offsets=of)
@@ -76,19 +74,15 @@ def _print_bound(console: Console, x: Matrix, fit: Fit, offsets: Array | None) -
     table.add_row("ELBO, mean of the last steps", f"{-fit.losses[-LAST:].mean():.4f}")
     which = "" if len(some) == len(x) else f", {counted(len(some), 'item')}"
     value = f"{bound.mean:.4f} ± {bound.mean_error:.4f}"
-    table.add_row(f"{evidence_name(fit.program)}, importance-weighted bound{which}", value)
+    assert fit.program is not None
+    named = evidence_name(fit.program.config.offset)
+    table.add_row(f"{named}, importance-weighted bound{which}", value)
     fewest = f"{bound.effective_draws.min():.0f} of {DRAWS}"
     table.add_row("effective draws, of the item with the fewest", fewest)
     console.print(table)
     if few := few_draws(bound.effective_draws, some):
         tell(console, few)
     return bound.as_dict()
-
-
-def evidence_name(program: ReferenceProgram | None) -> str:
-    """What the evidence of counts is of, in words: offsets that are totals are of the counts themselves."""
-    totals = program is not None and program.config.offset == "total"
-    return "log evidence given the items' totals" if totals else "log evidence"
 
 
 def _exact(

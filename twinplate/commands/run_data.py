@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,15 +77,26 @@ def read_run_data(run_path: Path, data: Path, also: Wanted, console: Console) ->
     columns = table.columns if table.named else fitted.columns if fitted.named else ()
     item_column = table.id_columns[-1] if table.items else ""
     names = Names(columns, table.items, item_column, table.others)
-    assert fit.program is not None  # `fit_of` has made one
-    program, offsets = fit.program, None
-    if program.config.likelihood != "normal":
-        check_entries(data, table, program.config.likelihood)
-        if not offset:
-            check_totals(data, table, program.config, fitting=False)
-        items = new_items(table.x, program)  # which are counts
-        offsets = program.offsets_of(items, offsets_of_run(data, run, also.items))
+    offsets = checked_offsets(data, table, run, fit, also.items)
     return RunData(run, fit, table, names, offsets)
+
+
+def checked_offsets(
+    data: Path, table: Table, run: SavedRun, fit: Fit, items: Sequence[str] = ()
+) -> Array | None:
+    """The offsets (N,) of `table`, which was read of `data`; None where the run has none.
+
+    items: those that were chosen.  Raises InputError for entries that cannot be, and for what are no offsets.
+    """
+    assert fit.program is not None  # `fit_of` has made one
+    program = fit.program
+    if program.config.likelihood == "normal":
+        return None
+    check_entries(data, table, program.config.likelihood)
+    if not run.data.get("offset", ""):
+        check_totals(data, table, program.config, fitting=False)
+    x = new_items(table.x, program)  # which are counts
+    return program.offsets_of(x, offsets_of_run(data, run, items))
 
 
 def items_of_run(data: Path, run: SavedRun) -> Matrix:

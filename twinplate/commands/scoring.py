@@ -9,7 +9,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from twinplate.commands.fit_summary import evidence_name
 from twinplate.commands.run_data import RunData, read_run_data
 from twinplate.commands.told import tell
 from twinplate.data.blocks import Array, blocks
@@ -17,7 +16,7 @@ from twinplate.data.columns import Wanted
 from twinplate.data.table import Names
 from twinplate.data.writers import check_table_file, table_file
 from twinplate.errors import InputError
-from twinplate.programs.importance import DRAWS, EvidenceBound, few_draws
+from twinplate.programs.importance import DRAWS, EvidenceBound, evidence_name, few_draws
 from twinplate.progress import rows_progress
 from twinplate.words import counted
 
@@ -37,14 +36,19 @@ def run_score(run: Path, data: Path, out: Path | None, also: Wanted) -> dict[str
     given = read_run_data(run, data, also, console)
     is_bound = given.run.program.config.likelihood != "normal"
     columns = OF_COUNTS if is_bound else COLUMNS
-    found, unscored = (_bounds(given), "") if is_bound else _scores(given)
-    report = _bound_report(given, found) if is_bound else _report(given, found)
+    if is_bound:
+        bound, unscored = given.fit.evidence_bound(given.table.x, offsets=given.offsets), ""
+        found = _bounds(given, bound)
+        report = _bound_report(given, bound, found[:, 3])
+    else:
+        found, unscored = _scores(given)
+        report = _report(given, found)
     if out is not None:
         called = given.names.item_column
         names = Names(columns, given.names.items, "item" if called in columns else called)
         with table_file(out, found.shape, names) as write:
             write(found)
-    _print(console, report, evidence_name(given.run.program))
+    _print(console, report, evidence_name(given.run.program.config.offset))
     if is_bound and (few := few_draws(found[:, 2])):
         tell(console, few)
     if unscored:
@@ -70,20 +74,17 @@ def _scores(given: RunData) -> tuple[Array, str]:
     return np.concatenate(parts), unscored
 
 
-def _bounds(given: RunData) -> Array:
+def _bounds(given: RunData, bound: EvidenceBound) -> Array:
     """OF_COUNTS of every item (N, 4)."""
-    x = given.table.x
-    found = given.fit.evidence_bound(x, offsets=given.offsets)
-    observed = np.concatenate([np.sum(~np.isnan(block), axis=1) for _, block in blocks(x)])
-    return np.column_stack([found.value, found.error, found.effective_draws, observed])
+    observed = [np.sum(~np.isnan(block), axis=1) for _, block in blocks(given.table.x)]
+    columns = bound.value, bound.error, bound.effective_draws, np.concatenate(observed)
+    return np.column_stack(columns)
 
 
-def _bound_report(given: RunData, found: Array) -> dict[str, Any]:
+def _bound_report(given: RunData, bound: EvidenceBound, observed: Array) -> dict[str, Any]:
     """`_report` of bounds: their mean and its standard error, the draws of the item with the fewest."""
-    value, error, effective, observed = found.T
-    nothing = np.full(len(value), np.nan)
-    bound = EvidenceBound(value, error, effective)
-    report = _report(given, np.column_stack([value, nothing, observed]), OF_COUNTS[0])
+    nothing = np.full(len(observed), np.nan)
+    report = _report(given, np.column_stack([bound.value, nothing, observed]), OF_COUNTS[0])
     return {**report, **bound.as_dict()}
 
 

@@ -91,9 +91,16 @@ def curves(
     return _svg(label, parts)
 
 
-def histogram(label: str, x: Axis, edges: np.ndarray, density: np.ndarray, curve: Curve) -> str:
-    """Bars of a density, and the curve that it should follow."""
-    y = Axis(0.0, 1.12 * float(max(density.max(), curve.y.max())), "density")
+def histogram(
+    label: str,
+    x: Axis,
+    edges: np.ndarray,
+    density: np.ndarray,
+    curve: Curve,
+    said: str = "density",
+) -> str:
+    """Bars of a density, and the curve that it should follow. said: what the bars are, at their axis."""
+    y = Axis(0.0, 1.12 * float(max(density.max(), curve.y.max())), said)
     left, right = across(x, edges[:-1]), across(x, edges[1:])
     tops, floor = up(y, density), HEIGHT - BOTTOM
     bars = "".join(

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from twinplate.data.stored import Matrix
 from twinplate.programs.generalised_linear import GeneralisedLinear
@@ -60,6 +61,27 @@ class CountPrediction:
         """`x` with the mean, which is no whole number, in place of what is missing, (N, D)."""
         return np.where(np.isnan(self.x), self.mean, self.x)
 
+    def cumulative(self, x: Array) -> Array:
+        """P(X ≤ x) of a measurement, for whole numbers `x` (N, D); 0 of those below 0."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        found = np.zeros(x.shape)
+        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+            predictor = self.loc + self.spread * node
+            found += weight * cumulative(
+                self.likelihood, np.maximum(x, 0), predictor, self.concentration
+            )
+        return np.asarray(np.where(x < 0, 0.0, found))
+
+    def residuals(self, x: Array, *, seed: int = 0) -> Array:
+        """Randomised quantile residuals of measurements `x` (N, D); NaN where it is.
+
+        Φ⁻¹ of a number drawn between P(X < x) and P(X ≤ x): standard normal where the predictions are right,
+        which no residual without a draw is of whole numbers (Dunn and Smyth, *JCGS* 5, 1996).
+        """
+        whole = np.nan_to_num(x)
+        found = quantile_residuals(self.cumulative(whole - 1), self.cumulative(whole), seed)
+        return np.where(np.isnan(x), np.nan, found)
+
     def quantile(self, probability: float) -> Array:
         """The least whole number that a measurement does not exceed with `probability`, (N, D).
 
@@ -67,11 +89,11 @@ class CountPrediction:
         """
         check_level(probability)
         low, high = np.full(self.loc.shape, -1.0), np.ones(self.loc.shape)
-        while (short := (self._cumulative(high) < probability) & (high < LARGEST)).any():
+        while (short := (self.cumulative(high) < probability) & (high < LARGEST)).any():
             low, high = np.where(short, high, low), np.where(short, 2 * high, high)
         while (high - low > 1).any():
             middle = np.floor((low + high) / 2)
-            above = self._cumulative(middle) >= probability
+            above = self.cumulative(middle) >= probability
             low, high = np.where(above, low, middle), np.where(above, middle, high)
         return high
 
@@ -100,19 +122,15 @@ class CountPrediction:
     def _moments(self) -> tuple[Array, Array]:
         if self.likelihood != "bernoulli":
             return mean_and_variance(self.loc, self.spread, self.concentration)
-        mean = 1 - self._cumulative(np.zeros(self.loc.shape))
+        mean = 1 - self.cumulative(np.zeros(self.loc.shape))
         return mean, mean * (1 - mean)
 
-    def _cumulative(self, x: Array) -> Array:
-        """P(X ≤ x) of whole numbers x (N, D); 0 of those below 0."""
-        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-        found = np.zeros(x.shape)
-        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
-            predictor = self.loc + self.spread * node
-            found += weight * cumulative(
-                self.likelihood, np.maximum(x, 0), predictor, self.concentration
-            )
-        return np.asarray(np.where(x < 0, 0.0, found))
+
+def quantile_residuals(low: Array, high: Array, seed: int) -> Array:
+    """Φ⁻¹ of numbers drawn between the probabilities `low` and `high`, which have one shape."""
+    share = generator(seed, "residuals").random(low.shape)
+    inside = np.clip(low + share * (high - low), np.finfo(float).tiny, 1 - 2.0**-53)
+    return np.asarray(scipy.special.ndtri(inside))
 
 
 def predict_counts(

@@ -10,7 +10,7 @@ likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,12 @@ DRAWS = 1000  # of the latents of an item
 PRIOR_SHARE = 0.1  # of them, from the prior
 FEW = 20  # effective draws, of which neither a mean nor its error is known
 NAMED = 5  # rows at most
+BOUNDED = 500  # items at most whose evidence is bounded unasked: draws for all may take longer than the fit
+
+
+def bounded_places(num_items: int) -> np.ndarray:
+    """Places of at most BOUNDED of N items, evenly spread, in their order."""
+    return np.arange(0, num_items, max(1, -(-num_items // BOUNDED)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +44,22 @@ class EvidenceBound:
     error: its standard error, of the draws (delta method).
     effective_draws: (Σ w)² / Σ w², 1 to the number of draws; of few, neither value nor error is to be
         trusted.
+    elbo: the guide's expected ELBO, estimated by those of the draws that are its own.  elbo_error: its
+        standard error.
 
     >>> import numpy as np
     >>> from twinplate import EvidenceBound
-    >>> one = EvidenceBound(np.array([-3.0, -5.0]), np.array([0.03, 0.04]), np.array([500.0, 400.0]))
-    >>> one.mean, round(one.mean_error, 3)
-    (-4.0, 0.025)
+    >>> values, errors, effective = np.array([[-3.0, -5.0], [0.03, 0.04], [500.0, 400.0]])
+    >>> one = EvidenceBound(values, errors, effective, elbo=values - 0.1, elbo_error=errors)
+    >>> one.mean, round(one.mean_error, 3), float(one.missed.mean().round(3))
+    (-4.0, 0.025, 0.1)
     """
 
     value: Array
     error: Array
     effective_draws: Array
+    elbo: Array
+    elbo_error: Array
 
     @property
     def mean(self) -> float:
@@ -59,6 +70,11 @@ class EvidenceBound:
     def mean_error(self) -> float:
         """The standard error of `mean`: the draws of one item are not those of another."""
         return float(np.sqrt(np.sum(self.error**2)) / max(len(self.error), 1))
+
+    @property
+    def missed(self) -> Array:
+        """What the ELBO is below the bound, (N,): an estimate of KL(guide ‖ posterior), seldom above it."""
+        return self.value - self.elbo
 
     def as_dict(self) -> dict[str, float]:
         """Plain data, for JSON: the mean, its error, and the effective draws of the item with the fewest."""
@@ -91,6 +107,11 @@ def few_draws(effective: Array, rows: np.ndarray | None = None) -> str:
     )
 
 
+def evidence_name(offset: str) -> str:
+    """What the evidence of counts is of, in words: offsets that are totals are of the counts themselves."""
+    return "log evidence given the items' totals" if offset == "total" else "log evidence"
+
+
 def importance_bound(
     model: GeneralisedLinear,
     x: Matrix,
@@ -103,9 +124,57 @@ def importance_bound(
 
     num_samples: S ≥ 2 draws an item; those of an item depend on its place and on no other item.
     """
+    found = np.empty((5, len(x)))
+    for rows, draws in _drawn(model, x, offsets, parts, num_samples, seed):
+        found[:3, rows] = _summed(draws.log_weights)
+        ratio = draws.log_ratio
+        found[3, rows] = ratio.mean(axis=0)
+        many = len(ratio) > 1
+        found[4, rows] = ratio.std(axis=0, ddof=1) / np.sqrt(len(ratio)) if many else np.inf
+    return EvidenceBound(*found)
+
+
+def weighted_draws(
+    model: GeneralisedLinear,
+    x: Matrix,
+    offsets: Array | None,
+    parts: Iterable[Gaussian],
+    num_samples: int = DRAWS,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """Draws a (S, N, K) of the latents of items `x` (N, D), and weights (S, N) of sum 1 an item.
+
+    Weighted means are those of the model's own posterior, as far as the weights reach; otherwise as
+    `importance_bound`.
+    """
+    latents = np.empty((num_samples, len(x), model.num_components))
+    weights = np.empty((num_samples, len(x)))
+    for rows, draws in _drawn(model, x, offsets, parts, num_samples, seed):
+        latents[:, rows] = draws.latents
+        weights[:, rows] = scipy.special.softmax(draws.log_weights, axis=0)
+    return latents, weights
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """latents: (S, N, K).  log_weights: (S, N).  log_ratio: log p(x, a) / q(a | x) of the guide's own."""
+
+    latents: Array
+    log_weights: Array
+    log_ratio: Array
+
+
+def _drawn(
+    model: GeneralisedLinear,
+    x: Matrix,
+    offsets: Array | None,
+    parts: Iterable[Gaussian],
+    num_samples: int,
+    seed: int,
+) -> Iterator[tuple[slice, _Draws]]:
+    """The draws of all items, with their places, some items at a time."""
     d, k = model.loadings.shape
     length = fitting(8 * num_samples * (d + k) * 4, max(len(x), 1), MATRIX_BYTES)
-    found = np.empty((3, len(x)))
     for place, part in placed(parts):
         for some in spans(len(part.loc), length):
             rows = slice(place.start + some.start, place.start + some.stop)
@@ -113,16 +182,13 @@ def importance_bound(
             noise = np.stack([s.standard_normal((num_samples, k)) for s in streams], axis=1)
             guide = Gaussian(part.loc[some], part.scale_tril[some])
             of = None if offsets is None else offsets[rows]
-            found[:, rows] = _summed(
-                _log_weights(model, np.asarray(x[rows], np.float64), of, guide, noise)
-            )
-    return EvidenceBound(*found)
+            yield rows, _draw(model, np.asarray(x[rows], np.float64), of, guide, noise)
 
 
-def _log_weights(
+def _draw(
     model: GeneralisedLinear, x: Array, offsets: Array | None, guide: Gaussian, noise: Array
-) -> Array:
-    """log w (S, N); the first tenth of the draws are the prior's, the others the guide's."""
+) -> _Draws:
+    """Of base noise (S, N, K), whose first tenth makes the prior's draws, and the others the guide's."""
     ours = max(1, round(PRIOR_SHARE * len(noise)))
     share = ours / len(noise)
     a = guide.loc + np.einsum("nkj,snj->snk", guide.scale_tril, noise)
@@ -131,7 +197,8 @@ def _log_weights(
     log_det = np.log(np.abs(np.diagonal(guide.scale_tril, axis1=-2, axis2=-1))).sum(-1)
     log_q = -0.5 * np.sum(z**2 + LOG_2PI, axis=1).T - log_det
     proposal = np.logaddexp(np.log1p(-share) + log_q, np.log(share) + model.log_prior(a))
-    return np.asarray(model.log_joint(x, a, offsets) - proposal)
+    joint = model.log_joint(x, a, offsets)
+    return _Draws(a, joint - proposal, (joint - log_q)[ours:])
 
 
 def _summed(log_weights: Array) -> tuple[Array, Array, Array]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twinplate.data.blocks import Array, Rows, blocks
+from twinplate.data.blocks import Array, Rows, blocks, gather
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
+from twinplate.programs.importance import EvidenceBound, bounded_places
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.training.state import Fit
 from twinplate.words import are, counted
@@ -27,6 +28,9 @@ class Gaps:
     family: of these, what the best guide of its family misses, (N,).  Without closed forms both are None,
     and `why` says why; for a low rank `family` alone is.
     components: K.  seconds: that computing all this took.
+
+    bound: of counts, which have no exact evidence; `evidence` and `missed` are by its draws then, of the
+    items at the places `items`, and `family` is not known.
     """
 
     evidence: Array
@@ -35,6 +39,21 @@ class Gaps:
     components: int
     seconds: float
     why: str = ""
+    bound: EvidenceBound | None = None
+    items: np.ndarray | None = None
+
+    @property
+    def error(self) -> float:
+        """The standard error of `mean_evidence` by draws; 0 where it is exact."""
+        return 0.0 if self.bound is None else self.bound.mean_error
+
+    @property
+    def gap_error(self) -> float:
+        """That of `gap`; 0 where it is exact."""
+        if self.bound is None:
+            return 0.0
+        errors = self.bound.error, self.bound.elbo_error
+        return math.sqrt(sum(float(np.sum(e**2)) for e in errors)) / len(self.evidence)
 
     @property
     def mean_evidence(self) -> float:
@@ -97,6 +116,26 @@ def measure_gaps(fit: Fit, x: Matrix, progress: Rows | None = None) -> Gaps:
         config.num_components,
         time.perf_counter() - started,
         why,
+    )
+
+
+def bound_gaps(fit: Fit, x: Matrix, offsets: Array | None) -> Gaps:
+    """Of items of counts `x` (N, D), N ≥ 1, with offsets (N,): by draws, of BOUNDED of them at most."""
+    assert fit.program is not None
+    started, items = time.perf_counter(), bounded_places(len(x))
+    if _why_not(fit, x):
+        complete = ~np.isnan(gather(x, items)).any(axis=1)
+        items = items[complete] if complete.any() else items  # of none the bound says why
+    of = None if offsets is None else offsets[items]
+    bound = fit.evidence_bound(gather(x, items).astype(np.float64), offsets=of)
+    return Gaps(
+        bound.value,
+        bound.missed,
+        None,
+        fit.program.config.num_components,
+        time.perf_counter() - started,
+        bound=bound,
+        items=items,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from twinplate.pages.charts import swatch
 from twinplate.pages.skeleton import document, table
-from twinplate.reporting import sections
+from twinplate.reporting import prediction_section, sections
+from twinplate.reporting.again import command_of
 from twinplate.reporting.agreement import Agreement, agreements
 from twinplate.reporting.calibration import LEVELS
 from twinplate.reporting.gaps import equivalent_shift
@@ -20,7 +21,6 @@ from twinplate.reporting.runs import ReportedRun
 from twinplate.reporting.sentences import (
     MARKS,
     Remark,
-    command_of,
     headline,
     remarks,
 )
@@ -65,7 +65,7 @@ def report_page(runs: Sequence[ReportedRun], command: str) -> str:
         "gaps": sections.gaps(runs),
         "correlations": sections.correlations(runs),
         "items": sections.items(runs),
-        "predictions": sections.predictions(runs),
+        "predictions": prediction_section.predictions(runs),
         "frameworks": _frameworks(runs, pairs),
         "components": _components(runs),
         "cost": _cost(runs),
@@ -138,13 +138,17 @@ def _runs(runs: Sequence[ReportedRun]) -> str:
         cells += [str(config.num_components), f"{run.saved.step:,}", last]
         if run.gaps is not None:
             gap = run.gaps.gap
-            cells.append(f"{run.gaps.mean_evidence:.4f}")
+            about = f" ± {run.gaps.error:.4f}" if run.is_bound else ""
+            cells.append(f"{run.gaps.mean_evidence:.4f}{about}")
             cells.append("–" if gap is None else f"{gap:.4f}")
             cells.append(
                 "–" if gap is None else f"{equivalent_shift(gap, run.gaps.components):.2f} sd"
             )
         rows.append(cells)
-    return table(f"Nats per item{'; the log evidence is exact' * with_data}", head, rows)
+    bounds = {run.is_bound for run in runs}
+    what = {True: "an importance-weighted bound", False: "exact"}
+    how = "exact, and of counts a bound" if len(bounds) == 2 else what[min(bounds)]
+    return table(f"Nats per item{f'; the log evidence is {how}' * with_data}", head, rows)
 
 
 def _frameworks(runs: Sequence[ReportedRun], pairs: Sequence[Agreement]) -> str:
@@ -181,13 +185,14 @@ def _components(runs: Sequence[ReportedRun]) -> str:
             )
             for k, component in enumerate(summary.components[:SHOWN_COMPONENTS], 1)
         ]
-        rows.append(("noise", f"{summary.noise_share:.1%}", ""))
+        if summary.noise_share is not None:
+            rows.append(("noise", f"{summary.noise_share:.1%}", ""))
         head = ("component", "share", "correlation with the features")
         parts.append(f'<div class="wide">{table(run.name, head, rows)}</div>')
     return (
         "".join(parts)
-        + '<p class="soft">Share of the variance of the features, on average over them. '
-        "Components that were learned are known up to a rotation.</p>"
+        + '<p class="soft">Share of the variance of the features, on average over them; of counts, of '
+        "their predictors without any noise. Components that were learned are known up to a rotation.</p>"
     )
 
 
@@ -263,7 +268,11 @@ def _run_as_dict(run: ReportedRun) -> dict[str, Any]:
     }
     if run.gaps is not None:
         names = ("gap", "family_gap", "amortisation_gap")
-        found |= {"log_evidence": run.gaps.mean_evidence} | {n: getattr(run.gaps, n) for n in names}
+        found |= {n: getattr(run.gaps, n) for n in names}
+        if run.gaps.bound is None:
+            found["log_evidence"] = run.gaps.mean_evidence
+        else:
+            found |= {**run.gaps.bound.as_dict(), "gap_error": run.gaps.gap_error}
     if run.calibration is not None:
         levels = [float(level) for level in LEVELS]
         held = {f"{level:g}": run.calibration.coverage(level)[0] for level in levels}

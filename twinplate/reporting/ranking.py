@@ -14,7 +14,7 @@ from twinplate.training.state import LAST
 
 def comparable(runs: Sequence[ReportedRun]) -> bool:
     """Whether one of the runs can be called the best: by the same features of the same items."""
-    return same_features(runs) and (runs[0].gaps is not None or same_data(runs))
+    return same_features(runs) and same_kind(runs) and (runs[0].gaps is not None or same_data(runs))
 
 
 def same_data(runs: Sequence[ReportedRun]) -> bool:
@@ -25,6 +25,17 @@ def same_data(runs: Sequence[ReportedRun]) -> bool:
 def same_features(runs: Sequence[ReportedRun]) -> bool:
     """Whether they are models of the same columns."""
     return len({tuple(run.saved.data["columns"]) for run in runs}) == 1
+
+
+def same_kind(runs: Sequence[ReportedRun]) -> bool:
+    """Whether their evidence is of one kind: densities, or probabilities given the same offsets."""
+
+    def kind(run: ReportedRun) -> tuple[bool, str, str]:
+        assert run.fit.program is not None
+        offset = run.fit.program.config.offset
+        return run.is_bound, offset, run.saved.data.get("offset", "")
+
+    return len({kind(run) for run in runs}) == 1
 
 
 def best_of(runs: Sequence[ReportedRun]) -> ReportedRun:
@@ -51,8 +62,14 @@ def _gap(run: ReportedRun) -> float:
 def _error(one: ReportedRun, other: ReportedRun) -> float:
     """One standard error of the difference of two scores, by items or steps; CLOSE at least."""
     if one.gaps is not None and other.gaps is not None:
+        drawn = one.gaps.error**2 + other.gaps.error**2  # of counts
+        if len(one.gaps.evidence) != len(
+            other.gaps.evidence
+        ):  # of counts, one guide of complete items
+            parts = [gaps.evidence.var() / len(gaps.evidence) for gaps in (one.gaps, other.gaps)]
+            return max(CLOSE, sqrt(float(sum(parts)) + drawn))
         apart = one.gaps.evidence - other.gaps.evidence
-        return max(CLOSE, float(apart.std()) / sqrt(len(apart)))
+        return max(CLOSE, sqrt(float(apart.var()) / len(apart) + drawn))
     parts = [run.fit.losses[-LAST:] for run in (one, other)]
     if not all(len(part) and np.isfinite(part).all() for part in parts):
         return CLOSE

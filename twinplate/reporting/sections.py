@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
-import scipy
 
 from twinplate.pages.axes import Axis
 from twinplate.pages.charts import (
@@ -16,21 +15,19 @@ from twinplate.pages.charts import (
     bars,
     curves,
     heat_map,
-    histogram,
     intervals,
     swatch,
 )
 from twinplate.pages.skeleton import figure
-from twinplate.reporting.calibration import LEVELS, Calibration
 from twinplate.reporting.gaps import GOOD, POOR
 from twinplate.reporting.latents import LEVEL, SHOWN_COMPONENTS
 from twinplate.reporting.losses import Course
-from twinplate.reporting.ranking import best_of, same_data
+from twinplate.reporting.ranking import best_of, same_data, same_kind
 from twinplate.reporting.runs import ReportedRun
 from twinplate.words import counted
 
 NEEDS_DATA = '<p class="soft">Give --data DATA to see this section.</p>'
-EDGES = np.linspace(-4, 4, 33)  # of the histogram
+BY_WEIGHTS = ", which of counts is by importance-weighted draws from the guide and the prior"
 BANDED = 2  # curves at most that have bands
 Runs = Sequence[ReportedRun]
 
@@ -79,8 +76,8 @@ def known_line(runs: Runs) -> list[tuple[str, float]]:
     """
     if not same_data(runs):
         return []
-    if all(run.gaps is not None and run.own_data for run in runs):
-        return [("exact", -best_of(runs).score)]
+    if all(run.gaps is not None and run.own_data for run in runs) and same_kind(runs):
+        return [("bound" if runs[0].is_bound else "exact", -best_of(runs).score)]
     lowest = np.array([run.last_loss for run in runs])
     return [("best known", float(np.min(lowest[np.isfinite(lowest)], initial=np.inf)))]
 
@@ -91,12 +88,16 @@ def _course(run: ReportedRun, values: np.ndarray) -> Course:
 
 def _beyond(runs: Runs, courses: Sequence[tuple[int, Course]], x: Axis) -> str:
     values = np.concatenate([c.mean for _, c in courses])
-    y = Axis.over([float(v) for v in values if v > 1e-4], "nats per item beyond exact", log=True)
+    bound = all(runs[n].is_bound for n, _ in courses)
+    answer, evidence = ("bound", "bound on the") if bound else ("exact", "exact")
+    y = Axis.over(
+        [float(v) for v in values if v > 1e-4], f"nats per item beyond {answer}", log=True
+    )
     shown = [Curve(c.steps, c.mean, n) for n, c in courses]
-    picture = curves("What the steps miss of the exact answer, by step", x, y, shown)
+    picture = curves(f"What the steps miss of the {evidence} log evidence, by step", x, y, shown)
     caption = (
-        "What each step misses of the exact log evidence of its own items under the fitted model: which "
-        "items it held makes no noise here. It ends at the gap of the next section."
+        f"What each step misses of the {evidence} log evidence of its own items under the fitted model: "
+        "which items it held makes no noise here. It ends at the gap of the next section."
     )
     return figure(picture, f"{key(runs, [n for n, _ in courses])} {caption}")
 
@@ -119,10 +120,20 @@ def gaps(runs: Runs) -> str:
         Axis(0.0, 1.25 * max(most, 1e-6), "nats per item"),
         rows,
     )
+    if all(run.is_bound for run in runs):
+        what = (
+            "What the guide's expected ELBO misses of the importance-weighted bound, an estimate of "
+            "KL(guide ‖ posterior) by the same draws. What of it a better kind of guide would not miss is "
+            "not known of counts."
+        )
+    else:
+        what = (
+            "What the guide misses of the exact log evidence, KL(guide ‖ exact posterior). Pale: the family "
+            "gap, which the best guide of its kind misses; full: the amortisation gap, the encoder's and the "
+            "training's."
+        )
     caption = (
-        "What the guide misses of the exact log evidence, KL(guide ‖ exact posterior). Pale: the family gap, "
-        "which the best guide of its kind misses; full: the amortisation gap, the encoder's and the "
-        f"training's. Good is less than the means being off by {GOOD:g} of a posterior standard deviation, "
+        f"{what} Good is less than the means being off by {GOOD:g} of a posterior standard deviation, "
         f"poor more than {POOR:g}."
     )
     return f'<div class="figures">{figure(picture, caption)}</div>'
@@ -143,18 +154,23 @@ def correlations(runs: Runs) -> str:
         about = f"{counted(found.items, 'item')}" if found.items > 1 else "it"
         text = "The exact ones have no closed form with an amplitude."
         if found.exact is not None:
-            exact = heat_map(f"Exact correlations, {run.name}", found.exact[:size, :size], "exact")
+            title = "by weights" if run.is_bound else "exact"
+            label = f"Correlations of the posterior, {title}, {run.name}"
+            exact = heat_map(label, found.exact[:size, :size], title)
             maps = exact + maps
             text = f"Largest difference over {about}: {found.largest:.2g}."
         more = f" The first {size} of {len(found.guide)} components." * (size < len(found.guide))
         caption = f"{key(runs, [n])} Components of {escape(found.item)}.{numbered} {text}{more}"
         parts.append(figure(f'<div class="maps">{maps}</div>', caption))
     if not parts:
+        if all(run.correlations is None for run in runs) and runs[0].gaps is None:
+            return NEEDS_DATA
         return "<p>There is one component, and so no correlation.</p>"
     scale = (
         '<p class="soft">Correlation of the components in the posterior of an item: '
         '<span class="plus">■</span> positive, <span class="minus">■</span> negative, the stronger the '
-        "fuller. A guide is as good as its map is like the exact one.</p>"
+        "fuller. A guide is as good as its map is like the other one"
+        f"{BY_WEIGHTS * any(run.is_bound for run in runs)}.</p>"
     )
     return f'{scale}<div class="figures">{"".join(parts)}</div>'
 
@@ -177,8 +193,9 @@ def items(runs: Runs) -> str:
             found.names,
             drawn,
         )
+        pale = "by importance-weighted draws" if run.is_bound else "exact"
         caption = (
-            f"{key(runs, [n])} {LEVEL:.0%} intervals of {label}, which explains most; pale: exact."
+            f"{key(runs, [n])} {LEVEL:.0%} intervals of {label}, which explains most; pale: {pale}."
         )
         parts.append(figure(picture, caption))
     if not parts:
@@ -188,58 +205,3 @@ def items(runs: Runs) -> str:
             else "<p>No item is one that the guides can take.</p>"
         )
     return f'<div class="figures">{"".join(parts)}</div>'
-
-
-def predictions(runs: Runs) -> str:
-    """Hidden entries against what was predicted of them."""
-    known = [(n, run.calibration) for n, run in enumerate(runs) if run.calibration is not None]
-    if not known:
-        if runs[0].gaps is None:
-            return NEEDS_DATA
-        if all(run.saved.program.config.amplitude_scale is not None for run in runs):
-            return "<p>With an amplitude predictions have no closed form.</p>"
-        return "<p>No item has two entries, one to be hidden and one to predict it from.</p>"
-    parts = [_coverage(runs, known), *(_errors(runs, n, found) for n, found in known)]
-    return f'<div class="figures">{"".join(parts)}</div>'
-
-
-def _coverage(runs: Runs, known: Sequence[tuple[int, Calibration]]) -> str:
-    shown, ends, banded = [], [-4.0, 4.0], len(known) <= BANDED
-    for n, found in known:
-        share, error = np.array([found.coverage(level) for level in LEVELS]).T
-        off = 100 * (share - LEVELS)
-        band = (off - 200 * error, off + 200 * error)
-        shown.append(Curve(LEVELS, off, n, band if banded else None))
-        ends += [*band[0], *band[1]]
-    picture = curves(
-        "Share of hidden entries in their intervals, less what the intervals say",
-        Axis(0.0, 1.0, "probability of the interval"),
-        Axis.over(ends, "share in it − that, percentage points"),
-        shown,
-        [("holds what it says", 0.0)],
-    )
-    caption = (
-        "Of some items a tenth of the entries, one at least, were hidden and predicted from the rest. Below "
-        "the dashed line intervals are too narrow, above it too wide."
-        + " Bands: two standard errors."
-        * banded
-    )
-    return figure(picture, f"{key(runs, [n for n, _ in known])} {caption}")
-
-
-def _errors(runs: Runs, n: int, found: Calibration) -> str:
-    z = np.linspace(-4, 4, 81)
-    normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    density, _ = np.histogram(np.clip(found.z, -4, 4), EDGES, density=True)
-    picture = histogram(
-        f"Errors of the predictions of {runs[n].name}",
-        Axis(-4.0, 4.0, "hidden entry − prediction, in standard deviations"),
-        EDGES,
-        density,
-        Curve(z, normal, n),
-    )
-    far, expected = float(np.mean(np.abs(found.z) > 4)), float(2 * scipy.special.ndtr(-4.0))
-    tail = f" Beyond 4: {far:.2%}, {expected:.2%} expected." if far else ""
-    return figure(
-        picture, f"{key(runs, [n])} Predicted by the {found.by}. Dashed: the normal.{tail}"
-    )

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from math import isfinite
 
 from twinplate.data.blocks import Array
-from twinplate.programs.config import TrainingConfig
+from twinplate.programs.importance import evidence_name, few_draws
 from twinplate.reporting.agreement import Agreement
 from twinplate.reporting.calibration import NAMED
 from twinplate.reporting.gaps import equivalent_shift, tone_of
 from twinplate.reporting.losses import UNSEEN, fall, rise, trend
-from twinplate.reporting.ranking import best_of, best_ones, comparable, same_data, same_features
+from twinplate.reporting.ranking import (
+    best_of,
+    best_ones,
+    comparable,
+    same_data,
+    same_features,
+    same_kind,
+)
 from twinplate.reporting.runs import ReportedRun
 from twinplate.words import counted
 
@@ -23,6 +30,7 @@ MARKS = {
     "difference": "poor",
     "unknown": "cannot tell",
 }
+ENDS = ", those at the ends by the chance that makes whole numbers come to the same"
 MILD = 0.05  # of a coverage that is too low
 
 
@@ -56,7 +64,11 @@ def headline(runs: Sequence[ReportedRun]) -> Remark:
             "losses",
             f"{among}{sign} {ends} at a loss of {best.last_loss:.4g} nats per item",
         )
-    text = f"{among}: log evidence {gaps.mean_evidence:.4g} nats per item, exact"
+    evidence = f"log evidence {gaps.mean_evidence:.4g} nats per item, exact"
+    if best.is_bound:
+        value = f"{gaps.mean_evidence:.4g} ± {gaps.error:.1g} nats per item"
+        evidence = f"{evidence_name(best.saved.program.config.offset)} {value}, an importance-weighted bound"
+    text = f"{among}: {evidence}"
     if best.below is not None:
         unlike = f"{text}, {best.below:.3g} below its training: the data are not like those"
         return Remark("difference", "runs", unlike)
@@ -71,6 +83,11 @@ def _not_comparable(runs: Sequence[ReportedRun]) -> str:
     number = counted(len(runs), "run")
     if not same_features(runs):
         return f"{number} of different features, which cannot be compared"
+    if not same_kind(runs):
+        return (
+            f"{number} of normal densities beside counts, or with other offsets, whose evidence cannot be "
+            "compared"
+        )
     return (
         f"{number} on different data, which their losses cannot compare; --data DATA compares them on the "
         "same items"
@@ -97,7 +114,7 @@ def remarks(runs: Sequence[ReportedRun], pairs: Sequence[Agreement]) -> list[Rem
         if len(settled) > 1:
             text = "have settled: their losses no longer fall"
         found.append(Remark("same", "losses", f"{', '.join(settled)} {text}"))
-    for part in (of_course, of_gap, of_calibration):
+    for part in (of_course, of_gap, of_draws, of_calibration):
         found += [remark for run in runs if (remark := part(run))]
     return found + [of_agreement(pair) for pair in pairs]
 
@@ -120,7 +137,8 @@ def _about_data(runs: Sequence[ReportedRun]) -> Iterator[Remark]:
             yield Remark(
                 "difference",
                 "runs",
-                f"the data are not like those that {run.name} was trained on: their exact log evidence is "
+                f"the data are not like those that {run.name} was trained on: their "
+                f"{'bound on the' if run.is_bound else 'exact'} log evidence is "
                 f"{run.below:.3g} nats per item below what its training reached. Look at the data first; "
                 "more steps do not help",
             )
@@ -200,8 +218,9 @@ def of_gap(run: ReportedRun) -> Remark | None:
     if gaps.gap is None:
         return Remark("note", "gaps", f"{run.name}: no gaps, as {gaps.why}")
     tone, shift = tone_of(gaps.gap, gaps.components), equivalent_shift(gaps.gap, gaps.components)
+    about = f" ± {gaps.gap_error:.1g}" if run.is_bound else ""
     text = (
-        f"{run.name} misses {gaps.gap:.2g} nats per item, as if the mean of each latent were off by "
+        f"{run.name} misses {gaps.gap:.2g}{about} nats per item, as if the mean of each latent were off by "
         f"{shift:.2g} of its standard deviation: {MARKS[tone]}"
     )
     if tone == "same":
@@ -213,6 +232,11 @@ def _remedy(run: ReportedRun, gap: float, family: float | None) -> str:
     config = run.saved.program.config
     if run.below is not None:
         return "The data are not like those of the training: more steps on those would not help"
+    if run.is_bound:
+        more = (
+            "" if config.covariance == "full" else ", or the auxiliary guide with covariance full"
+        )
+        return f"More steps or a lower --learning-rate may come closer{more}"
     if family is None:
         return f"A rank above {config.rank}, or the covariance full, may come closer"
     if family > gap / 2:
@@ -223,6 +247,15 @@ def _remedy(run: ReportedRun, gap: float, family: float | None) -> str:
     if run.saved.is_finished and _trend(run) == "settled":
         return "Most of it is the encoder's, which has settled: a lower --learning-rate may come closer"
     return "Most of it is the encoder's: train for more steps"
+
+
+def of_draws(run: ReportedRun) -> Remark | None:
+    """That the bound on the evidence of counts has too few effective draws, if it has."""
+    gaps = run.gaps
+    if gaps is None or gaps.bound is None:
+        return None
+    few = few_draws(gaps.bound.effective_draws, gaps.items)
+    return Remark("undecided", "gaps", f"{run.name}: {few}") if few else None
 
 
 def of_calibration(run: ReportedRun) -> Remark | None:
@@ -242,7 +275,7 @@ def of_calibration(run: ReportedRun) -> Remark | None:
         tone,
         "predictions",
         f"{run.name} is {said}: its {NAMED:.0%} intervals hold {share:.1%} (± {error:.1%}) of "
-        f"{entries}",
+        f"{entries}{ENDS * run.is_bound}",
     )
 
 
@@ -250,7 +283,8 @@ def of_agreement(pair: Agreement) -> Remark:
     """Whether two runs by different frameworks came to the same."""
     parts = [f"correlations of the features within {pair.covariance:.2g}"]
     if pair.evidence is not None:
-        parts.insert(0, f"log evidence {abs(pair.evidence):.1g} nats per item apart")
+        about = f" (± {pair.error:.1g})" if pair.error else ""
+        parts.insert(0, f"log evidence {abs(pair.evidence):.1g}{about} nats per item apart")
     if pair.predictions is not None:
         parts.append(f"predictions {pair.predictions:.1g} standard deviations apart")
     agree = "agree" if pair.ok else "do not agree"
@@ -259,37 +293,3 @@ def of_agreement(pair: Agreement) -> Remark:
         "frameworks",
         f"{pair.first} and {pair.second} {agree}: {', '.join(parts)}",
     )
-
-
-def command_of(run: ReportedRun) -> list[str]:
-    """The words of the command that made the run, but for its DATA."""
-    config, training = run.saved.program.config, run.saved.training
-    words = ["twinplate", "fit", "DATA", "--out", run.name, "--backend", run.backend]
-    words += ["--guide", config.guide]
-    if config.guide != "diagonal":
-        words += ["--covariance", config.covariance]
-    if config.covariance == "low-rank":
-        words += ["--rank", str(config.rank)]
-    learned = run.fit.program.learned if run.fit.program else ()
-    if "loadings" in learned:
-        words += ["--components", str(config.num_components)]
-    else:
-        words += ["--loadings", "LOADINGS.npz"]
-    words += ["--steps", str(training.steps), "--seed", str(training.seed)]
-    usual = TrainingConfig().for_items(int(run.saved.data["num_items"]))
-    for name in ("objective", "batch_size", "learning_rate", "particles", "precision", "device"):
-        value = getattr(training, name)
-        if value != getattr(usual, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    if config.encoder == "experts":
-        words += ["--missing", "mask"]
-    if run.saved.data.get("left_out"):
-        words += ["--drop", ",".join(_quoted(name) for name in run.saved.data["left_out"])]
-    if run.saved.data.get("id_columns"):
-        words += ["--id-column", run.saved.data["id_columns"][-1]]
-    return words
-
-
-def _quoted(name: str) -> str:
-    """As `--drop` reads a name with a comma."""
-    return f'"{name}"' if "," in name else name
