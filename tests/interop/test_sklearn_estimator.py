@@ -8,13 +8,15 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn import clone, config_context
 from sklearn.decomposition import FactorAnalysis
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import validate_data
 
-from twinplate import InputError
+from twinplate import GeneralisedLinear, InputError
 from twinplate.interop.sklearn import VariationalFactorAnalysis
 
 QUICK = {
@@ -103,3 +105,75 @@ def test_frames_keep_their_names(data):
 def test_wrong_parameters_are_told_at_fit(data, wrong, told):
     with pytest.raises(InputError, match=told):
         VariationalFactorAnalysis(**{**QUICK, **wrong}).fit(data)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    """Counts (240, 5) of two components, and their offsets (240,)."""
+    rng = np.random.default_rng(2)
+    depth = rng.uniform(0.5, 3.0, 240)
+    model = GeneralisedLinear("negative-binomial", rng.normal(size=(5, 2)), 1.0, concentration=4.0)
+    return model.simulate(240, rng, depth)[0], depth
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative-binomial", "bernoulli"])
+def test_counts_are_fitted_transformed_and_scored_as_by_fit(counts, likelihood):
+    x, depth = counts
+    x = np.minimum(x, 1) if likelihood == "bernoulli" else x
+    offsets = None if likelihood == "bernoulli" else depth
+    model = VariationalFactorAnalysis(2, likelihood=likelihood, backend="pyro", **QUICK)
+    latents = model.fit_transform(x, offsets=offsets)
+    np.testing.assert_array_equal(latents, model.fit_.posterior(x, offsets=offsets).loc)
+    eta = latents @ model.components_ + model.intercept_
+    known = 1 / (1 + np.exp(-eta)) if offsets is None else depth[:, None] * np.exp(eta)
+    np.testing.assert_allclose(model.inverse_transform(latents, offsets=offsets), known)
+    bound = model.fit_.evidence_bound(x[:9], offsets=None if offsets is None else depth[:9])
+    found = model.score(x[:9], offsets=None if offsets is None else depth[:9])
+    assert found == pytest.approx(bound.mean)
+    assert hasattr(model, "concentration_") == (likelihood == "negative-binomial")
+    assert not hasattr(model, "noise_variance_")
+    tags = model.__sklearn_tags__()
+    assert tags.input_tags.positive_only and tags.input_tags.allow_nan
+
+
+def test_offsets_are_routed_through_a_pipeline_and_a_search(counts):
+    x, depth = counts
+    model = VariationalFactorAnalysis(1, likelihood="poisson", backend="pyro", **QUICK)
+    with config_context(enable_metadata_routing=True):
+        for request in (
+            model.set_fit_request,
+            model.set_transform_request,
+            model.set_score_request,
+        ):
+            request(offsets=True)
+        search = GridSearchCV(model, {"n_components": [1, 2]}, cv=3).fit(x, offsets=depth)
+        pipeline = make_pipeline(clone(model)).fit(x, offsets=depth)
+        routed = pipeline.transform(x, offsets=depth)
+    assert search.best_params_["n_components"] == 2
+    assert pipeline[-1].fit_.program.config.offset == "given"
+    np.testing.assert_array_equal(routed, pipeline[-1].transform(x, offsets=depth))
+    assert search.best_estimator_.fit_.program.config.offset == "given"
+    with pytest.raises(InputError, match="offsets"):
+        pipeline.transform(x)
+
+
+def test_of_counts_it_passes_the_checks_of_scikit_learn_for_whole_numbers(monkeypatch):
+    """The checks' data less their fractions: there is a tag for numbers that are not negative, and none for
+    whole ones.
+    """
+
+    def whole(*given, **options):
+        return np.floor(validate_data(*given, **options))
+
+    monkeypatch.setattr("twinplate.interop.sklearn.validate_data", whole)
+    estimator = VariationalFactorAnalysis(
+        1, likelihood="poisson", offset="none", backend="pyro", **QUICK
+    )
+    with warnings.catch_warnings():  # of the checks' data: features that are all zero
+        warnings.simplefilter("ignore")
+        done = check_estimator(estimator, on_skip=None, on_fail=None)
+    failed = {c["check_name"]: str(c["exception"]) for c in done if c["status"] == "failed"}
+    # draws of the bound on an item's evidence are of its place, and other ones elsewhere
+    moved = {"check_methods_sample_order_invariance", "check_methods_subset_invariance"}
+    assert failed.keys() == moved and len(done) > 40
+    assert all("score_samples" in said for said in failed.values())

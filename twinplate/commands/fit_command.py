@@ -240,16 +240,5 @@ def _start(
         data["offset_fingerprint"] = fingerprint(offsets[:, None])
     told = "" if request.likelihood != "normal" else told_of_counts(table.x, table.statistics)
     state = TrainingState.start(initial_params(program, training.seed))
-    return SavedRun(
-        config=config,
-        data=data,
-        versions=versions(),
-        params=state.average,
-        last=state.params,
-        mean=state.mean,
-        variance=state.variance,
-        fixed=program.fixed,
-        losses=np.zeros(0),
-        step=0,
-        notes=(told,) if told else (),
-    )
+    notes = (told,) if told else ()
+    return SavedRun.of_state(state, config, data, versions(), program, np.zeros(0), notes)

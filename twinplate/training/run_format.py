@@ -81,6 +81,33 @@ class SavedRun:
     limits: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of_state(
+        cls,
+        state: TrainingState,
+        config: dict[str, Any],
+        data: dict[str, Any],
+        versions: dict[str, str],
+        program: ReferenceProgram,
+        losses: np.ndarray,
+        notes: tuple[str, ...] = (),
+    ) -> SavedRun:
+        """Of where training stands; the other arguments as above."""
+        return cls(
+            config=config,
+            data=data,
+            versions=versions,
+            params=state.average,
+            last=state.params,
+            mean=state.mean,
+            variance=state.variance,
+            fixed=program.fixed,
+            losses=losses,
+            step=state.step,
+            limits=state.limits.as_dict(),
+            notes=notes,
+        )
+
     @property
     def program(self) -> ReferenceProgram:
         """What was fitted. Raises InputError where another version wrote something else."""

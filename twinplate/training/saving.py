@@ -83,20 +83,8 @@ def save(
         "program": program.config.as_dict(),
         "training": training.for_items(len(matrix)).as_dict(),
     }
-    run = SavedRun(
-        config=config,
-        data=data,
-        versions=versions(),
-        params=fit.params,
-        last=state.params,
-        mean=state.mean,
-        variance=state.variance,
-        fixed=program.fixed,
-        losses=np.asarray(fit.losses),
-        step=state.step,
-        limits=state.limits.as_dict(),
-        notes=fit.notes,
-    )
+    losses = np.asarray(fit.losses)
+    run = SavedRun.of_state(state, config, data, versions(), program, losses, fit.notes)
     save_run(Path(path), run)
 
 
