@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +62,24 @@ def test_what_is_cut_is_what_the_formula_says(twin, way):
         found[0][:30], gradients[0][:30]
     )  # to the bit where nothing is cut
     assert at.tolist() == [30, 45] and times[0] == pytest.approx(40, rel=0.5) and times[1] > 1e29
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copy_knows_the_sizes_and_keeps_its_own(copied):
+    """Python writes the numbers through memory that it shares with them, and a copy must not share."""
+    import torch
+
+    from pyro_impl.compiled.clipping import Clip
+
+    leaf, clip = torch.zeros(2, dtype=torch.float64), Clip(CLIP)
+    for norm in (3.0, 4.0):
+        clip.cut([leaf], [torch.tensor([0.0, norm], dtype=torch.float64)])
+    before = clip.of(leaf).clone()
+    other_leaf, other = copied((leaf, clip))
+    other.cut([other_leaf], [torch.tensor([0.0, 5.0], dtype=torch.float64)])
+    mean = MEMORY * (MEMORY * 9 + 16) * (1 - MEMORY) + 25 * (1 - MEMORY)
+    assert other.of(other_leaf)[0].item() == pytest.approx(mean, rel=1e-14)
+    assert torch.equal(clip.of(leaf), before)
 
 
 def test_the_rate_of_a_weight_falls_with_its_inputs():
