@@ -32,6 +32,7 @@ from numpyro_impl.guides.head import (
     item_normal,
     own_numbers,
 )
+from numpyro_impl.guides.inputs import standardized
 from numpyro_impl.guides.joint import joint_sample, unpack
 from numpyro_impl.guides.reading import Reading, read_model
 from twinplate.errors import InputError
@@ -258,9 +259,11 @@ class AutoAmortizedNormal(AutoGuide):
         given = self.features(*args, **kwargs)
         inputs = list(map(jnp.asarray, given if isinstance(given, tuple | list) else [given]))
         if index is None:
-            return inputs
+            return standardized(self.prefix, inputs, inputs)
         check_inputs([len(x) for x in inputs], items)
-        return [x[index] if items.is_subsampled and len(x) != items.size else x for x in inputs]
+        batched = items.is_subsampled
+        rows = [x[index] if batched and len(x) != items.size else x for x in inputs]
+        return standardized(self.prefix, inputs, rows)
 
     def __getstate__(self) -> dict[str, Any]:
         # The guide of the sites outside keeps arrays of a run; a copy makes its own.

@@ -11,6 +11,7 @@ import numpyro
 from jax import Array
 from numpyro.distributions import constraints
 
+from numpyro_impl.guides.cutting import cut_gradients
 from numpyro_impl.programs.normal import LowRankMultivariateNormal, PackedMultivariateNormal
 from twinplate.guides.head import FIRST_SCALE, Covariance, check_features, check_rows, check_width
 from twinplate.guides.layout import JointLayout
@@ -31,7 +32,7 @@ def amortized_numbers(
 
     Parameters `{prefix}_head_weight` (H, F), `{prefix}_head_bias` (H,) and, for a single input of real
     numbers, `{prefix}_skip_weight` (J, D), from its D numbers to loc. median: of the priors, (J,), where
-    loc starts.
+    loc starts. Gradients of items that stand out are cut.
     """
     check_features(features.shape, len(inputs[0]))
     size = layout.size
@@ -44,11 +45,12 @@ def amortized_numbers(
     check_width(f"{prefix}_head_bias", len(bias), covariance.head_size(size), layout)
     shape = len(bias), features.shape[1]
     weight = numpyro.param(f"{prefix}_head_weight", jnp.zeros(shape, features.dtype))
-    loc, raw, below = jnp.split(features @ weight.mT + bias, [size, 2 * size], -1)
+    numbers = features @ weight.mT + bias
     if len(inputs) == 1 and jnp.issubdtype(inputs[0].dtype, jnp.floating):
         x = inputs[0].reshape(len(inputs[0]), -1)
         skip = numpyro.param(f"{prefix}_skip_weight", jnp.zeros((size, x.shape[1]), x.dtype))
-        loc = loc + x @ skip.mT
+        numbers = numbers.at[:, :size].add(x @ skip.mT)
+    loc, raw, below = jnp.split(cut_gradients(numbers), [size, 2 * size], -1)
     return loc, jax.nn.softplus(raw), below
 
 

@@ -34,6 +34,7 @@ from pyro_impl.guides.head import (
     item_normal,
     own_numbers,
 )
+from pyro_impl.guides.inputs import standardized
 from pyro_impl.guides.joint import MendedDeltas, joint_sample, unpack
 from pyro_impl.guides.reading import Reading, read_model
 from twinplate.errors import InputError
@@ -283,11 +284,13 @@ class AutoAmortizedNormal(AutoGuide):
         given = self.features(*args, **kwargs)
         inputs = list(given) if isinstance(given, tuple | list) else [given]
         if index is None:
-            return inputs
+            return standardized(self.prefix, inputs, inputs)
         check_inputs([len(x) for x in inputs], items)
         if reading.given_indices and self.create_plates is None:
             check_given_indices(len(inputs[0]), items)
-        return [x[index] if items.is_subsampled and len(x) != items.size else x for x in inputs]
+        batched = items.is_subsampled
+        rows = [x[index] if batched and len(x) != items.size else x for x in inputs]
+        return standardized(self.prefix, inputs, rows)
 
 
 _TOKENS = itertools.count()

@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
+from pyro_impl.guides.cutting import cut_gradients
 from pyro_impl.programs.normal import LowRankMultivariateNormal, PackedMultivariateNormal
 from twinplate.guides.head import FIRST_SCALE, Covariance, check_features, check_rows, check_width
 from twinplate.guides.layout import JointLayout
@@ -34,7 +35,7 @@ def amortized_numbers(
 
     Parameters `{prefix}_head_weight` (H, F), `{prefix}_head_bias` (H,) and, for a single input of real
     numbers, `{prefix}_skip_weight` (J, D), from its D numbers to loc. median: of the priors, (J,), where
-    loc starts.
+    loc starts. Gradients of items that stand out are cut.
     """
     check_features(features.shape, len(inputs[0]))
     size, rest = layout.size, covariance.rest_size(layout.size)
@@ -47,11 +48,12 @@ def amortized_numbers(
     check_width(f"{prefix}_head_bias", len(bias), covariance.head_size(size), layout)
     shape = len(bias), features.shape[1]
     weight = pyro.param(f"{prefix}_head_weight", lambda: features.new_zeros(shape))
-    loc, raw, below = (features @ weight.mT + bias).split([size, size, rest], -1)
+    numbers = features @ weight.mT + bias
     if len(inputs) == 1 and inputs[0].is_floating_point():
         x = inputs[0].flatten(1)
         skip = pyro.param(f"{prefix}_skip_weight", lambda: x.new_zeros(size, x.shape[1]))
-        loc = loc + x @ skip.mT
+        numbers = torch.cat([numbers[:, :size] + x @ skip.mT, numbers[:, size:]], -1)
+    loc, raw, below = cut_gradients(numbers).split([size, size, rest], -1)
     return loc, positive(raw), below
 
 

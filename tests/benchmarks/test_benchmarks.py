@@ -51,6 +51,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "divergence",
         "gaps",
         "growth",
+        "guide_starts",
         "matched",
         "posteriors",
         "products",

@@ -40,6 +40,6 @@ def test_the_same_numbers_are_the_same_posterior(covariance, amortized, own_worl
             values = values or {n: rng.uniform(0.1, 1.0, v.shape) for n, v in first.items()}
             normal = posterior(twin, guide, values, twin.array(X))
             found.append((twin.numpy(normal.loc), twin.numpy(normal.covariance_matrix)))
-    assert shapes[0] == shapes[1] and len(shapes[0]) == 3
+    assert shapes[0] == shapes[1] and len(shapes[0]) == (5 if amortized else 3)
     for mine, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-10)

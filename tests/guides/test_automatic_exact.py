@@ -42,6 +42,8 @@ def _exact_params():
     return {
         "auto_head_bias": np.concatenate([np.zeros(K + 3), raw, below]),
         "auto_skip_weight": covariance @ W.T / NOISE**2,
+        "auto_center": np.zeros(D),
+        "auto_spread": np.ones(D),
     }
 
 

@@ -1,0 +1,61 @@
+"""The inputs of an encoder in spreads around their center: any units will do, and a far item stays near."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import jax.numpy as jnp
+import numpyro
+from jax import Array, lax
+
+from twinplate.guides.inputs import FAR, WIDTH, check_columns, columns, places, stride
+
+
+def standardized(prefix: str, given: list[Array], rows: list[Array]) -> list[Array]:
+    """`rows` (B, ...), each less its center, by its spread; those beyond FAR spreads moved in to it.
+
+    given: the inputs of as many items as are at hand. Center and spread are of those at the first call: the
+    parameters `{prefix}_center` and `{prefix}_spread` (C,), which have no gradient. Inputs that are not of
+    floating point are left as they are.
+
+    Raises InputError for inputs of another width.
+    """
+    sizes = [columns(x.shape) if _is_floating_point(x) else 0 for x in given]
+    if not any(sizes):
+        return rows
+    first = [x for x in given if _is_floating_point(x)]
+    center, spread = (
+        lax.stop_gradient(
+            numpyro.param(
+                f"{prefix}_{name}",
+                lambda key, which=which: jnp.concatenate([_moments(x)[which] for x in first]),
+            )
+        )
+        for which, name in enumerate(["center", "spread"])
+    )
+    check_columns(f"{prefix}_center", len(center), sum(sizes))
+    ends = list(accumulate(sizes))[:-1]
+    parts = zip(jnp.split(center, ends), jnp.split(spread, ends), strict=True)
+    return [
+        _near((x - middle) / unit) if len(middle) else x
+        for x, (middle, unit) in zip(rows, parts, strict=True)
+    ]
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Center and spread (C,) of the entries of `x` (N, ...)."""
+    looked = jnp.nan_to_num(x[:: stride(x.shape)], nan=0.0, posinf=0.0, neginf=0.0)
+    table = jnp.sort(looked.reshape(-1, columns(x.shape)), axis=0)
+    low, middle, high = (table[place] for place in places(len(table)))
+    deviation = table.std(0)
+    spread = jnp.where(high > low, (high - low) / WIDTH, deviation)
+    return middle, jnp.where(spread > 0, spread, jnp.ones_like(spread))
+
+
+def _near(z: Array) -> Array:
+    size = jnp.sqrt(jnp.maximum(jnp.mean(jnp.square(z.reshape(len(z), -1)), 1), FAR**2))
+    return z * (FAR / size).reshape(-1, *(1,) * (z.ndim - 1))
+
+
+def _is_floating_point(x: Array) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jnp.floating))

@@ -1,0 +1,47 @@
+"""The inputs of an encoder in spreads around their center: any units will do, and a far item stays near."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from torch import Tensor
+
+from twinplate.guides.inputs import FAR, WIDTH, check_columns, columns, places, stride
+
+
+def standardized(prefix: str, given: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
+    """`rows` (B, ...), each less its center, by its spread; those beyond FAR spreads moved in to it.
+
+    given: the inputs of as many items as are at hand. Center and spread are of those at the first call: the
+    parameters `{prefix}_center` and `{prefix}_spread` (C,), which have no gradient. Inputs that are not of
+    floating point are left as they are.
+
+    Raises InputError for inputs of another width.
+    """
+    sizes = [columns(x.shape) if x.is_floating_point() else 0 for x in given]
+    if not any(sizes):
+        return rows
+    first = [x for x in given if x.is_floating_point()]
+    center = pyro.param(f"{prefix}_center", lambda: torch.cat([_moments(x)[0] for x in first]))
+    spread = pyro.param(f"{prefix}_spread", lambda: torch.cat([_moments(x)[1] for x in first]))
+    check_columns(f"{prefix}_center", len(center), sum(sizes))
+    parts = zip(center.detach().split(sizes), spread.detach().split(sizes), strict=True)
+    return [
+        _near((x - middle) / unit) if len(middle) else x
+        for x, (middle, unit) in zip(rows, parts, strict=True)
+    ]
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Center and spread (C,) of the entries of `x` (N, ...)."""
+    looked = x.detach()[:: stride(x.shape)].nan_to_num(0.0, 0.0, 0.0)
+    table = looked.reshape(-1, columns(x.shape)).sort(0).values
+    low, middle, high = (table[place] for place in places(len(table)))
+    deviation = table.std(0, unbiased=False)
+    spread = torch.where(high > low, (high - low) / WIDTH, deviation)
+    return middle, torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def _near(z: Tensor) -> Tensor:
+    size = z.flatten(1).square().mean(1).clamp(min=FAR**2).sqrt()
+    return z * (FAR / size).reshape(-1, *[1] * (z.dim() - 1))
