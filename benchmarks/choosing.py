@@ -1,10 +1,14 @@
 """How often `twinplate choose` finds the number of components that simulated data have.
 
-    python benchmarks/choosing.py [--seeds 8] [--quick] [--json FILE]
+    python benchmarks/choosing.py [--seeds 8] [--quick] [--likelihood poisson] [--json FILE]
 
 12 features with loadings from Normal(0, 0.6²) and noise scales from 0.5 to 1.5; each of 1 to 5 components
 with every seed, so five data sets a seed in each row. 1 to 7 components are tried. Besides the rule, the
 fewest within one standard error of the best, it counts the best itself.
+
+Of counts, 300 items of 12 features with loadings from Normal(0, 0.6²), given offsets from 0.5 to 2 and an
+intercept of 1; of zeros and ones loadings from Normal(0, 2²). Each of 1 to 3 components, of which 1 to 4 are
+tried: every number of components takes five fits.
 """
 
 from __future__ import annotations
@@ -17,8 +21,11 @@ from typing import Any
 import numpy as np
 from reporting import console, facts, print_facts, print_table, write_json
 
+from twinplate.choosing.counts import Counts, held_out_bounds
 from twinplate.choosing.held_out import held_out_evidence, some_items, usual_components
 from twinplate.choosing.rule import choose
+from twinplate.programs.generalised_linear import GeneralisedLinear
+from twinplate.programs.likelihood import LIKELIHOODS
 from twinplate.programs.linear_gaussian import Array, LinearGaussian
 from twinplate.seeds import generator
 
@@ -26,6 +33,7 @@ FEATURES = 12
 TRUE = (1, 2, 3, 4, 5)
 SETTINGS = ((200, 0.0), (1000, 0.0), (5000, 0.0), (400, 0.2))  # items, share of entries missing
 QUICK = ((100, 0.0),)
+OF_COUNTS, TRUE_OF_COUNTS, TRIED_OF_COUNTS = (300, 0.0), (1, 2, 3), (1, 2, 3, 4)
 CERTAIN = 0.95
 
 
@@ -42,13 +50,43 @@ def simulate(num_items: int, missing: float, components: int, seed: int) -> Arra
     return x
 
 
-def measure(num_items: int, missing: float, seeds: int) -> dict[str, Any]:
+def simulate_counts(
+    likelihood: str, num_items: int, components: int, seed: int
+) -> tuple[Array, Counts]:
+    """The data (N, D) and what they are."""
+    rng = generator(seed, "counts", num_items, components)
+    bits = likelihood == "bernoulli"
+    loadings = (2.0 if bits else 0.6) * rng.standard_normal((FEATURES, components))
+    concentration = 5.0 if likelihood == "negative-binomial" else None
+    model = GeneralisedLinear(
+        likelihood, loadings, 0.0 if bits else 1.0, concentration=concentration
+    )
+    offsets = None if bits else rng.uniform(0.5, 2.0, num_items)
+    x, _ = model.simulate(num_items, rng, offsets)
+    return x, Counts(likelihood, "" if bits else "given", offsets)
+
+
+def scored(
+    likelihood: str, num_items: int, missing: float, components: int, seed: int
+) -> tuple[Array, tuple[int, ...]]:
+    """What every held-out item of one data set is scored, (N, C), and the C numbers that are tried."""
+    if likelihood == "normal":
+        tried = usual_components(FEATURES)
+        x = some_items(simulate(num_items, missing, components, seed), seed)
+        return held_out_evidence(x, tried), tried
+    x, counts = simulate_counts(likelihood, num_items, components, seed)
+    return held_out_bounds(x, TRIED_OF_COUNTS, counts, "pyro").bound, TRIED_OF_COUNTS
+
+
+def measure(
+    num_items: int, missing: float, seeds: int, likelihood: str = "normal"
+) -> dict[str, Any]:
     """One row: what was chosen for every data set, and the seconds that it took."""
-    started, tried, found = time.perf_counter(), usual_components(FEATURES), []
+    started, found = time.perf_counter(), []
     for seed in range(seeds):
-        for components in TRUE:
-            x = some_items(simulate(num_items, missing, components, seed), seed)
-            choice = choose(held_out_evidence(x, tried))
+        for components in TRUE if likelihood == "normal" else TRUE_OF_COUNTS:
+            scores, tried = scored(likelihood, num_items, missing, components, seed)
+            choice = choose(scores)
             found.append(
                 {
                     "seed": seed,
@@ -84,14 +122,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--quick", action="store_true", help="one small setting and one seed")
+    parser.add_argument("--likelihood", default="normal", choices=LIKELIHOODS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     seeds = 1 if options.quick else options.seeds
-    known = facts(features=FEATURES, true=TRUE, tried=usual_components(FEATURES), seeds=seeds)
+    normal = options.likelihood == "normal"
+    known = facts(
+        likelihood=options.likelihood,
+        features=FEATURES,
+        true=TRUE if normal else TRUE_OF_COUNTS,
+        tried=usual_components(FEATURES) if normal else TRIED_OF_COUNTS,
+        seeds=seeds,
+    )
     print_facts(known)
     rows = []
-    for num_items, missing in QUICK if options.quick else SETTINGS:
-        rows.append(measure(num_items, missing, seeds))
+    settings = SETTINGS if normal else (OF_COUNTS,)
+    for num_items, missing in QUICK if options.quick else settings:
+        rows.append(measure(num_items, missing, seeds, options.likelihood))
         console.print(" | ".join(cells(rows[-1])), highlight=False)
         write_json(options.json, {"facts": known, "rows": rows})
     columns = [

@@ -334,6 +334,16 @@ def test_reading_is_timed_for_every_format(tmp_path, monkeypatch):
     assert rows[0]["ratio"] == 1 and all(row["seconds"] > 0 for row in rows)
 
 
+def test_choices_of_counts_are_counted_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "TRUE_OF_COUNTS", (1,))
+    monkeypatch.setattr(choosing, "TRIED_OF_COUNTS", (1,))
+    monkeypatch.setattr(choosing, "QUICK", ((20, 0.0),))
+    path = tmp_path / "choosing.json"
+    choosing.main(["--quick", "--likelihood", "poisson", f"--json={path}"])
+    (row,) = json.loads(path.read_text())["rows"]
+    assert [(one["true"], one["chosen"]) for one in row["found"]] == [(1, 1)]
+
+
 def test_choices_are_counted_against_the_truth(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(choosing, "TRUE", (1, 2))
     monkeypatch.setattr(choosing, "usual_components", lambda features: (1, 2, 3))

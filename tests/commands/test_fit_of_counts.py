@@ -286,7 +286,7 @@ def test_a_normal_fitted_to_small_counts_says_so(folder, capsys):
     ("words", "message"),
     [
         (["--likelihood", "bernoulli"], "which is no bernoulli data; expected zeros and ones"),
-        (["--likelihood", "gamma"], "likelihood is 'gamma'; expected 'normal' or"),
+        (["--likelihood", "gamma"], "--likelihood is 'gamma'; expected one of normal, poisson"),
         (["--offset", "depth"], "--offset is given with --likelihood normal"),
         (["--likelihood", "poisson"], "which is no poisson data"),  # the depths
         (["--likelihood", "poisson", "--offset", "g9"], "has no column g9"),

@@ -87,7 +87,7 @@ def held_out_evidence(
     take it for a constant then, and its items rule the evidence.
     """
     found = np.empty((len(x), len(components)))
-    _check_parts(x, names or [f"column {j + 1}" for j in range(x.shape[1])])
+    check_parts(x, names or [f"column {j + 1}" for j in range(x.shape[1])])
     for fold in range(FOLDS):
         out = np.arange(len(x)) % FOLDS == fold
         train = x[~out]
@@ -98,12 +98,13 @@ def held_out_evidence(
     return found
 
 
-def _check_parts(x: Array, names: Sequence[str]) -> None:
+def check_parts(x: Array, names: Sequence[str], varies: bool = True) -> None:
+    """Raise InputError for a feature without an entry outside a part, or if `varies` hardly varying there."""
     spread = _spread(x)
     for fold in range(FOLDS):
         train = x[np.arange(len(x)) % FOLDS != fold]
         empty = np.isnan(train).all(axis=0)
-        still = ~empty & (spread > 0) & (_spread(train) < STILL * spread)
+        still = varies & ~empty & (spread > 0) & (_spread(train) < STILL * spread)
         for wrong, what in ((empty, "has entries"), (still, "varies")):
             if wrong.any():
                 some = listed([names[j] for j in np.flatnonzero(wrong).tolist()], most=5)

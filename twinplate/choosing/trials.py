@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinplate.backends import load_backend
+from twinplate.choosing.counts import Counts
 from twinplate.choosing.held_out import FOLDS, Told
 from twinplate.data.blocks import Array
 from twinplate.programs.config import ProgramConfig, TrainingConfig
@@ -48,9 +49,14 @@ def try_covariances(
     components: int,
     backends: Sequence[str],
     tell: Told = lambda text: None,
+    counts: Counts | None = None,
+    *,
     steps: int = STEPS,
 ) -> list[Trial]:
-    """Fit K components to four fifths of the items `x` (N, D), the rest held out; NaN where missing."""
+    """Fit K components to four fifths of the items `x` (N, D), the rest held out; NaN where missing.
+
+    counts: of what likelihood they are, if not normal; ELBO and evidence are by draws then.
+    """
     out = np.arange(len(x)) % FOLDS == 0
     train, test = x[~out], x[out]
     encoder = "experts" if np.isnan(x).any() else "mlp"
@@ -59,13 +65,21 @@ def try_covariances(
         config = ProgramConfig(
             x.shape[1], components, covariance=covariance, encoder=encoder, learned=None
         )
-        program = make_program(train, config)
+        of, new = None, None
+        if counts is not None:
+            config = counts.config(x, components, covariance)
+            of, new = counts.some(~out).given, counts.some(out).given
+        program = make_program(train, config, offsets=of)
         training = TrainingConfig(steps=steps, device="auto").for_items(len(train))
         for backend in backends:
             tell(f"{covariance} covariance, {backend}")
             implementation, clock = load_backend(backend), _Clock()
-            fit = implementation.fit(train, program, training, progress=clock)
-            scores = fit.elbo(test), fit.log_evidence(test)
+            fit = implementation.fit(train, program, training, progress=clock, offsets=of)
+            if counts is None:
+                scores = fit.elbo(test), fit.log_evidence(test)
+            else:
+                bound = fit.evidence_bound(test, offsets=new)
+                scores = bound.elbo, bound.value
             found.append(Trial(covariance, backend, *scores, *clock.seconds()))
     return found
 

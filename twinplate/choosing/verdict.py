@@ -10,6 +10,7 @@ import numpy as np
 
 from twinplate.choosing.rule import Choice, choose
 from twinplate.choosing.trials import Trial
+from twinplate.data.blocks import Array
 from twinplate.programs.config import TrainingConfig
 from twinplate.words import counted
 
@@ -30,6 +31,7 @@ class Verdict:
     most: components that the features can tell apart and the items be fitted with.  data: as the command
     names them.  ruling: what the item is called that rules the standard error, if one does.
     notes: what is to be said of the data.
+    drawn: of counts, the standard errors (C,) that their draws leave of the means; None of exact ones.
     """
 
     components: tuple[int, ...]
@@ -42,6 +44,12 @@ class Verdict:
     data: str = "DATA"
     ruling: str = ""
     notes: tuple[str, ...] = ()
+    drawn: Array | None = None
+
+    @property
+    def evidence(self) -> str:
+        """What items are scored by, in words."""
+        return "log evidence" if self.drawn is None else "bound on the log evidence"
 
     @property
     def k(self) -> int:
@@ -102,7 +110,7 @@ def _why_components(verdict: Verdict) -> list[str]:
         return [only, *(none if verdict.none_as_good else ())]
     k, best = verdict.k, components[found.best]
     if k == best:
-        why = f"{k} has the highest log evidence of held-out items"
+        why = f"{k} has the highest {verdict.evidence} of held-out items"
     else:
         why = (
             f"{k} is the fewest within one standard error of the best, {best}, behind it by "
@@ -147,7 +155,8 @@ def _why_covariance(verdict: Verdict) -> list[str]:
     if found is None:
         return []
     gap = float(np.mean(trials[0].evidence - trials[0].elbo))
-    why = f"The {verdict.covariance} covariance misses {gap:.2g} nats per held-out item of the exact evidence"
+    why = f"The {verdict.covariance} covariance misses {gap:.2g} nats per held-out item of the "
+    why += "exact evidence" if verdict.drawn is None else "bound"
     if found.chosen:
         worse = _nats(found.behind[found.chosen - 1], found.error[found.chosen - 1])
         why += f"; {verdict.covariances[found.chosen - 1]} would reach less by {worse}"
@@ -169,13 +178,20 @@ def _nats(difference: float, error: float) -> str:
     return f"{difference:.2g} ± {error:.1g} nats per item"
 
 
+def _evidence(verdict: Verdict, i: int) -> dict[str, float]:
+    mean = float(verdict.by_components.mean[i])
+    if verdict.drawn is None:
+        return {"log_evidence": mean}
+    return {"evidence_bound": mean, "evidence_bound_error": float(verdict.drawn[i])}
+
+
 def as_dict(verdict: Verdict) -> dict[str, Any]:
     """Plain data, for JSON."""
     found = verdict.by_components
     rows = [
         {
             "components": k,
-            "log_evidence": float(found.mean[i]),
+            **_evidence(verdict, i),
             "behind_chosen": float(found.behind[i]),
             "standard_error": float(found.error[i]),
         }
@@ -186,7 +202,9 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
             "covariance": trial.covariance,
             "backend": trial.backend,
             "elbo": float(trial.elbo.mean()),
-            "log_evidence": float(trial.evidence.mean()),
+            "log_evidence" if verdict.drawn is None else "evidence_bound": float(
+                trial.evidence.mean()
+            ),
             "compile_seconds": trial.compile_seconds,
             "step_seconds": trial.step_seconds,
         }

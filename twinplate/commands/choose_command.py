@@ -25,6 +25,15 @@ def choose(
             help="To choose from, such as 1-8 or 2,4,8; by default 1 to at most 10, as the features allow."
         ),
     ] = "",
+    likelihood: Annotated[
+        str, typer.Option(help="normal, poisson, negative-binomial or bernoulli.")
+    ] = "normal",
+    offset: Annotated[
+        str, typer.Option(help="Of counts: the column of the items' offsets, as in `fit`.")
+    ] = "",
+    no_offset: Annotated[
+        bool, typer.Option("--no-offset", help="Of counts: the same offset for all items.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the choice: FILE.png or FILE.svg.")
     ] = None,
@@ -37,7 +46,8 @@ def choose(
 ) -> None:
     """Say how many components DATA have, and which covariance and backend to fit them with.
 
-    Components by the exact log evidence of items held out, the fewest within one standard error of the best;
+    Components by the exact log evidence of items held out, of counts by a bound on it: the fewest within one
+    standard error of the best;
     the covariance by what short fits reach on such items; the backend by its time on this machine.
 
     Example: twinplate choose DATA.csv --components 1-8 --picture choice.png
@@ -46,6 +56,7 @@ def choose(
     from twinplate.choosing.picture import check_picture, write_picture
     from twinplate.choosing.verdict import as_dict
     from twinplate.commands.choice import run_choose
+    from twinplate.commands.offset_column import Offsets
     from twinplate.commands.told import tell
     from twinplate.data.columns import Wanted
 
@@ -54,7 +65,7 @@ def choose(
     wanted = parse_components(components)
     console = Console()
     also = Wanted.parsed(drop=drop, id_column=id_column, items=items, layer=layer)
-    verdict = run_choose(data, wanted, also, console)
+    verdict = run_choose(data, wanted, also, console, Offsets(likelihood, offset, no_offset))
     write_json(json, as_dict(verdict))
     if picture is not None:
         with replacing(picture) as temporary:

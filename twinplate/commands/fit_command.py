@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +14,11 @@ from twinplate.commands.answer import write_json
 from twinplate.commands.checkpoints import EVERY, check_interval
 from twinplate.commands.count_checks import check_entries, check_totals, told_of_large
 from twinplate.commands.devices import check_count, chosen_devices
-from twinplate.commands.offset_column import read_offsets, told_of_counts
+from twinplate.commands.offset_column import Offsets, told_of_counts
 from twinplate.commands.stopping import Stop
 from twinplate.commands.told import tell, tell_data
 from twinplate.commands.training_run import follow, train_and_keep, until_stopped
 from twinplate.commands.workers import followed, launched
-from twinplate.data.beside import load_beside
 from twinplate.data.columns import ALL, Wanted, listed
 from twinplate.data.readers import GENERATIVE, load_generative, load_matrix, without_constants
 from twinplate.data.table import Missing, Table, check_matrix, fingerprint
@@ -109,10 +108,9 @@ def _fit_and_save(
 
 def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]:
     """The data, the program for them, and the offsets that stand in a column, checked."""
-    wanted, offsets = request.wanted, None
-    _check_offset(request)
-    if request.offset and load_beside(request.data, request.offset, layer=wanted.layer) is None:
-        wanted = replace(wanted, drop=(*wanted.drop, request.offset))
+    asked = Offsets(request.likelihood, request.offset, request.no_offset)
+    asked.check()
+    wanted = asked.beside(request.data, request.wanted)
     with rows_progress(f"Checking {request.data.name}") as progress:
         table = load_matrix(
             request.data,
@@ -122,9 +120,7 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]
             layer=wanted.layer,
             items=wanted.items,
         )
-    if request.offset:
-        ids = table.id_columns[-1] if table.id_columns else ""
-        offsets = read_offsets(request.data, request.offset, wanted.items, ids, wanted.layer)
+    offsets = asked.read(request.data, table, wanted)
     features = table.columns if table.named else ()
     given = {} if request.loadings is None else load_generative(request.loadings, features)
     learned = tuple(name for name in learnable(request.likelihood) if name not in given)
@@ -150,7 +146,7 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]
         learned=learned,
         encoder="experts" if table.statistics.missing.count else "mlp",
         likelihood=request.likelihood,
-        offset="given" if request.offset else "none" if request.no_offset else "",
+        offset=asked.program_offset,
     )
     check_entries(request.data, table, request.likelihood, ", or --likelihood normal")
     check_totals(request.data, table, config, fitting=True)
@@ -169,18 +165,6 @@ def prepare(request: FitRequest) -> tuple[Table, ReferenceProgram, Array | None]
             progress=progress,
         )
     return table, program, offsets
-
-
-def _check_offset(request: FitRequest) -> None:
-    """Raise InputError for offsets of another likelihood than that of counts, or asked for in two ways."""
-    asked = "--offset" if request.offset else "--no-offset" if request.no_offset else ""
-    if request.offset and request.no_offset:
-        raise InputError("--offset and --no-offset are both given; expected one of them")
-    if asked and request.likelihood not in COUNTS:
-        raise InputError(
-            f"{asked} is given with --likelihood {request.likelihood}; expected "
-            f"{' or '.join(COUNTS)}: offsets are for counts"
-        )
 
 
 def _completed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,60 @@ from twinplate.data.columns import Wanted
 from twinplate.data.readers import load_items
 from twinplate.data.statistics import Statistics
 from twinplate.data.stored import Matrix
+from twinplate.data.table import Table
 from twinplate.errors import InputError
+from twinplate.programs.likelihood import COUNTS, LIKELIHOODS
 from twinplate.programs.offsets import given_offsets
 from twinplate.training.run_format import SavedRun
 
 SMALL = 20.0  # mean of counts below which a normal is far from them
 LOOKED_AT = 2000  # items at most
 FEWEST = 20  # items from which whole numbers are no accident
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """What a command is asked for: the likelihood, the column of the offsets, or none of them."""
+
+    likelihood: str = "normal"
+    column: str = ""
+    none: bool = False
+
+    @property
+    def program_offset(self) -> str:
+        """`ProgramConfig.offset`."""
+        return "given" if self.column else "none" if self.none else ""
+
+    def check(self) -> None:
+        """Raise InputError for offsets of another likelihood than of counts, or asked for in two ways."""
+        if self.likelihood not in LIKELIHOODS:
+            raise InputError(
+                f"--likelihood is {self.likelihood!r}; expected one of {', '.join(LIKELIHOODS)}"
+            )
+        asked = "--offset" if self.column else "--no-offset" if self.none else ""
+        if self.column and self.none:
+            raise InputError("--offset and --no-offset are both given; expected one of them")
+        if asked and self.likelihood not in COUNTS:
+            raise InputError(
+                f"{asked} is given with --likelihood {self.likelihood}; expected "
+                f"{' or '.join(COUNTS)}: offsets are for counts"
+            )
+
+    def beside(self, data: Path, wanted: Wanted) -> Wanted:
+        """The features, of which the column of the offsets is none."""
+        if self.column and load_beside(data, self.column, layer=wanted.layer) is None:
+            return replace(wanted, drop=(*wanted.drop, self.column))
+        return wanted
+
+    def read(self, data: Path, table: Table, wanted: Wanted) -> Array | None:
+        """The offsets (N,) of `table`, which was read of `data`; None without a column."""
+        if not self.column:
+            return None
+        ids = table.id_columns[-1] if table.id_columns else ""
+        return read_offsets(data, self.column, wanted.items, ids, wanted.layer)
+
+
+NORMAL = Offsets()
 
 
 def read_offsets(
