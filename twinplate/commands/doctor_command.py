@@ -7,7 +7,7 @@ import platform
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 import typer
@@ -104,6 +104,8 @@ def _backend(name: str) -> Backend:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # takes long to import
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from twinplate.data.columns import listed
 from twinplate.words import are, counted
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ def tell_data(console: Console, table: Table, names: str, offset: str = "") -> N
 
     offset: the column of the items' offsets, if there is one.
     """
+    from twinplate.data.columns import listed  # takes long to import
+
     items, features = table.x.shape
     tell(console, f"Using {counted(items, 'item')} and {counted(features, 'feature')}: {names}")
     if table.id_columns:
