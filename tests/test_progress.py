@@ -1,6 +1,10 @@
-"""What a log that is no terminal is told of long work."""
+"""What a log and a notebook, which are no terminals, are told of long work."""
 
 from __future__ import annotations
+
+import sys
+from contextvars import copy_context
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -31,6 +35,44 @@ def test_a_log_gets_a_line_after_two_seconds_then_in_ten_and_the_last(monkeypatc
             now[0] += seconds
             told(f"after {now[0]:g}")
     assert capsys.readouterr().err == "Case: after 60\n"
+
+
+def test_a_notebook_has_one_line_that_changes(monkeypatch, capsys):
+    now, outputs = [0.0], {}
+
+    def display(data, *, raw, display_id, update):
+        """Like IPython's."""
+        assert raw and update == (display_id in outputs)
+        outputs.setdefault(display_id, []).append(data["text/plain"])
+
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+
+    def train():
+        with progress.training_progress("guide [b]", 40, 50) as told:
+            for done in range(1, 41):  # 0.4 seconds each
+                now[0] += 0.4
+                told(done, np.array([3.0]))
+
+    train()
+    (lines,) = outputs.values()
+    steps = [
+        5,
+        *range(8, 39, 3),
+        40,
+    ]  # after two seconds, then after more than one each, and the last
+    assert [line.split(",")[0] for line in lines] == [
+        "guide [b]: 40 steps",
+        *(f"guide [b]: step {done} of 40" for done in steps),
+    ]
+    with progress.rows_progress("Reading") as told:
+        told(1, 3)
+    assert len(outputs) == 1  # nothing of what takes no time
+    quiet = copy_context()
+    quiet.run(progress.hide_progress)
+    quiet.run(train)
+    assert len(outputs) == 1 and capsys.readouterr() == ("", "")
 
 
 def test_numbers_and_their_nouns():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,6 +18,7 @@ from twinplate.words import counted
 
 FIRST = 2.0  # seconds of work that pass before the first line of a log
 EVERY = 10.0  # seconds between two of them
+OFTEN = 1.0  # seconds between two changes of the line of a notebook
 
 _hidden: ContextVar[bool] = ContextVar("hidden", default=False)
 
@@ -33,8 +36,8 @@ def _console() -> Console:
 def training_progress(title: str, steps: int, batch_size: int) -> Iterator[Report]:
     """Progress on stderr while training; yields the callback that `fit` takes as `progress`.
 
-    A bar in a terminal; elsewhere, in a log or a notebook, a line after FIRST seconds, then in about EVERY
-    seconds, and the last.
+    A bar in a terminal; in a log a line after FIRST seconds, then in about EVERY seconds, and the last; in a
+    notebook one line, which changes.
     """
     started: list[tuple[float, int]] = []
 
@@ -83,25 +86,37 @@ def _training_lines(console: Console, title: str, steps: int) -> Iterator[Show]:
 
 
 class _Lines:
-    """Prints what it is told after FIRST seconds and then every EVERY seconds, and what is last."""
+    """Prints what it is told after FIRST seconds and then every EVERY seconds, and what is last.
+
+    In a notebook every line would be an output of its own, hundreds of them in an hour, all kept in its file:
+    there each takes the place of the one before.
+    """
 
     def __init__(self, console: Console, first: str = "") -> None:
         self.console, self.next = console, time.perf_counter() + FIRST
+        self.every = OFTEN if console.is_jupyter else EVERY
+        self.output, self.shown = uuid.uuid4().hex, False
         if first:
             self._print(first)
 
     def __call__(self, text: str, last: bool = False) -> None:
         if last or time.perf_counter() >= self.next:
             self._print(text)
-            self.next = time.perf_counter() + EVERY
+            self.next = time.perf_counter() + self.every
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if not self.console.is_jupyter:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        elif not self.console.quiet:
+            display = import_module("IPython.display").display  # a notebook has it
+            plain = {"text/plain": text}
+            display(plain, raw=True, display_id=self.output, update=self.shown)
+            self.shown = True
 
 
 @contextmanager
 def working(title: str) -> Iterator[Callable[[str], None]]:
-    """Tell on stderr what is being done; in a log or a notebook that is a line now and then."""
+    """Tell on stderr what is being done: in a log by a line now and then, in a notebook by one line."""
     console = _console()
     if not console.is_terminal:
         line = _Lines(console)
@@ -116,7 +131,7 @@ def rows_progress(title: str) -> Iterator[Rows]:
     """Progress on stderr over the rows of a matrix, for passes of more than one block.
 
     Yields the callback that is told the rows done and the rows in all; several passes in a row share a bar.
-    Where there is no terminal, a line after FIRST seconds, then in about EVERY seconds.
+    In a log a line after FIRST seconds, then in about EVERY seconds; in a notebook one that changes.
     """
     console = _console()
     if not console.is_terminal:

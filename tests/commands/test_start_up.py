@@ -9,7 +9,6 @@ import pytest
 
 import twinplate
 
-
 WINGS = {"backends", "cli", "commands", "errors", "files", "words"}  # small and without NumPy
 HEAVY = {"importlib.metadata", "numpy", "pydantic.fields", "rich.progress", "scipy"}
 

@@ -14,8 +14,12 @@ from twinplate.data.readers import load_matrix
 from twinplate.data.table import Names
 from twinplate.data.writers import table_file
 
-# AnnData asks pandas for an option that pandas 3.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
+# AnnData asks pandas for an option that pandas 3.1 deprecates, and says before Python 3.12 that it will write
+# another version of Zarr one day.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{warning}")
+    for warning in ("The 'future.infer_string' option", "Writing zarr v2 data will no longer")
+]
 
 X = np.array([[0.0, 2.0, 255.0], [0.0, 0.0, np.nan]])
 CELLS, GENES = ["AAAC-1", "AAAG/2"], ["B/C", "gene_id", "é"]
