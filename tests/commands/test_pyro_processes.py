@@ -16,13 +16,15 @@ import pytest
 from verify_files import twinplate
 
 from twinplate import load
+from twinplate.training.run_directory import reopened
 
 STEPS = "1500"
 FIT = ["fit", "x.npy", "--backend", "pyro"]
 NEW = [*FIT, "--components", "2", "--steps", STEPS, "--device", "cpu", "--precision", "float64"]
 COMMAND = [sys.executable, "-m", "twinplate"]
-SECONDS = 15  # in which the command has to end: ten for the others to stop, the rest for itself
+SECONDS = 25  # in which the command has to end: less than what ends a process that is stuck
 PATIENCE = 100
+ENDLESS = "1000000"  # steps, not done before workers have seen, a second later or more, that they are alone
 
 
 @pytest.fixture
@@ -113,14 +115,13 @@ def test_two_processes_killed_and_interrupted_go_on_with_any_number(folder):
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are found in /proc")
 def test_kill_9_of_the_command_ends_its_processes(folder):
     """Nobody is left to end them. Rank 0 saves what was reached, and the lock is free."""
-    with begun(*COMMAND, *NEW, "--devices", "2", "--out", "run") as (process, everyone):
+    endless = [word if word != STEPS else ENDLESS for word in NEW]
+    with begun(*COMMAND, *endless, "--devices", "2", "--out", "run") as (process, everyone):
         said = stopped(process, everyone, signal.SIGKILL, process.pid)
     assert process.returncode == -signal.SIGKILL
     assert "hat was reached is saved in run" in said
-    reached = load("run").state.step
-    assert 0 < reached < int(STEPS)
-    assert twinplate(*FIT, "--resume", "run", "--steps", STEPS) == 0
-    assert load("run").state.step == int(STEPS)
+    with reopened(Path("run")) as writer:
+        assert 0 < writer.run.step == load("run").state.step < int(ENDLESS)
 
 
 def test_data_that_rank_0_refuses_are_said_once_and_all_end(folder):

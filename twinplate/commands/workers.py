@@ -33,7 +33,7 @@ def torchrun_rank() -> int | None:
 
 # In the environment of a worker: the process number of what has started it.
 LAUNCHER = "TWINPLATE_LAUNCHER"
-LOOK_EVERY, GRACE = 1.0, 5.0  # seconds
+LOOK_EVERY, GRACE = 1.0, 30.0  # seconds; a large run, or a busy disk, takes long to write
 
 
 def _end_with_launcher() -> None:
