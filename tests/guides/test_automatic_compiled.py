@@ -33,3 +33,34 @@ def test_compiled_steps_are_those_of_stock_svi(own_world, interpreted):
             warnings.simplefilter("error")
             losses.append([float(svi.step(x, 10)) for _ in range(6)])
     assert losses[0] == losses[1]
+
+
+def test_many_fits_at_once_are_those_of_single_runs_with_an_encoder_that_is_trained(own_world):
+    import jax
+    import numpy as np
+    import numpyro
+    from flax import nnx
+    from numpyro import distributions as dist
+
+    from numpyro_impl import AutoAmortizedNormal, CompiledSVI
+
+    x = jax.random.normal(jax.random.key(7), (20, 3))
+
+    def model(x):
+        with numpyro.plate("items", len(x), dim=-1):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+            numpyro.sample("x", dist.Normal(z[..., None], 1.0).to_event(1), obs=x)
+
+    def made():
+        guide = AutoAmortizedNormal(model, "items", nnx.Linear(3, 5, rngs=nnx.Rngs(0)))
+        return CompiledSVI(model, guide, numpyro.optim.Adam(0.01), numpyro.infer.Trace_ELBO())
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    many = made().run_many(keys, 6, x)
+    one = made().run(keys[1], 6, x)
+    np.testing.assert_allclose(many.losses[1], one.losses, rtol=1e-5)
+    (name,) = (n for n in many.params if n.startswith("auto_encoder"))
+    both = zip(jax.tree.leaves(many.params[name]), jax.tree.leaves(one.params[name]), strict=True)
+    for together, alone in both:
+        np.testing.assert_allclose(together[1], alone, rtol=1e-4, atol=1e-6)
+        assert np.abs(together[0] - together[1]).max() > 0
