@@ -93,7 +93,19 @@ def intervals_hold_the_truth(printed):
     assert float(error) < 0.2
 
 
+def the_correlated_guide_gains(printed):
+    """More than half a nat; its bound is nearly the log evidence, and its decoder is the better one."""
+    usual, correlated, (gained,) = np.split(np.array(numbers(printed)), [3, 6])
+    for elbo, evidence, gap in (usual, correlated):
+        np.testing.assert_allclose(evidence - elbo, gap, atol=0.011)  # printed to two digits
+    assert gained == pytest.approx(correlated[0] - usual[0], abs=0.011) and gained > 0.5
+    assert 0 <= correlated[2] < 0.2 < 0.4 < usual[2]
+    assert correlated[1] > usual[1] + 0.1
+
+
 EXAMPLES = {
+    "correlated_vae_numpyro.py": the_correlated_guide_gains,
+    "correlated_vae_pyro.py": the_correlated_guide_gains,
     "images_numpyro.py": intervals_hold_the_truth,
     "images_pyro.py": intervals_hold_the_truth,
     "linear_gaussian_exact.py": gap_is_what_the_diagonal_guide_misses,
@@ -116,10 +128,11 @@ def test_every_example_is_listed():
     )
 
 
-PARTS = {"images_data.py", "images_picture.py"}  # of several examples
+PARTS = {"correlated_vae_data.py", "images_data.py", "images_picture.py"}  # of several examples
 
 # Their lessons are those of docs/own-model.md and of a twin that `make test` runs.
 LONG = {
+    "correlated_vae_pyro.py",
     "images_numpyro.py",
     "own_model_numpyro.py",
     "own_model_pyro.py",
