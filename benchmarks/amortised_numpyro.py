@@ -24,6 +24,7 @@ PEERS = {  # automatic guides of NumPyro, and whether they take mini-batches
     "AutoMultivariateNormal": False,
     "AutoLowRankMultivariateNormal": False,
     "AutoBatchedMultivariateNormal": False,
+    "AutoSemiDAIS": True,
 }
 
 
@@ -94,6 +95,15 @@ def by_hand(problem: Problem) -> Any:
     return guide
 
 
+def automatic(guide: str, model: Any) -> Any:
+    """A guide of NumPyro."""
+    if guide == "AutoSemiDAIS":  # everything is local
+        return autoguide.AutoSemiDAIS(model, model, subsample_plate="mini_batch")
+    if guide == "AutoBatchedMultivariateNormal":
+        return autoguide.AutoBatchedMultivariateNormal(model, batch_ndim=1)
+    return getattr(autoguide, guide)(model)
+
+
 class Run:
     """A guide in training, in compiled loops of steps."""
 
@@ -113,15 +123,16 @@ class Run:
             made = AutoAmortizedNormal(
                 model, "mini_batch", encoder, features=lambda x, inputs, *rest, **more: inputs
             )
-        elif guide == "AutoBatchedMultivariateNormal":
-            made = autoguide.AutoBatchedMultivariateNormal(model, batch_ndim=1)
         else:
-            made = getattr(autoguide, guide)(model)
-        self._programs = model, made
+            made = automatic(guide, model)
         adam = optax_to_numpyro(optax.adam(optax.cosine_decay_schedule(rate, steps)))
         svi = SVI(model, made, adam, Trace_ELBO())
         self._state = svi.init(jax.random.key(0), *self._data, **batch)
         self._params = svi.get_params
+        if guide == "AutoSemiDAIS":  # it keeps the size of its first mini-batch
+            made = automatic(guide, model)
+            SVI(model, made, adam, Trace_ELBO()).init(jax.random.key(0), *self._data)
+        self._programs = model, made
 
         def loop(state: Any, steps: Any, data: Any) -> Any:
             step = lambda _, state: svi.update(state, *data, **batch)[0]

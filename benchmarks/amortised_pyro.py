@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from amortised_problems import CONTRAST, NOISE, Problem
+from pyro.contrib.easyguide import easy_guide
 from pyro.infer import SVI, Trace_ELBO, autoguide
 from torch.profiler import ProfilerActivity, profile
 
@@ -19,6 +20,8 @@ PEERS = {  # automatic guides of Pyro, and whether they take mini-batches
     "AutoNormal": True,
     "AutoMultivariateNormal": False,
     "AutoLowRankMultivariateNormal": False,
+    "AutoStructured": False,
+    "EasyGuide": True,
 }
 
 
@@ -55,24 +58,33 @@ def hidden_layers(width: int) -> torch.nn.Sequential:
     return nn.Sequential(nn.Linear(width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU())
 
 
-def by_hand(problem: Problem) -> Any:
-    """One normal per item, as one writes it: a network, a triangle, an auxiliary site, Deltas."""
+def normal_network(problem: Problem) -> torch.nn.Module:
+    """From the inputs to a normal of each item's numbers."""
     d, k = problem.loadings.shape
     size = k + (problem.model == "contrast")
     triangle = size * (size - 1) // 2
     rows, columns = torch.tril_indices(size, size, offset=-1)
     last = torch.nn.Linear(HIDDEN, size + triangle + size)
     torch.nn.init.normal_(last.weight, std=0.01)
-    net = torch.nn.Sequential(hidden_layers(d), last)
+
+    class Network(torch.nn.Sequential):
+        def forward(self, inputs: torch.Tensor) -> MultivariateNormal:
+            loc, below, log_diagonal = super().forward(inputs).split([size, triangle, size], dim=-1)
+            scale_tril = log_diagonal.exp().diag_embed()
+            scale_tril[..., rows, columns] = below
+            return MultivariateNormal(loc, scale_tril=scale_tril)
+
+    return Network(hidden_layers(d), last)
+
+
+def by_hand(problem: Problem) -> Any:
+    """One normal per item, as one writes it: a network, a triangle, an auxiliary site, Deltas."""
+    k, net = problem.loadings.shape[1], normal_network(problem)
 
     def guide(x: Any, inputs: Any, library: Any, batch_size: int | None = None) -> None:
         pyro.module("net", net)
         with pyro.plate("mini_batch", len(x), subsample_size=batch_size, dim=-1):
-            out = net(pyro.subsample(inputs, event_dim=1))
-            loc, below, log_diagonal = out.split([size, triangle, size], dim=-1)
-            scale_tril = log_diagonal.exp().diag_embed()
-            scale_tril[..., rows, columns] = below
-            joint = MultivariateNormal(loc, scale_tril=scale_tril)
+            joint = net(pyro.subsample(inputs, event_dim=1))
             z = pyro.sample("z", joint, infer={"is_auxiliary": True})
             if problem.model == "event":
                 pyro.sample("a", dist.Delta(z, event_dim=1))
@@ -83,6 +95,24 @@ def by_hand(problem: Problem) -> Any:
                 pyro.sample("contrast", dist.Delta(z[..., k].exp(), log_density=-z[..., k]))
 
     return guide
+
+
+def automatic(guide: str, model: Any, problem: Problem) -> Any:
+    """A guide of Pyro."""
+    if guide == "AutoStructured":
+        return autoguide.AutoStructured(model, conditionals="mvn", dependencies="linear")
+    if guide != "EasyGuide":
+        return getattr(autoguide, guide)(model)
+    net = normal_network(problem)
+
+    @easy_guide(model)
+    def easy(self: Any, x: Any, inputs: Any, library: Any, batch_size: int | None = None) -> None:
+        pyro.module("net", net)
+        group = self.group()
+        with self.plate("mini_batch", len(x), subsample_size=batch_size, dim=-1):
+            group.sample("z", net(pyro.subsample(inputs, event_dim=1)))
+
+    return easy
 
 
 class Run:
@@ -108,9 +138,11 @@ class Run:
                 model, "mini_batch", encoder, features=lambda x, inputs, *rest, **more: inputs
             )
         else:
-            made = getattr(autoguide, guide)(model)
+            made = automatic(guide, model, problem)
         self._programs = model, made
-        adam = {"optimizer": torch.optim.Adam, "optim_args": {"lr": rate}, "T_max": steps}
+        # As AutoStructured's documentation advises; at the whole rate it diverges.
+        args = lambda name: {"lr": rate * (0.1 if ".deps." in name else 1.0)}
+        adam = {"optimizer": torch.optim.Adam, "optim_args": args, "T_max": steps}
         self._rates = pyro.optim.CosineAnnealingLR(adam)
         self._svi = SVI(model, made, self._rates, Trace_ELBO())
         self.take(1)
