@@ -48,6 +48,23 @@ def test_latents_and_data_are_of_one_item(twin, dim, items, batch_size):
     assert len({float(s) for s in draws["shift"]}) == 3
 
 
+def test_a_seed_gives_the_same_draws_for_blocks_of_the_same_size(twin):
+    """As the docstring says; of another size, other draws of the last items at least."""
+    f, d = twin.framework, twin.dist
+
+    def program(x, batch_size=None):
+        with f.plate("items", len(x), batch_size):
+            f.sample("z", d.Normal(twin.array(0.0), 1.0))
+
+    def draws(batch_size):
+        if twin.name == "pyro":
+            f.set_rng_seed(0)
+        return _predict(twin, program, program, twin.array(X), batch_size, plate="items")["z"]
+
+    np.testing.assert_array_equal(draws(3), draws(3))
+    assert np.abs(draws(3) - draws(2))[:, -1].min() > 1e-3
+
+
 def test_a_plate_that_is_not_there_is_refused(twin):
     model, guide = _programs(twin, -1)
     with pytest.raises(InputError, match="no plate 'rows'"):
