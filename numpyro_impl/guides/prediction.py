@@ -34,8 +34,8 @@ def predict(
     `Predictive` a latent would be drawn for one item and its data for another); a draw of the sites outside
     of the plate is the same in all blocks. Observed sites are drawn, not returned as given.
 
-    Random numbers are drawn for a block at once: the same key gives the same draws for blocks of the same size,
-    and other draws, of the same distribution, for blocks of another.
+    Numbers are drawn for a block at once: the same key gives the same draws for blocks of one size, and
+    other draws, of the same distribution, for blocks of another.
 
     Returns values by name, (num_samples, ...), all items at the dim of the plate. Raises InputError for a
     plate that the model has not.
