@@ -105,7 +105,8 @@ def draw(rows: list[Row], path: Path) -> None:
         axes.set_ylabel("nats per item")
     for axes in grid[0]:
         axes.axhline(CLOSE, color="grey", linewidth=0.8)
-    grid[0, 0].legend(loc="upper left")
+    labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*labels, loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=100)
 
 
