@@ -261,7 +261,7 @@ class AutoAmortizedNormal(AutoGuide):
         given = self.features(*args, **kwargs)
         inputs = list(map(jnp.asarray, given if isinstance(given, tuple | list) else [given]))
         if index is None:
-            return standardized(self.prefix, inputs, inputs)
+            return standardized(self.prefix, None, inputs)
         check_inputs([len(x) for x in inputs], items)
         batched = items.is_subsampled
         rows = [x[index] if batched and len(x) != items.size else x for x in inputs]

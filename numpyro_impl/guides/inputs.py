@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import accumulate
 
 import jax.numpy as jnp
 import numpyro
 from jax import Array, lax
 
-from twinplate.guides.inputs import FAR, WIDTH, check_columns, columns, places, stride
+from twinplate.guides.inputs import (
+    FAR,
+    WIDTH,
+    check_columns,
+    columns,
+    places,
+    raise_without,
+    stride,
+)
 
 
-def standardized(prefix: str, given: list[Array], rows: list[Array]) -> list[Array]:
+def standardized(prefix: str, given: list[Array] | None, rows: list[Array]) -> list[Array]:
     """`rows` (B, ...), each less its center, by its spread; those beyond FAR spreads moved in to it.
 
-    given: the inputs of as many items as are at hand. Center and spread are of those at the first call: the
-    parameters `{prefix}_center` and `{prefix}_spread` (C,), which have no gradient. Inputs that are not of
-    floating point are left as they are.
+    given: the inputs of as many items as are at hand; None for new items, which say nothing of them. Center
+        and spread are of those at the first call, parameters `{prefix}_center` and `{prefix}_spread` (C,),
+        which have no gradient. Inputs that are not of floating point are left as they are.
 
-    Raises InputError for inputs of another width.
+    Raises InputError for inputs of another width, and where the parameters are wanted for new items.
     """
-    sizes = [columns(x.shape) if _is_floating_point(x) else 0 for x in given]
+    sizes = [columns(x.shape) if _is_floating_point(x) else 0 for x in rows]
     if not any(sizes):
         return rows
-    first = [x for x in given if _is_floating_point(x)]
+
+    def first(name: str, which: int, key: Array) -> Array:
+        if given is None:
+            raise_without(name)
+        return jnp.concatenate([_moments(x)[which] for x in given if _is_floating_point(x)])
+
     center, spread = (
-        lax.stop_gradient(
-            numpyro.param(
-                f"{prefix}_{name}",
-                lambda key, which=which: jnp.concatenate([_moments(x)[which] for x in first]),
-            )
-        )
-        for which, name in enumerate(["center", "spread"])
+        lax.stop_gradient(numpyro.param(name, partial(first, name, which)))
+        for which, name in enumerate([f"{prefix}_center", f"{prefix}_spread"])
     )
     check_columns(f"{prefix}_center", len(center), sum(sizes))
     ends = list(accumulate(sizes))[:-1]
@@ -49,7 +58,9 @@ def _moments(x: Array) -> tuple[Array, Array]:
     low, middle, high = (table[place] for place in places(len(table)))
     deviation = table.std(0)
     spread = jnp.where(high > low, (high - low) / WIDTH, deviation)
-    return middle, jnp.where(spread > 0, spread, jnp.ones_like(spread))
+    # The deviation of a constant column may be what rounding leaves.
+    varies = table[-1] > table[0]
+    return middle, jnp.where(varies & (spread > 0), spread, jnp.ones_like(spread))
 
 
 def _near(z: Array) -> Array:

@@ -284,7 +284,7 @@ class AutoAmortizedNormal(AutoGuide):
         given = self.features(*args, **kwargs)
         inputs = list(given) if isinstance(given, tuple | list) else [given]
         if index is None:
-            return standardized(self.prefix, inputs, inputs)
+            return standardized(self.prefix, None, inputs)
         check_inputs([len(x) for x in inputs], items)
         if reading.given_indices and self.create_plates is None:
             check_given_indices(len(inputs[0]), items)

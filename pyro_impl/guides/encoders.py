@@ -14,9 +14,13 @@ Encoder = Callable[..., Tensor]  # a module, or a function
 
 
 def encode(name: str, encoder: Encoder, *inputs: Tensor) -> Tensor:
-    """What the encoder makes of its inputs; a module's parameters are registered under `name`."""
+    """What the encoder makes of its inputs; a module's parameters are registered under `name`.
+
+    Values that Pyro's store has already, from a file or another guide, become the module's own: otherwise the
+    optimiser would move those, and the guide compute with the others.
+    """
     if isinstance(encoder, nn.Module):
-        return pyro.module(name, encoder)(*inputs)
+        return pyro.module(name, encoder, update_module_params=True)(*inputs)
     return encoder(*inputs)
 
 

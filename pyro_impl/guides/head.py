@@ -50,7 +50,7 @@ def amortized_numbers(
     weight = pyro.param(f"{prefix}_head_weight", lambda: features.new_zeros(shape))
     numbers = features @ weight.mT + bias
     if len(inputs) == 1 and inputs[0].is_floating_point():
-        x = inputs[0].flatten(1)
+        x = inputs[0].reshape(len(inputs[0]), -1)
         skip = pyro.param(f"{prefix}_skip_weight", lambda: x.new_zeros(size, x.shape[1]))
         numbers = torch.cat([numbers[:, :size] + x @ skip.mT, numbers[:, size:]], -1)
     loc, raw, below = cut_gradients(numbers).split([size, size, rest], -1)

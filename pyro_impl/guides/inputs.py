@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyro
 import torch
 from torch import Tensor
 
-from twinplate.guides.inputs import FAR, WIDTH, check_columns, columns, places, stride
+from twinplate.guides.inputs import (
+    FAR,
+    WIDTH,
+    check_columns,
+    columns,
+    places,
+    raise_without,
+    stride,
+)
 
 
-def standardized(prefix: str, given: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
+def standardized(prefix: str, given: list[Tensor] | None, rows: list[Tensor]) -> list[Tensor]:
     """`rows` (B, ...), each less its center, by its spread; those beyond FAR spreads moved in to it.
 
-    given: the inputs of as many items as are at hand. Center and spread are of those at the first call: the
-    parameters `{prefix}_center` and `{prefix}_spread` (C,), which have no gradient. Inputs that are not of
-    floating point are left as they are.
+    given: the inputs of as many items as are at hand; None for new items, which say nothing of them. Center
+        and spread are of those at the first call, parameters `{prefix}_center` and `{prefix}_spread` (C,),
+        which have no gradient. Inputs that are not of floating point are left as they are.
 
-    Raises InputError for inputs of another width.
+    Raises InputError for inputs of another width, and where the parameters are wanted for new items.
     """
-    sizes = [columns(x.shape) if x.is_floating_point() else 0 for x in given]
+    sizes = [columns(x.shape) if x.is_floating_point() else 0 for x in rows]
     if not any(sizes):
         return rows
-    first = [x for x in given if x.is_floating_point()]
-    center = pyro.param(f"{prefix}_center", lambda: torch.cat([_moments(x)[0] for x in first]))
-    spread = pyro.param(f"{prefix}_spread", lambda: torch.cat([_moments(x)[1] for x in first]))
+
+    def first(name: str, which: int) -> Tensor:
+        if given is None:
+            raise_without(name)
+        return torch.cat([_moments(x)[which] for x in given if x.is_floating_point()])
+
+    center, spread = (
+        pyro.param(name, partial(first, name, which))
+        for which, name in enumerate([f"{prefix}_center", f"{prefix}_spread"])
+    )
     check_columns(f"{prefix}_center", len(center), sum(sizes))
     parts = zip(center.detach().split(sizes), spread.detach().split(sizes), strict=True)
     return [
@@ -39,9 +56,11 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     low, middle, high = (table[place] for place in places(len(table)))
     deviation = table.std(0, unbiased=False)
     spread = torch.where(high > low, (high - low) / WIDTH, deviation)
-    return middle, torch.where(spread > 0, spread, torch.ones_like(spread))
+    # The deviation of a constant column may be what rounding leaves.
+    varies = table[-1] > table[0]
+    return middle, torch.where(varies & (spread > 0), spread, torch.ones_like(spread))
 
 
 def _near(z: Tensor) -> Tensor:
-    size = z.flatten(1).square().mean(1).clamp(min=FAR**2).sqrt()
+    size = z.reshape(len(z), -1).square().mean(1).clamp(min=FAR**2).sqrt()
     return z * (FAR / size).reshape(-1, *[1] * (z.dim() - 1))

@@ -63,6 +63,20 @@ def test_nothing_is_told_where_the_module_is_trained_or_is_no_encoder(twin):
     assert _told(twin, lambda x: x, features=lambda x: net(x)) == []
 
 
+def test_what_the_store_has_becomes_the_encoders(own_world):
+    """In Pyro, where a store that was loaded would otherwise train numbers that no module computes with."""
+    import pyro
+    import torch
+
+    from pyro_impl.guides.encoders import encode
+
+    x, trained = torch.ones(2, 3), torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+    expected = encode("net", trained, x)
+    fresh = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+    assert torch.equal(encode("net", fresh, x), expected)
+    assert fresh[0].weight is pyro.get_param_store()._params["net$$$0.weight"]
+
+
 def test_a_frozen_module_is_meant_to_stay_as_it_is(own_world):
     from twins import TWINS
 

@@ -65,6 +65,36 @@ def test_columns_without_a_spread_have_a_standard_deviation_or_one(twin):
     np.testing.assert_array_equal(found[:, 1], 0)
 
 
+def test_a_constant_column_of_single_precision_has_a_spread_of_one(twin):
+    """Its standard deviation may be what rounding leaves, and a new item would be far away by that."""
+    x = X.copy()
+    x[:, 1] = 0.1
+    moments = twin.module("guides.inputs")._moments
+    spread = twin.numpy(moments(twin.array(x, "float32"))[1])
+    assert spread[1] == 1 and 0.5 < spread[0] < 2
+
+
+def test_an_input_of_a_number_an_item_is_a_column(twin):
+    depth = 2 * X[:, 0] + 1
+    found = _seen(twin, twin.array(X), twin.array(depth))[1]
+    expected = depth - np.median(depth)
+    np.testing.assert_allclose(found * (expected @ found) / (found @ found), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["auto_center", "auto_spread"])
+def test_new_items_are_not_measured_by_themselves(twin, name):
+    """As they would be by parameters that lack what was measured in training."""
+    if twin.name == "pyro":
+        twin.framework.clear_param_store()
+    _, guide = _guide(twin)
+    params = first_params(twin, guide, twin.array(X))
+    del params[name]
+    if twin.name == "pyro":
+        del twin.framework.get_param_store()[name]
+    with pytest.raises(InputError, match=f"there is no parameter '{name}'.*train the guide first"):
+        posterior(twin, guide, params, twin.array(X[:1] + 50))
+
+
 def test_images_have_one_center_and_whole_numbers_stay_as_they_are(twin):
     images = 7 + 100 * np.random.default_rng(1).normal(size=(N, 4, 5)) * np.linspace(0.5, 2, 5)
     kinds = np.arange(N)[:, None]

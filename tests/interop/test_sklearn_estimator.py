@@ -6,6 +6,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn import clone, config_context
@@ -155,6 +156,18 @@ def test_offsets_are_routed_through_a_pipeline_and_a_search(counts):
     assert search.best_estimator_.fit_.program.config.offset == "given"
     with pytest.raises(InputError, match="offsets"):
         pipeline.transform(x)
+
+
+def test_a_series_of_offsets_goes_by_the_index_of_the_frame(counts):
+    x, depth = pd.DataFrame(counts[0], columns=list("abcde")), pd.Series(counts[1])
+    other = depth.sample(frac=1, random_state=1)
+    model = VariationalFactorAnalysis(2, likelihood="poisson", backend="pyro", **QUICK)
+    latents, loadings = model.fit_transform(x, offsets=depth), model.components_
+    np.testing.assert_array_equal(model.transform(x, offsets=other), latents)
+    few = x[:9], depth[:9]
+    scores = model.score_samples(few[0], offsets=few[1][::-1])
+    np.testing.assert_array_equal(scores, model.score_samples(few[0], offsets=few[1].to_numpy()))
+    np.testing.assert_array_equal(model.fit(x, offsets=other).components_, loadings)
 
 
 def test_of_counts_it_passes_the_checks_of_scikit_learn_for_whole_numbers(monkeypatch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NoReturn
 
 from twinplate.errors import InputError
 
@@ -44,6 +45,14 @@ def columns(shape: Sequence[int]) -> int:
     (3, 1)
     """
     return shape[1] if len(shape) == 2 else 1
+
+
+def raise_without(name: str) -> NoReturn:
+    """Raise InputError: what new items are measured by is not known."""
+    raise InputError(
+        f"there is no parameter {name!r}, by which new items are measured; train the guide first, or give "
+        "the parameters that were saved with it"
+    )
 
 
 def check_columns(name: str, known: int, given: int) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from twinplate.backends import default_backend, load_backend
+from twinplate.data.frames import aligned
 from twinplate.errors import InputError
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.offsets import given_offsets
@@ -102,7 +103,7 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         offsets: npt.ArrayLike | None = None,
     ) -> VariationalFactorAnalysis:
         """Fit the model to `X` (N, D), NaN where missing; `y` is not looked at. offsets: (N,), of counts."""
-        x = self._validated(X, reset=True)
+        x, offsets = self._validated(X, reset=True), aligned(offsets, X)
         config = ProgramConfig(
             x.shape[1],
             self.n_components,
@@ -148,7 +149,7 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
     def transform(self, X: npt.ArrayLike, *, offsets: npt.ArrayLike | None = None) -> Array:  # noqa: N803
         """The mean of each item's latents by the guide, (N, K)."""
         check_is_fitted(self)
-        return self.fit_.posterior(self._validated(X), offsets=offsets).loc
+        return self.fit_.posterior(self._validated(X), offsets=aligned(offsets, X)).loc
 
     def inverse_transform(
         self,
@@ -177,7 +178,7 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
     ) -> Array:
         """The exact log evidence of every item (N,), in nats; of counts a lower bound on it."""
         check_is_fitted(self)
-        return self.fit_.log_evidence(self._validated(X), offsets=offsets)
+        return self.fit_.log_evidence(self._validated(X), offsets=aligned(offsets, X))
 
     def score(
         self,
