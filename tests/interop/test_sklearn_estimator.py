@@ -137,6 +137,16 @@ def test_counts_are_fitted_transformed_and_scored_as_by_fit(counts, likelihood):
     assert tags.input_tags.positive_only and tags.input_tags.allow_nan
 
 
+def test_a_fit_by_another_likelihood_leaves_nothing(counts):
+    x, depth = counts
+    model = VariationalFactorAnalysis(2, likelihood="poisson", backend="pyro", **QUICK)
+    latents = model.fit_transform(x, offsets=depth)
+    means = model.inverse_transform(latents)
+    model.set_params(likelihood="normal")
+    np.testing.assert_array_equal(model.inverse_transform(latents), means)
+    assert not hasattr(model.fit(x), "intercept_") and model.mean_.shape == (5,)
+
+
 def test_offsets_are_routed_through_a_pipeline_and_a_search(counts):
     x, depth = counts
     model = VariationalFactorAnalysis(1, likelihood="poisson", backend="pyro", **QUICK)

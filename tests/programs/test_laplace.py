@@ -42,7 +42,7 @@ def test_the_mode_and_its_curvature_are_those_of_scipy(likelihood):
             for i in range(2)
         ]
         covariance = found.scale_tril[n] @ found.scale_tril[n].T
-        np.testing.assert_allclose(covariance @ hessian, np.eye(2), atol=1e-2)
+        np.testing.assert_allclose(covariance @ hessian, np.eye(2), atol=1e-5)
 
 
 def test_a_far_item_has_many_effective_draws():

@@ -27,20 +27,8 @@ def chunks_of_seven(monkeypatch):
 
 def saved(path: Path, program, training, state: TrainingState, losses, notes) -> SavedRun:
     """The run in `path`, as another process would find it."""
-    run = SavedRun(
-        config={"program": program.config.as_dict(), "training": training.as_dict()},
-        data={},
-        versions={},
-        params=state.average,
-        last=state.params,
-        mean=state.mean,
-        variance=state.variance,
-        fixed=program.fixed,
-        losses=losses,
-        step=state.step,
-        limits=state.limits.as_dict(),
-        notes=notes,
-    )
+    config = {"program": program.config.as_dict(), "training": training.as_dict()}
+    run = SavedRun.of_state(state, config, {}, {}, program, losses, notes)
     save_run(path, run)
     return load_run(path)
 

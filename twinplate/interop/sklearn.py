@@ -127,6 +127,8 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         ready = training.for_items(len(x))
         self.fit_: Fit = implementation.fit(x, program, ready, offsets=offsets)
         self.components_ = self.fit_.loadings.T
+        for name in ("mean_", "noise_variance_", "intercept_", "concentration_"):
+            vars(self).pop(name, None)  # what a fit by another likelihood has left
         if self.likelihood == "normal":
             self.mean_ = self.fit_.intercept
             self.noise_variance_ = self.fit_.noise_scale**2
@@ -164,11 +166,12 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         """
         check_is_fitted(self)
         latents = np.asarray(X, dtype=np.float64)
-        if self.likelihood == "normal":
+        likelihood = self.fit_.program.config.likelihood  # that of a later `set_params` is for the next fit
+        if likelihood == "normal":
             return np.asarray(latents @ self.components_ + self.mean_)
         given = None if offsets is None else given_offsets(offsets, len(latents))
         eta = self.fit_.generalised.predictor(latents, given)
-        return np.asarray(expit(eta) if self.likelihood == "bernoulli" else np.exp(eta))
+        return np.asarray(expit(eta) if likelihood == "bernoulli" else np.exp(eta))
 
     def score_samples(
         self,
