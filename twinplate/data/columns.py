@@ -161,7 +161,8 @@ def _differ(path: Path, missing: Sequence[str], unknown: Sequence[str]) -> str:
         if names
     ]
     advice = ["rename them in the file"] if missing else []
-    advice += ["leave columns out with --drop"] if unknown else []
+    if unknown:
+        advice.append("leave columns out of the file, or with --drop where the command has it")
     return f"{path} has not the columns of the run; {'; '.join(found)}: {', or '.join(advice)}"
 
 

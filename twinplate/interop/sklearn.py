@@ -166,7 +166,8 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         """
         check_is_fitted(self)
         latents = np.asarray(X, dtype=np.float64)
-        likelihood = self.fit_.program.config.likelihood  # that of a later `set_params` is for the next fit
+        # That of a later `set_params` is for the next fit.
+        likelihood = self.fit_.program.config.likelihood
         if likelihood == "normal":
             return np.asarray(latents @ self.components_ + self.mean_)
         given = None if offsets is None else given_offsets(offsets, len(latents))
