@@ -128,7 +128,7 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         self.fit_: Fit = implementation.fit(x, program, ready, offsets=offsets)
         self.components_ = self.fit_.loadings.T
         for name in ("mean_", "noise_variance_", "intercept_", "concentration_"):
-            vars(self).pop(name, None)  # what a fit by another likelihood has left
+            self.__dict__.pop(name, None)  # what a fit by another likelihood has left
         if self.likelihood == "normal":
             self.mean_ = self.fit_.intercept
             self.noise_variance_ = self.fit_.noise_scale**2
@@ -166,13 +166,13 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         """
         check_is_fitted(self)
         latents = np.asarray(X, dtype=np.float64)
-        # That of a later `set_params` is for the next fit.
-        likelihood = self.fit_.program.config.likelihood
-        if likelihood == "normal":
+        # By the fit: what `set_params` says later is for the next one.
+        if hasattr(self, "mean_"):
             return np.asarray(latents @ self.components_ + self.mean_)
         given = None if offsets is None else given_offsets(offsets, len(latents))
         eta = self.fit_.generalised.predictor(latents, given)
-        return np.asarray(expit(eta) if likelihood == "bernoulli" else np.exp(eta))
+        is_binary = self.fit_.generalised.likelihood == "bernoulli"
+        return np.asarray(expit(eta) if is_binary else np.exp(eta))
 
     def score_samples(
         self,
