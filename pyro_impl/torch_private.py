@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import BuiltinFunctionType, MethodDescriptorType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import torch
@@ -23,12 +23,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributions import Distribution
 from torch.distributions.utils import _standard_normal
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.optim import Optimizer
 from torch.utils import _python_dispatch as dispatch
 from torch.utils import _pytree as pytree
 
 aten = torch.ops.aten
+F = TypeVar("F", bound=Callable[..., Any])
 
 # --- tracing --------------------------------------------------------------------------------------
 
@@ -132,7 +132,8 @@ def machine_code(
 
     Shapes, types and strides are those of `inputs`; nothing checks later ones.
     """
-    from torch._inductor.compile_fx import compile_fx  # costs a second to import
+    from torch._inductor.compile_fx import compile_fx  # these two cost a second to import
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
     mode = FakeTensorMode(shape_env=ShapeEnv())
@@ -144,6 +145,17 @@ def machine_code(
             fixed = [mode.from_tensor(tensor, static_shapes=True) for tensor in inputs]
             compiled = compile_fx(module, fixed, config_patches=options)
     return compiled
+
+
+def makes_constants(function: F) -> F:
+    """torch.compile is to take what `function` returns as it is, without a look into it.
+
+    The public `torch.compiler.assume_constant_result` sets the same mark, and imports torch's compiler, which
+    costs more than everything else of this package.
+    """
+    marked: Any = function
+    marked._dynamo_marked_constant = True
+    return function
 
 
 def stays_in_place(tensor: Tensor) -> None:

@@ -13,6 +13,9 @@ from twinplate.programs.linear_gaussian import Gaussian, LinearGaussian
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.prediction import Prediction
 from twinplate.programs.program import ReferenceProgram, make_program
+
+# the name it had before; a program of either twin is another thing
+from twinplate.programs.program import ReferenceProgram as Program
 from twinplate.programs.triangle import unpack_scale_tril
 from twinplate.records.record import Record
 from twinplate.training.errors import (
@@ -28,8 +31,6 @@ from twinplate.training.state import Fit, TrainingState
 from twinplate.verification.case import Case, assert_same, verify
 from twinplate.verification.comparison.findings import Finding
 from twinplate.verification.report import Report, compare
-
-Program = ReferenceProgram  # the name it had before; a program of either twin is another thing
 
 __all__ = [
     "Case",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pyro_impl.capturing import is_for_a_compiler
+from pyro_impl.torch_private import makes_constants
 from twinplate.programs.triangle import fill_indices, selectors, take_indices
 
 # Up to this many components the product with the packed triangle costs less than filling a matrix, or no
@@ -138,12 +139,12 @@ class _Take(torch.autograd.Function):
 # torch.compile is not to look into what makes constants.
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@makes_constants
 def _selectors(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     return _made_selectors(size, dtype, device)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@makes_constants
 def _indices(size: int, device: torch.device) -> tuple[Tensor, ...]:
     return _made_indices(size, device)
 

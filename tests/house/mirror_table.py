@@ -249,7 +249,7 @@ DIFFERENCES = {
     ("training.carry", "to_carry"): STATE,
     ("training.trainer", "fit"): f"{EAGER}; {DEVICES}",
     ("training.trainer", "Trainer.__init__"): f"{EAGER}; {DEVICES}",
-    ("__init__", "__all__"): EAGER,
+    ("public", "__all__"): EAGER,
     ("programs.parameters", "to_native"): STATE,
     ("programs.parameters", "to_neutral"): STATE,
     ("programs.parameters", "leaves"): STATE,

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,29 @@ def test_the_command_line_starts_without_what_few_commands_need():
     late = {"scipy.optimize", "scipy.special", "scipy.stats", "matplotlib", "pyarrow", "sklearn"}
     late |= {"torch", "jax", "pandas", "xarray"}
     assert not late & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("package", "late"),
+    [
+        ("pyro_impl", {"torch._dynamo", "torch._inductor", "sympy"}),
+        ("numpyro_impl", {"flax", "optax"}),
+    ],
+)
+def test_a_program_to_verify_is_imported_without_what_training_needs(package, late):
+    code = f"import sys; from {package} import Program; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not late & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_public_names_are_those_that_the_module_of_them_lists(package):
+    module, public = import_module(package), import_module(f"{package}.public")
+    assert sorted(public.__all__) == module.__all__ and {*public.__all__} <= {*dir(module)}
+    for name in public.__all__:
+        assert getattr(module, name) is getattr(public, name)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 @pytest.mark.xdist_group("imports")
