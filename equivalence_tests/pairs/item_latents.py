@@ -1,7 +1,7 @@
 """Models whose items have several latents, each with an automatic guide that draws them jointly.
 
 Vectors, matrices and simplices; a batch plate at dim=-2; plates at dim=-3; a series of each item; entries
-that are missing; a site that is enumerated.
+that are missing; a latent that is known for some items; a site that is enumerated.
 """
 
 import numpy as np
@@ -146,6 +146,29 @@ def numpyro_both(x, seen):
     return jnp.concatenate([x, seen], -1)
 
 
+# -- a latent that is known for some of the items --------------------------------------------------------
+
+
+def pyro_known(x, seen):
+    with pyro.plate("items", len(x), dim=-1):
+        level = pyro.sample("level", pdist.Normal(0.0, 1.0))
+        with pyro.plate("columns", D, dim=-2):
+            size = pdist.LogNormal(level, 0.5)
+            size = pyro.sample("size", size, obs=x.mT.exp(), obs_mask=seen.mT)
+        sizes = pyro_impl.items_first(size)
+        pyro.sample("x", pdist.Normal(sizes.sum(-1), 0.5), obs=x[:, 0])
+
+
+def numpyro_known(x, seen):
+    with numpyro.plate("items", len(x), dim=-1):
+        level = numpyro.sample("level", ndist.Normal(0.0, 1.0))
+        with numpyro.plate("columns", D, dim=-2):
+            size = ndist.LogNormal(level, 0.5)
+            size = numpyro.sample("size", size, obs=jnp.exp(x.mT), obs_mask=seen.mT)
+        sizes = numpyro_impl.items_first(size)
+        numpyro.sample("x", ndist.Normal(sizes.sum(-1), 0.5), obs=x[:, 0])
+
+
 # -- a class of each item, summed out, and two latents beside it ----------------------------------------
 
 
@@ -212,6 +235,7 @@ CASE_SERIES = Case(*_programs(pyro_series, numpyro_series), args=(x,))
 CASE_MISSING = Case(
     PyroProgram.build(make_pyro_missing), NumpyroProgram.build(make_numpyro_missing), args=(x, seen)
 )
+CASE_KNOWN = Case(*_programs(pyro_known, numpyro_known), args=(x, seen))
 CASE_ENUMERATED = Case(
     PyroProgram.build(make_pyro_classes),
     NumpyroProgram.build(make_numpyro_classes),

@@ -34,7 +34,8 @@ from numpyro_impl.guides.head import (
 )
 from numpyro_impl.guides.inputs import standardized
 from numpyro_impl.guides.joint import joint_sample, unpack
-from numpyro_impl.guides.reading import Reading, read_model
+from numpyro_impl.guides.known import apart, known_numbers
+from numpyro_impl.guides.reading import Reading, read_known, read_model
 from twinplate.errors import InputError
 from twinplate.guides.arguments import first_argument, rows_of, tell_of_untrained
 from twinplate.guides.head import (
@@ -123,18 +124,25 @@ class AutoAmortizedNormal(AutoGuide):
         with self.plates[self.plate] as index:
             pass  # which items these are; parameters belong to no plate
         normal = self._normal(reading, args, kwargs, index)
+        known = read_known(self.model, reading.structure, index, args, kwargs)
         with self.plates[self.plate]:
-            local = joint_sample(f"{self.prefix}_joint", normal, reading.locals(self.plates))
+            local = joint_sample(f"{self.prefix}_joint", normal, reading.locals(self.plates, known))
         return {**values, **local}
 
     def get_posterior(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> ItemNormal:
         """The normal of every item in the features of these arguments, new ones too: event shape (J,).
 
         Its numbers are unconstrained, laid out as in docs/own-model.md; batch shape (N,) for a plate at
-        dim=-1.
+        dim=-1. Those of entries that `obs_mask` says are known are standard normal and mean nothing.
         """
         with handlers.block(), handlers.seed(rng_seed=0), handlers.substitute(data=params):
-            return self._normal(self._reading(args, kwargs), args, kwargs, None)
+            reading = self._reading(args, kwargs)
+            normal = self._normal(reading, args, kwargs, None)
+        given = read_known(self.model, reading.structure, None, args, kwargs)
+        if not given:
+            return normal
+        known = known_numbers(reading.structure.layout, given, normal.batch_shape)
+        return apart(normal, known)
 
     posterior = get_posterior
 

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
+from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.util import sum_rightmost
 
+from numpyro_impl.guides.known import apart, density_of_known, known_numbers
 from twinplate.errors import InputError
 from twinplate.guides.layout import (
     ExtraPlate,
@@ -37,6 +39,8 @@ class Local(NamedTuple):
     support: a constraint with a bijection to it, such as `constraints.positive`.
     event_shape: of the site's distribution; () for a number, (3,) for a vector of three.
     plates: those around the site inside of the plate of items, each with its `dim`.
+    known: booleans, of the site's batch shape or to be broadcast to it: where the model has a value, by
+        `obs_mask`; the site is called `name_unobserved` then.
 
     >>> Local(constraints.simplex, event_shape=(4,)).image
     (3,)
@@ -45,6 +49,7 @@ class Local(NamedTuple):
     support: constraints.Constraint = constraints.real
     event_shape: tuple[int, ...] = ()
     plates: Sequence[numpyro.plate] = ()
+    known: Array | None = None
 
     @property
     def image(self) -> tuple[int, ...]:
@@ -82,7 +87,11 @@ def joint_sample(
     normal: batch shape as the plates around have it: (B,) in a plate at dim=-1, (B, 1) in one at dim=-2.
     Sites are sampled in the order given; their numbers stand in the vector in the order of their names.
 
-    Returns the values by name. Raises InputError for a size that does not match, and as `layout_of`.
+    Numbers of entries that are `known` have nothing to do with the others, and no density in all: the normal
+    of the item is that of the rest, and the values are noise, which the model leaves alone.
+
+    Returns the values by name. Raises InputError for a size that does not match, and as `layout_of`; with
+    `known` entries for a distribution that is no normal of this package.
 
     >>> import jax.numpy as jnp
     >>> from numpyro_impl import MultivariateNormal
@@ -96,8 +105,16 @@ def joint_sample(
     """
     layout = layout_of(sites)
     check_joint(name, layout, normal.event_shape)
+    batch_shape = normal.batch_shape
+    given = {n: site.known for n, site in sites.items() if site.known is not None}
+    known = known_numbers(layout, given, batch_shape) if given else None
+    if known is not None:
+        normal = apart(normal, known)
     vector = numpyro.sample(name, normal, infer={"is_auxiliary": True})
-    check_items(name, normal.batch_shape, vector.shape[:-1])
+    check_items(name, batch_shape, vector.shape[:-1])
+    if known is not None:
+        taken_off = dist.Delta(vector, -density_of_known(vector, known), event_dim=1)
+        numpyro.sample(f"{name}_known", taken_off, infer={"is_auxiliary": True})
     return {n: _sample(layout[n], site, vector[..., layout[n].slice]) for n, site in sites.items()}
 
 
@@ -117,6 +134,8 @@ def _sample(layout: SiteLayout, site: Local, numbers: Array) -> Array:
     with ExitStack() as stack:
         for plate in site.plates:
             stack.enter_context(plate)
+        if site.known is not None:  # as in the model
+            stack.enter_context(handlers.mask(mask=~site.known))
         return numpyro.sample(layout.name, dist.Delta(value, log_density, event_dim=event_dim))
 
 

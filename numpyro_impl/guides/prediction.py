@@ -12,6 +12,7 @@ from numpyro import handlers
 
 from twinplate.errors import InputError
 from twinplate.guides.blocks import index_blocks
+from twinplate.guides.known import observed_name, whole_name
 from twinplate.guides.structure import Frame
 
 Node = dict[str, Any]
@@ -32,7 +33,8 @@ def predict(
     Model and guide are called with `args` and `kwargs`: those of new items, one or any number. If the call
     subsamples the plate, its items are taken block by block, each with the same indices in both (with
     `Predictive` a latent would be drawn for one item and its data for another); a draw of the sites outside
-    of the plate is the same in all blocks. Observed sites are drawn, not returned as given.
+    of the plate is the same in all blocks. Observed sites are drawn, not returned as given, but for what
+    `obs_mask` says is known of a latent site: a site `z` has the known entries and draws of the others.
 
     Numbers are drawn for a block at once: the same key gives the same draws for blocks of one size, and
     other draws, of the same distribution, for blocks of another.
@@ -82,7 +84,9 @@ def _draw(
         again = handlers.substitute(guide, data={**fixed, **outside})
         drawn = _samples(handlers.seed(again, guide_key), args, kwargs)
         latent = {name: node["value"] for name, node in drawn.items()}
-        again = handlers.substitute(handlers.uncondition(model), data={**fixed, **latent})
+        known = _known(handlers.seed(model, model_key), {**fixed, **latent}, args, kwargs)
+        given = {**fixed, **latent, **known}
+        again = handlers.substitute(handlers.uncondition(model), data=given)
         nodes = {**drawn, **_samples(handlers.seed(again, model_key), args, kwargs)}
         dims = {n: d for n, node in nodes.items() if (d := _dim(node, items.name)) is not None}
         outside |= {n: node["value"] for n, node in nodes.items() if n not in dims}
@@ -92,10 +96,25 @@ def _draw(
     return {**outside, **{n: jnp.concatenate([b[n] for b in blocks], d) for n, d in dims.items()}}
 
 
+def _known(model: Any, given: dict[str, Array], args: Any, kwargs: Any) -> dict[str, Array]:
+    """The values by `obs_mask` of sites that the guide has drawn the rest of."""
+    names = {name for site in given if (name := observed_name(site))}
+    if not names:
+        return {}
+    nodes = _samples(handlers.substitute(model, data=given), args, kwargs)
+    return {name: nodes[name]["value"] for name in names & {*nodes}}
+
+
 def _samples(program: Any, args: Any, kwargs: Any) -> dict[str, Node]:
+    """Sampled sites, and those that are made of a known and an unknown part, by name."""
     with handlers.block():
         nodes = handlers.trace(program).get_trace(*args, **kwargs)
-    return {name: node for name, node in nodes.items() if node["type"] == "sample"}
+    samples = {name: node for name, node in nodes.items() if node["type"] == "sample"}
+    for name, node in list(samples.items()):
+        whole = nodes.get(whole_name(name) or "")
+        if whole is not None and whole["type"] == "deterministic":
+            samples[whole["name"]] = {**node, "value": whole["value"]}
+    return samples
 
 
 def _dim(node: Node, plate: str) -> int | None:

@@ -17,8 +17,10 @@ from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 
 from numpyro_impl.guides.joint import Local
+from numpyro_impl.guides.known import Known
 from numpyro_impl.programs.noise import WRAPPERS
 from twinplate.errors import InputError
+from twinplate.guides.known import check_whole, observed_name
 from twinplate.guides.structure import Frame, LatentSite, ModelStructure, read_structure
 
 Node = dict[str, Any]
@@ -37,13 +39,14 @@ class Reading:
     supports: dict[str, constraints.Constraint]
     priors: dict[str, dist.Distribution]
 
-    def locals(self, plates: dict[str, Any]) -> dict[str, Local]:
-        """The local sites in the model's order, in `plates`, by name."""
+    def locals(self, plates: dict[str, Any], known: Known) -> dict[str, Local]:
+        """The local sites in the model's order, in `plates`, by name; `known` as by `read_known`."""
         return {
             site.name: Local(
                 self.supports[site.name],
                 site.event_shape,
                 [plates[p.name] for p in self.structure.extra_plates(site)],
+                known.get(site.name),
             )
             for site in self.structure.local
         }
@@ -81,7 +84,7 @@ def read_model(
     full = {name: node["args"][0] for name, node in nodes.items() if node["type"] == "plate"}
     frames = {f.name: f for node in samples.values() for f in _frames(node, full)}
     latent = {name: node for name, node in samples.items() if not node["is_observed"]}
-    sites = [_latent(name, node, full) for name, node in latent.items()]
+    sites = [_latent(name, node, full, samples) for name, node in latent.items()]
     structure = read_structure(sites, frames, plate)
     local = [site.name for site in structure.local]
     return Reading(
@@ -91,18 +94,44 @@ def read_model(
     )
 
 
+def read_known(
+    model: Callable[..., Any],
+    structure: ModelStructure,
+    index: Array | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Known:
+    """Which entries of partly observed sites are known, by name, for the items of `index`, or None: all.
+
+    The model is run once more, on these items; where no site is partly observed, nothing is done.
+    """
+    names = structure.partly_observed
+    if not names:
+        return {}
+    items = structure.items
+    if index is None:
+        check_whole(items)
+    fixed = {items.name: index} if items.is_subsampled else {}
+    with handlers.block():
+        seeded = handlers.seed(handlers.substitute(model, fixed), 0)
+        nodes = handlers.trace(seeded).get_trace(*args, **kwargs)
+    return {name: ~jnp.asarray(_mask_of(nodes[name])) for name in names}
+
+
 def _frames(node: Node, full: dict[str, int]) -> list[Frame]:
     stack = node["cond_indep_stack"]
     return [Frame(f.name, f.dim, int(f.size), int(full.get(f.name, f.size))) for f in stack]
 
 
-def _latent(name: str, node: Node, full: dict[str, int]) -> LatentSite:
+def _latent(name: str, node: Node, full: dict[str, int], samples: dict[str, Node]) -> LatentSite:
     fn = node["fn"]
     discrete = bool(fn.support.is_discrete)
     support, image = fn.support, None
     if not discrete:
         support = _fixed_support(name, fn)
         image = _image(support, tuple(fn.event_shape))
+    masked = not _is_true(_mask_of(node))
+    partly_observed = _is_partly_observed(name, node, samples)
     return LatentSite(
         name,
         tuple(_frames(node, full)),
@@ -112,7 +141,8 @@ def _latent(name: str, node: Node, full: dict[str, int]) -> LatentSite:
         _described(support),
         discrete,
         node["infer"].get("enumerate") == "parallel",
-        _is_masked(node),
+        masked and not partly_observed,
+        partly_observed,
     )
 
 
@@ -123,17 +153,30 @@ def _image(support: constraints.Constraint, event_shape: tuple[int, ...]) -> tup
         return None
 
 
-def _is_masked(node: Node) -> bool:
-    fn, masks = node["fn"], []
+def _mask_of(node: Node) -> Any:
+    """Where the model has the density of a site: True everywhere, if there is no mask."""
+    fn, mask = node["fn"], np.True_  # which JAX does not trace
     while isinstance(fn, WRAPPERS):
-        masks.append(getattr(fn, "_mask", None))
+        mask = mask & getattr(fn, "_mask", np.True_)
         fn = fn.base_dist
-    return any(mask is not None and not _is_true(mask) for mask in masks)
+    return mask
+
+
+def _is_partly_observed(name: str, node: Node, samples: dict[str, Node]) -> bool:
+    """Whether the entries that are left out are just those that are observed at the site beside.
+
+    Of masks that are only known when compiled code runs, it is taken for granted.
+    """
+    beside = samples.get(observed_name(name) or "")
+    if beside is None or not beside["is_observed"]:
+        return False
+    known = _mask_of(beside) | _mask_of(node)
+    return isinstance(known, jax.core.Tracer) or _is_true(known)
 
 
 def _is_true(mask: Any) -> bool:
     """Whether nothing is masked; what is only known when compiled code runs counts as masked."""
-    return not isinstance(mask, jax.core.Tracer) and bool(jnp.all(mask))
+    return not isinstance(mask, jax.core.Tracer) and bool(np.all(mask))
 
 
 def _fixed_support(name: str, fn: Any) -> constraints.Constraint:

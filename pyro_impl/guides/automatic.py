@@ -36,7 +36,8 @@ from pyro_impl.guides.head import (
 )
 from pyro_impl.guides.inputs import standardized
 from pyro_impl.guides.joint import MendedDeltas, joint_sample, unpack
-from pyro_impl.guides.reading import Reading, read_model
+from pyro_impl.guides.known import apart, known_numbers
+from pyro_impl.guides.reading import Reading, read_known, read_model
 from twinplate.errors import InputError
 from twinplate.guides.arguments import (
     first_argument,
@@ -132,8 +133,9 @@ class AutoAmortizedNormal(AutoGuide):
         with plates[self.plate] as index:
             pass  # which items these are; parameters belong to no plate
         normal = self._normal(reading, args, kwargs, index)
+        known = read_known(self.model, reading.structure, index, args, kwargs)
         with plates[self.plate]:
-            local = joint_sample(f"{self.prefix}_joint", normal, reading.locals(plates))
+            local = joint_sample(f"{self.prefix}_joint", normal, reading.locals(plates, known))
         # As it was: CompiledSVI repeats only what leaves nothing behind.
         self.plates = self._no_plates
         return {**values, **local}
@@ -142,9 +144,15 @@ class AutoAmortizedNormal(AutoGuide):
         """The normal of every item in the features of these arguments, new ones too: event shape (J,).
 
         Its numbers are unconstrained, laid out as in docs/own-model.md; batch shape (N,) for a plate at
-        dim=-1.
+        dim=-1. Those of entries that `obs_mask` says are known are standard normal and mean nothing.
         """
-        return self._normal(self._reading(args, kwargs), args, kwargs, None)
+        reading = self._reading(args, kwargs)
+        normal = self._normal(reading, args, kwargs, None)
+        given = read_known(self.model, reading.structure, None, args, kwargs)
+        if not given:
+            return normal
+        known = known_numbers(reading.structure.layout, given, normal.batch_shape)
+        return apart(normal, known)
 
     posterior = get_posterior
 

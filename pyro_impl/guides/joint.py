@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
+from pyro import poutine
 from pyro.distributions import constraints
 from pyro.distributions.util import sum_rightmost
 from pyro.poutine.messenger import Messenger
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.kl import register_kl
 
+from pyro_impl.guides.known import apart, density_of_known, known_numbers
 from twinplate.errors import InputError
 from twinplate.guides.layout import (
     ExtraPlate,
@@ -39,6 +41,8 @@ class Local(NamedTuple):
     support: a constraint with a bijection to it, such as `constraints.positive`.
     event_shape: of the site's distribution; () for a number, (3,) for a vector of three.
     plates: those around the site inside of the plate of items, each with its `dim`.
+    known: booleans, of the site's batch shape or to be broadcast to it: where the model has a value, by
+        `obs_mask`; the site is called `name_unobserved` then.
 
     >>> Local(constraints.simplex, event_shape=(4,)).image
     (3,)
@@ -47,6 +51,7 @@ class Local(NamedTuple):
     support: constraints.Constraint = constraints.real
     event_shape: tuple[int, ...] = ()
     plates: Sequence[pyro.plate] = ()
+    known: Tensor | None = None
 
     @property
     def image(self) -> tuple[int, ...]:
@@ -84,7 +89,11 @@ def joint_sample(
     normal: batch shape as the plates around have it: (B,) in a plate at dim=-1, (B, 1) in one at dim=-2.
     Sites are sampled in the order given; their numbers stand in the vector in the order of their names.
 
-    Returns the values by name. Raises InputError for a size that does not match, and as `layout_of`.
+    Numbers of entries that are `known` have nothing to do with the others, and no density in all: the normal
+    of the item is that of the rest, and the values are noise, which the model leaves alone.
+
+    Returns the values by name. Raises InputError for a size that does not match, and as `layout_of`; with
+    `known` entries for a distribution that is no normal of this package.
 
     >>> import torch
     >>> from pyro_impl import MultivariateNormal
@@ -98,8 +107,16 @@ def joint_sample(
     """
     layout = layout_of(sites)
     check_joint(name, layout, normal.event_shape)
+    batch_shape = normal.batch_shape
+    given = {n: site.known for n, site in sites.items() if site.known is not None}
+    known = known_numbers(layout, given, batch_shape) if given else None
+    if known is not None:
+        normal = apart(normal, known)
     vector = pyro.sample(name, normal, infer={"is_auxiliary": True})
-    check_items(name, normal.batch_shape, vector.shape[:-1])
+    check_items(name, batch_shape, vector.shape[:-1])
+    if known is not None:
+        taken_off = Delta(vector, -density_of_known(vector, known), event_dim=1)
+        pyro.sample(f"{name}_known", taken_off, infer={"is_auxiliary": True})
     return {n: _sample(layout[n], site, vector[..., layout[n].slice]) for n, site in sites.items()}
 
 
@@ -119,6 +136,9 @@ def _sample(layout: SiteLayout, site: Local, numbers: Tensor) -> Tensor:
     with ExitStack() as stack:
         for plate in site.plates:
             stack.enter_context(plate)
+        if site.known is not None:  # as in the model
+            unknown: Any = ~site.known
+            stack.enter_context(poutine.mask(mask=unknown))
         return pyro.sample(layout.name, Delta(value, log_density, event_dim=event_dim))
 
 

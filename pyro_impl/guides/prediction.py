@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twinplate.errors import InputError
 from twinplate.guides.blocks import index_blocks
+from twinplate.guides.known import observed_name
 from twinplate.guides.structure import Frame
 
 Node = dict[str, Any]
@@ -31,7 +32,8 @@ def predict(
     Model and guide are called with `args` and `kwargs`: those of new items, one or any number. If the call
     subsamples the plate, its items are taken block by block, each with the same indices in both (with
     `Predictive` a latent would be drawn for one item and its data for another); a draw of the sites outside
-    of the plate is the same in all blocks. Observed sites are drawn, not returned as given.
+    of the plate is the same in all blocks. Observed sites are drawn, not returned as given, but for what
+    `obs_mask` says is known of a latent site: a site `z` has the known entries and draws of the others.
 
     Numbers are drawn for a block at once: the same seed gives the same draws for blocks of one size, and
     other draws, of the same distribution, for blocks of another.
@@ -81,12 +83,22 @@ def _draw(model: Any, guide: Any, args: Any, kwargs: Any, items: Frame) -> dict[
         fixed = {items.name: torch.as_tensor(indices)} if items.is_subsampled else {}
         drawn = _samples(poutine.condition(guide, {**fixed, **outside}), args, kwargs)
         latent = {name: node["value"] for name, node in drawn.items()}
-        model_again = poutine.condition(poutine.uncondition(model), {**fixed, **latent})
+        known = _known(model, {**fixed, **latent}, args, kwargs)
+        model_again = poutine.condition(poutine.uncondition(model), {**fixed, **latent, **known})
         nodes = {**drawn, **_samples(model_again, args, kwargs)}
         dims = {n: d for n, node in nodes.items() if (d := _dim(node, items.name)) is not None}
         outside |= {n: node["value"] for n, node in nodes.items() if n not in dims}
         blocks.append({n: nodes[n]["value"].narrow(dims[n], 0, kept) for n in dims})
     return {**outside, **{n: torch.cat([b[n] for b in blocks], d) for n, d in dims.items()}}
+
+
+def _known(model: Any, given: dict[str, Tensor], args: Any, kwargs: Any) -> dict[str, Tensor]:
+    """The values by `obs_mask` of sites that the guide has drawn the rest of."""
+    names = {name for site in given if (name := observed_name(site))}
+    if not names:
+        return {}
+    nodes = _samples(poutine.condition(model, given), args, kwargs)
+    return {name: nodes[name]["value"] for name in names & {*nodes}}
 
 
 def _samples(program: Any, args: Any, kwargs: Any) -> dict[str, Node]:

@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyro_impl.guides.joint import Local
+from pyro_impl.guides.known import Known
 from pyro_impl.programs.noise import WRAPPERS
 from twinplate.errors import InputError
+from twinplate.guides.known import check_whole, observed_name
 from twinplate.guides.structure import Frame, LatentSite, ModelStructure, read_structure
 
 Node = dict[str, Any]
@@ -38,13 +40,14 @@ class Reading:
     priors: dict[str, dist.TorchDistribution]
     given_indices: bool
 
-    def locals(self, plates: dict[str, Any]) -> dict[str, Local]:
-        """The local sites in the model's order, in `plates`, by name."""
+    def locals(self, plates: dict[str, Any], known: Known) -> dict[str, Local]:
+        """The local sites in the model's order, in `plates`, by name; `known` as by `read_known`."""
         return {
             site.name: Local(
                 self.supports[site.name],
                 site.event_shape,
                 [plates[p.name] for p in self.structure.extra_plates(site)],
+                known.get(site.name),
             )
             for site in self.structure.local
         }
@@ -81,7 +84,8 @@ def read_model(
         for name, node in samples.items()
         if not node["is_observed"] and not site_is_subsample(node)
     }
-    structure = read_structure([_latent(n, node) for n, node in latent.items()], frames, plate)
+    sites = [_latent(name, node, samples) for name, node in latent.items()]
+    structure = read_structure(sites, frames, plate)
     local = [site.name for site in structure.local]
     return Reading(
         structure,
@@ -89,6 +93,30 @@ def read_model(
         {name: latent[name]["fn"] for name in local},
         structure.items.is_subsampled and samples[plate]["fn"].subsample_size is None,
     )
+
+
+def read_known(
+    model: Callable[..., Any],
+    structure: ModelStructure,
+    index: Tensor | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Known:
+    """Which entries of partly observed sites are known, by name, for the items of `index`, or None: all.
+
+    The model is run once more, on these items; where no site is partly observed, nothing is done.
+    """
+    names = structure.partly_observed
+    if not names:
+        return {}
+    items = structure.items
+    if index is None:
+        check_whole(items)
+    fixed: Any = {items.name: index} if items.is_subsampled else {}
+    with poutine.block(), torch.no_grad():
+        trace = poutine.trace(poutine.condition(model, fixed)).get_trace(*args, **kwargs)
+    nodes: dict[str, Any] = trace.nodes
+    return {name: ~_mask_of(nodes[name]) for name in names}
 
 
 def _frames(node: Node) -> list[Frame]:
@@ -105,13 +133,15 @@ def _frames(node: Node) -> list[Frame]:
     return found
 
 
-def _latent(name: str, node: Node) -> LatentSite:
+def _latent(name: str, node: Node, samples: dict[str, Node]) -> LatentSite:
     fn = node["fn"]
     discrete = bool(fn.support.is_discrete)
     support, image = fn.support, None
     if not discrete:
         support = _fixed_support(name, fn)
         image = _image(support, tuple(fn.event_shape))
+    masked = not bool(_mask_of(node).all())
+    partly_observed = _is_partly_observed(name, node, samples)
     return LatentSite(
         name,
         tuple(_frames(node)),
@@ -121,7 +151,8 @@ def _latent(name: str, node: Node) -> LatentSite:
         _described(support),
         discrete,
         node["infer"].get("enumerate") == "parallel",
-        _is_masked(node),
+        masked and not partly_observed,
+        partly_observed,
     )
 
 
@@ -132,13 +163,26 @@ def _image(support: constraints.Constraint, event_shape: tuple[int, ...]) -> tup
         return None
 
 
-def _is_masked(node: Node) -> bool:
+def _mask_of(node: Node) -> Tensor:
+    """Where the model has the density of a site: True everywhere, if there is no mask."""
     masks = [node["mask"]]
     fn = node["fn"]
     while isinstance(fn, WRAPPERS):
         masks.append(getattr(fn, "_mask", None))
         fn = fn.base_dist
-    return any(mask is not None and not bool(torch.as_tensor(mask).all()) for mask in masks)
+    mask = torch.ones((), dtype=torch.bool)
+    for one in masks:
+        if one is not None:
+            mask = torch.as_tensor(one) & mask
+    return mask
+
+
+def _is_partly_observed(name: str, node: Node, samples: dict[str, Node]) -> bool:
+    """Whether the entries that are left out are just those that are observed at the site beside."""
+    beside = samples.get(observed_name(name) or "")
+    if beside is None or not beside["is_observed"]:
+        return False
+    return bool((_mask_of(beside) | _mask_of(node)).all())
 
 
 def _fixed_support(name: str, fn: Any) -> constraints.Constraint:

@@ -35,6 +35,35 @@ def test_compiled_steps_are_those_of_stock_svi(own_world, interpreted):
     assert losses[0] == losses[1]
 
 
+def test_which_entries_are_known_is_looked_up_in_every_compiled_step(own_world, interpreted):
+    import pyro
+    import torch
+    from pyro.distributions import Normal
+
+    from pyro_impl import AutoAmortizedNormal, CompiledSVI
+
+    x, seen = torch.randn(40), torch.arange(40) % 3 == 0
+
+    def model(x, seen, batch_size=None):
+        with pyro.plate("items", len(x), batch_size, dim=-1) as index:
+            z = pyro.sample("z", Normal(0.0, 1.0), obs=x[index], obs_mask=seen[index])
+            level = pyro.sample("level", Normal(0.0, 1.0))
+            pyro.sample("x", Normal(z + level, 0.5), obs=x[index] + 1)
+
+    losses = []
+    for kind in (pyro.infer.SVI, CompiledSVI):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        guide = AutoAmortizedNormal(
+            model, "items", lambda x: x, features=lambda x, *_: torch.stack([x, x * seen], 1)
+        )
+        svi = kind(model, guide, pyro.optim.Adam({"lr": 0.01}), pyro.infer.Trace_ELBO())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            losses.append([float(svi.step(x, seen, 10)) for _ in range(6)])
+    assert losses[0] == losses[1]
+
+
 def test_many_fits_at_once_are_those_of_single_runs_with_an_encoder_that_is_trained(own_world):
     import jax
     import numpy as np

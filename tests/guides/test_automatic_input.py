@@ -42,9 +42,10 @@ def _masked(f, d, plate, twin):
         f.sample("z", d.Normal(twin.array(0.0), 1.0).mask(known))
 
 
-def _partly_observed(f, d, plate, twin):
-    with plate:
-        values = twin.array(np.arange(6.0))
+def _neither_known_nor_latent(f, d, plate, twin):
+    values = twin.array(np.arange(6.0))
+    mask = f.poutine.mask if twin.name == "pyro" else f.handlers.mask
+    with plate, mask(mask=values < 5):
         f.sample("z", d.Normal(twin.array(0.0), 1.0), obs=values, obs_mask=values < 3)
 
 
@@ -78,7 +79,7 @@ REFUSED = {
     "discrete": (_discrete, {}, "'z' is discrete.*TraceEnum_ELBO"),
     "no bijection": (_sphere, {}, "'z' has support .*no bijection"),
     "masked": (_masked, {}, "'z' is masked"),
-    "partly observed": (_partly_observed, {}, "'z_unobserved' is masked"),
+    "neither known nor latent": (_neither_known_nor_latent, {}, "'z_unobserved' is masked"),
     "bounds of items": (_bounds_of_items, {}, "other bounds in other entries"),
     "bounds of a latent": (_bounds_of_a_latent, {}, "support of site 'z' depends on other sites"),
     "a dim without plate": (_dim_without_plate, {}, r"no plate around it is at dim=-2"),

@@ -70,6 +70,26 @@ class SiteLayout:
         sizes = (p.size for p in self.plates)
         return (*(batch[j] for j in kept), *sizes, *self.image), (*order, *ends)
 
+    def packing(
+        self, shape: Sequence[int], batch_dims: int
+    ) -> tuple[Shape, tuple[int, ...], Shape]:
+        """How an array of `shape`, an entry for each one in the plates, gets an entry for each number.
+
+        What to broadcast it to, an order of dims, and then the shape (*batch, entries, 1), batch as the joint
+        sample has it, `batch_dims` or more. The other way round than `unpacking`, without the image.
+        """
+        dims = max(len(shape), batch_dims, *(-p.dim for p in self.plates), 0)
+        wide = [1] * (dims - len(shape)) + list(shape)
+        batch = list(wide)
+        places = [dims + p.dim for p in self.plates]
+        for place, plate in zip(places, self.plates, strict=True):
+            wide[place], batch[place] = plate.size, 1
+        while len(batch) > batch_dims and batch[0] == 1:
+            batch.pop(0)
+        entries = math.prod(p.size for p in self.plates)
+        kept = [place for place in range(dims) if place not in places]
+        return tuple(wide), (*kept, *places), (*batch, entries, 1)
+
     def formula(self) -> str:
         """The size in words: 3 (plate components) × 2 = 6."""
         parts = [f"{p.size} (plate {p.name})" for p in self.plates] + [str(n) for n in self.image]

@@ -33,6 +33,7 @@ class LatentSite:
 
     image: shape of an event's unconstrained image, None where there is no bijection to the support.
     support: in words.  masked: its density is left out of the model for some of its entries.
+    partly_observed: or may be, since their values are known, by `obs_mask`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class LatentSite:
     discrete: bool = False
     enumerated: bool = False
     masked: bool = False
+    partly_observed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class ModelStructure:
     def layout(self) -> JointLayout:
         """Where the numbers of each local site stand in the joint vector."""
         return joint_layout({s.name: (self.extra_plates(s), s.image or ()) for s in self.local})
+
+    @property
+    def partly_observed(self) -> tuple[str, ...]:
+        """The local sites of which some entries are known."""
+        return tuple(site.name for site in self.local if site.partly_observed)
 
     def extra_plates(self, site: LatentSite) -> tuple[ExtraPlate, ...]:
         """The plates around a local site inside of that of items, in the order of their names."""
@@ -108,8 +115,8 @@ def _check(site: LatentSite, plate: str) -> None:
     if site.masked:
         raise InputError(
             f"site {site.name!r} is masked: where the model leaves its density out, that of the guide has no "
-            "bound. Mask the likelihood alone; for a site with obs_mask, sample it whole and observe the "
-            "known entries at a site of their own"
+            "bound. Mask the likelihood alone; for entries whose values are known, give them by obs= and "
+            "obs_mask="
         )
     _check_plates(site, plate)
 
