@@ -60,7 +60,7 @@ def apart(normal: Any, known: Tensor) -> Any:
     [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 2.0]]
     """
     if isinstance(normal, LowRankMultivariateNormal):
-        factor, diagonal = normal._unbroadcasted_cov_factor, normal._unbroadcasted_cov_diag
+        factor, diagonal = normal.cov_factor, normal.cov_diag
         factor = factor.masked_fill(known[..., None], 0.0)
         diagonal = diagonal.masked_fill(known, 1.0)
         return LowRankMultivariateNormal(_loc(normal, known), factor, diagonal)
@@ -74,7 +74,7 @@ def apart(normal: Any, known: Tensor) -> Any:
     check_joint_kind(type(normal), (MultivariateNormal,))
     pair = known[..., None] | known[..., None, :]
     identity = torch.eye(known.shape[-1]).to(normal.loc)
-    tril = torch.where(pair, identity, normal._unbroadcasted_scale_tril)
+    tril = torch.where(pair, identity, normal.scale_tril)
     return MultivariateNormal(_loc(normal, known), scale_tril=tril)
 
 
