@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # One thread per process: tests run in parallel, and results must not depend on the machine's cores. Names
-# hashed alike in every process: what one has compiled, the next one finds.
-TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONHASHSEED=0
+# hashed alike in every process: what one has compiled, the next one finds, of Python's too.
+TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=
 # XLA's optimisations and fusions take two thirds of the time of its compilations here, and change nothing
 # but the last digits, and the speed of programs that run for milliseconds.
 QUICKLY_COMPILED := JAX_DISABLE_MOST_OPTIMIZATIONS=true \

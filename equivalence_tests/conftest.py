@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from equivalence_tests.pairs import NEEDS, is_installed
+from equivalence_tests.worker_memory import compiled_within_bounds, pytest_collection_finish
 from twinplate.backends import BACKENDS, available_backends
-from twinplate.training.memory import peak_memory
 from twinplate.training.run_directory import versions
 
-MEMORY = 2_200_000_000  # bytes of a worker
+__all__ = ["compiled_within_bounds", "pytest_collection_finish"]  # of every test here
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,26 +22,6 @@ def pytest_configure(config: pytest.Config) -> None:
             "equivalence_tests compares Pyro with NumPyro and needs both frameworks; cannot import "
             f"{needed}: pip install 'twinplate[all]'"
         )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_programs() -> Iterator[None]:
-    """Let go of after each module: those of all modules together are gigabytes."""
-    import jax
-
-    yield
-    jax.clear_caches()
-
-
-@pytest.fixture(autouse=True)
-def compiled_within_bounds() -> Iterator[None]:
-    """Let go of within a module too, where they take a worker to a new height beyond `MEMORY`."""
-    import jax
-
-    before = peak_memory()
-    yield
-    if peak_memory() > max(before, MEMORY):
-        jax.clear_caches()
 
 
 def pytest_report_header() -> list[str]:

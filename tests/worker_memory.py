@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from equivalence_tests.worker_memory import compiled_within_bounds, pytest_collection_finish
 from twinplate.training.memory import peak_memory
 
+__all__ = [
+    "compiled_within_bounds",
+    "pytest_collection_finish",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
+]
+
 PEAKS = pytest.StashKey[dict[str, int]]()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_programs() -> Iterator[None]:
-    """Let go of after each module: those of all modules together are gigabytes."""
-    yield
-    if "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -117,15 +117,21 @@ def _compared(node: ast.AST) -> Iterator[ast.AST]:
             yield from _compared(child)
 
 
+@functools.cache
+def _starts(text: str) -> tuple[bytes, list[int]]:
+    """A source in bytes, as nodes count columns, and where each line starts."""
+    encoded = text.encode()
+    lengths = [len(line) for line in encoded.splitlines(keepends=True)]
+    return encoded, list(itertools.accumulate(lengths, initial=0))
+
+
 def _edited(text: str, node: ast.AST, other: ast.AST) -> tuple[str, str, str]:
     """What stood there and what stands there now, on one line each, and the whole spoilt source."""
-    before = ast.get_source_segment(text, node)
-    assert before is not None
+    encoded, starts = _starts(text)
+    start = starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
+    end = starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
+    before = encoded[start:end].decode()
     after = ast.unparse(ast.fix_missing_locations(copy.deepcopy(other)))
     written = f"({after})" if isinstance(other, ast.expr) else after
-    lines = text.splitlines(keepends=True)
-    start = sum(len(line.encode()) for line in lines[: node.lineno - 1]) + node.col_offset  # type: ignore[attr-defined]
-    encoded = text.encode()
-    rest = encoded[start + len(before.encode()) :]
-    spoilt = (encoded[:start] + written.encode() + rest).decode()
+    spoilt = (encoded[:start] + written.encode() + encoded[end:]).decode()
     return " ".join(before.split()), " ".join(after.split()), spoilt
