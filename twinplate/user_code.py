@@ -137,6 +137,20 @@ def _of_frameworks() -> tuple[str, ...]:
     return tuple(f"{os.path.dirname(file)}{os.sep}" for file in files if file)
 
 
+def is_called_by(kind: type) -> bool:
+    """Whether a method of an object of this kind is being run, however far above this is.
+
+    For a loss that is wrong for some programs: a program does not know who has called it. Slow; ask where it
+    matters alone.
+    """
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), kind):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def warn_user(message: str, category: type[Warning]) -> None:
     """Warn at the line of the user's that led here, however deep below it this is."""
     frame, level = sys._getframe(1), 2

@@ -21,6 +21,7 @@ from jax import Array
 from jax.scipy.special import ndtri
 from numpyro import handlers
 from numpyro.distributions import biject_to
+from numpyro.infer import RenyiELBO
 from numpyro.infer.autoguide import AutoGuide, AutoNormal
 from numpyro.infer.initialization import init_to_median
 
@@ -46,7 +47,8 @@ from twinplate.guides.head import (
     check_own_items,
     check_prefixes,
 )
-from twinplate.guides.structure import check_constant
+from twinplate.guides.structure import check_constant, divided_bound
+from twinplate.user_code import is_called_by
 
 default_global_guide = partial(AutoNormal, init_loc_fn=init_to_median, init_scale=FIRST_SCALE)
 
@@ -114,6 +116,8 @@ class AutoAmortizedNormal(AutoGuide):
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Sample all latent sites but enumerated ones; returns them by name."""
         reading = self._reading(args, kwargs)
+        if reading.shared and is_called_by(RenyiELBO):
+            raise InputError(divided_bound(self.plate, reading.shared))
         self._prototype_frames = dict(reading.structure.frames)
         self._prototype_frame_full_sizes = {
             name: frame.full_size for name, frame in reading.structure.frames.items()

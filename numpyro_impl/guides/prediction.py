@@ -11,6 +11,7 @@ from jax import Array
 from numpyro import handlers
 
 from twinplate.errors import InputError
+from twinplate.guides.arguments import untrained
 from twinplate.guides.blocks import index_blocks
 from twinplate.guides.known import observed_name, whole_name
 from twinplate.guides.structure import Frame
@@ -39,8 +40,10 @@ def predict(
     Numbers are drawn for a block at once: the same key gives the same draws for blocks of one size, and
     other draws, of the same distribution, for blocks of another.
 
+    params: of guide and model; all of them, since an untrained one would be made up, from the items at hand.
+
     Returns values by name, (num_samples, ...), all items at the dim of the plate. Raises InputError for a
-    plate that the model has not.
+    plate that the model has not, and for parameters that are missing.
 
     >>> import numpyro, numpyro.distributions as dist
     >>> def model(x, batch_size=None):
@@ -55,10 +58,19 @@ def predict(
     >>> tuple(draws["z"].shape), tuple(draws["x"].shape)
     ((10, 5), (10, 5))
     """
-    model, guide = (handlers.substitute(program, data=params) for program in (model, guide))
+    model, guide = (_Trained(program, params) for program in (model, guide))
     items = _plate_of_items(model, plate, args, kwargs)
     keys = jax.random.split(rng_key, num_samples)
     return jax.vmap(lambda key: _draw(key, model, guide, args, kwargs, items))(keys)
+
+
+class _Trained(handlers.substitute):
+    """A program with its parameters, that makes none of them itself."""
+
+    def process_message(self, msg: Any) -> None:
+        super().process_message(msg)
+        if msg["type"] == "param" and msg["value"] is None:
+            raise InputError(untrained([msg["name"]]))
 
 
 def _plate_of_items(model: Any, plate: str, args: Any, kwargs: Any) -> Frame:

@@ -21,7 +21,13 @@ from numpyro_impl.guides.known import Known
 from numpyro_impl.programs.noise import WRAPPERS
 from twinplate.errors import InputError
 from twinplate.guides.known import check_whole, observed_name
-from twinplate.guides.structure import Frame, LatentSite, ModelStructure, read_structure
+from twinplate.guides.structure import (
+    Frame,
+    LatentSite,
+    ModelStructure,
+    read_structure,
+    shared_plates,
+)
 
 Node = dict[str, Any]
 
@@ -33,11 +39,13 @@ class Reading:
     """One run of a model: its structure, and what of it is the framework's.
 
     supports: of local sites, without dims of a batch.  priors: their distributions in this run.
+    shared: plates of more than one that all sites of the model are in, but for that of items.
     """
 
     structure: ModelStructure
     supports: dict[str, constraints.Constraint]
     priors: dict[str, dist.Distribution]
+    shared: tuple[str, ...]
 
     def locals(self, plates: dict[str, Any], known: Known) -> dict[str, Local]:
         """The local sites in the model's order, in `plates`, by name; `known` as by `read_known`."""
@@ -91,6 +99,7 @@ def read_model(
         structure,
         {name: _fixed_support(name, latent[name]["fn"]) for name in local},
         {name: latent[name]["fn"] for name in local},
+        shared_plates([_frames(node, full) for node in samples.values()], plate),
     )
 
 

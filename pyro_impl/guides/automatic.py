@@ -20,6 +20,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.infer import RenyiELBO
 from pyro.infer.autoguide import AutoGuide, AutoNormal, init_to_median
 from torch import Tensor, nn
 from torch.distributions import Normal, biject_to
@@ -54,7 +55,8 @@ from twinplate.guides.head import (
     check_own_items,
     check_prefixes,
 )
-from twinplate.guides.structure import check_constant
+from twinplate.guides.structure import check_constant, divided_bound
+from twinplate.user_code import is_called_by
 
 default_global_guide = partial(AutoNormal, init_loc_fn=init_to_median, init_scale=FIRST_SCALE)
 
@@ -125,6 +127,8 @@ class AutoAmortizedNormal(AutoGuide):
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Sample all latent sites but enumerated ones; returns them by name. Call the guide, not this."""
         reading = self._reading(args, kwargs)
+        if reading.shared and is_called_by(RenyiELBO):
+            raise InputError(divided_bound(self.plate, reading.shared))
         self._prototype_frames: Any = reading.structure.frames
         plates = self._create_plates(*args, **kwargs)
         rest = self._rest_guide(reading)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from twinplate.errors import InputError
+from twinplate.guides.arguments import untrained
 from twinplate.guides.blocks import index_blocks
 from twinplate.guides.known import observed_name
 from twinplate.guides.structure import Frame
@@ -39,7 +42,7 @@ def predict(
     other draws, of the same distribution, for blocks of another.
 
     Returns values by name, (num_samples, ...), all items at the dim of the plate. Raises InputError for a
-    plate that the model has not, or with given indices.
+    plate that the model has not, or with given indices, and for parameters that the store has not.
 
     >>> import pyro, pyro.distributions as dist
     >>> def model(x, batch_size=None):
@@ -53,9 +56,25 @@ def predict(
     >>> tuple(draws["z"].shape), tuple(draws["x"].shape)
     ((10, 5), (10, 5))
     """
-    items = _plate_of_items(model, plate, args, kwargs)
-    draws = [_draw(model, guide, args, kwargs, items) for _ in range(num_samples)]
+    with _none_made_anew():
+        items = _plate_of_items(model, plate, args, kwargs)
+        draws = [_draw(model, guide, args, kwargs, items) for _ in range(num_samples)]
     return {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
+
+
+@contextmanager
+def _none_made_anew() -> Iterator[None]:
+    """Raise InputError if the store has more parameters in the end; it is left as it was."""
+    store = pyro.get_param_store()
+    before = {*store.keys()}
+    try:
+        yield
+        made = {*store.keys()} - before
+        if made:
+            raise InputError(untrained(sorted(made)))
+    finally:
+        for name in {*store.keys()} - before:
+            del store[name]
 
 
 def _plate_of_items(model: Any, plate: str, args: Any, kwargs: Any) -> Frame:

@@ -20,7 +20,13 @@ from pyro_impl.guides.known import Known
 from pyro_impl.programs.noise import WRAPPERS
 from twinplate.errors import InputError
 from twinplate.guides.known import check_whole, observed_name
-from twinplate.guides.structure import Frame, LatentSite, ModelStructure, read_structure
+from twinplate.guides.structure import (
+    Frame,
+    LatentSite,
+    ModelStructure,
+    read_structure,
+    shared_plates,
+)
 
 Node = dict[str, Any]
 
@@ -32,12 +38,14 @@ class Reading:
     """One run of a model: its structure, and what of it is the framework's.
 
     supports: of local sites, without dims of a batch.  priors: their distributions in this run.
+    shared: plates of more than one that all sites of the model are in, but for that of items.
     given_indices: whether the model itself says which items the mini-batch has.
     """
 
     structure: ModelStructure
     supports: dict[str, constraints.Constraint]
     priors: dict[str, dist.TorchDistribution]
+    shared: tuple[str, ...]
     given_indices: bool
 
     def locals(self, plates: dict[str, Any], known: Known) -> dict[str, Local]:
@@ -91,6 +99,9 @@ def read_model(
         structure,
         {name: _fixed_support(name, latent[name]["fn"]) for name in local},
         {name: latent[name]["fn"] for name in local},
+        shared_plates(
+            [_frames(node) for node in samples.values() if not site_is_subsample(node)], plate
+        ),
         structure.items.is_subsampled and samples[plate]["fn"].subsample_size is None,
     )
 

@@ -7,6 +7,8 @@ import pytest
 from guide_runs import first_params, loss, posterior
 from scipy import stats
 
+from twinplate import InputError
+
 N, D, K = 6, 4, 2  # items, features, components; and a vector of 3
 rng = np.random.default_rng(0)
 W = rng.normal(size=(D, K + 3))
@@ -62,6 +64,63 @@ def test_with_the_exact_posterior_the_loss_of_any_draw_is_the_evidence(twin, elb
     params = first_params(twin, guide, twin.array(X))
     found = loss(twin, model, guide, {**params, **_exact_params()}, twin.array(X), elbo=elbo)
     np.testing.assert_allclose(found, -_log_evidence().sum(), rtol=1e-10)
+
+
+def _renyi(twin):
+    return twin.framework.infer.RenyiELBO(alpha=0.5, num_particles=2)
+
+
+def test_renyis_bound_with_the_exact_posterior_is_the_evidence(twin):
+    model = _model(twin)
+    guide = _guide(twin, model)
+    params = {**first_params(twin, guide, twin.array(X)), **_exact_params()}
+    found = loss(twin, model, guide, params, twin.array(X), elbo=_renyi(twin))
+    np.testing.assert_allclose(found, -_log_evidence().sum(), rtol=1e-10)
+
+
+def _in_two_plates(twin, event):
+    """x = z + noise in every column, of which the model has a plate, or an event."""
+    f, d = twin.framework, twin.dist
+
+    def columns(x):
+        normal = d.Normal(twin.array(np.zeros(D if event else 1)), 1.0)
+        z = f.sample("z", normal.to_event(1) if event else d.Normal(twin.array(0.0), 1.0))
+        noise = d.Normal(z, NOISE)
+        f.sample("x", noise.to_event(1) if event else noise, obs=x if event else x.mT)
+
+    def model(x):
+        with f.plate("items", len(x), dim=-1):
+            if event:
+                return columns(x)
+            with f.plate("columns", D, dim=-2):
+                columns(x)
+
+    return model
+
+
+def test_renyis_bound_is_refused_where_it_would_be_taken_apart_within_items(twin):
+    """By a plate of columns that all sites are in; without that plate the bound is the evidence."""
+    evidence = stats.norm(0, np.sqrt(1 + NOISE**2)).logpdf(X).sum()
+    variance = 1 / (1 + NOISE**-2)
+    exact = {
+        "auto_item_loc": variance * X / NOISE**2,
+        "auto_item_scale": np.full((N, D), variance**0.5),
+        "auto_item_rest": np.zeros((N, D * (D - 1) // 2)),
+    }
+    for event in (False, True):
+        model = _in_two_plates(twin, event)
+        if twin.name == "pyro":
+            twin.framework.clear_param_store()
+        guide = twin.impl.AutoAmortizedNormal(model, "items")
+        first_params(twin, guide, twin.array(X))
+        given = model, guide, exact, twin.array(X)
+        np.testing.assert_allclose(loss(twin, *given), -evidence, rtol=1e-10)
+        if event:
+            found = loss(twin, *given, elbo=_renyi(twin))
+            np.testing.assert_allclose(found, -evidence, rtol=1e-10)
+        else:
+            with pytest.raises(InputError, match="'items' and 'columns'.*declare that dim depend"):
+                loss(twin, *given, elbo=_renyi(twin))
 
 
 def test_a_mini_batch_is_scaled_and_its_items_are_those_of_the_model(twin):

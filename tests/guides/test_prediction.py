@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from guide_runs import first_params, native, set_params
 
 from twinplate import InputError
 
@@ -69,3 +70,37 @@ def test_a_plate_that_is_not_there_is_refused(twin):
     model, guide = _programs(twin, -1)
     with pytest.raises(InputError, match="no plate 'rows'"):
         _predict(twin, model, guide, twin.array(X), plate="rows")
+
+
+def test_parameters_that_are_missing_are_not_made_from_the_new_items(twin):
+    """As center and spread of the automatic guide would be; the store is left as it was."""
+    f, d = twin.framework, twin.dist
+
+    def model(x):
+        with f.plate("items", len(x), dim=-1):
+            z = f.sample("z", d.Normal(twin.array(0.0), 1.0))
+            f.sample("x", d.Normal(z, 1.0), obs=x[:, 0])
+
+    def encoder(x):
+        return x
+
+    guide = twin.impl.AutoAmortizedNormal(model, "items", encoder)
+    x = twin.array(np.stack([X, X**2], 1))
+    params = first_params(twin, guide, x)
+    given = () if twin.name == "pyro" else (twin.jax.random.key(0),)
+
+    def draws():
+        now = () if twin.name == "pyro" else (native(twin, params),)
+        return twin.impl.predict(*given, *now, model, guide, x, plate="items", num_samples=2)
+
+    assert tuple(draws()["z"].shape) == (2, 7)
+    for missing in ("auto_spread", "auto_head_bias"):
+        del params[missing]
+        if twin.name == "pyro":
+            del f.get_param_store()[missing]
+        with pytest.raises(InputError, match=f"there is no parameter '{missing}'.*train first"):
+            draws()
+        if twin.name == "pyro":
+            assert missing not in f.get_param_store()
+        params[missing] = np.ones(2)
+        set_params(twin, params)

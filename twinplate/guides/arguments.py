@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twinplate.errors import InputError
@@ -33,6 +34,14 @@ def tell_of_untrained(module: str | None) -> None:
             "module that is to stay as it is, call it in features=...",
             UserWarning,
         )
+
+
+def untrained(names: Sequence[str]) -> str:
+    """Parameters that a prediction would have to make up."""
+    return (
+        f"there is no parameter {', '.join(map(repr, names))}, which guide or model would make anew, from the "
+        "items at hand; train first, or give all parameters that were saved"
+    )
 
 
 def rows_of(inputs: Any) -> int:

@@ -140,6 +140,22 @@ def _check_plates(site: LatentSite, plate: str) -> None:
             )
 
 
+def shared_plates(stacks: Sequence[Sequence[Frame]], plate: str) -> tuple[str, ...]:
+    """Plates of more than one, other than `plate`, that are in all of the stacks of a model's sites."""
+    common = set.intersection(*(set(stack) for stack in stacks)) if stacks else set()
+    return tuple(sorted(f.name for f in common if f.name != plate and f.size > 1))
+
+
+def divided_bound(plate: str, shared: Sequence[str]) -> str:
+    """RenyiELBO, where an item of the model is no single term of its bound."""
+    return (
+        f"RenyiELBO takes its bound apart by plates that all sites of the model are in: {plate!r} and "
+        f"{', '.join(map(repr, shared))}. The guide draws the numbers of an item jointly, and their density "
+        "would be subtracted once for each entry of the latter, in silence; declare that dim dependent in the "
+        "model, by .to_event(1) instead of the plate, or use Trace_ELBO"
+    )
+
+
 def check_constant(first: ModelStructure, second: ModelStructure) -> None:
     """Raise InputError if two runs of a model on the same arguments have not the same structure."""
     runs = [{s.name: s for s in found.local} for found in (first, second)]
