@@ -33,12 +33,12 @@ from numpyro_impl.guides.head import (
     item_normal,
     own_numbers,
 )
-from numpyro_impl.guides.inputs import standardized
+from numpyro_impl.guides.inputs import as_numbers, standardized
 from numpyro_impl.guides.joint import joint_sample, unpack
 from numpyro_impl.guides.known import apart, known_numbers
 from numpyro_impl.guides.reading import Reading, read_known, read_model
 from twinplate.errors import InputError
-from twinplate.guides.arguments import first_argument, rows_of, tell_of_untrained
+from twinplate.guides.arguments import first_argument, rows_of, tell_of_integers, tell_of_untrained
 from twinplate.guides.head import (
     FIRST_SCALE,
     Covariance,
@@ -263,6 +263,9 @@ class AutoAmortizedNormal(AutoGuide):
     def _encode(self, *inputs: Array) -> Array:
         if not self._is_encoder_checked:
             self._is_encoder_checked = True
+            for x in inputs:
+                if not jnp.issubdtype(x.dtype, jnp.floating):
+                    tell_of_integers(x.shape)
             with handlers.block():
                 tell_of_untrained(left_out(self.encoder, *inputs))
         return encode(f"{self.prefix}_encoder", self.encoder, *inputs)
@@ -272,12 +275,13 @@ class AutoAmortizedNormal(AutoGuide):
         items = reading.structure.items
         given = self.features(*args, **kwargs)
         inputs = list(map(jnp.asarray, given if isinstance(given, tuple | list) else [given]))
+        inputs = as_numbers(inputs)
         if index is None:
-            return standardized(self.prefix, None, inputs)
+            return standardized(self.prefix, None, inputs, items)
         check_inputs([len(x) for x in inputs], items)
         batched = items.is_subsampled
         rows = [x[index] if batched and len(x) != items.size else x for x in inputs]
-        return standardized(self.prefix, inputs, rows)
+        return standardized(self.prefix, inputs, rows, items)
 
     def __getstate__(self) -> dict[str, Any]:
         # The guide of the sites outside keeps arrays of a run; a copy makes its own.

@@ -13,7 +13,14 @@ from numpyro.distributions import constraints
 
 from numpyro_impl.guides.cutting import cut_gradients
 from numpyro_impl.programs.normal import LowRankMultivariateNormal, PackedMultivariateNormal
-from twinplate.guides.head import FIRST_SCALE, Covariance, check_features, check_rows, check_width
+from twinplate.guides.head import (
+    FIRST_SCALE,
+    Covariance,
+    check_features,
+    check_head,
+    check_rows,
+    check_skip,
+)
 from twinplate.guides.layout import JointLayout
 
 Numbers = tuple[Array, Array, Array]  # loc (B, J), scale (B, J) > 0 and rest (B, ...)
@@ -42,13 +49,14 @@ def amortized_numbers(
         return jnp.asarray(first, features.dtype).at[:size].set(median(key))
 
     bias = numpyro.param(f"{prefix}_head_bias", first_bias)
-    check_width(f"{prefix}_head_bias", len(bias), covariance.head_size(size), layout)
-    shape = len(bias), features.shape[1]
+    shape = covariance.head_size(size), features.shape[1]
     weight = numpyro.param(f"{prefix}_head_weight", jnp.zeros(shape, features.dtype))
+    check_head(prefix, bias.shape, weight.shape, features.shape[1], (layout, covariance))
     numbers = features @ weight.mT + bias
     if len(inputs) == 1 and jnp.issubdtype(inputs[0].dtype, jnp.floating):
         x = inputs[0].reshape(len(inputs[0]), -1)
         skip = numpyro.param(f"{prefix}_skip_weight", jnp.zeros((size, x.shape[1]), x.dtype))
+        check_skip(f"{prefix}_skip_weight", skip.shape, (size, x.shape[1]))
         numbers = numbers.at[:, :size].add(x @ skip.mT)
     loc, raw, below = jnp.split(cut_gradients(numbers), [size, 2 * size], -1)
     return loc, jax.nn.softplus(raw), below

@@ -11,21 +11,28 @@ from jax import Array, lax
 
 from twinplate.guides.inputs import (
     FAR,
+    NARROW,
+    ROUNDINGS,
     WIDTH,
     check_columns,
     columns,
     places,
     raise_without,
     stride,
+    tell_of_few,
 )
+from twinplate.guides.structure import Frame
 
 
-def standardized(prefix: str, given: list[Array] | None, rows: list[Array]) -> list[Array]:
+def standardized(
+    prefix: str, given: list[Array] | None, rows: list[Array], items: Frame
+) -> list[Array]:
     """`rows` (B, ...), each less its center, by its spread; those beyond FAR spreads moved in to it.
 
     given: the inputs of as many items as are at hand; None for new items, which say nothing of them. Center
         and spread are of those at the first call, parameters `{prefix}_center` and `{prefix}_spread` (C,),
         which have no gradient. Inputs that are not of floating point are left as they are.
+    items: the plate, of whose items those at hand may be too few to say much.
 
     Raises InputError for inputs of another width, and where the parameters are wanted for new items.
     """
@@ -36,6 +43,8 @@ def standardized(prefix: str, given: list[Array] | None, rows: list[Array]) -> l
     def first(name: str, which: int, key: Array) -> Array:
         if given is None:
             raise_without(name)
+        if which == 0:
+            tell_of_few(max(map(len, given)), items)
         return jnp.concatenate([_moments(x)[which] for x in given if _is_floating_point(x)])
 
     center, spread = (
@@ -57,10 +66,16 @@ def _moments(x: Array) -> tuple[Array, Array]:
     table = jnp.sort(looked.reshape(-1, columns(x.shape)), axis=0)
     low, middle, high = (table[place] for place in places(len(table)))
     deviation = table.std(0)
-    spread = jnp.where(high > low, (high - low) / WIDTH, deviation)
-    # The deviation of a constant column may be what rounding leaves.
-    varies = table[-1] > table[0]
-    return middle, jnp.where(varies & (spread > 0), spread, jnp.ones_like(spread))
+    rounding = ROUNDINGS * jnp.finfo(x.dtype).eps * jnp.abs(middle)
+    changes = high - low > jnp.maximum(NARROW * deviation, rounding)
+    spread = jnp.where(changes, (high - low) / WIDTH, deviation)
+    varies = table[-1] - table[0] > rounding
+    return middle, jnp.where(varies & (spread > 0), spread, jnp.maximum(rounding, 1.0))
+
+
+def as_numbers(inputs: list[Array]) -> list[Array]:
+    """Bytes and booleans, which no embedding takes, as floating-point numbers; all others as they are."""
+    return [x.astype(float) if x.dtype in (jnp.uint8, jnp.bool_) else x for x in inputs]
 
 
 def _near(z: Array) -> Array:

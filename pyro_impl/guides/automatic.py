@@ -35,7 +35,7 @@ from pyro_impl.guides.head import (
     item_normal,
     own_numbers,
 )
-from pyro_impl.guides.inputs import standardized
+from pyro_impl.guides.inputs import as_numbers, standardized
 from pyro_impl.guides.joint import MendedDeltas, joint_sample, unpack
 from pyro_impl.guides.known import apart, known_numbers
 from pyro_impl.guides.reading import Reading, read_known, read_model
@@ -44,6 +44,7 @@ from twinplate.guides.arguments import (
     first_argument,
     rows_of,
     shapes_of,
+    tell_of_integers,
     tell_of_untrained,
 )
 from twinplate.guides.head import (
@@ -275,6 +276,9 @@ class AutoAmortizedNormal(AutoGuide):
         features = encode(f"{self.prefix}_encoder", encoder, *inputs)
         if not self._is_encoder_checked:
             self._is_encoder_checked = True
+            for x in inputs:
+                if not x.is_floating_point():
+                    tell_of_integers(x.shape)
             tell_of_untrained(left_out(encoder, *inputs))
         return features
 
@@ -294,15 +298,15 @@ class AutoAmortizedNormal(AutoGuide):
         """The encoder's inputs, a row for each item of the mini-batch, or of all where `index` is None."""
         items = reading.structure.items
         given = self.features(*args, **kwargs)
-        inputs = list(given) if isinstance(given, tuple | list) else [given]
+        inputs = as_numbers(list(given) if isinstance(given, tuple | list) else [given])
         if index is None:
-            return standardized(self.prefix, None, inputs)
+            return standardized(self.prefix, None, inputs, items)
         check_inputs([len(x) for x in inputs], items)
         if reading.given_indices and self.create_plates is None:
             check_given_indices(len(inputs[0]), items)
         batched = items.is_subsampled
         rows = [x[index] if batched and len(x) != items.size else x for x in inputs]
-        return standardized(self.prefix, inputs, rows)
+        return standardized(self.prefix, inputs, rows, items)
 
 
 _TOKENS = itertools.count()

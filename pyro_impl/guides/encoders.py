@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyro
 from torch import Tensor, nn
 
 from pyro_impl.reachable import places_of
+from twinplate.errors import InputError
+from twinplate.guides.arguments import type_clash
 
 Encoder = Callable[..., Tensor]  # a module, or a function
 
@@ -17,11 +19,23 @@ def encode(name: str, encoder: Encoder, *inputs: Tensor) -> Tensor:
     """What the encoder makes of its inputs; a module's parameters are registered under `name`.
 
     Values that Pyro's store has already, from a file or another guide, become the module's own: otherwise the
-    optimiser would move those, and the guide compute with the others.
+    optimiser would move those, and the guide compute with the others. Raises InputError for a module that
+    stops at inputs of another type than its parameters.
     """
-    if isinstance(encoder, nn.Module):
-        return pyro.module(name, encoder, update_module_params=True)(*inputs)
-    return encoder(*inputs)
+    if not isinstance(encoder, nn.Module):
+        return encoder(*inputs)
+    module = pyro.module(name, encoder, update_module_params=True)
+    try:
+        return module(*inputs)
+    except RuntimeError as error:
+        types = _types(inputs), _types(encoder.parameters())
+        if not all(types) or types[0] == types[1]:
+            raise
+        raise InputError(type_clash(*types)) from error
+
+
+def _types(tensors: Iterable[Tensor]) -> list[str]:
+    return sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors})
 
 
 def left_out(encoder: Encoder, *inputs: Tensor) -> str | None:

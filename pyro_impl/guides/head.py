@@ -11,7 +11,14 @@ from torch import Tensor
 
 from pyro_impl.guides.cutting import cut_gradients
 from pyro_impl.programs.normal import LowRankMultivariateNormal, PackedMultivariateNormal
-from twinplate.guides.head import FIRST_SCALE, Covariance, check_features, check_rows, check_width
+from twinplate.guides.head import (
+    FIRST_SCALE,
+    Covariance,
+    check_features,
+    check_head,
+    check_rows,
+    check_skip,
+)
 from twinplate.guides.layout import JointLayout
 
 Numbers = tuple[Tensor, Tensor, Tensor]  # loc (B, J), scale (B, J) > 0 and rest (B, ...)
@@ -45,13 +52,14 @@ def amortized_numbers(
         return torch.as_tensor(first).to(features)
 
     bias = pyro.param(f"{prefix}_head_bias", first_bias)
-    check_width(f"{prefix}_head_bias", len(bias), covariance.head_size(size), layout)
-    shape = len(bias), features.shape[1]
+    shape = covariance.head_size(size), features.shape[1]
     weight = pyro.param(f"{prefix}_head_weight", lambda: features.new_zeros(shape))
+    check_head(prefix, bias.shape, weight.shape, features.shape[1], (layout, covariance))
     numbers = features @ weight.mT + bias
     if len(inputs) == 1 and inputs[0].is_floating_point():
         x = inputs[0].reshape(len(inputs[0]), -1)
         skip = pyro.param(f"{prefix}_skip_weight", lambda: x.new_zeros(size, x.shape[1]))
+        check_skip(f"{prefix}_skip_weight", skip.shape, (size, x.shape[1]))
         numbers = torch.cat([numbers[:, :size] + x @ skip.mT, numbers[:, size:]], -1)
     loc, raw, below = cut_gradients(numbers).split([size, size, rest], -1)
     return loc, positive(raw), below

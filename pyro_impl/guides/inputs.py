@@ -10,21 +10,28 @@ from torch import Tensor
 
 from twinplate.guides.inputs import (
     FAR,
+    NARROW,
+    ROUNDINGS,
     WIDTH,
     check_columns,
     columns,
     places,
     raise_without,
     stride,
+    tell_of_few,
 )
+from twinplate.guides.structure import Frame
 
 
-def standardized(prefix: str, given: list[Tensor] | None, rows: list[Tensor]) -> list[Tensor]:
+def standardized(
+    prefix: str, given: list[Tensor] | None, rows: list[Tensor], items: Frame
+) -> list[Tensor]:
     """`rows` (B, ...), each less its center, by its spread; those beyond FAR spreads moved in to it.
 
     given: the inputs of as many items as are at hand; None for new items, which say nothing of them. Center
         and spread are of those at the first call, parameters `{prefix}_center` and `{prefix}_spread` (C,),
         which have no gradient. Inputs that are not of floating point are left as they are.
+    items: the plate, of whose items those at hand may be too few to say much.
 
     Raises InputError for inputs of another width, and where the parameters are wanted for new items.
     """
@@ -35,6 +42,8 @@ def standardized(prefix: str, given: list[Tensor] | None, rows: list[Tensor]) ->
     def first(name: str, which: int) -> Tensor:
         if given is None:
             raise_without(name)
+        if which == 0:
+            tell_of_few(max(map(len, given)), items)
         return torch.cat([_moments(x)[which] for x in given if x.is_floating_point()])
 
     center, spread = (
@@ -55,10 +64,17 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     table = looked.reshape(-1, columns(x.shape)).sort(0).values
     low, middle, high = (table[place] for place in places(len(table)))
     deviation = table.std(0, unbiased=False)
-    spread = torch.where(high > low, (high - low) / WIDTH, deviation)
-    # The deviation of a constant column may be what rounding leaves.
-    varies = table[-1] > table[0]
-    return middle, torch.where(varies & (spread > 0), spread, torch.ones_like(spread))
+    rounding = ROUNDINGS * torch.finfo(x.dtype).eps * middle.abs()
+    changes = high - low > torch.maximum(NARROW * deviation, rounding)
+    spread = torch.where(changes, (high - low) / WIDTH, deviation)
+    varies = table[-1] - table[0] > rounding
+    return middle, torch.where(varies & (spread > 0), spread, rounding.clamp(min=1.0))
+
+
+def as_numbers(inputs: list[Tensor]) -> list[Tensor]:
+    """Bytes and booleans, which no embedding takes, as floating-point numbers; all others as they are."""
+    real = torch.get_default_dtype()
+    return [x.to(real) if x.dtype in (torch.uint8, torch.bool) else x for x in inputs]
 
 
 def _near(z: Tensor) -> Tensor:

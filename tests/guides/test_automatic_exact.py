@@ -91,9 +91,10 @@ def _in_two_plates(twin, event):
     def model(x):
         with f.plate("items", len(x), dim=-1):
             if event:
-                return columns(x)
-            with f.plate("columns", D, dim=-2):
                 columns(x)
+            else:
+                with f.plate("columns", D, dim=-2):
+                    columns(x)
 
     return model
 
@@ -119,7 +120,7 @@ def test_renyis_bound_is_refused_where_it_would_be_taken_apart_within_items(twin
             found = loss(twin, *given, elbo=_renyi(twin))
             np.testing.assert_allclose(found, -evidence, rtol=1e-10)
         else:
-            with pytest.raises(InputError, match="'items' and 'columns'.*declare that dim depend"):
+            with pytest.raises(InputError, match=r"'items' and 'columns'.*declare that dim depend"):
                 loss(twin, *given, elbo=_renyi(twin))
 
 

@@ -6,7 +6,9 @@ import warnings
 
 import numpy as np
 import pytest
-from guide_runs import first_params, train
+from guide_runs import first_params, posterior, train
+
+from twinplate import InputError
 
 N, D = 8, 3
 X = np.random.default_rng(0).normal(size=(N, D))
@@ -113,3 +115,45 @@ def test_every_library_of_modules_for_jax_is_trained(library, own_world):
         assert sizes == [4, 4 * D]
         moved = [np.abs(np.subtract(b, a)).max() for b, a in zip(*leaves, strict=True)]
         assert min(moved) > 1e-3
+
+
+def test_an_encoder_of_another_width_is_refused_with_the_formula(twin):
+    """Of other features than those that the last layer was made for; J is 2."""
+    guide = twin.impl.AutoAmortizedNormal(_model(twin), "items", lambda x: x[:, :width])
+    width = 3
+    params = first_params(twin, guide, twin.array(X))
+    width = 2
+    words = r"gives 2 features, .*\(5, 3\): \(H, F\), H = 2 J \+ J \(J - 1\) / 2 = 5, for J = 2 and F = 3"
+    with pytest.raises(InputError, match=words):
+        posterior(twin, guide, params, twin.array(X))
+
+
+def test_a_head_of_another_model_is_refused_with_the_formula(twin):
+    guide = twin.impl.AutoAmortizedNormal(_model(twin), "items", lambda x: x)
+    params = first_params(twin, guide, twin.array(X))
+    params["auto_head_bias"] = np.zeros(9)
+    words = r"are of 9 and 5 numbers, .* 2 J \+ J \(J - 1\) / 2 = 5, J = 2 \(z: 2; in all 2\)"
+    with pytest.raises(InputError, match=words):
+        posterior(twin, guide, params, twin.array(X))
+
+
+def test_data_of_another_type_than_the_encoder_are_refused_in_words(own_world):
+    """In Pyro: NumPyro's networks compute with both."""
+    import torch
+    from pyro import distributions as dist
+    from pyro import plate, sample
+
+    from pyro_impl import AutoAmortizedNormal
+
+    def model(x):
+        with plate("items", len(x), dim=-1):
+            sample("z", dist.Normal(torch.zeros(()), 1.0))
+
+    guide = AutoAmortizedNormal(model, "items", torch.nn.Linear(D, 4).float())
+    with pytest.raises(
+        InputError, match=r"gives float64, and .* are float32; .*encoder.double\(\)"
+    ):
+        guide(torch.tensor(X))
+    guide = AutoAmortizedNormal(model, "items", torch.nn.Linear(D + 1, 4))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # torch's own words
+        guide(torch.tensor(X))

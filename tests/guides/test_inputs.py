@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from guide_runs import first_params, loss, posterior, train
@@ -149,3 +151,64 @@ def test_an_outlier_does_not_stop_training(twin):
     assert np.isfinite(losses).all()
     assert np.median(losses[-10:]) < np.median(losses[:10])
     assert np.isfinite(loss(twin, model, guide, params, twin.array(far)))
+
+
+def test_bytes_and_booleans_are_numbers_as_others_are(twin):
+    """Images of bytes are standardised as the same numbers of floating point are; so is a mask."""
+    images = np.random.default_rng(1).integers(0, 256, size=(N, 4, 5))
+    mask = np.random.default_rng(2).uniform(size=(N, D)) < 0.5
+    found = _seen(twin, twin.array(images, "uint8"), twin.array(mask, "bool"))
+    real = "float32" if twin.name == "pyro" else "float64"
+    expected = _seen(twin, twin.array(images, real), twin.array(mask, real))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(found[0]).max() < 3
+
+
+def test_columns_of_integers_are_told_of(twin):
+    """In NumPyro a network computes with counts as they are, and diverges."""
+    counts = twin.array(np.arange(N * D).reshape(N, D), "int64")
+    with pytest.warns(UserWarning, match="gives integers of shape .*give counts as floating-point"):
+        (found,) = _seen(twin, counts)
+    assert found.max() == N * D - 1
+
+
+def test_what_rounding_leaves_of_a_column_is_no_spread(twin):
+    """And a column that hardly ever changes has its standard deviation, rounded or not."""
+    x = np.full((N, 3), 1e6)
+    jitter = np.random.default_rng(0).normal(size=N)
+    x[:, 0] += 0.06 * jitter  # of single precision, whose neighbours are 0.06 apart
+    x[:, 1] = 1e-9 * jitter
+    x[:3, 1] = 1.0
+    x[:, 2] += 100 * jitter
+    moments = twin.module("guides.inputs")._moments
+    spread = twin.numpy(moments(twin.array(x, "float32"))[1])
+    assert 1 <= spread[0] < 2
+    np.testing.assert_allclose(spread[1], x[:, 1].std(), rtol=1e-3)
+    np.testing.assert_allclose(spread[2], 100, rtol=0.3)
+
+
+def test_few_first_rows_of_many_items_are_told_of(twin):
+    def model(x):
+        with twin.framework.plate("items", N, len(x), dim=-1):
+            twin.framework.sample("z", twin.dist.Normal(twin.array(0.0), 1.0))
+
+    def told(rows):
+        if twin.name == "pyro":
+            twin.framework.clear_param_store()
+        guide = twin.impl.AutoAmortizedNormal(model, "items", lambda x: x)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            first_params(twin, guide, twin.array(X[:rows]))
+        return [str(w.message) for w in caught]
+
+    (text,) = told(5)
+    assert "are those of the first 5 items, of 101 in plate 'items'" in text
+    assert told(30) == []
+
+
+def test_images_of_another_size_are_refused(twin):
+    _, guide = _guide(twin)
+    params = first_params(twin, guide, twin.array(X.reshape(N, D, 1)))
+    with pytest.raises(InputError, match=r"gives 1 numbers an item, and .*\(J, D\), for D = 3"):
+        posterior(twin, guide, params, twin.array(X[:, :1].reshape(N, 1, 1)))

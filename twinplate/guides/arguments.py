@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +40,27 @@ def tell_of_untrained(module: str | None) -> None:
 def untrained(names: Sequence[str]) -> str:
     """Parameters that a prediction would have to make up."""
     return (
-        f"there is no parameter {', '.join(map(repr, names))}, which guide or model would make anew, from the "
-        "items at hand; train first, or give all parameters that were saved"
+        f"there is no parameter {', '.join(map(repr, names))}, which guide or model would make anew from "
+        "the items at hand; train first, or give all parameters that were saved"
+    )
+
+
+def tell_of_integers(shape: Sequence[int]) -> None:
+    """Warn of an input of columns of integers, which may be counts or indices."""
+    if math.prod(shape[1:]) > 1:
+        warn_user(
+            f"features gives integers of shape {tuple(shape)}, which the encoder gets as they are, as "
+            "indices of an embedding have to be; give counts as floating-point numbers, to be standardised",
+            UserWarning,
+        )
+
+
+def type_clash(inputs: Sequence[str], parameters: Sequence[str]) -> str:
+    """An encoder that cannot compute with its inputs, which are of another type than its parameters."""
+    return (
+        f"features gives {', '.join(inputs)}, and the encoder's parameters are {', '.join(parameters)}; give "
+        "both one type of floating-point numbers: encoder.double(), for example, or features=lambda x, *_: "
+        "x.float()"
     )
 
 

@@ -25,6 +25,8 @@ COVARIANCES = ("full", "blocks", "low_rank", "diagonal")
 FIRST_SCALE = 0.1  # of the unconstrained numbers, as in Pyro's and NumPyro's automatic guides
 FIRST_FACTOR = 0.05  # a factor of zeros would be a saddle
 
+CHANGED = "The model has changed since the parameters were made; train anew, or call it as before"
+
 
 @dataclass(frozen=True)
 class Covariance:
@@ -63,6 +65,17 @@ class Covariance:
     def head_size(self, size: int) -> int:
         """How many numbers an item's normal takes in all, for J = `size`."""
         return 2 * size + self.rest_size(size)
+
+    def formula(self, size: int) -> str:
+        """The size of the head in words, for J = `size`.
+
+        >>> Covariance().formula(3), Covariance("low_rank", 2).formula(3)
+        ('2 J + J (J - 1) / 2 = 9', '2 J + J R = 12, R = 2')
+        """
+        total = self.head_size(size)
+        if self.kind == "low_rank":
+            return f"2 J + J R = {total}, R = {self.rank_of(size)}"
+        return f"2 J = {total}" if self.kind == "diagonal" else f"2 J + J (J - 1) / 2 = {total}"
 
     def first_rest(self, size: int) -> Array:
         """Where the numbers of the covariance start: without correlation, a factor close to it."""
@@ -128,13 +141,39 @@ def check_features(shape: Sequence[int], items: int) -> None:
         )
 
 
-def check_width(name: str, given: int, expected: int, layout: JointLayout) -> None:
-    """Raise InputError for parameters of another number of local sites' numbers."""
-    if given != expected:
+def check_head(
+    prefix: str,
+    bias: Sequence[int],
+    weight: Sequence[int],
+    width: int,
+    wanted: tuple[JointLayout, Covariance],
+) -> None:
+    """Raise InputError for a head of another model, or of another encoder.
+
+    bias, weight: shapes of its parameters.  width: of the encoder's features.
+    """
+    layout, covariance = wanted
+    size, formula = covariance.head_size(layout.size), covariance.formula(layout.size)
+    if tuple(bias) != (size,) or weight[0] != size:
         raise InputError(
-            f"parameter {name!r} has {given} numbers, and the model asks for {expected}: J of loc, J of "
-            f"scale and those of the covariance, for J = {layout.size} ({layout.formula()}). The model has "
-            "changed since the parameters were made; train anew, or call it as before"
+            f"parameters {prefix + '_head_bias'!r} and {prefix + '_head_weight'!r} are of {bias[0]} and "
+            f"{weight[0]} numbers, and the model asks for {formula}, J = {layout.size} ({layout.formula()}). "
+            f"{CHANGED}"
+        )
+    if weight[1] != width:
+        raise InputError(
+            f"the encoder gives {counted(width, 'feature')}, and parameter {prefix + '_head_weight'!r} has "
+            f"shape {tuple(weight)}: (H, F), H = {formula}, for J = {layout.size} and F = {weight[1]} "
+            "features. Give the encoder that it was trained with, or train anew"
+        )
+
+
+def check_skip(name: str, shape: Sequence[int], expected: tuple[int, int]) -> None:
+    """Raise InputError for inputs of another size than those that the skip was made for."""
+    if tuple(shape) != expected:
+        raise InputError(
+            f"features gives {expected[1]} numbers an item, and parameter {name!r} has shape {tuple(shape)}: "
+            f"(J, D), for D = {shape[1]} of them; give the guide the same features as in training"
         )
 
 
@@ -145,7 +184,11 @@ def check_rows(name: str, shape: Sequence[int], rows: int, layout: JointLayout) 
             f"parameter {name!r} has rows for {counted(shape[0], 'item')}, and the plate has {rows}: new "
             "items have no parameters of their own; give an encoder, or train on all of them"
         )
-    check_width(name, shape[1], layout.size, layout)
+    if shape[1] != layout.size:
+        raise InputError(
+            f"parameter {name!r} has {shape[1]} numbers an item, and the model asks for J = {layout.size} "
+            f"({layout.formula()}). {CHANGED}"
+        )
 
 
 def bad_item(item: int) -> str:

@@ -3,7 +3,10 @@
 An input of vectors (B, D) has a center and a spread of each column; one of images or other arrays has one
 of all its entries, so that neighbours stay comparable. The center is the median, the spread that of a
 normal with the same 5 % and 95 % quantiles, which an outlier does not move; a column that hardly ever
-changes has its standard deviation, a constant one 1.
+changes has its standard deviation, a constant one 1. What rounding leaves is no change.
+
+A row with a far entry is moved in as a whole: entries moved in one by one came to no better fits
+(benchmarks/guide_starts.py), and would change what an image shows.
 """
 
 from __future__ import annotations
@@ -13,9 +16,15 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from twinplate.errors import InputError
+from twinplate.guides.structure import Frame
+from twinplate.user_code import warn_user
+from twinplate.words import counted
 
 MOST_ENTRIES = 10_000_000  # of an input that are looked at
 WIDTH = 3.2897  # between the 5 % and the 95 % quantile of a standard normal
+NARROW = 1e-6  # between these quantiles, in standard deviations: the column hardly ever changes
+ROUNDINGS = 10  # of the center, within which a column is constant
+FEW = 20  # rows, fewer than which say little of the rest
 FAR = 10.0  # root mean square of a row in spreads; a row beyond is moved in, along its direction
 
 
@@ -45,6 +54,17 @@ def columns(shape: Sequence[int]) -> int:
     (3, 1)
     """
     return shape[1] if len(shape) == 2 else 1
+
+
+def tell_of_few(rows: int, items: Frame) -> None:
+    """Warn of a first mini-batch that says little of the other items."""
+    if rows < FEW and rows < items.full_size:
+        warn_user(
+            f"center and spread of the encoder's inputs are those of the first {counted(rows, 'item')}, of "
+            f"{items.full_size} in plate {items.name!r}; call the guide once with all of the data, or with a "
+            "larger part, before training, or let the plate take the mini-batches from all",
+            UserWarning,
+        )
 
 
 def raise_without(name: str) -> NoReturn:

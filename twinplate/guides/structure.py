@@ -151,8 +151,8 @@ def divided_bound(plate: str, shared: Sequence[str]) -> str:
     return (
         f"RenyiELBO takes its bound apart by plates that all sites of the model are in: {plate!r} and "
         f"{', '.join(map(repr, shared))}. The guide draws the numbers of an item jointly, and their density "
-        "would be subtracted once for each entry of the latter, in silence; declare that dim dependent in the "
-        "model, by .to_event(1) instead of the plate, or use Trace_ELBO"
+        "would be subtracted once for each entry of the latter, in silence; declare that dim dependent in "
+        "the model, by .to_event(1) instead of the plate, or use Trace_ELBO"
     )
 
 
