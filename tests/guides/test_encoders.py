@@ -154,6 +154,6 @@ def test_data_of_another_type_than_the_encoder_are_refused_in_words(own_world):
         InputError, match=r"gives float64, and .* are float32; .*encoder.double\(\)"
     ):
         guide(torch.tensor(X))
-    guide = AutoAmortizedNormal(model, "items", torch.nn.Linear(D + 1, 4))
+    guide = AutoAmortizedNormal(model, "items", torch.nn.Linear(D + 1, 4).double(), prefix="other")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # torch's own words
         guide(torch.tensor(X))
