@@ -161,8 +161,13 @@ class NumpyroTwin(Twin):
         from numpyro.contrib.module import nnx_module
 
         pair = self.impl.build(program, params, self.jax.numpy.float64)
-        with self.framework.handlers.substitute(data=pair.params):
-            return self.given(nnx_module("encoder", pair.encoder)(self.array(x)))
+
+        @self.jax.jit  # as in `draw`
+        def encode(params, x):
+            with self.framework.handlers.substitute(data=params):
+                return nnx_module("encoder", pair.encoder)(x)
+
+        return self.given(encode(pair.params, self.array(x)))
 
     def given(self, encoded):
         return {n: self.numpy(v) for n, v in encoded._asdict().items() if v is not None}

@@ -69,6 +69,17 @@ class ReferenceCase:
         return (sum(places) + self.amplitude + self.learned + bool(self.vectorised)) % 2
 
     @property
+    def is_first(self) -> bool:
+        """Whether it is in the half of those of parity 0 that has each pair with each condition once.
+
+        Every combination of two switches is among them, and every one of three that leaves out pair or
+        condition.
+        """
+        pair, conditions = (self.guide, self.covariance), list(CONDITIONS)
+        halves = PAIRS.index(pair) // 2, conditions.index(self.condition) // 2
+        return self.parity == 0 and (sum(halves) + self.learned) % 2 == 0
+
+    @property
     def particles(self) -> int:
         """P: the condition's, or that of the size when the mode is named."""
         return CONDITIONS[self.condition][3] if self.vectorised is None else self.size[3]
@@ -162,6 +173,12 @@ def half_of_them_slow(cases: list[ReferenceCase]) -> list[Any]:
     """Parameters of a test: those of parity 1 are left to `make test-all`."""
     marks = ((), pytest.mark.slow)
     return [pytest.param(case, id=str(case), marks=marks[case.parity]) for case in cases]
+
+
+def all_but_the_first_slow(cases: list[ReferenceCase]) -> list[Any]:
+    """The same with fewer that are not slow."""
+    marks = (pytest.mark.slow, ())
+    return [pytest.param(case, id=str(case), marks=marks[case.is_first]) for case in cases]
 
 
 def all_programs() -> list[ReferenceCase]:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from equivalence_tests.reference.agreement import differences, relative_error
 from equivalence_tests.reference.cases import (
+    CONDITIONS,
     PAIRS,
     TWINS,
     ReferenceCase,
+    all_but_the_first_slow,
     all_cases,
     all_sizes,
     half_of_them_slow,
 )
 
 
-@pytest.mark.parametrize("case", half_of_them_slow(all_cases()))
+@pytest.mark.parametrize("case", all_but_the_first_slow(all_cases()))
 def test_twins_agree(case: ReferenceCase) -> None:
     assert differences(case.run("pyro"), case.run("numpyro")) == []
+
+
+def test_what_is_not_slow_has_every_two_switches_in_every_way() -> None:
+    def switches(case: ReferenceCase) -> tuple[object, ...]:
+        return (case.guide, case.covariance), case.condition, case.amplitude, case.learned
+
+    def in_every_way(chosen: list[ReferenceCase]) -> set[tuple[object, ...]]:
+        named = [[*enumerate(switches(case))] for case in chosen]
+        return {two for case in named for two in combinations(case, 2)}
+
+    first = [case for case in all_cases() if case.is_first]
+    assert len(first) == len(PAIRS) * len(CONDITIONS)
+    assert in_every_way(first) == in_every_way(all_cases())
 
 
 @pytest.mark.parametrize("case", half_of_them_slow(all_sizes()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -56,8 +57,13 @@ def exact_routes(backends, work):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_every_way_to_train_does_the_same_work(backends, work):
+@pytest.mark.parametrize("compiler", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_every_way_to_train_does_the_same_work(backends, work, compiler, request, monkeypatch):
     """Same parameters, mini-batches and noise: the same losses while Adam moves the parameters."""
+    if not compiler:  # the graphs themselves, without the half minute of a C++ compiler
+        request.getfixturevalue("interpreted")
+        torch = import_module("torch")
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     chunk = work.chunk(4, matched=True)
     losses = {name: route.start()(chunk) for name, route in exact_routes(backends, work).items()}
     families = {name.rsplit(",", 1)[0] for name in losses}
@@ -71,7 +77,7 @@ def test_every_way_to_train_does_the_same_work(backends, work):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("form", ["packed", "rows"])
+@pytest.mark.parametrize("form", ["packed", pytest.param("rows", marks=pytest.mark.slow)])
 def test_compiled_torch_does_what_eager_torch_does(work, form):
     handwritten = import_module("pyro_impl.bench.handwritten")
     chunk = work.chunk(4, matched=True)

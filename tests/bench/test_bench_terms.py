@@ -67,7 +67,7 @@ print(sum("XLAEigen" in name for name in names))
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="threads are not files here")
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_xla_has_as_many_threads_as_torch(threads):
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "NPROC": "7"}
     done = subprocess.run(

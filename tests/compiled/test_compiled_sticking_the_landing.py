@@ -45,7 +45,10 @@ def test_pyros_steps_are_those_of_stock_svi(name, vectorize):
 
 
 @pytest.mark.usefixtures("own_world")
-def test_as_machine_code():
+@pytest.mark.parametrize("compiler", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_as_machine_code(compiler, request):
+    if not compiler:
+        request.getfixturevalue("interpreted")
     expected, _ = steps(pyro.infer.SVI, "AutoMultivariateNormal")
     found, svi = steps(pyro_impl.CompiledSVI, "AutoMultivariateNormal", ways={"machine_code": True})
     assert found == pytest.approx(expected, rel=1e-9)
