@@ -264,7 +264,7 @@ class AutoAmortizedNormal(AutoGuide):
         if not self._is_encoder_checked:
             self._is_encoder_checked = True
             for x in inputs:
-                if not jnp.issubdtype(x.dtype, jnp.floating):
+                if jnp.issubdtype(x.dtype, jnp.integer):
                     tell_of_integers(x.shape)
             with handlers.block():
                 tell_of_untrained(left_out(self.encoder, *inputs))

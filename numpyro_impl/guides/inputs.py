@@ -74,8 +74,8 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
 
 def as_numbers(inputs: list[Array]) -> list[Array]:
-    """Bytes and booleans, which no embedding takes, as floating-point numbers; all others as they are."""
-    return [x.astype(float) if x.dtype in (jnp.uint8, jnp.bool_) else x for x in inputs]
+    """Bytes, which are those of images, as floating-point numbers."""
+    return [x.astype(float) if x.dtype == jnp.uint8 else x for x in inputs]
 
 
 def _near(z: Array) -> Array:

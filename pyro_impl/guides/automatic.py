@@ -277,7 +277,7 @@ class AutoAmortizedNormal(AutoGuide):
         if not self._is_encoder_checked:
             self._is_encoder_checked = True
             for x in inputs:
-                if not x.is_floating_point():
+                if not (x.is_floating_point() or x.dtype == torch.bool):
                     tell_of_integers(x.shape)
             tell_of_untrained(left_out(encoder, *inputs))
         return features

@@ -72,9 +72,9 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def as_numbers(inputs: list[Tensor]) -> list[Tensor]:
-    """Bytes and booleans, which no embedding takes, as floating-point numbers; all others as they are."""
+    """Bytes, which no embedding takes and no network computes with, as floating-point numbers."""
     real = torch.get_default_dtype()
-    return [x.to(real) if x.dtype in (torch.uint8, torch.bool) else x for x in inputs]
+    return [x.to(real) if x.dtype == torch.uint8 else x for x in inputs]
 
 
 def _near(z: Tensor) -> Tensor:

@@ -157,3 +157,34 @@ def test_data_of_another_type_than_the_encoder_are_refused_in_words(own_world):
     guide = AutoAmortizedNormal(model, "items", torch.nn.Linear(D + 1, 4).double(), prefix="other")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # torch's own words
         guide(torch.tensor(X))
+
+
+def test_sets_of_any_length_by_pooling(twin):
+    """The order of a set's members, what pads it and how long that is do not matter."""
+    f, d = twin.framework, twin.dist
+
+    def model(x, there):
+        with f.plate("items", len(x), dim=-1):
+            f.sample("z", d.Normal(twin.array(np.zeros(2)), 1.0).to_event(1))
+
+    def pooled(x, there):
+        kept = (x**3 - x) * there[..., None]
+        return kept.sum(1) / there.sum(1)[:, None]
+
+    guide = twin.impl.AutoAmortizedNormal(
+        model, "items", pooled, features=lambda x, there: (x, there)
+    )
+    generator = np.random.default_rng(0)
+    x, lengths = generator.normal(size=(30, 5, D)), generator.integers(1, 6, 30)
+    there = np.arange(5) < lengths[:, None]
+    given = twin.array(x), twin.array(there, "bool")
+    params = first_params(twin, guide, *given)
+    params["auto_head_weight"] = generator.normal(size=params["auto_head_weight"].shape)
+    found = twin.numpy(posterior(twin, guide, params, *given).loc)
+    assert (np.ptp(found, 0) > 0.5).all()
+    longer = np.concatenate([np.where(there[..., None], x, 0.7), np.ones((30, 2, D))], 1)
+    for order in (np.arange(7), np.arange(7)[::-1]):
+        other = longer[:, order], np.concatenate([there, there[:, :2] & False], 1)[:, order]
+        other = twin.array(other[0]), twin.array(other[1], "bool")
+        again = twin.numpy(posterior(twin, guide, params, *other).loc)
+        np.testing.assert_allclose(again, found, rtol=1e-10)
