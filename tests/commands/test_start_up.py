@@ -9,7 +9,15 @@ import pytest
 
 import twinplate
 
-WINGS = {"backends", "cli", "commands", "errors", "files", "lazily", "words"}  # small and without NumPy
+WINGS = {
+    "backends",
+    "cli",
+    "commands",
+    "errors",
+    "files",
+    "lazily",
+    "words",
+}  # small and without NumPy
 HEAVY = {"importlib.metadata", "numpy", "pydantic.fields", "rich.progress", "scipy"}
 
 
