@@ -55,6 +55,8 @@ EXPLAINED = {
     "autoguides-mean_field_autoguide": ("log density of the Delta at site 'spread'", "Trace_ELBO"),
     "crossed_effects-mean_field_of_log_normals": ("analytic KL", "Trace_ELBO"),
 }
+# They take long; a short program in tests/verification/test_explanations.py shows the same cause each time.
+LONG = {"crossed_effects-plates_built_outside", "loss_faults-batched_autoguide"}
 BOTH_WAYS = (
     "eight_schools-half_normal",
     "hierarchical_regression-to_event_missing",
@@ -75,8 +77,8 @@ BOTH_WAYS = (
 
 
 def _representatives() -> set[str]:
-    """The explained ones, and one mistake of every pair that has none among them."""
-    chosen = set(EXPLAINED)
+    """The explained ones that are not long, and one mistake of every pair that has none among them."""
+    chosen = set(EXPLAINED) - LONG
     for name, mistake in MISTAKES.items():
         if mistake.pair not in {MISTAKES[other].pair for other in chosen}:
             chosen.add(name)
@@ -101,7 +103,10 @@ def test_mistake_is_seen_at_its_place(name: str) -> None:
     assert mistake.is_located(report) == (name not in PLACED_ELSEWHERE), report
 
 
-@pytest.mark.parametrize("name", EXPLAINED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in EXPLAINED],
+)
 def test_known_mistake_is_explained(name: str) -> None:
     headline = MISTAKES[name].report().findings[0].message
     assert all(words in headline for words in EXPLAINED[name]), headline
@@ -128,4 +133,4 @@ def test_at_least_95_percent_are_at_the_right_place() -> None:
     """Those that are not are listed, and the test of each holds it to the list."""
     assert len(PLACED_ELSEWHERE) + len(UNDECIDED) <= 0.05 * len(MISTAKES)
     assert len(UNDECIDED) <= 2
-    assert {*PLACED_ELSEWHERE, *UNDECIDED, *EXPLAINED, *BOTH_WAYS} <= set(MISTAKES)
+    assert {*PLACED_ELSEWHERE, *UNDECIDED, *EXPLAINED, *LONG, *BOTH_WAYS} <= set(MISTAKES)

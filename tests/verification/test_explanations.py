@@ -236,6 +236,40 @@ def test_a_plate_that_a_blocked_model_hides_from_its_guide():
     assert "expose=[..., 'groups']" in told and "scan" not in told
 
 
+def test_plates_that_are_built_before_they_are_entered():
+    def crossed(**dims):
+        def numpyro_model():
+            rows = numpyro.plate("rows", 3, dim=dims.get("rows"))
+            columns = numpyro.plate("columns", 3, dim=dims.get("columns"))
+            with rows, columns:
+                numpyro.sample("y", ndist.Normal(0.0, 1.0))
+
+        return numpyro_impl.Program(numpyro_model)
+
+    told = headline(crossed(rows=-2, columns=-1), crossed())
+    assert told.startswith("is in other plates. Plates columns and rows share a dim")
+    assert "when it is built" in told and "or give them dim=" in told
+
+
+def test_a_batched_automatic_guide_in_place_of_one_of_items():
+    def numpyro_model():
+        with numpyro.plate("items", 3):
+            u = numpyro.sample("u", ndist.Normal(0.0, 1.0))
+            numpyro.sample("v", ndist.Normal(u, 1.0))
+
+    def by_hand():
+        loc = numpyro.param("loc", jnp.zeros(3))
+        with numpyro.plate("items", 3):
+            for name in ("u", "v"):
+                numpyro.sample(name, ndist.Normal(loc, 1.0))
+
+    batched = numpyro_impl.Program.build(
+        lambda: (numpyro_model, numpyro_guides.AutoBatchedMultivariateNormal(numpyro_model))
+    )
+    told = headline(numpyro_impl.Program(numpyro_model, by_hand), batched)
+    assert "numbers of different items" in told and "by hand" in told
+
+
 def test_a_gradient_that_a_branch_spoils():
     def program(filler):
         def numpyro_model(y):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from twinplate.backends import load_backend
@@ -75,19 +76,19 @@ def chosen_devices(backend: str, device: str, count: int | None) -> Devices:
     They are chosen before the framework has started, which can make several of one CPU only then; other
     processes that the environment names are joined. Raises InputError where there are not as many.
     """
-    implementation = load_backend(backend)
+    load_backend(backend)  # says what to install
     if torchrun_rank() is not None:
         if backend != "pyro" or count is not None:
             raise InputError(
                 "under torchrun each process has one device of Pyro's; expected --backend pyro, and no "
                 "--devices"
             )
-        groups = implementation.training.groups
+        groups = import_module("pyro_impl.training.groups")
         group = groups.join()
         return Devices({"group": group}, 0, groups.leave, partial(groups.given, group))
     if backend == "pyro":
         return Devices()
-    processes = implementation.processes
+    processes = import_module("numpyro_impl.processes")
     found, rank = processes.chosen_devices(device, count)
     if found is None:
         return Devices()

@@ -62,7 +62,8 @@ def launched(backend: str, device: str, count: int | None, path: Path) -> int | 
     """
     if count is None or count < 2 or backend != "pyro" or torchrun_rank() is not None:
         return None
-    if load_backend(backend).device.find_device(device).type == "cpu":
+    load_backend(backend)  # says what to install
+    if importlib.import_module("pyro_impl.device").find_device(device).type == "cpu":
         tell_of_turns(count)
     launching = importlib.import_module("pyro_impl.training.launching")
     os.environ[LAUNCHER] = str(os.getpid())
@@ -114,7 +115,7 @@ def followed(data: Path) -> int | None:
         signal.signal(number, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     implementation = load_backend("pyro")
-    groups = implementation.training.groups
+    groups = importlib.import_module("pyro_impl.training.groups")
     try:
         group = groups.join()
         run: SavedRun | None = groups.given(group)
