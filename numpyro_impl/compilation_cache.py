@@ -1,28 +1,49 @@
-"""What XLA compiles while programs are verified is kept on disk: compiling is most of what they cost."""
+"""What XLA compiles is kept on disk, where the next process finds it: compiling is most of what runs cost.
+
+A program is found by its text, which must not be another one in each process. NumPyro's `Trace_ELBO` goes
+through a set of the names of sites, whose order Python draws anew when it starts
+(https://docs.python.org/3/reference/datamodel.html#object.__hash__); here it is that of the names.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import platformdirs
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
+from numpyro.infer import elbo
 
-MIN_SECONDS = 0.1  # compilations that took less are not worth a file
+MIN_SECONDS = 0.0
 
 
 @contextmanager
 def kept_compilations() -> Iterator[None]:
-    """JAX's persistent compilation cache, in this user's own directory; the user's settings afterwards.
+    """While this lasts, what is traced is text that any process makes, and what is compiled is kept or found.
 
-    A cache that the user chose (`JAX_COMPILATION_CACHE_DIR`) or switched off stays as it is, and where
-    the directory cannot be written nothing is kept.
+    By JAX's persistent compilation cache, in this user's own directory; the user's settings afterwards. A
+    cache that the user chose (`JAX_COMPILATION_CACHE_DIR`) or switched off stays as it is, and where the
+    directory cannot be written nothing is kept.
     """
+    with mock.patch.object(elbo, "set", _SetInOrder, create=True), _cache_on_disk():
+        yield
+
+
+class _SetInOrder(set[str]):
+    """What NumPyro's ELBOs are given for `set`."""
+
+    def union(self, *others: Iterable[str]) -> Any:  # type: ignore[override]
+        return sorted(super().union(*others))
+
+
+@contextmanager
+def _cache_on_disk() -> Iterator[None]:
     config: Any = jax.config  # which makes its options attributes at run time
     if config.jax_compilation_cache_dir is not None:
         yield

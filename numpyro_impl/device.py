@@ -80,4 +80,4 @@ def using(device: jax.Device, precision: str) -> Iterator[None]:
 
 def to_array(values: np.ndarray, dtype: jnp.dtype) -> Array:
     """A fresh array of `values`; nothing is shared with the NumPy array."""
-    return jnp.array(values, dtype=dtype)
+    return jnp.array(np.asarray(values, dtype))  # the type by NumPy, for which nothing is compiled

@@ -35,6 +35,7 @@ from numpyro_impl.compiled.running import SMALLER, Running
 from numpyro_impl.compiled.spreading import OneDevice, Spread
 from numpyro_impl.compiled.steadied import SteadiedOptim
 from numpyro_impl.compiled.steps import keys_and_rates, take_steps, to_inputs, unprepared
+from numpyro_impl.constants import numbers_apart
 from numpyro_impl.failures import untraceable
 from numpyro_impl.objectives.loss_faults import Traced, faults_of
 from numpyro_impl.processes import check_same_program
@@ -125,7 +126,8 @@ class CompiledSVI(SVI):
         """
         model, guide = Traced(self.model), Traced(self.guide)
         svi = SVI(model, guide, self.optim, self.loss, **self.static_kwargs)
-        state = svi.init(rng_key, *args, **kwargs)
+        with kept_compilations():
+            state = svi.init(rng_key, *args, **kwargs)
         self.constrain_fn = svi.constrain_fn
         for fault in faults_of(self.loss, guide.trace, model.trace):
             if fault not in self._told:
@@ -323,9 +325,12 @@ class CompiledSVI(SVI):
         # guarded.
         try:
             with kept_compilations():
+                numbers: list[Any] = []
+                if out is None:
+                    loop, *numbers = numbers_apart(loop, *arguments)
                 jitted = jax.jit(loop, donate_argnums=0, out_shardings=out)
-                lowered = jitted.lower(*arguments)
-                if out is not None:
+                lowered = jitted.lower(*arguments, *numbers)
+                if out is not None:  # numbers that it holds are in its text
                     check_same_program(lowered.as_text())
                 text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
                 if text not in self._compiled:
@@ -336,4 +341,5 @@ class CompiledSVI(SVI):
             raise explained from error
         finally:
             self.compile_seconds += time.perf_counter() - started
-        return self._compiled[text]
+        compiled = self._compiled[text]
+        return lambda *arguments: compiled(*arguments, *numbers)

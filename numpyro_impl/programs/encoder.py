@@ -7,11 +7,13 @@ posterior of a linear-Gaussian model has this form, whichever entries are missin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
@@ -222,8 +224,11 @@ def diagonal_matrix(values: Array) -> Array:
 
 
 def _linear(inputs: int, outputs: int, use_bias: bool = True) -> nnx.Linear:
-    # Values come from the neutral layout (`params.py`); the initialiser only gives shapes.
-    zeros = nnx.initializers.zeros
+    # Values come from the neutral layout (`params.py`); the initialiser only gives shapes. NumPy's zeros are
+    # not compiled for each of them.
+    def zeros(key: Array, shape: Sequence[int], dtype: Any) -> Array:
+        return jnp.asarray(np.zeros(shape, dtype))
+
     return nnx.Linear(
         inputs, outputs, use_bias=use_bias, kernel_init=zeros, bias_init=zeros, rngs=nnx.Rngs(0)
     )

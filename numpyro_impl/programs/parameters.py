@@ -56,8 +56,9 @@ def to_neutral(native: NativeParams) -> Params:
                 params[f"encoder.{layer}"] = to_numpy(entry)
                 continue
             for kind, array in entry.items():
-                kind, array = ("weight", array.T) if kind == "kernel" else (kind, array)
-                params[f"encoder.{layer}.{kind}"] = to_numpy(array)
+                values = to_numpy(array)
+                kind, values = ("weight", values.T.copy()) if kind == "kernel" else (kind, values)
+                params[f"encoder.{layer}.{kind}"] = values
     return dict(sorted(params.items()))
 
 

@@ -209,18 +209,16 @@ class CompiledLoop:
         key = chunk.estimator, (inputs.indices.shape, data.shape)
         if key not in self._compiled:
             started = time.perf_counter()
-            program = self._prepared.program
-            shapes = step_noise_shapes(program.config, self._training)
-            objective = self._objective(chunk.estimator)
-            shares = nested(rate_shares(program))
-            loop = make_loop(objective, self._training, shapes, shares, self._placement)
-            if self._fits is not None:
-                axis = None if chunk.x is None else 0
-                loop = jax.vmap(loop, (0, 0, None, axis, axis))
             with kept_compilations(), numpyro.validation_enabled(False):
-                lowered = self._placement.jit(loop).lower(*arguments)
-                self._placement.check(lowered)
-                self._compiled[key] = lowered.compile()
+                program = self._prepared.program
+                shapes = step_noise_shapes(program.config, self._training)
+                objective = self._objective(chunk.estimator)
+                shares = nested(rate_shares(program))
+                loop = make_loop(objective, self._training, shapes, shares, self._placement)
+                if self._fits is not None:
+                    axis = None if chunk.x is None else 0
+                    loop = jax.vmap(loop, (0, 0, None, axis, axis))
+                self._compiled[key] = self._placement.compiled(loop, *arguments)
             self.compile_seconds += time.perf_counter() - started
         carry, found = self._compiled[key](*arguments)
         results = Results(*jax.device_get(found))

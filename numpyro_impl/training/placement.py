@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array
 
+from numpyro_impl.constants import numbers_apart
 from numpyro_impl.device import find_device, memory, to_array
 from numpyro_impl.processes import all_workers, check_same_program
 from numpyro_impl.sharding import Sharding, T
@@ -53,12 +54,14 @@ class OneDevice:
         """The base noise of a mini-batch, where its items are."""
         return values
 
-    def check(self, lowered: Any) -> None:
-        """Raise InputError unless all processes have the same program."""
+    def compiled(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
+        """`loop` of a chunk's steps, which gives away the buffers of the carry.
 
-    def jit(self, loop: Any) -> Any:
-        """`loop` of a chunk's steps as JAX is to compile it; it gives away the buffers of the carry."""
-        return jax.jit(loop, donate_argnums=0)
+        Raises InputError unless all processes have the same program.
+        """
+        loop, numbers = numbers_apart(loop, *arguments)
+        compiled = jax.jit(loop, donate_argnums=0).lower(*arguments, numbers).compile()
+        return lambda *arguments: compiled(*arguments, numbers)
 
 
 class Spread(OneDevice):
@@ -134,17 +137,18 @@ class Spread(OneDevice):
             name: self._sharding.spread(noise, self._axes[name]) for name, noise in values.items()
         }
 
-    def check(self, lowered: Any) -> None:
-        check_same_program(lowered.as_text())
-
-    def jit(self, loop: Any) -> Any:
+    def compiled(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
+        # Numbers that it holds stay in its text, by which processes are compared.
         everywhere = self._sharding.everywhere
         data = pairs = everywhere
         if self._streamed:
             data, pairs = self._sharding.along(1), self._sharding.along(2)
-        return jax.jit(
+        jitted = jax.jit(
             loop,
             donate_argnums=0,
             in_shardings=(everywhere, everywhere, everywhere, data, pairs),
             out_shardings=everywhere,
         )
+        lowered = jitted.lower(*arguments)
+        check_same_program(lowered.as_text())
+        return lowered.compile()

@@ -47,6 +47,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "checkpoints",
         "choosing",
         "clipping",
+        "compiling",
         "devices",
         "divergence",
         "gaps",

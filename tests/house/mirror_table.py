@@ -339,6 +339,7 @@ ONLY_ONE = {
     "training/launching.py": DEVICES,
     "training/stepping.py": STEPS,
     "training/loop.py": "JAX's loop of steps is one compiled function",
+    "constants.py": "JAX writes what a function closes over into its program; torch holds tensors",
     "sharding.py": DEVICES,
     "processes.py": DEVICES,
     "compiled/spreading.py": DEVICES,
