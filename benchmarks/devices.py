@@ -89,7 +89,7 @@ def measure(size: str, precision: str, rounds: int) -> list[dict[str, Any]]:
                 "devices": n,
                 "precision": precision,
                 "ratio": float(ratio),
-                "bytes": bytes_sent(compiled.as_text(), n),
+                "bytes": bytes_sent(compiled.as_text(), n) if n > 1 else 0.0,
                 "bound": 2 * (n - 1) / n * gradients,
             }
         )
