@@ -20,6 +20,11 @@ from twinplate.verification.report import compare
 _correct: dict[str, tuple[Record, Record]] = {}
 
 
+def pair_of(name: str) -> str:
+    """The pair that a case is of."""
+    return MISTAKES[name].pair if name in MISTAKES else name.partition(":")[0]
+
+
 def records(name: str) -> tuple[Record, Record]:
     """The records of both programs, made once."""
     if name in MISTAKES:
@@ -38,8 +43,8 @@ def records_afresh(name: str) -> tuple[Record, Record]:
 
 
 def _of_a_correct_pair(name: str) -> tuple[Record, Record]:
-    pair, _, case_name = name.partition(":")
-    case = cases(original(pair))[case_name]
+    case_name = name.partition(":")[2]
+    case = cases(original(pair_of(name)))[case_name]
     first = first_record(case)
     return first, second_record(case, first)
 

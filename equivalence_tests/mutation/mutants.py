@@ -11,11 +11,13 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import pytest
 
 from twinplate.records.record import Record
 from twinplate.verification.case import Case
@@ -50,6 +52,20 @@ def executed(pair: str, text: str) -> Iterator[ModuleType]:
         yield module
     finally:
         del sys.modules[module.__name__]
+
+
+def at_one_worker(pair: str) -> pytest.MarkDecorator:
+    """Of tests with mistakes in this pair: records of its right programs are then made once."""
+    return pytest.mark.xdist_group(f"mistakes in {pair}")
+
+
+def parameters(pairs: Mapping[str, str], quick: Container[str]) -> list[Any]:
+    """Parameters of a test, each with the pair that it has to do with; those that are not quick are slow."""
+    slow = ((), (pytest.mark.slow,))
+    return [
+        pytest.param(name, marks=(at_one_worker(pair), *slow[name not in quick]))
+        for name, pair in pairs.items()
+    ]
 
 
 # -- which program of which case a definition belongs to -----------------------------------------------

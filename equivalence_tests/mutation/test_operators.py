@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from equivalence_tests.mutation.mutants import at_one_worker
 from equivalence_tests.mutation.mutations import mutations
 from equivalence_tests.mutation.survivors import SURVIVORS
 from equivalence_tests.pairs import all_pairs
@@ -21,11 +25,16 @@ def _check(chosen: list[str]) -> None:
     assert sorted(survived) == sorted(listed)
 
 
-@pytest.mark.xdist_group("mistakes")  # the worker that has the records of the pairs
-@pytest.mark.parametrize("place", range(SAMPLED))
-def test_sampled_mutation_is_seen(place: int) -> None:
+def _sampled() -> Iterator[Any]:
     seen = [n for n, m in EVERY.items() if m.pair in SAMPLED_PAIRS and n not in SURVIVORS]
-    _check([seen[(2 * place + 1) * len(seen) // (2 * SAMPLED)]])
+    for place in range(SAMPLED):
+        name = seen[(2 * place + 1) * len(seen) // (2 * SAMPLED)]
+        yield pytest.param(name, marks=at_one_worker(EVERY[name].pair), id=str(place))
+
+
+@pytest.mark.parametrize("name", list(_sampled()))
+def test_sampled_mutation_is_seen(name: str) -> None:
+    _check([name])
 
 
 @pytest.mark.slow

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
+from typing import Any
+
 import pytest
 
-from equivalence_tests.mutation.mutants import judged_first
+from equivalence_tests.mutation.mutants import judged_first, parameters
 from equivalence_tests.mutation.port_mistakes import MISTAKES
-
-pytestmark = pytest.mark.xdist_group("mistakes")  # one worker: records are made once
 
 # Mistake -> why it cannot be judged. At most two.
 UNDECIDED: dict[str, str] = {}
@@ -86,13 +87,13 @@ def _representatives() -> set[str]:
 
 
 REPRESENTATIVES = _representatives()
-EVERY = [
-    pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.slow)
-    for name in MISTAKES
-]
 
 
-@pytest.mark.parametrize("name", EVERY)
+def _parameters(names: Iterable[str], quick: Container[str]) -> list[Any]:
+    return parameters({name: MISTAKES[name].pair for name in names}, quick)
+
+
+@pytest.mark.parametrize("name", _parameters(MISTAKES, REPRESENTATIVES))
 def test_mistake_is_seen_at_its_place(name: str) -> None:
     mistake = MISTAKES[name]
     report = mistake.report()
@@ -103,19 +104,13 @@ def test_mistake_is_seen_at_its_place(name: str) -> None:
     assert mistake.is_located(report) == (name not in PLACED_ELSEWHERE), report
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in EXPLAINED],
-)
+@pytest.mark.parametrize("name", _parameters(EXPLAINED, REPRESENTATIVES))
 def test_known_mistake_is_explained(name: str) -> None:
     headline = MISTAKES[name].report().findings[0].message
     assert all(words in headline for words in EXPLAINED[name]), headline
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if i < 3 else pytest.mark.slow) for i, n in enumerate(BOTH_WAYS)],
-)
+@pytest.mark.parametrize("name", _parameters(BOTH_WAYS, BOTH_WAYS[:3]))
 def test_mistake_in_the_first_program_is_seen(name: str) -> None:
     mistake = MISTAKES[name]
     report = judged_first(mistake.pair, mistake.case, mistake.where, mistake.text())

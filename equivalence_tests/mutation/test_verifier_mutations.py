@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+from typing import Any
+
 import pytest
 
-from equivalence_tests.mutation.judged_cases import is_green, records, records_afresh
+from equivalence_tests.mutation.judged_cases import is_green, pair_of, records, records_afresh
+from equivalence_tests.mutation.mutants import parameters
 from equivalence_tests.mutation.recorder_mutations import RECORDER_MUTATIONS
 from equivalence_tests.mutation.verifier_mutations import VERIFIER_MUTATIONS
-
-pytestmark = pytest.mark.xdist_group("mistakes")  # one worker: records are made once
 
 # The others have their case recorded again, too, which takes the time.
 REPRESENTATIVES = (
@@ -21,7 +23,11 @@ REPRESENTATIVES = (
 )
 
 
-@pytest.mark.parametrize("name", VERIFIER_MUTATIONS)
+def _parameters(mutations: Mapping[str, tuple[Any, str]], quick: Container[str]) -> list[Any]:
+    return parameters({name: pair_of(case) for name, (_, case) in mutations.items()}, quick)
+
+
+@pytest.mark.parametrize("name", _parameters(VERIFIER_MUTATIONS, VERIFIER_MUTATIONS))
 def test_a_mistake_in_the_verifier_turns_a_case_red(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,13 +37,7 @@ def test_a_mistake_in_the_verifier_turns_a_case_red(
     assert not is_green(case, records(case))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.slow)
-        for name in RECORDER_MUTATIONS
-    ],
-)
+@pytest.mark.parametrize("name", _parameters(RECORDER_MUTATIONS, REPRESENTATIVES))
 def test_a_mistake_in_the_recorder_turns_a_case_red(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

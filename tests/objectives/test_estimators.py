@@ -111,8 +111,25 @@ def divergence(q, program):
     return 0.5 * (trace + mahalanobis - len(prior.loc) + log_det)
 
 
-@programs
-@pytest.mark.parametrize(("particles", "vectorize"), [(1, True), (3, True), (3, False)])
+ONE = 1, True  # particles and whether they are vectorised
+OTHERS = [(3, True), (3, False)]
+WITH_OTHERS = (
+    "diagonal",
+    "auxiliary low-rank, amplitude",
+)  # without and with sites that are sampled
+
+
+@pytest.mark.parametrize(
+    ("name", "particles", "vectorize"),
+    [
+        *((name, *ONE) for name in PROGRAMS),
+        *(
+            pytest.param(name, *other, marks=() if name in WITH_OTHERS else pytest.mark.slow)
+            for name in PROGRAMS
+            for other in OTHERS
+        ),
+    ],
+)
 def test_the_analytic_loss_is_the_divergence_less_the_likelihood(
     twin, problem, name, particles, vectorize
 ):
