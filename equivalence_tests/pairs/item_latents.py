@@ -208,6 +208,14 @@ def make_numpyro_missing():
     return numpyro_missing, guide
 
 
+def make_pyro_known():
+    return pyro_known, pyro_impl.AutoAmortizedNormal(pyro_known, "items", _same)
+
+
+def make_numpyro_known():
+    return numpyro_known, numpyro_impl.AutoAmortizedNormal(numpyro_known, "items", _same)
+
+
 def make_pyro_classes():
     return pyro_classes, pyro_impl.AutoAmortizedNormal(pyro_classes, "items", _same)
 
@@ -235,7 +243,9 @@ CASE_SERIES = Case(*_programs(pyro_series, numpyro_series), args=(x,))
 CASE_MISSING = Case(
     PyroProgram.build(make_pyro_missing), NumpyroProgram.build(make_numpyro_missing), args=(x, seen)
 )
-CASE_KNOWN = Case(*_programs(pyro_known, numpyro_known), args=(x, seen))
+CASE_KNOWN = Case(
+    PyroProgram.build(make_pyro_known), NumpyroProgram.build(make_numpyro_known), args=(x, seen)
+)
 CASE_ENUMERATED = Case(
     PyroProgram.build(make_pyro_classes),
     NumpyroProgram.build(make_numpyro_classes),

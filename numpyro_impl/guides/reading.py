@@ -105,7 +105,7 @@ def read_model(
 
 def read_known(
     model: Callable[..., Any],
-    structure: ModelStructure,
+    reading: Reading,
     index: Array | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -114,10 +114,9 @@ def read_known(
 
     The model is run once more, on these items; where no site is partly observed, nothing is done.
     """
-    names = structure.partly_observed
+    items, names = reading.structure.items, reading.structure.partly_observed
     if not names:
         return {}
-    items = structure.items
     if index is None:
         check_whole(items)
     fixed = {items.name: index} if items.is_subsampled else {}

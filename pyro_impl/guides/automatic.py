@@ -138,7 +138,7 @@ class AutoAmortizedNormal(AutoGuide):
         with plates[self.plate] as index:
             pass  # which items these are; parameters belong to no plate
         normal = self._normal(reading, args, kwargs, index)
-        known = read_known(self.model, reading.structure, index, args, kwargs)
+        known = read_known(self.model, reading, index, args, kwargs)
         with plates[self.plate]:
             local = joint_sample(f"{self.prefix}_joint", normal, reading.locals(plates, known))
         # As it was: CompiledSVI repeats only what leaves nothing behind.
@@ -153,7 +153,7 @@ class AutoAmortizedNormal(AutoGuide):
         """
         reading = self._reading(args, kwargs)
         normal = self._normal(reading, args, kwargs, None)
-        given = read_known(self.model, reading.structure, None, args, kwargs)
+        given = read_known(self.model, reading, None, args, kwargs)
         if not given:
             return normal
         known = known_numbers(reading.structure.layout, given, normal.batch_shape)

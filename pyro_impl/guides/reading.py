@@ -40,6 +40,7 @@ class Reading:
     supports: of local sites, without dims of a batch.  priors: their distributions in this run.
     shared: plates of more than one that all sites of the model are in, but for that of items.
     given_indices: whether the model itself says which items the mini-batch has.
+    draws: values of latent sites in this run.
     """
 
     structure: ModelStructure
@@ -47,6 +48,7 @@ class Reading:
     priors: dict[str, dist.TorchDistribution]
     shared: tuple[str, ...]
     given_indices: bool
+    draws: dict[str, Tensor]
 
     def locals(self, plates: dict[str, Any], known: Known) -> dict[str, Local]:
         """The local sites in the model's order, in `plates`, by name; `known` as by `read_known`."""
@@ -103,12 +105,13 @@ def read_model(
             [_frames(node) for node in samples.values() if not site_is_subsample(node)], plate
         ),
         structure.items.is_subsampled and samples[plate]["fn"].subsample_size is None,
+        {name: node["value"] for name, node in latent.items()} if structure.partly_observed else {},
     )
 
 
 def read_known(
     model: Callable[..., Any],
-    structure: ModelStructure,
+    reading: Reading,
     index: Tensor | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -117,13 +120,13 @@ def read_known(
 
     The model is run once more, on these items; where no site is partly observed, nothing is done.
     """
-    names = structure.partly_observed
+    items, names = reading.structure.items, reading.structure.partly_observed
     if not names:
         return {}
-    items = structure.items
     if index is None:
         check_whole(items)
-    fixed: Any = {items.name: index} if items.is_subsampled else {}
+    # Latents as they were drawn before: a guide that draws outside of its sites cannot be run again.
+    fixed: Any = {**reading.draws, **({items.name: index} if items.is_subsampled else {})}
     with poutine.block(), torch.no_grad():
         trace = poutine.trace(poutine.condition(model, fixed)).get_trace(*args, **kwargs)
     nodes: dict[str, Any] = trace.nodes

@@ -90,7 +90,10 @@ def _guide(twin, model, encoder=None, **given):
     return twin.impl.AutoAmortizedNormal(model, "items", encoder, **given)
 
 
-@pytest.mark.parametrize("elbo", ["Trace_ELBO", "TraceMeanField_ELBO"])
+LOSSES = ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO", "StickingTheLandingELBO"]
+
+
+@pytest.mark.parametrize("elbo", LOSSES)
 def test_with_the_exact_posterior_the_loss_of_any_draw_is_the_evidence(twin, elbo):
     """Of the data and of what is known; parameters of known numbers are in no way part of it."""
     model = _model(twin)
@@ -98,7 +101,9 @@ def test_with_the_exact_posterior_the_loss_of_any_draw_is_the_evidence(twin, elb
     params = first_params(twin, guide, *_arguments(twin))
     exact, evidence = _exact_items()
     assert {*params} == {*exact}
-    for seed in range(3):
+    if elbo == "StickingTheLandingELBO":
+        elbo = twin.impl.StickingTheLandingELBO()
+    for seed in range(2):
         found = loss(twin, model, guide, exact, *_arguments(twin), elbo=elbo, seed=seed)
         np.testing.assert_allclose(found, -evidence.sum(), rtol=1e-9)
 
@@ -198,12 +203,13 @@ def test_the_posterior_of_a_mini_batch_is_refused(twin):
 
 def test_it_trains_on_mini_batches_and_predicts_with_what_is_known(twin):
     """Known entries are in the predictions as they were given, block by block."""
-    model, guide, _ = _amortised(twin)
-    if twin.name == "pyro":
-        twin.framework.clear_param_store()
-        guide = _guide(twin, model, lambda x: x, features=_rows)
-    losses, params = train(twin, model, guide, 30, *_arguments(twin), batch_size=4, rate=0.05)
-    assert np.isfinite(losses).all() and losses[-5:].mean() < losses[:5].mean()
+    model = _model(twin)
+    guide = _guide(twin, model, lambda x: x, features=_rows)
+    first = first_params(twin, guide, *_arguments(twin))
+    before = loss(twin, model, guide, first, *_arguments(twin))
+    _, params = train(twin, model, guide, 60, *_arguments(twin), batch_size=4, rate=0.02)
+    after = loss(twin, model, guide, params, *_arguments(twin))
+    assert after < before - 10  # of 30, at best
     set_params(twin, params)
     given = () if twin.name == "pyro" else (twin.jax.random.key(0), native(twin, params))
     draws = twin.impl.predict(

@@ -43,6 +43,14 @@ ITEM_LATENTS = {
         "item_latents", "numpyro_missing_features", "jnp.where(seen, x, 0.0)", "x", "auto_joint",
         program="guide", case="CASE_MISSING",
     ),
+    "mask_the_wrong_way_round": M(
+        "item_latents", "numpyro_known", "obs_mask=seen.mT", "obs_mask=~seen.mT", "size", ("value",),
+        case="CASE_KNOWN",
+    ),
+    "known_values_of_another_scale": M(
+        "item_latents", "numpyro_known", "obs=jnp.exp(x.mT)", "obs=jnp.exp(2 * x.mT)",
+        "size_observed", ("value",), case="CASE_KNOWN",
+    ),
     "class_counted_from_one": M(
         "item_latents", "numpyro_classes", "2.0 * kind", "2.0 * (kind + 1)", "x",
         case="CASE_ENUMERATED",
