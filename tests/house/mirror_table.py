@@ -80,6 +80,7 @@ DIFFERENCES = {
     ("guides.head", "amortized_numbers"): STATE,
     ("guides.head", "own_numbers"): STATE,
     ("guides.head", "positive"): "JAX's own softplus is exact",
+    ("guides.reading", "Reading.draws"): "a run more must draw nothing; JAX has keys",
     ("guides.reading", "Reading.given_indices"): "only Pyro's plates are given indices",
     ("guides.reading", "Reading.median"): STATE,
     ("guides.reading", "Reading.priors"): "Pyro's distributions with shapes are TorchDistributions",
