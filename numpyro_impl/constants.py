@@ -44,8 +44,9 @@ def numbers_apart(
 
     # By which its compilation is called on disk; a partial has no name.
     apart.__name__ = getattr(function, "func", function).__name__
-    # On no device in particular: what they meet decides where they are needed.
-    return apart, [jax.device_put(np.asarray(traced.consts[i])) for i in places]
+    # Copies, since JAX would read NumPy's own memory at each call; on no device in particular: what they meet
+    # decides where they are needed.
+    return apart, [jnp.array(np.asarray(traced.consts[i])) for i in places]
 
 
 def _is_apart(constant: Any) -> bool:

@@ -238,3 +238,21 @@ def test_a_regression_is_learned():
     svi = CompiledSVI(regression, autoguide.AutoDelta(regression), adam(), Trace_ELBO())
     found = svi.run(random.key(0), 400, *data(), progress_bar=False)
     assert found.losses[-1] < found.losses[0] - 10
+
+
+def test_an_array_that_is_changed_while_a_run_is_under_way_changes_nothing_of_it():
+    y = np.linspace(0.0, 1.0, 4096)  # which JAX's operations themselves leave NumPy's
+
+    def model():
+        scaled = jax.lax.mul(numpyro.param("loc", jnp.zeros(4096)), y)
+        numpyro.sample("y", dist.Normal(scaled, 1.0), obs=1.0)
+
+    def losses(progress):
+        svi = CompiledSVI(model, unguided, adam(), Trace_ELBO())
+        return svi.run(random.key(0), 300, progress_bar=False, progress=progress).losses
+
+    def change(done, losses):
+        y[:] = 0.0
+
+    undisturbed = losses(None)
+    np.testing.assert_array_equal(losses(change), undisturbed)
