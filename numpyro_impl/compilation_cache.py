@@ -7,8 +7,6 @@ through a set of the names of sites, whose order Python draws anew when it start
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +14,10 @@ from typing import Any
 from unittest import mock
 
 import jax
-import platformdirs
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from numpyro.infer import elbo
+
+from twinplate.user_cache import usable, user_cache
 
 MIN_SECONDS = 0.0
 
@@ -69,23 +68,16 @@ def kept_in() -> Path:
 
 def cache_directory() -> Path:
     """Where this user's caches are by the platform's convention, and in there twinplate's of JAX."""
-    # platformdirs asks Windows itself, and would pass over what the user set.
-    chosen = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
-    if chosen:
-        return Path(chosen, "twinplate", "jax")
-    return platformdirs.user_cache_path("twinplate", appauthor=False, opinion=False) / "jax"
+    return user_cache("jax")
 
 
 def _usable_directory() -> Path | None:
     """The directory, made for this user alone if need be; None where files cannot be made in it."""
     try:
         path = cache_directory()
-        if not path.is_absolute():  # no home, by older releases of platformdirs; newer ones raise
-            return None
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # not writable, or there is no home
+    except RuntimeError:  # there is no home, by newer releases of platformdirs
         return None
-    return path if os.access(path, os.W_OK | os.X_OK) else None
+    return path if usable(path) else None
 
 
 def _set(directory: str | None, min_seconds: float) -> None:

@@ -7,9 +7,9 @@ they differ, the function says how. `make test-oldest` and `make test-newest` ru
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import BuiltinFunctionType, MethodDescriptorType, SimpleNamespace
 from typing import Any, TypeVar
 from unittest import mock
@@ -18,8 +18,6 @@ import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
 from torch._decomp.decompositions import native_batch_norm_decomposition
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributions import Distribution
 from torch.distributions.utils import _standard_normal
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -119,32 +117,46 @@ def declared_arguments(operation: Any) -> list[Any]:
     return [] if schema is None else list(schema.arguments)
 
 
+Operation = torch._ops.OpOverload
 tree_leaves = pytree.tree_leaves
 tree_map = pytree.tree_map
 
 # --- machine code ---------------------------------------------------------------------------------
 
 
-def machine_code(
-    module: fx.GraphModule, inputs: list[Tensor], options: dict[str, Any]
-) -> Callable[..., Any]:
-    """`module` by the compiler behind torch.compile, without torch.compile's look at Python code.
+class _Called(torch.nn.Module):
+    """A graph as a part of a module: export looks at a module's own code, and here there is none to see."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.graph(*inputs)
+
+
+def write_package(
+    module: fx.GraphModule, inputs: Sequence[Tensor], options: dict[str, Any], path: Path
+) -> None:
+    """Compile `module`, which returns a tuple, for a CPU into a file that ends in ".pt2".
 
     Shapes, types and strides are those of `inputs`; nothing checks later ones.
     """
-    from torch._inductor.compile_fx import compile_fx  # these two cost a second to import
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+    from torch._inductor import aoti_compile_and_package  # costs seconds to import
 
-    # The compiler's cache on disk asks for a context that could hold symbolic shapes; there are none.
-    mode = FakeTensorMode(shape_env=ShapeEnv())
-    compiled: Any
-    with tracing(TracingContext(mode)):
-        if "ignore_shape_env" in inspect.signature(compile_fx).parameters:
-            compiled = compile_fx(module, inputs, config_patches=options, ignore_shape_env=True)
-        else:  # torch 2.6 would make every size a symbol, but for inputs that say theirs are fixed
-            fixed = [mode.from_tensor(tensor, static_shapes=True) for tensor in inputs]
-            compiled = compile_fx(module, fixed, config_patches=options)
-    return compiled
+    program = torch.export.export(_Called(module), tuple(inputs), strict=False)
+    aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+
+
+def load_package(path: Path) -> Callable[[list[Tensor]], list[Tensor]]:
+    """What `write_package` has written. The public `aoti_load_package` imports all of torch's compiler."""
+    loaders: Any = torch._C._aoti
+    try:
+        loader = loaders.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+    except TypeError:  # torch 2.6
+        loader = loaders.AOTIModelPackageLoader(str(path), "model")
+    run: Callable[[list[Tensor]], list[Tensor]] = loader.run
+    return run
 
 
 def makes_constants(function: F) -> F:

@@ -5,7 +5,10 @@ Frameworks are imported by the fixtures, not here: collecting the other tests ne
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,10 @@ from twins import TWINS
 from worker_memory import *  # noqa: F403, its fixtures and hooks are those of all tests
 
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
+
+# Machine code of steps is kept where torch keeps its own, for all runs, and not in the user's cache.
+_OF_TORCH = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_OF_TORCH))
 
 # Helpers that assert: a failure there shows both values, as in a test.
 pytest.register_assert_rewrite(
@@ -121,11 +128,11 @@ def interpreted(monkeypatch):
     """Machine code is the graph as it was lowered: it is the question, not the seconds of a compiler."""
     import torch
 
-    def run(graph, arguments, written):
+    def begin(graph, arguments, written):
         def quiet(*inputs):
             with torch.no_grad():
                 return graph.module(*inputs)
 
-        return quiet
+        return lambda: quiet
 
-    monkeypatch.setattr("pyro_impl.compiled.building.compile_graph", run)
+    monkeypatch.setattr("pyro_impl.compiled.building.begin_compiling", begin)

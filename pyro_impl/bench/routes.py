@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyro
@@ -64,6 +66,8 @@ def equal_terms(threads: int) -> Iterator[None]:
         torch.set_float32_matmul_precision("highest")
         # The hand-written step is compiled for every size and form; by default torch gives up after eight.
         stack.enter_context(compiled_afresh(MOST_COMPILED))
+        afresh = {"TORCHINDUCTOR_CACHE_DIR": stack.enter_context(TemporaryDirectory())}
+        stack.enter_context(mock.patch.dict(os.environ, afresh))
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(torch.random.fork_rng())
         yield

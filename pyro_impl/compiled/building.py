@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from pyro_impl.compiled.agreement import Comparison, rewinding, rounding
 from pyro_impl.compiled.cache_key import rebuilt
 from pyro_impl.compiled.capture import Recorder, unchecked
 from pyro_impl.compiled.cleaning import cleaned
-from pyro_impl.compiled.compilation import compile_graph
+from pyro_impl.compiled.compilation import Run, begin_compiling
 from pyro_impl.compiled.differentiating import Differentiation
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.guards import Guards
-from pyro_impl.compiled.lowering import lowered
+from pyro_impl.compiled.lowering import Lowered, lowered
 from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim, named_leaves
 from pyro_impl.torch_private import has_gradient_hooks
 
@@ -32,7 +33,8 @@ from pyro_impl.torch_private import has_gradient_hooks
 class Recording:
     """A step that has been taken but for its optimiser: its loss, and what is known of it.
 
-    reason: why it cannot be repeated without the program; or nothing.
+    reason: why it cannot be repeated without the program; or nothing.  undo: makes what it has changed what
+        it was, so that it was never taken.
     """
 
     loss: Any
@@ -41,6 +43,7 @@ class Recording:
     gradients: list[Tensor]
     recorder: Recorder
     reason: str
+    undo: Callable[[], None]
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -76,7 +79,7 @@ def record(
 
     arguments: (args, kwargs), trees that hold `tensors`; later steps give others of the same shapes.
     parameters: all that an eager step has read.  guards: what the program reads besides.
-    machine_code: the record is made for a compiler.
+    machine_code: the record is made for a compiler, which need not be that of the program to the bit.
 
     Raises CannotCompileError where nothing has happened.
     """
@@ -86,6 +89,17 @@ def record(
     recorder = Recorder([aliases[id(t)] for t in tensors], parameters.leaves)
     before = [leaf for leaf in parameters.leaves if leaf.grad is not None]
     draws, rewind = (random.getstate(), np.random.get_state()), rewinding([])
+
+    def undo() -> None:
+        rewind()
+        recorder.undo()
+        guards.restore()
+        random.setstate(draws[0])
+        np.random.set_state(draws[1])
+        had = {*map(id, before)}
+        for leaf in parameters.leaves:
+            leaf.grad = torch.zeros_like(leaf) if id(leaf) in had else None
+
     for leaf in before:
         leaf.grad = None  # or sums with it would be recorded
     try:
@@ -100,13 +114,7 @@ def record(
             for leaf in before:  # one that the loss does not reach any more goes on being moved
                 leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     except BaseException as error:
-        rewind()
-        recorder.undo()
-        guards.restore()
-        random.setstate(draws[0])
-        np.random.set_state(draws[1])
-        for leaf in before:
-            leaf.grad = torch.zeros_like(leaf)
+        undo()
         if isinstance(error, CannotCompileError) or not isinstance(error, Exception):
             raise
         # An error of the program's own comes again in the eager step that follows.
@@ -119,7 +127,7 @@ def record(
     trained = [leaf for leaf in leaves if leaf.grad is not None]
     reason = _why_not(parameters, leaves, guards, draws)
     gradients = [leaf.grad for leaf in trained if leaf.grad is not None]
-    return Recording(loss, named, trained, gradients, recorder, reason)
+    return Recording(loss, named, trained, gradients, recorder, reason, undo)
 
 
 def _why_not(parameters: Parameters, leaves: list[Tensor], guards: Guards, draws: Any) -> str:
@@ -145,14 +153,21 @@ def _detached(loss: Any) -> Any:
     return loss.detach() if isinstance(loss, Tensor) else loss
 
 
-def compiled(step: Step, tensors: list[Tensor]) -> CompiledStep:
-    """The step as machine code, for arguments like `tensors`. Raises CannotCompileError."""
+def begin_compiled(step: Step, tensors: list[Tensor]) -> Callable[[], CompiledStep]:
+    """Begin to make machine code of the step, for arguments like `tensors`; what is returned waits for it.
+
+    Both raise CannotCompileError.
+    """
     update = step.update if step.is_whole else None
     inputs = [*([] if update is None else [update.stand_in()]), *tensors]
     low = lowered(step.graph, update, step.clip, inputs)
+    return partial(_compiled, step, low, begin_compiling(low, inputs, step.changed()))
+
+
+def _compiled(step: Step, low: Lowered, code: Callable[[], Run]) -> CompiledStep:
     return CompiledStep(
         *(step.parameters, step.trained, step.update, step.graph, step.clip, step.reduction),
-        code=compile_graph(low, inputs, step.changed()),
+        code=code(),
         lowered=low,
         comparison=Comparison(rounding(low.module.graph)),
     )

@@ -1,71 +1,213 @@
-"""A captured graph as machine code, or on a GPU as a CUDA graph."""
+"""A lowered graph as machine code: by a process of its own or from disk; on a GPU a CUDA graph."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pyro_impl.compilation_cache import packages
 from pyro_impl.compiled.agreement import rewinding
-from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.errors import CannotCompileError, compiler_reason
+from pyro_impl.compiled.graph_text import text_of, write_graph
 from pyro_impl.compiled.lowering import Lowered
-from pyro_impl.torch_private import machine_code, stays_in_place, tree_map
+from pyro_impl.torch_private import load_package, stays_in_place, tree_map
+from twinplate.errors import InputError
+from twinplate.files import write_text
 
 # The random numbers are those of the eager program: drawn by torch's generator, not by one that the compiler
 # writes into its loops, and in the order of the program, which moving operations together would change.
-OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
-    "fallback_random": True,
-    "reorder_for_locality": False,
-}
+OPTIONS = {"fallback_random": True, "reorder_for_locality": False}
+# What the environment says to the compiler; where it keeps its files changes nothing.
+SAID = ("TORCHINDUCTOR_", "AOT_INDUCTOR_", "CXX")
+NOT_SAID = "TORCHINDUCTOR_CACHE_DIR"
+
+Run = Callable[..., Any]
 
 
-def compile_graph(
+def begin_compiling(
     graph: Lowered, arguments: Sequence[Tensor], written: Sequence[Tensor]
-) -> Callable[..., Any]:
-    """Machine code for `graph` on arguments of these shapes; on a GPU as one CUDA graph.
+) -> Callable[[], Run]:
+    """Begin to make machine code for `graph` on arguments of these shapes; what is returned waits for it.
 
     written: those of its tensors that it writes into.
 
-    Raises CannotCompileError where torch's compiler fails, as it does without a C++ compiler.
+    Both raise CannotCompileError, as where there is no C++ compiler.
     """
     inputs = [*graph.tensors, *arguments]
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are about the compiler's own code
-            if _on_gpu(inputs):
-                return _cuda_graph(graph, inputs, written)
-            return _machine_code(graph, inputs)
-    except Exception as error:
-        raise CannotCompileError(_compiler_reason(error)) from error
+    if _on_gpu(inputs):  # compiled where it runs, when it is asked for
+        return partial(_cuda_graph, graph, inputs, written)
+    _check_memory(inputs, written)
+    request = {
+        "graph": write_graph(graph.module, inputs),
+        "options": OPTIONS,
+        "threads": torch.get_num_threads(),  # of which it makes loops for so many
+        "default": str(torch.get_default_dtype()),
+        "machine": _machine(),
+        "environment": {
+            k: v for k, v in os.environ.items() if k.startswith(SAID) and k != NOT_SAID
+        },
+    }
+    return Compilation(text_of(request), written).result
 
 
-def _machine_code(graph: Lowered, inputs: list[Tensor]) -> Callable[..., Any]:
-    run = machine_code(graph.module, inputs, OPTIONS)
+def _check_memory(inputs: Sequence[Tensor], written: Sequence[Tensor]) -> None:
+    """Machine code reads and writes each input for itself, in whatever order."""
+    changed = {t.untyped_storage().data_ptr(): t for t in written if t.numel()}
+    for tensor in inputs:
+        other = changed.get(tensor.untyped_storage().data_ptr()) if tensor.numel() else None
+        if other is not None and other is not tensor:
+            raise CannotCompileError("it reads a tensor in two ways, of which it changes one")
 
-    def quiet(*inputs: Tensor) -> Any:
-        with (
-            torch.no_grad()
-        ):  # gradients are in the graph; torch allows no writing into leaves otherwise
-            return run(*inputs)
 
-    return quiet
+@cache
+def _machine() -> list[str]:
+    """What machine code depends on besides its graph."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    known = ("model name", "flags", "Features", "CPU part")
+    cpu = sorted({line for line in lines if line.startswith(known)})
+    return [torch.__version__, platform.platform(), platform.processor(), *cpu]
+
+
+class Compilation:
+    """Machine code that is being made of the graph in `text`; who lets go of it ends that."""
+
+    def __init__(self, text: str, written: Sequence[Tensor]) -> None:
+        folder, key = packages(), hashlib.sha256(text.encode()).hexdigest()[:32]
+        self._package, self._written = folder / f"{key}.pt2", written
+        self._job: _Job | None = None
+        self._found = self._load() if self._package.exists() else None
+        if self._found is None:
+            try:
+                write_text(folder / f"{key}.json", text)
+            except InputError as error:
+                raise CannotCompileError(str(error)) from error
+            self._job = _Job(folder, key)
+
+    def __del__(self) -> None:
+        job = getattr(self, "_job", None)
+        if job is not None:
+            job.end()
+
+    def result(self) -> Run:
+        """`run(*tensors, *arguments)`, once it is there. Raises CannotCompileError."""
+        if self._found is None:
+            assert self._job is not None
+            if reason := self._job.reason():
+                raise CannotCompileError(reason)
+            self._found = self._load()
+        if self._found is None:
+            raise CannotCompileError("what torch's compiler made cannot be loaded")
+        run, written = self._found, self._written
+
+        def quiet(*inputs: Tensor) -> Any:
+            with torch.no_grad():  # gradients are in the graph
+                found = run([*inputs])
+            torch.autograd.graph.increment_version(written)  # of which machine code says nothing
+            return found
+
+        return quiet
+
+    def _load(self) -> Callable[[list[Tensor]], list[Tensor]] | None:
+        """None for a file that is damaged, which is removed."""
+        try:
+            os.utime(self._package)
+            return load_package(self._package)
+        except (OSError, RuntimeError):
+            self._package.unlink(missing_ok=True)
+            return None
+
+
+class _Job:
+    """The process that compiles, and the thread that waits for it: one process at a time."""
+
+    ALONE = threading.Lock()
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "pyro_impl.compiled.compiler",
+            str(folder),
+            key,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reason, self._is_wanted = "", True
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def reason(self) -> str:
+        """Wait; why there is no machine code, or nothing."""
+        self._thread.join()
+        return self._reason
+
+    def end(self) -> None:
+        """Whoever asked for it does not any more."""
+        self._is_wanted = False
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _run(self) -> None:
+        with self.ALONE, tempfile.TemporaryFile() as said:
+            if not self._is_wanted:
+                return
+            # It finds what this process finds, and no module of the folder that it is started in.
+            path = os.pathsep.join(filter(None, sys.path))
+            world = os.environ | {"PYTHONPATH": path, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+            try:
+                # A session of its own: Ctrl-C is the caller's. Its standard input ends when the caller does.
+                self._process = subprocess.Popen(
+                    self._command,
+                    env=world,
+                    stdin=subprocess.PIPE,
+                    stdout=said,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                code = self._process.wait()
+            except (OSError, ValueError) as error:
+                self._reason = f"no process could be started to compile: {error}"
+                return
+            if code:
+                said.seek(0)
+                lines = said.read().decode(errors="replace").strip().splitlines()
+                ended = f"the process that compiles ended with code {code}"
+                self._reason = lines[-1] if code == 1 and lines else ended
+
+
+def _forget() -> None:
+    _Job.ALONE = threading.Lock()  # held by a thread that a forked process does not have
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _on_gpu(tensors: list[Tensor]) -> bool:
     return any(t.is_cuda for t in tensors)
 
 
-def _cuda_graph(
-    graph: Lowered, inputs: list[Tensor], written: Sequence[Tensor]
-) -> Callable[..., Any]:
+def _cuda_graph(graph: Lowered, inputs: list[Tensor], written: Sequence[Tensor]) -> Run:
     for tensor in graph.tensors:  # others are copied to where the graph was recorded, in every step
         stays_in_place(tensor)
-    options = OPTIONS | {"triton.cudagraphs": True}
-    run = torch.compile(graph.module, dynamic=False, options=options)
+    options: dict[str, Any] = OPTIONS | {"triton.cudagraphs": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are about the compiler's own code
+        run = torch.compile(graph.module, dynamic=False, options=options)
 
     def cloned(*inputs: Tensor) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
@@ -76,21 +218,11 @@ def _cuda_graph(
     # caught. It counts for nothing: what it writes and draws is undone, and arguments are copies.
     rewind = rewinding(written)
     arguments = [t.clone() for t in inputs[len(graph.tensors) :]]
-    cloned(*graph.tensors, *arguments)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cloned(*graph.tensors, *arguments)
+    except Exception as error:
+        raise CannotCompileError(compiler_reason(error)) from error
     rewind()
     return cloned
-
-
-def _compiler_reason(error: BaseException) -> str:
-    """What torch's compiler says; that a C++ compiler is missing, which is the usual reason, in our words."""
-    chain: list[BaseException] = [error]
-    for link in chain:
-        chain += [e for e in (link.__cause__, getattr(link, "inner_exception", None)) if e]
-    # A compiler looked for by its name alone, in folders of which the user may not read one.
-    not_started = (e.filename for e in chain if isinstance(e, PermissionError))
-    if any(type(link).__name__ == "InvalidCxxCompiler" for link in chain) or any(
-        name and os.sep not in str(name) for name in not_started
-    ):
-        return "torch.compile finds no C++ compiler; install g++ or clang, or point CXX to one"
-    text = str(error).strip().splitlines() or [""]
-    return f"torch's compiler failed: {type(error).__name__}: {text[0]}"

@@ -78,7 +78,7 @@ class Step:
 
     trained: leaves by which it has gradients, in the order of `update` where that is there.
     reduction: adds up losses and gradients of several processes.  clip: cuts the gradients before they move
-        anything.
+        anything.  begun: waits for machine code of the same step, where some is being made.
     """
 
     parameters: Parameters
@@ -88,6 +88,8 @@ class Step:
     clip: Clip | None = None
     reduction: Reduction | None = None
     taken: int = 0
+    begun: Callable[[], CompiledStep] | None = None
+    compiled: CompiledStep | None = None  # once it has been waited for
     rounds: ClassVar[bool] = False  # whether its numbers are the program's but for rounding
 
     def __post_init__(self) -> None:

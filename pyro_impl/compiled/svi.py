@@ -12,6 +12,7 @@ This file decides which step is taken; `building` records one, `cross_check` com
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
 from pyro_impl.compiled.agreement import rewinding
-from pyro_impl.compiled.building import Recording, compiled, record
+from pyro_impl.compiled.building import begin_compiled, record
 from pyro_impl.compiled.cache_key import describe, surroundings
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.cross_check import taken_twice
@@ -37,6 +38,7 @@ from pyro_impl.compiled.steadied import SteadySteps
 from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim
 from pyro_impl.compiled.telling import Telling
 from pyro_impl.torch_private import has_gradient_hooks
+from twinplate.errors import InputError
 
 MOST_SHAPES = 16  # of arguments
 MOST_CHANGES = 8  # of what a program reads besides, or of what Python learns of its tensors
@@ -55,14 +57,18 @@ class CompiledSVI(SVI):
         finite, or whose last losses are far above those before (`pyro_impl.compiled.steadied`).
     group: processes of `torch.distributed` that take every step together, each on arguments of its own: the
         loss is the mean of theirs, and so is each gradient (docs/scaling.md).
-    machine_code: compile the recorded step. That takes seconds to minutes, a step then takes less time, and
-        its result differs by rounding. By default losses and parameters are those of `SVI` to the bit.
+    machine_code: the number of the step from which on steps are machine code, counted from 1, or True for the
+        first possible one. A process of its own compiles the recorded step meanwhile, which takes seconds to
+        minutes; where it is not done by then, `step` waits. Results differ by rounding from then on. By
+        default there is none, and losses and parameters are those of `SVI` to the bit.
 
     Arguments of a step are trees of tensors, arrays, plain values, modules and functions. Raises InputError
-    for a torch optimiser that lacks parameters of the program, or is LBFGS. The first step warns, by a
+    for a torch optimiser that lacks parameters of the program, or is LBFGS, and for a `machine_code` that is
+    no such number. The first step warns, by a
     WrongLossWarning, of a loss that Pyro gets wrong for such a program.
 
-    compile_seconds: spent so far on records and compiling, beyond the time of the steps themselves.
+    compile_seconds: spent so far on records and waiting for machine code, beyond the time of the steps.
+    number: of the last step.
 
     >>> import pyro
     >>> import pyro.distributions as dist
@@ -88,14 +94,22 @@ class CompiledSVI(SVI):
         loss_and_grads: Any = None,
         clip: float | None = None,
         net: bool = False,
-        machine_code: bool = False,
+        machine_code: bool | int = False,
         group: ProcessGroup | None = None,
         **kwargs: Any,
     ) -> None:
         wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
         super().__init__(model, guide, wrapped, loss, loss_and_grads, **kwargs)
         self._roots = (model, guide, loss, loss_and_grads)
-        self._machine_code = machine_code
+        if not isinstance(machine_code, int) or machine_code < 0:
+            raise InputError(
+                f"machine_code is {machine_code!r}; expected the number of the step from which on steps are "
+                "machine code, or True for the first possible one"
+            )
+        self._machine_code = int(machine_code)  # True is the first step, which none comes before
+        self._can_compile = self._machine_code > 0
+        self._switched = 0  # the number of the first step that was machine code
+        self.number = 0
         self._eager = False
         self._telling = Telling(loss, is_own=loss_and_grads is not None)
         self._ready: Parameters | None = None
@@ -160,11 +174,14 @@ class CompiledSVI(SVI):
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on what the net did."""
-        return [] if self._steady is None else self._steady.net.notes
+        """Sentences on what the net did, and from which step on steps are machine code."""
+        switched = f"Steps from {self._switched} on are machine code: they differ by rounding."
+        of_net = [] if self._steady is None else self._steady.net.notes
+        return [switched, *of_net] if self._switched else of_net
 
     def advance(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, as a tensor that need not be waited for where the step is not Pyro's."""
+        self.number += 1
         if self._eager:
             return self._pyros_step(*args, **kwargs)
         tensors: list[Tensor] = []
@@ -212,6 +229,7 @@ class CompiledSVI(SVI):
 
     def _take(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """A recorded step; its loss, or None where a size or number that it holds is another one now."""
+        step = self._due(step)
         # Compared at the first, second, fourth, eighth, …: n steps cost log₂ n eager ones besides, and what
         # no guard sees is found before it was wrong for more steps than it was right.
         if step.taken & (step.taken + 1):
@@ -221,6 +239,33 @@ class CompiledSVI(SVI):
             loss = self._take_twice(step, tensors, args, kwargs)
         step.taken += loss is not None
         return loss
+
+    def _due(self, step: Step) -> Step:
+        """The step as machine code from the number on at which that counts, whenever it was compiled."""
+        if step.begun is None or self.number < self._machine_code:
+            return step
+        if step.compiled is None:
+            step.compiled = self._waited_for(step.begun)
+            if step.compiled is None:
+                step.begun = None
+                return step
+        return step.compiled
+
+    def _waited_for(self, begun: Callable[[], CompiledStep]) -> CompiledStep | None:
+        started = time.perf_counter()
+        try:
+            found = begun()
+        except CannotCompileError as error:
+            self._without_machine_code(error)
+            return None
+        finally:
+            self.compile_seconds += time.perf_counter() - started
+        self._switched = self._switched or self.number
+        return found
+
+    def _without_machine_code(self, error: CannotCompileError) -> None:
+        self._can_compile = False
+        self._telling.eager(f"replayed steps, without machine code: {error}")
 
     def _first(self, key: Any, step: Step) -> None:
         """Have the next step of this kind try this record first."""
@@ -256,47 +301,47 @@ class CompiledSVI(SVI):
         if self._guards is None or any(o not in self._objects for o in objects):
             self._objects += objects
             self._guards = Guards(*self._roots, *self._objects)
-        differentiate = partial(self._first_half.plain, self.model, self.guide)
-        self.compile_seconds += time.perf_counter() - started
-        recording = record(
-            *(differentiate, (args, kwargs), tensors, parameters, self._guards, self._machine_code)
+        given = (
+            *(partial(self._first_half.plain, self.model, self.guide), (args, kwargs)),
+            *(tensors, parameters, self._guards),
         )
-        if self._machine_code and parameters is self._ready:
+        begun = self._begin_machine_code(*given) if self._can_compile else None
+        self.compile_seconds += time.perf_counter() - started
+        if begun is not None and self.number >= self._machine_code:
             # Which step is recorded must not show in the numbers: a run that goes on records another one.
-            added = self._add(steps, recording, parameters, tensors)
-            before()
-            zero_grads(recording.leaves)
-            if added:
-                return self._take(steps[-1], tensors, args, kwargs)
-            return self._pyros_step(*args, **kwargs)
+            code = self._waited_for(begun)
+            if code is not None:
+                steps.append(code)
+                return self._take(code, tensors, args, kwargs)
+            begun = None
+        recording = record(*given, machine_code=False)
         again = partial(self._first_half.plain, self.model, self.guide, *args, **kwargs)
         loss, moved = self._first_half.completed(recording.loss, recording.named, again)
         self.optim(moved)
         zero_grads(moved)
-        self._add(steps, recording, parameters, tensors)
-        return loss
-
-    def _add(
-        self, steps: list[Step], recording: Recording, parameters: Parameters, tensors: list[Tensor]
-    ) -> bool:
-        """Make a step of what was recorded, and say whether that is possible."""
         started = time.perf_counter()
         try:
             step = recording.step(parameters, self.optim, self._first_half)
-            steps.append(self._compiled(step, tensors) if self._machine_code else step)
+            step.begun = begun
+            steps.append(step)
         except CannotCompileError as error:
             self._stay_eager(str(error))
-            return False
-        finally:
-            self.compile_seconds += time.perf_counter() - started
-        return True
+        self.compile_seconds += time.perf_counter() - started
+        return loss
 
-    def _compiled(self, step: Step, tensors: list[Tensor]) -> Step:
+    def _begin_machine_code(self, *given: Any) -> Callable[[], CompiledStep] | None:
+        """A step that counts for nothing, recorded to be compiled; None where that cannot be."""
+        recording = record(*given, machine_code=True)
+        recording.undo()
         try:
-            return compiled(step, tensors)
+            step = recording.step(given[3], self.optim, self._first_half)
+        except CannotCompileError:  # nor can it be replayed, which is told then
+            return None
+        try:
+            return begin_compiled(step, given[2])
         except CannotCompileError as error:
-            self._telling.eager(f"replayed steps, without machine code: {error}")
-            return step
+            self._without_machine_code(error)
+            return None
 
     def _outdated(self, step: Step) -> str | None:
         """What the graph of this step holds and is no longer so, in words."""
@@ -306,7 +351,9 @@ class CompiledSVI(SVI):
             return "which parameters are frozen"
         if any(map(has_gradient_hooks, step.trained)):
             return "a hook of a parameter"
-        if step.update is not None and not step.update.is_current(self._last is not step):
+        if step.update is not None and not step.update.is_current(
+            self._last is not (step.compiled or step)
+        ):
             return "the state or the options of the optimiser"
         return None
 

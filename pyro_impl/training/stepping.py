@@ -39,7 +39,7 @@ class Stepping:
     pairs: Tensor | None
     at_once: int
     compiled: bool
-    machine_code: bool
+    machine_code: bool | int
     reduction: Reduction | None = None
     known: dict[str, Step] = field(default_factory=dict)  # by estimator
     svis: list[CompiledSVI] = field(default_factory=list)
@@ -67,11 +67,18 @@ class Stepping:
             return loss(data[items], None if pairs is None else pairs[:, items], noise)
 
         program, optimizer = (self.pair.model, self.pair.guide), self.carry.optimizer
-        svi = CompiledSVI(*program, optimizer, loss_of, machine_code=self.machine_code)
+        # Of a run that ends before, nothing is compiled.
+        due = self.machine_code if self.machine_code < self.run.training.steps else False
+        svi = CompiledSVI(*program, optimizer, loss_of, machine_code=due)
         store, known = pyro.get_param_store(), self.carry.leaves.values()
         names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
         self.svis.append(svi.prepared(names, self.carry.clip, self.reduction))
-        return svi.advance
+
+        def step(items: Tensor, noise: dict[str, Tensor]) -> Any:
+            svi.number = self.carry.step  # of those before: steps are taken again, and runs go on
+            return svi.advance(items, noise)
+
+        return step
 
     def _eager(self, loss: Loss) -> Step:
         leaves, optimizer = list(self.carry.leaves.values()), self.carry.optimizer

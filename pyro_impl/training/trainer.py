@@ -59,7 +59,7 @@ def fit(
     state: TrainingState | None = None,
     matched: bool = False,
     compiled: bool = True,
-    machine_code: bool = False,
+    machine_code: bool | int = False,
     group: ProcessGroup | None = None,
     progress: Progress | None = None,
 ) -> Fit:
@@ -78,8 +78,9 @@ def fit(
     compiled: whether steps are replayed, as `CompiledSVI` does it. False leaves them to Pyro and torch; the
         result is the same to the bit. What cannot be replayed, such as a mini-batch that the memory
         holds only in blocks of items, runs eagerly with an EagerWarning that says why.
-    machine_code: compile the replayed step, which takes a minute and pays for long runs; results differ by
-        rounding.
+    machine_code: the number of the step, counted from 1, from which on steps are machine code, or True for
+        the first possible one. The step is compiled meanwhile, and waited for (`CompiledSVI`); results differ
+        by rounding from then on. A run that has no step after that one compiles nothing.
     group: processes of `torch.distributed` that take each mini-batch together, all with the same arguments:
         each its part of the items and of their noise. Losses and parameters are the same in all, and but for
         rounding those of one process (docs/scaling.md).
@@ -141,7 +142,7 @@ class Trainer:
         state: TrainingState | None = None,
         matched: bool = False,
         compiled: bool = True,
-        machine_code: bool = False,
+        machine_code: bool | int = False,
         group: ProcessGroup | None = None,
     ) -> None:
         workers = workers_of(group)
@@ -218,8 +219,9 @@ class Trainer:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done where training would have gone astray, in sentences."""
-        return tuple(self._net.notes)
+        """What was done where training would have gone astray, and since when steps are machine code."""
+        of_steps = (note for svi in self._stepping.svis for note in svi.notes)
+        return (*self._net.notes, *of_steps)
 
     @property
     def compile_seconds(self) -> float:

@@ -147,6 +147,7 @@ def test_without_a_compiler_steps_are_replayed(monkeypatch, tmp_path, on_gpu):
         if hasattr(search, "cache_clear"):
             search.cache_clear()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")  # of the process that compiles
     assert shutil.which("no-such-compiler") is None
     with config.patch({"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False}):
         reason = r"replayed steps, without machine code: .*no C\+\+ compiler; install g\+\+"

@@ -30,7 +30,7 @@ OPERATIONS = (
 FAMILIES = "the frameworks implement these families by other classes"
 
 FILES = "torch saves what Pyro's optimisers hold, NumPyro has no file of its own"
-KEPT = "torch keeps its compilations on disk by itself"
+KEPT = "JAX keeps its compilations on disk by itself, once told where; those of torch are kept here"
 DEVICES = "JAX spreads one process over devices; torch has a process for each"
 
 # (module, name) -> why it is not the same in both; a class that only one twin has, with all its members
@@ -42,7 +42,9 @@ DIFFERENCES = {
     ("recording.constraints", "transforms_of"): CONSTRAINTS,
     ("recording.constraints", "unconstrained_gradient"): CONSTRAINTS,
     ("compilation_cache", "MIN_SECONDS"): KEPT,
-    ("compilation_cache", "cache_directory"): KEPT,
+    ("compilation_cache", "MOST_BYTES"): KEPT,
+    ("compilation_cache", "make_room"): KEPT,
+    ("compilation_cache", "packages"): KEPT,
     ("compilation_cache", "kept_compilations"): KEPT,
     ("compiled.clipping", "Clip"): IN_PLACE,
     ("compiled.clipping", "Sizes"): IN_PLACE,
@@ -323,6 +325,8 @@ ONLY_ONE = {
     "compiled/errors.py": PYROS_COMPILER,
     "compiled/graph.py": PYROS_COMPILER,
     "compiled/compilation.py": PYROS_COMPILER,
+    "compiled/compiler.py": PYROS_COMPILER,
+    "compiled/graph_text.py": PYROS_COMPILER,
     "compiled/building.py": PYROS_COMPILER,
     "compiled/cross_check.py": PYROS_COMPILER,
     "compiled/differentiating.py": STEPS,
