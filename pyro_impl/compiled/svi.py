@@ -26,7 +26,7 @@ from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
 from pyro_impl.compiled.agreement import rewinding
-from pyro_impl.compiled.building import begin_compiled, record
+from pyro_impl.compiled.building import Recording, begin_compiled, record
 from pyro_impl.compiled.cache_key import describe, surroundings
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.cross_check import taken_twice
@@ -301,11 +301,12 @@ class CompiledSVI(SVI):
         if self._guards is None or any(o not in self._objects for o in objects):
             self._objects += objects
             self._guards = Guards(*self._roots, *self._objects)
-        given = (
-            *(partial(self._first_half.plain, self.model, self.guide), (args, kwargs)),
-            *(tensors, parameters, self._guards),
-        )
-        begun = self._begin_machine_code(*given) if self._can_compile else None
+        differentiate = partial(self._first_half.plain, self.model, self.guide)
+        given = (args, kwargs), tensors, parameters, self._guards
+        recorded = partial(record, differentiate, *given)
+        begun = None
+        if self._can_compile:
+            begun = self._begin_machine_code(recorded, parameters, tensors)
         self.compile_seconds += time.perf_counter() - started
         if begun is not None and self.number >= self._machine_code:
             # Which step is recorded must not show in the numbers: a run that goes on records another one.
@@ -314,8 +315,8 @@ class CompiledSVI(SVI):
                 steps.append(code)
                 return self._take(code, tensors, args, kwargs)
             begun = None
-        recording = record(*given, machine_code=False)
-        again = partial(self._first_half.plain, self.model, self.guide, *args, **kwargs)
+        recording = recorded(machine_code=False)
+        again = partial(differentiate, *args, **kwargs)
         loss, moved = self._first_half.completed(recording.loss, recording.named, again)
         self.optim(moved)
         zero_grads(moved)
@@ -329,16 +330,18 @@ class CompiledSVI(SVI):
         self.compile_seconds += time.perf_counter() - started
         return loss
 
-    def _begin_machine_code(self, *given: Any) -> Callable[[], CompiledStep] | None:
+    def _begin_machine_code(
+        self, recorded: Callable[..., Recording], parameters: Parameters, tensors: list[Tensor]
+    ) -> Callable[[], CompiledStep] | None:
         """A step that counts for nothing, recorded to be compiled; None where that cannot be."""
-        recording = record(*given, machine_code=True)
+        recording = recorded(machine_code=True)
         recording.undo()
         try:
-            step = recording.step(given[3], self.optim, self._first_half)
+            step = recording.step(parameters, self.optim, self._first_half)
         except CannotCompileError:  # nor can it be replayed, which is told then
             return None
         try:
-            return begin_compiled(step, given[2])
+            return begin_compiled(step, tensors)
         except CannotCompileError as error:
             self._without_machine_code(error)
             return None
