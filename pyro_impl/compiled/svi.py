@@ -12,7 +12,6 @@ This file decides which step is taken; `building` records one, `cross_check` com
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,7 @@ from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
 from pyro_impl.compiled.agreement import rewinding
-from pyro_impl.compiled.building import Recording, begin_compiled, record
+from pyro_impl.compiled.building import Recording, record
 from pyro_impl.compiled.cache_key import describe, surroundings
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.cross_check import taken_twice
@@ -36,9 +35,9 @@ from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.reducing import Reduction
 from pyro_impl.compiled.steadied import SteadySteps
 from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim
+from pyro_impl.compiled.switching import Switch
 from pyro_impl.compiled.telling import Telling
 from pyro_impl.torch_private import has_gradient_hooks
-from twinplate.errors import InputError
 
 MOST_SHAPES = 16  # of arguments
 MOST_CHANGES = 8  # of what a program reads besides, or of what Python learns of its tensors
@@ -64,10 +63,9 @@ class CompiledSVI(SVI):
 
     Arguments of a step are trees of tensors, arrays, plain values, modules and functions. Raises InputError
     for a torch optimiser that lacks parameters of the program, or is LBFGS, and for a `machine_code` that is
-    no such number. The first step warns, by a
-    WrongLossWarning, of a loss that Pyro gets wrong for such a program.
+    no such number. The first step warns, by a WrongLossWarning, of a loss that Pyro gets wrong for such a
+    program.
 
-    compile_seconds: spent so far on records and waiting for machine code, beyond the time of the steps.
     number: of the last step.
 
     >>> import pyro
@@ -101,20 +99,13 @@ class CompiledSVI(SVI):
         wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
         super().__init__(model, guide, wrapped, loss, loss_and_grads, **kwargs)
         self._roots = (model, guide, loss, loss_and_grads)
-        if not isinstance(machine_code, int) or machine_code < 0:
-            raise InputError(
-                f"machine_code is {machine_code!r}; expected the number of the step from which on steps are "
-                "machine code, or True for the first possible one"
-            )
-        self._machine_code = int(machine_code)  # True is the first step, which none comes before
-        self._can_compile = self._machine_code > 0
-        self._switched = 0  # the number of the first step that was machine code
+        self._telling = Telling(loss, is_own=loss_and_grads is not None)
+        self._switch = Switch(machine_code, self._telling)
         self.number = 0
         self._eager = False
-        self._telling = Telling(loss, is_own=loss_and_grads is not None)
         self._ready: Parameters | None = None
         self._changes = 0
-        self.compile_seconds = 0.0
+        self._recording_seconds = 0.0
         self._begin()
         self._first_half = Differentiation(self.loss_and_grads)
         reduction = None if group is None else Reduction(group)
@@ -175,9 +166,12 @@ class CompiledSVI(SVI):
     @property
     def notes(self) -> list[str]:
         """Sentences on what the net did, and from which step on steps are machine code."""
-        switched = f"Steps from {self._switched} on are machine code: they differ by rounding."
-        of_net = [] if self._steady is None else self._steady.net.notes
-        return [switched, *of_net] if self._switched else of_net
+        return [*self._switch.notes, *([] if self._steady is None else self._steady.net.notes)]
+
+    @property
+    def compile_seconds(self) -> float:
+        """Spent so far on records and waiting for machine code, beyond the time of the steps."""
+        return self._recording_seconds + self._switch.seconds
 
     def advance(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, as a tensor that need not be waited for where the step is not Pyro's."""
@@ -229,7 +223,7 @@ class CompiledSVI(SVI):
 
     def _take(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """A recorded step; its loss, or None where a size or number that it holds is another one now."""
-        step = self._due(step)
+        step = self._switch.due(step, self.number)
         # Compared at the first, second, fourth, eighth, …: n steps cost log₂ n eager ones besides, and what
         # no guard sees is found before it was wrong for more steps than it was right.
         if step.taken & (step.taken + 1):
@@ -239,33 +233,6 @@ class CompiledSVI(SVI):
             loss = self._take_twice(step, tensors, args, kwargs)
         step.taken += loss is not None
         return loss
-
-    def _due(self, step: Step) -> Step:
-        """The step as machine code from the number on at which that counts, whenever it was compiled."""
-        if step.begun is None or self.number < self._machine_code:
-            return step
-        if step.compiled is None:
-            step.compiled = self._waited_for(step.begun)
-            if step.compiled is None:
-                step.begun = None
-                return step
-        return step.compiled
-
-    def _waited_for(self, begun: Callable[[], CompiledStep]) -> CompiledStep | None:
-        started = time.perf_counter()
-        try:
-            found = begun()
-        except CannotCompileError as error:
-            self._without_machine_code(error)
-            return None
-        finally:
-            self.compile_seconds += time.perf_counter() - started
-        self._switched = self._switched or self.number
-        return found
-
-    def _without_machine_code(self, error: CannotCompileError) -> None:
-        self._can_compile = False
-        self._telling.eager(f"replayed steps, without machine code: {error}")
 
     def _first(self, key: Any, step: Step) -> None:
         """Have the next step of this kind try this record first."""
@@ -304,13 +271,15 @@ class CompiledSVI(SVI):
         differentiate = partial(self._first_half.plain, self.model, self.guide)
         given = (args, kwargs), tensors, parameters, self._guards
         recorded = partial(record, differentiate, *given)
-        begun = None
-        if self._can_compile:
-            begun = self._begin_machine_code(recorded, parameters, tensors)
-        self.compile_seconds += time.perf_counter() - started
-        if begun is not None and self.number >= self._machine_code:
+
+        def made(recording: Recording) -> Step:
+            return recording.step(parameters, self.optim, self._first_half)
+
+        begun = self._switch.begin(recorded, made, tensors) if self._switch.is_open else None
+        self._recording_seconds += time.perf_counter() - started
+        if begun is not None and self.number >= self._switch.start:
             # Which step is recorded must not show in the numbers: a run that goes on records another one.
-            code = self._waited_for(begun)
+            code = self._switch.waited_for(begun, self.number)
             if code is not None:
                 steps.append(code)
                 return self._take(code, tensors, args, kwargs)
@@ -322,29 +291,13 @@ class CompiledSVI(SVI):
         zero_grads(moved)
         started = time.perf_counter()
         try:
-            step = recording.step(parameters, self.optim, self._first_half)
+            step = made(recording)
             step.begun = begun
             steps.append(step)
         except CannotCompileError as error:
             self._stay_eager(str(error))
-        self.compile_seconds += time.perf_counter() - started
+        self._recording_seconds += time.perf_counter() - started
         return loss
-
-    def _begin_machine_code(
-        self, recorded: Callable[..., Recording], parameters: Parameters, tensors: list[Tensor]
-    ) -> Callable[[], CompiledStep] | None:
-        """A step that counts for nothing, recorded to be compiled; None where that cannot be."""
-        recording = recorded(machine_code=True)
-        recording.undo()
-        try:
-            step = recording.step(parameters, self.optim, self._first_half)
-        except CannotCompileError:  # nor can it be replayed, which is told then
-            return None
-        try:
-            return begin_compiled(step, tensors)
-        except CannotCompileError as error:
-            self._without_machine_code(error)
-            return None
 
     def _outdated(self, step: Step) -> str | None:
         """What the graph of this step holds and is no longer so, in words."""
