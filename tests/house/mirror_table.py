@@ -57,7 +57,10 @@ DIFFERENCES = {
     ("compiled.steadied", "with_limits"): STEPS,
     ("compiled.steps", "finite_leaves"): STEPS,
     ("compiled.svi", "CompiledSVI.__init__"): STEPS,
-    ("compiled.svi", "CompiledSVI.compile_seconds"): "a sum of two in Pyro, an attribute in NumPyro",
+    (
+        "compiled.svi",
+        "CompiledSVI.compile_seconds",
+    ): "a sum of two in Pyro, an attribute in NumPyro",
     ("compiled.svi", "CompiledSVI.notes"): STEPS,
     ("compiled.svi", "CompiledSVI.advance"): STEPS,
     ("compiled.svi", "CompiledSVI.init"): STEPS,
