@@ -103,7 +103,21 @@ def the_correlated_guide_gains(printed):
     assert correlated[1] > usual[1] + 0.1
 
 
+def correlations_are_the_truth(printed):
+    """On average within 0.1, and not far for any cell; intervals of 150 numbers; predicted zeros."""
+    *means, off = numbers(printed)
+    assert len(means) == 6
+    for guide, true in zip(means[::2], means[1::2], strict=True):
+        assert guide == pytest.approx(true, abs=0.1) and true < -0.3
+    assert off < 0.12
+    held, predicted, seen = map(int, re.findall(r"(\d+) %(?! int)", printed))
+    assert 82 <= held <= 97
+    assert abs(predicted - seen) <= 3
+
+
 EXAMPLES = {
+    "cells_numpyro.py": correlations_are_the_truth,
+    "cells_pyro.py": correlations_are_the_truth,
     "correlated_vae_numpyro.py": the_correlated_guide_gains,
     "correlated_vae_pyro.py": the_correlated_guide_gains,
     "images_numpyro.py": intervals_hold_the_truth,
@@ -128,10 +142,16 @@ def test_every_example_is_listed():
     )
 
 
-PARTS = {"correlated_vae_data.py", "images_data.py", "images_picture.py"}  # of several examples
+PARTS = {  # of several examples
+    "cells_data.py",
+    "correlated_vae_data.py",
+    "images_data.py",
+    "images_picture.py",
+}
 
 # Their lessons are those of docs/own-model.md and of a twin that `make test` runs.
 LONG = {
+    "cells_pyro.py",
     "correlated_vae_pyro.py",
     "images_numpyro.py",
     "own_model_numpyro.py",
