@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
-from unittest import mock
 
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
@@ -30,15 +30,36 @@ def kept_compilations() -> Iterator[None]:
     cache that the user chose (`JAX_COMPILATION_CACHE_DIR`) or switched off stays as it is, and where the
     directory cannot be written nothing is kept.
     """
-    with mock.patch.object(elbo, "set", _SetInOrder, create=True), _cache_on_disk():
+    with _sets_in_order, _cache_on_disk():
         yield
 
 
-class _SetInOrder(set[str]):
-    """What NumPyro's ELBOs are given for `set`."""
+class _SetInOrder(set[Any]):
+    """What NumPyro's ELBOs are given for `set`, whose methods they also call on sets of Python's."""
 
-    def union(self, *others: Iterable[str]) -> Any:  # type: ignore[override]
-        return sorted(super().union(*others))
+    def union(self, *others: Iterable[Any]) -> Any:
+        return sorted(set.union(self, *others), key=repr)  # names need not all be strings
+
+
+class _SetsInOrder:
+    """While any thread is within, `set` of NumPyro's ELBOs has an order."""
+
+    def __init__(self) -> None:
+        self._lock, self._within = Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._within += 1
+            vars(elbo)["set"] = _SetInOrder
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                del vars(elbo)["set"]
+
+
+_sets_in_order = _SetsInOrder()
 
 
 @contextmanager

@@ -25,8 +25,11 @@ def public_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
 
     @cache
     def places() -> dict[str, tuple[str, str]]:
+        public = f"{package}.public"
+        spec: Any = find_spec(public)
+        if not spec.origin.endswith(".py"):  # an installation without sources
+            return {name: (public, name) for name in import_module(public).__all__}
         # not get_source, which the loader of modules whose assertions pytest rewrites does not have
-        spec: Any = find_spec(f"{package}.public")
         imports = ast.parse(spec.loader.get_data(spec.origin)).body
         return {
             name.asname or name.name: (statement.module, name.name)
@@ -36,13 +39,18 @@ def public_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
         }
 
     def look_up(name: str) -> Any:
-        """A public name. Raises AttributeError for another."""
+        """A public name, or a module. Raises AttributeError for another."""
         if name == "__all__":
             return sorted(places())
         if name not in places():
+            if not name.startswith("_") and find_spec(f"{package}.{name}"):
+                return import_module(f"{package}.{name}")
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, name_there = places()[name]
-        value = getattr(import_module(module), name_there)
+        try:
+            value = getattr(import_module(module), name_there)
+        except AttributeError as error:  # which Python would take for "no such name", and hide
+            raise ImportError(f"{module} cannot be imported: {error}") from error
         setattr(sys.modules[package], name, value)
         return value
 

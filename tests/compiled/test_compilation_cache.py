@@ -182,3 +182,15 @@ def test_a_program_is_the_same_text_in_every_process(cache, loss) -> None:
         return [numpyro.sample(name, dist.Normal(loc, 1.0 + i)) for i, name in enumerate(names)]
 
     assert len({text(prefix) for prefix in "abcdefgh"}) == 1
+
+
+def test_threads_within_each_others_time_leave_nothing_behind(cache) -> None:
+    from numpyro.infer import elbo
+
+    first, second = cache.kept_compilations(), cache.kept_compilations()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert vars(elbo)["set"] is not set
+    second.__exit__(None, None, None)
+    assert "set" not in vars(elbo)

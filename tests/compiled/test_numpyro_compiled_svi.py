@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 import optax
 import pytest
 from jax import random
+from numpyro import infer
 from numpyro.infer import SVI, Trace_ELBO, autoguide
 from numpyro_cases import CASES, data, regression, subsampling
 from numpyro_runs import adam, assert_same, run
@@ -31,6 +32,30 @@ def test_each_case_is_that_of_numpyro(name):
     svi, found = run(CompiledSVI, CASES[name])
     assert_same(found, expected)
     assert len(svi._compiled) == 1 and svi.compile_seconds > 0
+
+
+@pytest.mark.parametrize("loss", ["RenyiELBO", "TraceGraph_ELBO", "TraceMeanField_ELBO"])
+def test_each_loss_is_that_of_numpyro(loss):
+    """Most of them take names that have no order, too."""
+    name = "slope" if loss == "TraceGraph_ELBO" else ("slope", 0)
+
+    def make():
+        def model(x, y):
+            slope = numpyro.sample(name, dist.Normal(0.0, 1.0))
+            with numpyro.plate("items", len(y)):
+                shift = numpyro.sample("shift", dist.Normal(0.0, 1.0))
+                numpyro.sample("y", dist.Normal(slope * x[:, 0] + shift, 1.0), obs=y)
+
+        def guide(x, y):
+            numpyro.sample(name, dist.Normal(numpyro.param("loc", 0.1), 0.5))
+            with numpyro.plate("items", len(y)):
+                numpyro.sample("shift", dist.Normal(numpyro.param("shift_loc", 0.2), 1.0))
+
+        return model, guide, getattr(infer, loss)(num_particles=3)
+
+    _, expected = run(SVI, make)
+    _, found = run(CompiledSVI, make)
+    assert_same(found, expected)
 
 
 OPTIMISERS = {
