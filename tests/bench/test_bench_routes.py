@@ -134,11 +134,17 @@ def test_eager_steps_are_not_timed_as_compiled_ones(backends, work, monkeypatch)
     ways["Pyro, ours, eager"].start()
 
 
-def test_steps_that_cannot_be_compiled_are_not_timed_as_compiled_ones(backends, work, monkeypatch):
+@pytest.mark.parametrize("late", [False, True])
+def test_steps_that_cannot_be_compiled_are_not_timed_as_compiled_ones(
+    backends, work, monkeypatch, late
+):
+    """Whether that is found at once, or when the process that compiles has failed."""
+
     def refuse(*_):
         raise CannotCompileError("of this test")
 
-    monkeypatch.setattr("pyro_impl.compiled.svi.compiled", refuse)
+    begin = (lambda *_: refuse) if late else refuse
+    monkeypatch.setattr("pyro_impl.compiled.building.begin_compiling", begin)
     run = backends["pyro"].ours(work, "cpu")["Pyro, ours, compiled"].start()
     with pytest.raises(UserWarning, match="without machine code: of this test"):
         run(work.chunk(2))
