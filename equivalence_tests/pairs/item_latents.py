@@ -208,47 +208,28 @@ def make_numpyro_missing():
     return numpyro_missing, guide
 
 
-def make_pyro_known():
-    return pyro_known, pyro_impl.AutoAmortizedNormal(pyro_known, "items", _same)
+def pyro_program(model):
+    """With a guide made afresh for every run."""
+    return PyroProgram.build(lambda: (model, pyro_impl.AutoAmortizedNormal(model, "items", _same)))
 
 
-def make_numpyro_known():
-    return numpyro_known, numpyro_impl.AutoAmortizedNormal(numpyro_known, "items", _same)
-
-
-def make_pyro_classes():
-    return pyro_classes, pyro_impl.AutoAmortizedNormal(pyro_classes, "items", _same)
-
-
-def make_numpyro_classes():
-    return numpyro_classes, numpyro_impl.AutoAmortizedNormal(numpyro_classes, "items", _same)
-
-
-def _programs(pyro_model, numpyro_model):
-    """Both programs, with guides made afresh for every run."""
-    return (
-        PyroProgram.build(
-            lambda: (pyro_model, pyro_impl.AutoAmortizedNormal(pyro_model, "items", _same))
-        ),
-        NumpyroProgram.build(
-            lambda: (numpyro_model, numpyro_impl.AutoAmortizedNormal(numpyro_model, "items", _same))
-        ),
+def numpyro_program(model):
+    return NumpyroProgram.build(
+        lambda: (model, numpyro_impl.AutoAmortizedNormal(model, "items", _same))
     )
 
 
-CASE_SUPPORTS = Case(*_programs(pyro_supports, numpyro_supports), args=(x,))
-CASE_DEEP = Case(*_programs(pyro_deep, numpyro_deep), args=(x,))
-CASE_ROWS = Case(*_programs(pyro_rows, numpyro_rows), args=(grid,))
-CASE_SERIES = Case(*_programs(pyro_series, numpyro_series), args=(x,))
+CASE_SUPPORTS = Case(pyro_program(pyro_supports), numpyro_program(numpyro_supports), args=(x,))
+CASE_DEEP = Case(pyro_program(pyro_deep), numpyro_program(numpyro_deep), args=(x,))
+CASE_ROWS = Case(pyro_program(pyro_rows), numpyro_program(numpyro_rows), args=(grid,))
+CASE_SERIES = Case(pyro_program(pyro_series), numpyro_program(numpyro_series), args=(x,))
 CASE_MISSING = Case(
     PyroProgram.build(make_pyro_missing), NumpyroProgram.build(make_numpyro_missing), args=(x, seen)
 )
-CASE_KNOWN = Case(
-    PyroProgram.build(make_pyro_known), NumpyroProgram.build(make_numpyro_known), args=(x, seen)
-)
+CASE_KNOWN = Case(pyro_program(pyro_known), numpyro_program(numpyro_known), args=(x, seen))
 CASE_ENUMERATED = Case(
-    PyroProgram.build(make_pyro_classes),
-    NumpyroProgram.build(make_numpyro_classes),
+    pyro_program(pyro_classes),
+    numpyro_program(numpyro_classes),
     args=(x,),
     loss="TraceEnum_ELBO",
 )

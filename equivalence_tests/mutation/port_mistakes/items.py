@@ -26,12 +26,40 @@ ITEM_PLATES = {
         '"mini_batch", encoder, covariance="diagonal")', "auto_head_bias", ("parameter",), "loss",
         case="CASE_AUTOMATIC",
     ),
+    "noise_of_the_decoder": M(
+        "item_plates", "make_numpyro_vae", "jnp.tanh(decode(z)), 0.5)", "jnp.tanh(decode(z)), 0.25)",
+        "x", case="CASE_VAE",
+    ),
+    "tanh_forgotten": M(
+        "item_plates", "make_numpyro_vae", "jnp.tanh(decode(z))", "decode(z)", "x", case="CASE_VAE",
+    ),
+    "people_for_films": M(
+        "item_plates", "numpyro_crossed", "quality + taste * appeal", "appeal + taste * quality", "y",
+        case="CASE_CROSSED",
+    ),
+    "care_of_another_spread": M(
+        "item_plates", "numpyro_crossed", "LogNormal(0.0, 0.3)", "LogNormal(0.0, 0.09)", "care",
+        case="CASE_CROSSED",
+    ),
+    "films_independent": M(
+        "item_plates", "make_numpyro_crossed", 'prefix="films")',
+        'prefix="films", covariance="diagonal")', "films_item_rest", ("parameter",), "loss",
+        case="CASE_CROSSED",
+    ),
 }  # fmt: skip
 
 ITEM_COUNTS = {
     "other_features": M(
         "item_counts", "log_counts_jax", "jnp.log1p(counts)", "jnp.sqrt(counts)", "auto_joint",
         program="guide",
+    ),
+    "globals_of_another_prior": M(
+        "item_counts", "numpyro_model", "ndist.LogNormal(0.0, 0.5)", "ndist.LogNormal(0.5, 0.5)",
+        "dispersion", case="CASE_LOW_RANK",
+    ),
+    "library_size_forgotten": M(
+        "item_counts", "numpyro_model", "jnp.log(mean * size / rate)", "jnp.log(mean / rate)", "y",
+        case="CASE_LOW_RANK",
     ),
 }  # fmt: skip
 
@@ -54,6 +82,47 @@ ITEM_LATENTS = {
     "class_counted_from_one": M(
         "item_latents", "numpyro_classes", "2.0 * kind", "2.0 * (kind + 1)", "x",
         case="CASE_ENUMERATED",
+    ),
+    "beta_swapped": M(
+        "item_latents", "numpyro_supports", "Beta(2.0, 3.0)", "Beta(3.0, 2.0)", "share",
+        case="CASE_SUPPORTS",
+    ),
+    "factor_of_another_concentration": M(
+        "item_latents", "numpyro_supports", "LKJCholesky(D, 2.0)", "LKJCholesky(D, 1.0)", "factor",
+        case="CASE_SUPPORTS",
+    ),
+    "share_forgotten": M(
+        "item_latents", "numpyro_supports", "mix * share[..., None]", "mix", "x",
+        case="CASE_SUPPORTS",
+    ),
+    "plates_exchanged": M(
+        "item_latents", "numpyro_deep", 'plate("parts", 2, dim=-2), numpyro.plate("layers", 3, dim=-3)',
+        'plate("parts", 3, dim=-2), numpyro.plate("layers", 2, dim=-3)', "a", ("plates", "shape"),
+        case="CASE_DEEP",
+    ),
+    "mean_for_sum": M(
+        "item_latents", "numpyro_deep", "a.sum((-3, -2))", "a.mean((-3, -2))", "x",
+        case="CASE_DEEP",
+    ),
+    "scale_for_rate": M(
+        "item_latents", "numpyro_rows", "Gamma(2.0, 2.0)", "Gamma(2.0, 0.5)", "slope",
+        case="CASE_ROWS",
+    ),
+    "sum_for_product": M(
+        "item_latents", "numpyro_rows", "level * slope", "level + slope", "y", case="CASE_ROWS",
+    ),
+    "variance_of_a_step": M(
+        "item_latents", "numpyro_series", "0.8 * state, 0.5", "0.8 * state, 0.25", "state_1",
+        case="CASE_SERIES",
+    ),
+    "turn_of_another_column": M(
+        "item_latents", "numpyro_series", "turn[..., t, 0]", "turn[..., t, 1]", "x_0",
+        case="CASE_SERIES",
+    ),
+    "one_event_dim": M(
+        "item_latents", "numpyro_series", "jnp.zeros((D, 2)), 1.0).to_event(2)",
+        "jnp.zeros((D, 2)), 1.0).to_event(1)", "turn", ("execution",),
+        program="guide", case="CASE_SERIES",
     ),
 }  # fmt: skip
 
