@@ -36,7 +36,7 @@ from numpyro_impl.guides.head import (
 from numpyro_impl.guides.inputs import as_numbers, standardized
 from numpyro_impl.guides.joint import joint_sample, unpack
 from numpyro_impl.guides.known import apart, known_numbers
-from numpyro_impl.guides.reading import Reading, read_known, read_model
+from numpyro_impl.guides.reading import Reading, outside, read_known, read_model
 from twinplate.errors import InputError
 from twinplate.guides.arguments import first_argument, rows_of, tell_of_integers, tell_of_untrained
 from twinplate.guides.head import (
@@ -156,7 +156,8 @@ class AutoAmortizedNormal(AutoGuide):
         local = self._values(args, kwargs, loc)
         if self._rest is None:
             return local
-        return {**self._rest.median(params, *self._rest_arguments(args)), **local}
+        given, named = self._rest_arguments(args, kwargs)
+        return {**self._rest.median(params, *given, **named), **local}
 
     def quantiles(
         self, params: dict[str, Any], quantiles: Sequence[float], *args: Any, **kwargs: Any
@@ -168,8 +169,8 @@ class AutoAmortizedNormal(AutoGuide):
         local = {name: jnp.stack([values[name] for values in found]) for name in found[0]}
         if self._rest is None:
             return local
-        given = self._rest_arguments(args)
-        return {**self._rest.quantiles(params, quantiles, *given), **local}
+        given, named = self._rest_arguments(args, kwargs)
+        return {**self._rest.quantiles(params, quantiles, *given, **named), **local}
 
     def sample_posterior(
         self,
@@ -219,8 +220,7 @@ class AutoAmortizedNormal(AutoGuide):
         """The guide of the sites outside of the plate, made when they are first known."""
         structure = reading.structure
         if structure.rest and self._rest is None:
-            hidden = [site.name for site in structure.local] + list(structure.enumerated)
-            rest = self.global_guide(handlers.block(self.model, hide=hidden))
+            rest = self.global_guide(outside(self.model, structure))
             if isinstance(rest, AutoAmortizedNormal):
                 check_prefixes(rest.prefix, self.prefix)
             else:
@@ -230,9 +230,9 @@ class AutoAmortizedNormal(AutoGuide):
             self._rest = rest
         return self._rest
 
-    def _rest_arguments(self, args: Any) -> Any:
+    def _rest_arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """NumPyro's own guides know their medians without the model's arguments."""
-        return args if isinstance(self._rest, AutoAmortizedNormal) else ()
+        return (args, kwargs) if isinstance(self._rest, AutoAmortizedNormal) else ((), {})
 
     def _normal(self, reading: Reading, args: Any, kwargs: Any, index: Any) -> ItemNormal:
         """Of the mini-batch's items, or where `index` is None, of all."""

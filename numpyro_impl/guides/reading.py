@@ -126,6 +126,19 @@ def read_known(
     return {name: ~jnp.asarray(_mask_of(nodes[name])) for name in names}
 
 
+def outside(model: Callable[..., Any], structure: ModelStructure) -> Callable[..., Any]:
+    """The model of the continuous sites outside of the plate of items.
+
+    Without deterministics: NumPyro's guides give those of a run in which the local sites are drawn anew.
+    """
+    hidden = {*(site.name for site in structure.local), *structure.enumerated}
+
+    def is_hidden(node: Node) -> bool:
+        return node["type"] == "deterministic" or node.get("name") in hidden
+
+    return handlers.block(model, is_hidden)
+
+
 def _frames(node: Node, full: dict[str, int]) -> list[Frame]:
     stack = node["cond_indep_stack"]
     return [Frame(f.name, f.dim, int(f.size), int(full.get(f.name, f.size))) for f in stack]

@@ -19,7 +19,6 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import RenyiELBO
 from pyro.infer.autoguide import AutoGuide, AutoNormal, init_to_median
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ from pyro_impl.guides.head import (
 from pyro_impl.guides.inputs import as_numbers, standardized
 from pyro_impl.guides.joint import MendedDeltas, joint_sample, unpack
 from pyro_impl.guides.known import apart, known_numbers
-from pyro_impl.guides.reading import Reading, read_known, read_model
+from pyro_impl.guides.reading import Reading, outside, read_known, read_model
 from twinplate.errors import InputError
 from twinplate.guides.arguments import (
     first_argument,
@@ -234,8 +233,7 @@ class AutoAmortizedNormal(AutoGuide):
         """The guide of the sites outside of the plate, made when they are first known."""
         structure = reading.structure
         if structure.rest and "rest" not in self._modules:
-            hidden = [site.name for site in structure.local] + list(structure.enumerated)
-            rest = self.global_guide(poutine.block(self.model, hide=hidden))
+            rest = self.global_guide(outside(self.model, structure))
             if isinstance(rest, AutoAmortizedNormal):
                 check_prefixes(rest.prefix, self.prefix)
             elif self.prefix != "auto":

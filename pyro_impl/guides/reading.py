@@ -133,6 +133,12 @@ def read_known(
     return {name: ~_mask_of(nodes[name]) for name in names}
 
 
+def outside(model: Callable[..., Any], structure: ModelStructure) -> Callable[..., Any]:
+    """The model of the continuous sites outside of the plate of items."""
+    hidden = [site.name for site in structure.local]
+    return poutine.block(model, hide=[*hidden, *structure.enumerated])
+
+
 def _frames(node: Node) -> list[Frame]:
     found = []
     for frame in node["cond_indep_stack"]:
