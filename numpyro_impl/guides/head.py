@@ -21,6 +21,7 @@ from twinplate.guides.head import (
     check_rows,
     check_skip,
 )
+from twinplate.guides.inputs import check_precision
 from twinplate.guides.layout import JointLayout
 
 Numbers = tuple[Array, Array, Array]  # loc (B, J), scale (B, J) > 0 and rest (B, ...)
@@ -42,6 +43,7 @@ def amortized_numbers(
     loc starts. Gradients of items that stand out are cut.
     """
     check_features(features.shape, len(inputs[0]))
+    check_precision("the encoder", str(features.dtype))
     size = layout.size
 
     def first_bias(key: Array) -> Array:

@@ -15,6 +15,7 @@ from twinplate.guides.inputs import (
     ROUNDINGS,
     WIDTH,
     check_columns,
+    check_precision,
     columns,
     places,
     raise_without,
@@ -74,7 +75,12 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
 
 def as_numbers(inputs: list[Array]) -> list[Array]:
-    """Bytes, which are those of images, as floating-point numbers."""
+    """Bytes, which are those of images, as floating-point numbers.
+
+    Raises InputError for numbers of 16 bits.
+    """
+    for x in inputs:
+        check_precision("features", str(x.dtype))
     return [x.astype(float) if x.dtype == jnp.uint8 else x for x in inputs]
 
 

@@ -19,6 +19,7 @@ from twinplate.guides.head import (
     check_rows,
     check_skip,
 )
+from twinplate.guides.inputs import check_precision
 from twinplate.guides.layout import JointLayout
 
 Numbers = tuple[Tensor, Tensor, Tensor]  # loc (B, J), scale (B, J) > 0 and rest (B, ...)
@@ -45,6 +46,7 @@ def amortized_numbers(
     loc starts. Gradients of items that stand out are cut.
     """
     check_features(features.shape, len(inputs[0]))
+    check_precision("the encoder", str(features.dtype).removeprefix("torch."))
     size, rest = layout.size, covariance.rest_size(layout.size)
 
     def first_bias() -> Tensor:

@@ -14,6 +14,7 @@ from twinplate.guides.inputs import (
     ROUNDINGS,
     WIDTH,
     check_columns,
+    check_precision,
     columns,
     places,
     raise_without,
@@ -72,7 +73,12 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def as_numbers(inputs: list[Tensor]) -> list[Tensor]:
-    """Bytes, which no embedding takes and no network computes with, as floating-point numbers."""
+    """Bytes, which no embedding takes and no network computes with, as floating-point numbers.
+
+    Raises InputError for numbers of 16 bits.
+    """
+    for x in inputs:
+        check_precision("features", str(x.dtype).removeprefix("torch."))
     real = torch.get_default_dtype()
     return [x.to(real) if x.dtype == torch.uint8 else x for x in inputs]
 

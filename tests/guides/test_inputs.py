@@ -214,3 +214,26 @@ def test_images_of_another_size_are_refused(twin):
     params = first_params(twin, guide, twin.array(X.reshape(N, D, 1)))
     with pytest.raises(InputError, match=r"gives 1 numbers an item, and .*\(J, D\), for D = 3"):
         posterior(twin, guide, params, twin.array(X[:, :1].reshape(N, 1, 1)))
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_numbers_of_16_bits_are_refused(twin, kind):
+    """A head in these would have gradients that overflow and steps that are lost."""
+
+    def model(x):
+        with twin.framework.plate("items", len(x), dim=-1):
+            twin.framework.sample("z", twin.dist.Normal(twin.array(0.0), 1.0))
+
+    def short(x):
+        if twin.name == "pyro":
+            return x.to(getattr(twin.torch, kind))
+        return x.astype(getattr(twin.jax.numpy, kind))
+
+    x = twin.array(np.arange(12.0).reshape(6, 2))
+    for given, words in (
+        ({"encoder": lambda x: x, "features": short}, f"features gives {kind}.*float32"),
+        ({"encoder": short}, f"the encoder gives {kind}.*float32"),
+    ):
+        guide = twin.impl.AutoAmortizedNormal(model, "items", **given)
+        with pytest.raises(InputError, match=words):
+            first_params(twin, guide, x)

@@ -82,3 +82,15 @@ def check_columns(name: str, known: int, given: int) -> None:
             f"features gives rows of {given} numbers, and parameter {name!r} is of {known}; give the guide "
             "the same features as in training"
         )
+
+
+def check_precision(what: str, kind: str) -> None:
+    """Raise InputError for numbers of 16 bits: the guide's last layer has the type that it is given.
+
+    >>> check_precision("the encoder", "float32")
+    """
+    if kind in ("float16", "bfloat16"):
+        raise InputError(
+            f"{what} gives {kind}, in which the gradients of a guide overflow or its small steps are lost; "
+            "give float32 or float64"
+        )
