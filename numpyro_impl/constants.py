@@ -22,7 +22,8 @@ def numbers_apart(
     """`apart(*arguments, numbers)` and `numbers`: what `function(*arguments)` computes, traced now.
 
     Apart are arrays of real or complex numbers on this process's devices. Whole numbers stay: the compiler
-    knows what it can do with an index that does not change.
+    knows what it can do with an index that does not change. An array on several devices stays there, but
+    where arguments are bound to others.
 
     >>> scale = jnp.array([2.0, 3.0])
     >>> apart, numbers = numbers_apart(lambda x: x * scale, jnp.ones(2))
@@ -44,11 +45,23 @@ def numbers_apart(
 
     # By which its compilation is called on disk; a partial has no name.
     apart.__name__ = getattr(function, "func", function).__name__
-    # Copies, since JAX would read NumPy's own memory at each call; on no device in particular: what they meet
-    # decides where they are needed.
-    return apart, [jnp.array(np.asarray(traced.consts[i])) for i in places]
+    held = [traced.consts[i] for i in places]
+    spread = filter(_is_on_several, held)
+    can_stay = len(_bound_to([*jax.tree.leaves(arguments), *spread])) < 2
+    # Others are copied, since JAX would read NumPy's own memory at each call; on no device in particular:
+    # what they meet decides where they are needed.
+    return apart, [c if can_stay and _is_on_several(c) else jnp.array(np.asarray(c)) for c in held]
 
 
 def _is_apart(constant: Any) -> bool:
     is_number = np.ndim(constant) > 0 and jnp.issubdtype(jnp.result_type(constant), jnp.inexact)
     return is_number and getattr(constant, "is_fully_addressable", True)
+
+
+def _is_on_several(constant: Any) -> bool:
+    return isinstance(constant, Array) and len(constant.sharding.device_set) > 1
+
+
+def _bound_to(arrays: list[Any]) -> set[frozenset[jax.Device]]:
+    """The sets of devices on which they have to stay; a computation can be on one alone."""
+    return {frozenset(a.sharding.device_set) for a in arrays if getattr(a, "committed", False)}

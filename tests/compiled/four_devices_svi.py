@@ -15,6 +15,7 @@ from numpyro_cases import ITEMS, data, regression, subsampling
 
 from numpyro_impl import AutoAmortizedNormal, CompiledSVI
 from numpyro_impl.compiled.spreading import Spread
+from numpyro_impl.constants import numbers_apart
 
 KEY = 3
 
@@ -122,3 +123,30 @@ def test_each_device_computes_its_items_alone(program):
     (compiled,) = spread._compiled.values()
     text = compiled.as_text()
     assert " all-reduce(" in text and " all-gather(" not in text
+
+
+@pytest.mark.parametrize("where", ["anywhere", "in parts", "on one device"])
+def test_an_array_that_a_model_holds_stays_in_its_parts(where):
+    """No device has more of it, but where data that are bound to one device need the whole."""
+    x, y = data()
+    place = Spread(jax.devices())
+    (mine,) = place.arrays((np.asarray(x),))
+    places = {"anywhere": None, "in parts": mine.sharding, "on one device": jax.devices()[1]}
+    y = y if where == "anywhere" else jax.device_put(y, places[where])
+    _, (held,) = numbers_apart(lambda w, y: (mine @ w - y).sum(), jnp.ones(3), y)
+    assert (held is mine) == (where != "on one device")
+    np.testing.assert_array_equal(held, x)
+
+    def run(x, y):
+        def model(y):
+            with numpyro.plate("items", len(x)):
+                weights = numpyro.param("weights", jnp.ones(3))
+                numpyro.sample("y", dist.Normal(x @ weights, 0.5), obs=y)
+
+        optim = numpyro.optim.Adam(0.01)
+        fitted = CompiledSVI(model, lambda y: None, optim, Trace_ELBO())
+        first = fitted.run(jax.random.key(KEY), 20, y, progress_bar=False)
+        start = {"init_state": first.state, "progress_bar": False}
+        return fitted.run(jax.random.key(KEY), 20, y, **start)
+
+    assert_same(run(x, np.asarray(y)), run(mine, y))
