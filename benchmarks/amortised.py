@@ -1,6 +1,6 @@
 """One normal per item from an encoder, beside other guides on the same work: ELBO, steps, time, memory.
 
-    python benchmarks/amortised.py [--quick] [--items 1000] [--json FILE]
+    python benchmarks/amortised.py [--quick] [--items 1000] [--alone] [--json FILE]
 
 Models and data are those of `amortised_problems.py`, whose exact log evidence is the truth. Every guide takes
 the same steps of the framework's own SVI and Adam, from each of two learning rates, of which the better
@@ -13,7 +13,7 @@ with mini-batches. Rows:
     numbers       that are learned
     peak_mb       what a step allocates, with parameters and Adam's moments
 
-`--quick` takes one model, N = 200 and fewer steps. A guide that cannot do a model, or whose size grows with
+`--alone` leaves the other guides out. `--quick` takes one model, N = 200 and fewer steps. A guide that cannot do a model, or whose size grows with
 the square of the data and would be above MOST_SQUARED numbers, has a row with the reason (`cannot`) instead.
 """
 
@@ -91,10 +91,10 @@ def why_not(guide: str, problem: Problem) -> str | None:
 
 
 def measure(
-    framework: str, problem: Problem, steps: int, rates: tuple[float, ...]
+    framework: str, problem: Problem, steps: int, rates: tuple[float, ...], alone: bool = False
 ) -> list[dict[str, Any]]:
-    """A row for each guide."""
-    peers = import_module(f"amortised_{framework}").PEERS
+    """A row for each guide; `alone` for the one by hand and ours."""
+    peers = () if alone else import_module(f"amortised_{framework}").PEERS
     rows: list[dict[str, Any]] = []
     runs: dict[str, Any] = {}
     wanted = -np.inf
@@ -151,6 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--frameworks", nargs="+", choices=("numpyro", "pyro"), default=["numpyro", "pyro"]
     )
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--alone", action="store_true", help="the guide by hand and ours")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     models, items, steps, rates = options.models, options.items, options.steps, RATES
@@ -165,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
         for model in models:
             problem = make_problem(model, items)
             for framework in options.frameworks:
-                rows += measure(framework, problem, steps, rates)
+                rows += measure(framework, problem, steps, rates, options.alone)
                 write_json(options.json, {"facts": known, "rows": rows})
     _print(rows)
 
