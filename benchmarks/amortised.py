@@ -13,8 +13,9 @@ with mini-batches. Rows:
     numbers       that are learned
     peak_mb       what a step allocates, with parameters and Adam's moments
 
-`--alone` leaves the other guides out. `--quick` takes one model, N = 200 and fewer steps. A guide that cannot do a model, or whose size grows with
-the square of the data and would be above MOST_SQUARED numbers, has a row with the reason (`cannot`) instead.
+`--alone` leaves the other guides out. `--quick` takes one model, N = 200 and fewer steps. A guide that
+cannot do a model, or whose size grows with the square of the data and would be above MOST_SQUARED numbers,
+has a row with the reason (`cannot`) instead.
 """
 
 from __future__ import annotations
