@@ -73,22 +73,29 @@ def of_step(case: ReferenceCase, losses: np.ndarray, state: TrainingState) -> tu
     return losses[0] * len(case.x), {name: m / (1 - 0.9) for name, m in state.mean.items()}
 
 
-def trained(twin: str, case: ReferenceCase, estimator: str) -> Found:
-    """By the compiled step of `Trainer`."""
+def trained(twin: str, case: ReferenceCase, estimator: str, **options: Any) -> Found:
+    """By the compiled step of `Trainer`; options: of it."""
     module, start = import_module(f"{twin}_impl.training.trainer"), TrainingState.start(case.params)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation, "check_pairs", anything)
-        trainer = module.Trainer(**first_step(case, estimator), state=start)
+        trainer = module.Trainer(**first_step(case, estimator), state=start, **options)
         losses = trainer.run(chunk(case, estimator))
     return [of_step(case, losses, trainer.state)]
 
 
 def captured(case: ReferenceCase, estimator: str) -> Found:
-    """By the graph of Pyro's step, operation by operation."""
+    """By the graph of Pyro's step that torch's compiler gets, operation by operation."""
+    begun = []
+
+    def begin(graph: Any, arguments: Any, written: Any) -> Any:
+        begun.append(graph)
+        return lambda: torch.no_grad()(graph.module.forward)
+
     with pytest.MonkeyPatch.context() as patch:
-        as_it_is = lambda graph, _: torch.no_grad()(graph.module.forward)
-        patch.setattr("pyro_impl.compiled.building.compile_graph", as_it_is)
-        return trained("pyro", case, estimator)
+        patch.setattr("pyro_impl.compiled.building.begin_compiling", begin)
+        found = trained("pyro", case, estimator, machine_code=True)
+    assert begun
+    return found
 
 
 def restarted(case: ReferenceCase, estimator: str) -> Found:
@@ -115,7 +122,7 @@ VARIANTS: dict[str, tuple[str, Callable[[ReferenceCase, str], Found]]] = {
     "vmap": ("numpyro", restarted),
     "step": ("numpyro", partial(trained, "numpyro")),
     "graph": ("pyro", captured),
-    "machine-code": ("pyro", partial(trained, "pyro")),
+    "machine-code": ("pyro", partial(trained, "pyro", machine_code=True)),
 }
 
 

@@ -68,7 +68,7 @@ class Stepping:
 
         program, optimizer = (self.pair.model, self.pair.guide), self.carry.optimizer
         # Of a run that ends before, nothing is compiled.
-        due = self.machine_code if self.machine_code < self.run.training.steps else False
+        due = self.machine_code if self.machine_code <= self.run.training.steps else False
         svi = CompiledSVI(*program, optimizer, loss_of, machine_code=due)
         store, known = pyro.get_param_store(), self.carry.leaves.values()
         names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}

@@ -325,5 +325,7 @@ def test_a_fit_switches_at_its_own_step(problem, interpreted):
     assert (exact.losses[:7] == whole.losses[:7]).all()
     np.testing.assert_allclose(whole.losses, exact.losses, rtol=1e-12)
     assert whole.notes == (SWITCHED.format(8),)
-    none = pyro_impl.fit(x, program, config(12), machine_code=12)
+    last = pyro_impl.fit(x, program, config(12), machine_code=12)
+    assert last.notes == (SWITCHED.format(12),)
+    none = pyro_impl.fit(x, program, config(12), machine_code=13)
     assert (none.losses == exact.losses).all() and none.notes == ()
