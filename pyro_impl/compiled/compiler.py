@@ -35,10 +35,10 @@ def main(folder: Path, key: str) -> int:
     _give_way()
     request, package = folder / f"{key}.json", folder / f"{key}.pt2"
     try:
-        with _alone(request) as text, warnings.catch_warnings():
+        with _alone(folder, key), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are about the compiler's own code
             if not package.exists():
-                _compile(json.loads(text), package)
+                _compile(json.loads(request.read_text(encoding="utf-8")), package)
                 make_room(folder)
     except Exception as error:
         print(compiler_reason(error))
@@ -57,16 +57,22 @@ def _compile(request: dict[str, Any], package: Path) -> None:
 
 
 @contextmanager
-def _alone(request: Path) -> Iterator[str]:
-    """Its text; of processes that are to compile the same graph one does, the others find what it made."""
-    with request.open() as file:
+def _alone(folder: Path, key: str) -> Iterator[None]:
+    """Of processes that are to compile the same graph one does; the others find what it made.
+
+    A file of its own: each caller puts a new request in the place of the last one, and a lock is on what a
+    name stands for when it is opened.
+    """
+    lock = folder / f"{key}.lock"
+    lock.touch()  # what nobody has used for longest is removed
+    with lock.open("a") as file:
         try:
             import fcntl
         except ImportError:  # not on Windows, where each makes its own
             pass
         else:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.read()
+        yield
 
 
 def _end_with_the_caller() -> None:

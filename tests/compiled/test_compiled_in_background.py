@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ from pyro.infer import SVI, Trace_ELBO
 import pyro_impl
 from pyro_impl import CompiledSVI, EagerWarning, compilation_cache
 from pyro_impl.compiled import compilation
+from pyro_impl.compiled.compiler import _alone
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph_text import read_graph, text_of, write_graph
 from twinplate import InputError, TrainingConfig
+from twinplate.files import write_text
 
 pytestmark = pytest.mark.usefixtures("own_world")
 
@@ -232,7 +235,6 @@ def test_python_that_cannot_be_started(monkeypatch):
 )
 def test_the_compiler_ends_with_its_caller(sign, tmp_path):
     """However that ends: here while the process that compiles imports torch."""
-    (tmp_path / "a.json").write_text("{}")
     code = f"""
 from pathlib import Path
 import time
@@ -243,10 +245,10 @@ while job._process is None:
 print(job._process.pid, flush=True)
 time.sleep(60)
 """
-    # The request is held, so that the process cannot finish.
+    # The graph is another one's, so that the process cannot finish.
     holder = f"""
 import fcntl, time
-file = open({str(tmp_path / "a.json")!r})
+file = open({str(tmp_path / "a.lock")!r}, "w")
 fcntl.flock(file, fcntl.LOCK_EX)
 print("held", flush=True)
 time.sleep(120)
@@ -271,6 +273,23 @@ time.sleep(120)
         held.wait()
         caller.stdout.close()
         held.stdout.close()
+
+
+def test_of_two_that_compile_the_same_graph_one_waits(tmp_path):
+    """Though the second caller has put its own request in the place of the first one's."""
+    pytest.importorskip("fcntl")
+
+    def compile_it():
+        with _alone(tmp_path, "a"):
+            pass
+
+    write_text(tmp_path / "a.json", "{}")
+    with ThreadPoolExecutor() as pool:
+        with _alone(tmp_path, "a"):
+            write_text(tmp_path / "a.json", "{}")
+            other = pool.submit(compile_it)
+            assert wait([other], timeout=0.5).not_done
+        other.result(timeout=10)
 
 
 @pytest.mark.parametrize("number", [-1, 2.5, "yes"])
