@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -135,8 +135,11 @@ class _Job:
     """The process that compiles, and the thread that waits for it: one process at a time."""
 
     ALONE = threading.Lock()
+    STARTING = threading.Lock()  # a process that is forked meanwhile would keep the pipe, unknown
+    running: ClassVar[_Job | None] = None
 
     def __init__(self, folder: Path, key: str) -> None:
+        self._package = folder / f"{key}.pt2"
         self._command = [
             sys.executable,
             "-P",
@@ -146,29 +149,42 @@ class _Job:
             key,
         ]
         self._process: subprocess.Popen[bytes] | None = None
-        self._reason, self._is_wanted = "", True
+        self._start()
+
+    def _start(self) -> None:
+        self._reason: str | None = None  # until it is known
+        self._is_wanted = True
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def reason(self) -> str:
         """Wait; why there is no machine code, or nothing."""
+        if not self._thread.is_alive() and self._reason is None:
+            self._start()  # the thread is that of the process that this one was forked from
         self._thread.join()
-        return self._reason
+        return self._reason or ""
 
     def end(self) -> None:
-        """Whoever asked for it does not any more."""
+        """Whoever asked for it does not any more, or has it."""
         self._is_wanted = False
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
     def _run(self) -> None:
-        with self.ALONE, tempfile.TemporaryFile() as said:
-            if not self._is_wanted:
-                return
-            # It finds what this process finds, and no module of the folder that it is started in.
-            path = os.pathsep.join(filter(None, sys.path))
-            world = os.environ | {"PYTHONPATH": path, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-            try:
+        try:
+            with self.ALONE:
+                self._reason = self._compile()
+        except (OSError, ValueError) as error:
+            self._reason = f"no process could be started to compile: {error}"
+
+    def _compile(self) -> str:
+        if not self._is_wanted or self._package.exists():  # another one made it meanwhile
+            return ""
+        # It finds what this process finds, and no module of the folder that it is started in.
+        path = os.pathsep.join(filter(None, sys.path))
+        world = os.environ | {"PYTHONPATH": path, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        with tempfile.TemporaryFile() as said:
+            with self.STARTING:
                 # A session of its own: Ctrl-C is the caller's. Its standard input ends when the caller does.
                 self._process = subprocess.Popen(
                     self._command,
@@ -178,23 +194,31 @@ class _Job:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
-                code = self._process.wait()
-            except (OSError, ValueError) as error:
-                self._reason = f"no process could be started to compile: {error}"
-                return
-            if code:
-                said.seek(0)
-                lines = said.read().decode(errors="replace").strip().splitlines()
-                ended = f"the process that compiles ended with code {code}"
-                self._reason = lines[-1] if code == 1 and lines else ended
+                _Job.running = self
+            code = self._process.wait()
+            _Job.running = None
+            self.end()
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+        ended = f"the process that compiles ended with code {code}"
+        return (lines[-1] if code == 1 and lines else ended) if code else ""
 
 
-def _forget() -> None:
-    _Job.ALONE = threading.Lock()  # held by a thread that a forked process does not have
+def _after_fork() -> None:
+    """The forked process has none of the threads, and is not the caller that the compiler ends with."""
+    _Job.STARTING.release()
+    _Job.ALONE = threading.Lock()
+    if _Job.running is not None:
+        _Job.running.end()
+        _Job.running = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(
+        before=_Job.STARTING.acquire,
+        after_in_parent=_Job.STARTING.release,
+        after_in_child=_after_fork,
+    )
 
 
 def _on_gpu(tensors: list[Tensor]) -> bool:

@@ -93,6 +93,35 @@ def gone(process: int) -> bool:
     return False
 
 
+def job_of(svi) -> compilation._Job:
+    (step,) = (step for steps in svi._steps.values() for step in steps)
+    return step.begun.args[2].__self__._job
+
+
+def started(job) -> int:
+    """The number of its process."""
+    while job._process is None:
+        time.sleep(0.01)
+    return job._process.pid
+
+
+def forked(function) -> str:
+    """What it returns in a process that is forked from this one."""
+    read, write = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.close(read)
+            os.write(write, function().encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        said = file.read()
+    os.waitpid(process, 0)
+    return said
+
+
 # --- compiled -------------------------------------------------------------------------------------
 
 
@@ -168,31 +197,21 @@ def test_a_step_that_never_comes_is_not_waited_for(compiler):
 def test_who_lets_go_of_the_steps_ends_the_process(compiler):
     compiler(WAIT)
     _, _, svi = with_machine_code(100)
-    (step,) = (step for steps in svi._steps.values() for step in steps)
-    job = step.begun.args[2].__self__._job
-    while job._process is None:
-        time.sleep(0.01)
-    process = job._process.pid
+    process = started(job_of(svi))
     assert is_alive(process)
-    del step, svi
+    del svi
     assert gone(process)
 
 
 def test_one_process_at_a_time(compiler):
     compiler(WAIT)
     runs = [with_machine_code(100, steps=3)[2] for _ in range(2)]
-    jobs = [
-        step.begun.args[2].__self__._job
-        for svi in runs
-        for steps in svi._steps.values()
-        for step in steps
-    ]
+    jobs = [*map(job_of, runs)]
     time.sleep(0.5)
     assert [job._process is None for job in jobs] == [False, True]
     jobs[0].end()
     jobs[0]._thread.join()
-    while jobs[1]._process is None:
-        time.sleep(0.01)
+    started(jobs[1])
 
 
 @pytest.mark.parametrize(
@@ -221,6 +240,67 @@ def test_a_package_that_is_damaged_is_made_again(empty, compiler):
     with pytest.warns(EagerWarning, match="made again"):
         with_machine_code()
     assert not package.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+class TestAForkedProcess:
+    """Of data loaders, say: it has no thread of its caller's."""
+
+    def test_compiles_for_itself(self, compiler):
+        """And its caller's goes on."""
+        compiler(WAIT)
+        _, _, svi = with_machine_code(100, steps=3)
+        job = job_of(svi)
+        started(job)
+
+        def in_child():
+            job.code = "print('cannot'); raise SystemExit(1)"
+            with pytest.warns(EagerWarning, match="without machine code: cannot"):
+                svi.number = 99
+                svi.step(*batches(ITEMS)[0])
+            return "told"
+
+        assert forked(in_child) == "told" and job._process.poll() is None
+
+    @pytest.fixture
+    def job(self, tmp_path, compiler):
+        compiler(WAIT)
+        job = compilation._Job(tmp_path, "a")
+        started(job)
+        yield job
+        job.end()
+        job._thread.join()
+
+    def test_loads_what_its_caller_has_made(self, tmp_path, job):
+        def in_child():
+            (tmp_path / "a.pt2").touch()
+            return f"{job.reason()!r}"
+
+        assert forked(in_child) == "''"
+
+    def test_does_not_keep_the_compiler_alive(self, job):
+        read, write = os.pipe()
+
+        def in_child():
+            os.close(write)
+            return os.read(read, 1).decode()  # nothing, once the caller has closed the other end
+
+        with ThreadPoolExecutor() as pool:
+            said = pool.submit(forked, in_child)
+            time.sleep(0.5)
+            job.end()
+            ended = gone(job._process.pid)
+            os.close(write)
+            assert said.result() == "" and ended
+        os.close(read)
+
+    def test_knows_why_its_caller_had_no_machine_code(self, tmp_path, compiler):
+        compiler("print('cannot'); raise SystemExit(1)")
+        job = compilation._Job(tmp_path, "a")
+        job.reason()
+        job.code = WAIT
+        assert forked(job.reason) == "cannot"
 
 
 def test_python_that_cannot_be_started(monkeypatch):
