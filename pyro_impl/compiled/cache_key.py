@@ -108,4 +108,5 @@ def surroundings() -> tuple[Any, ...]:
         torch.is_grad_enabled(),
         *(f(d) for d in ("cpu", "cuda") for f in AUTOCAST),
         torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
     )

@@ -23,7 +23,9 @@ from pyro_impl.compiled.agreement import rewinding
 from pyro_impl.compiled.errors import CannotCompileError, compiler_reason
 from pyro_impl.compiled.graph_text import text_of, write_graph
 from pyro_impl.compiled.lowering import Lowered
+from pyro_impl.compiled.settings import settings
 from pyro_impl.torch_private import load_package, stays_in_place, tree_map
+from twinplate import __version__
 from twinplate.errors import InputError
 from twinplate.files import write_text
 
@@ -31,7 +33,7 @@ from twinplate.files import write_text
 # writes into its loops, and in the order of the program, which moving operations together would change.
 OPTIONS = {"fallback_random": True, "reorder_for_locality": False}
 # What the environment says to the compiler; where it keeps its files changes nothing.
-SAID = ("TORCHINDUCTOR_", "AOT_INDUCTOR_", "CXX")
+SAID = ("TORCHINDUCTOR_", "AOT_INDUCTOR_", "CXX", "ATEN_CPU_CAPABILITY")
 NOT_SAID = "TORCHINDUCTOR_CACHE_DIR"
 
 Run = Callable[..., Any]
@@ -53,9 +55,9 @@ def begin_compiling(
     request = {
         "graph": write_graph(graph.module, inputs),
         "options": OPTIONS,
-        "threads": torch.get_num_threads(),  # of which it makes loops for so many
-        "default": str(torch.get_default_dtype()),
+        "settings": settings(),
         "machine": _machine(),
+        "twinplate": __version__,  # its own operations
         "environment": {
             k: v for k, v in os.environ.items() if k.startswith(SAID) and k != NOT_SAID
         },

@@ -25,6 +25,7 @@ from pyro_impl.compilation_cache import make_room
 from pyro_impl.compiled import onednn  # noqa: F401, its operation is in graphs
 from pyro_impl.compiled.errors import compiler_reason
 from pyro_impl.compiled.graph_text import read_graph
+from pyro_impl.compiled.settings import set_settings
 from pyro_impl.torch_private import write_package
 from twinplate.files import replacing
 
@@ -47,8 +48,7 @@ def main(folder: Path, key: str) -> int:
 
 
 def _compile(request: dict[str, Any], package: Path) -> None:
-    torch.set_num_threads(request["threads"])
-    torch.set_default_dtype(getattr(torch, request["default"].removeprefix("torch.")))
+    set_settings(request["settings"])
     module, inputs = read_graph(request["graph"])
     with torch.no_grad(), replacing(package) as temporary:
         file = temporary.with_suffix(".pt2")  # torch insists on it

@@ -13,6 +13,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -28,6 +29,7 @@ from pyro_impl.compiled import compilation
 from pyro_impl.compiled.compiler import _alone
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph_text import read_graph, text_of, write_graph
+from pyro_impl.compiled.settings import set_settings, settings
 from twinplate import InputError, TrainingConfig
 from twinplate.files import write_text
 
@@ -256,8 +258,8 @@ class TestAForkedProcess:
 
         def in_child():
             job.code = "print('cannot'); raise SystemExit(1)"
+            svi.number = 99
             with pytest.warns(EagerWarning, match="without machine code: cannot"):
-                svi.number = 99
                 svi.step(*batches(ITEMS)[0])
             return "told"
 
@@ -383,6 +385,58 @@ def test_a_tensor_read_in_two_ways_is_not_compiled():
     with pytest.raises(CannotCompileError, match="in two ways"):
         compilation._check_memory([whole, whole[:2]], [whole])
     compilation._check_memory([whole, torch.ones(2)], [whole])
+
+
+@pytest.fixture
+def own_settings():
+    before = settings()
+    yield
+    set_settings(before)
+
+
+@pytest.mark.usefixtures("own_settings")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+        lambda: torch.set_default_dtype(torch.float32),
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: torch.use_deterministic_algorithms(True),
+        lambda: torch.use_deterministic_algorithms(True, warn_only=True),
+        lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", False),
+    ],
+)
+def test_the_process_that_compiles_has_the_settings_of_its_caller(monkeypatch, change):
+    """And what was compiled with others is not taken."""
+    monkeypatch.setattr(
+        compilation, "Compilation", lambda text, written: SimpleNamespace(result=text)
+    )
+    a = torch.ones(3, dtype=torch.float64)
+    low = traced(lambda a: (a.sum(),), [a])
+    request = lambda: compilation.begin_compiling(low, [a], [])
+    before, text = settings(), request()
+    change()
+    changed, other = settings(), request()
+    assert changed != before and other != text and request() == other
+    set_settings(before)
+    assert request() == text
+    set_settings(json.loads(other)["settings"])
+    assert settings() == changed
+
+
+@pytest.mark.parametrize("what", ["version", "environment"])
+def test_so_it_is_with_what_else_machine_code_depends_on(monkeypatch, what):
+    monkeypatch.setattr(
+        compilation, "Compilation", lambda text, written: SimpleNamespace(result=text)
+    )
+    a = torch.ones(3, dtype=torch.float64)
+    low = traced(lambda a: (a.sum(),), [a])
+    text = compilation.begin_compiling(low, [a], [])
+    if what == "version":
+        monkeypatch.setattr(compilation, "__version__", "another")
+    else:
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    assert compilation.begin_compiling(low, [a], []) != text
 
 
 def test_a_graph_is_the_same_after_it_was_written_down():

@@ -336,6 +336,7 @@ ONLY_ONE = {
     "compiled/differentiating.py": STEPS,
     "compiled/reducing.py": DEVICES,
     "compiled/switching.py": PYROS_COMPILER,
+    "compiled/settings.py": PYROS_COMPILER,
     "compiled/telling.py": UNTRACEABLE,
     "compiled/agreement.py": PYROS_COMPILER,
     "compiled/guards.py": PYROS_COMPILER,
