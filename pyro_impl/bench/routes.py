@@ -189,8 +189,7 @@ def _peak_cuda(run: TakeSteps, chunk: Chunk) -> int:
 
 
 def _ours(work: Workload, device: str, compiled: bool, machine_code: bool = False) -> TakeSteps:
-    # Of more steps than one: of a run that ends before it could have machine code nothing is compiled.
-    config = TrainingConfig(2, work.size.batch_size, work.rate, seed=SEED, device=device)
+    config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
     state = TrainingState.start(work.params)
     ways = partial(Trainer, state=state, compiled=compiled, machine_code=machine_code)
     with _refusing():

@@ -80,7 +80,7 @@ def fit(
         holds only in blocks of items, runs eagerly with an EagerWarning that says why.
     machine_code: the number of the step, counted from 1, from which on steps are machine code, or True for
         the first possible one. The step is compiled meanwhile, and waited for (`CompiledSVI`); results differ
-        by rounding from then on. A run that has no step after that one compiles nothing.
+        by rounding from then on. A run that ends before compiles nothing.
     group: processes of `torch.distributed` that take each mini-batch together, all with the same arguments:
         each its part of the items and of their noise. Losses and parameters are the same in all, and but for
         rounding those of one process (docs/scaling.md).
