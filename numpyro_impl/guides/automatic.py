@@ -47,7 +47,7 @@ from twinplate.guides.head import (
     check_own_items,
     check_prefixes,
 )
-from twinplate.guides.structure import check_constant, divided_bound
+from twinplate.guides.structure import check_constant, divided_bound, not_yet_run
 from twinplate.user_code import is_called_by
 
 default_global_guide = partial(AutoNormal, init_loc_fn=init_to_median, init_scale=FIRST_SCALE)
@@ -154,7 +154,7 @@ class AutoAmortizedNormal(AutoGuide):
         """The median of each latent site, by name, for all items."""
         loc = self.get_posterior(params, *args, **kwargs).loc
         local = self._values(args, kwargs, loc)
-        if self._rest is None:
+        if self._outside(args, kwargs) is None:
             return local
         given, named = self._rest_arguments(args, kwargs)
         return {**self._rest.median(params, *given, **named), **local}
@@ -167,7 +167,7 @@ class AutoAmortizedNormal(AutoGuide):
         scale = jnp.sqrt(normal.variance)
         found = [self._values(args, kwargs, normal.loc + scale * ndtri(q)) for q in quantiles]
         local = {name: jnp.stack([values[name] for values in found]) for name in found[0]}
-        if self._rest is None:
+        if self._outside(args, kwargs) is None:
             return local
         given, named = self._rest_arguments(args, kwargs)
         return {**self._rest.quantiles(params, quantiles, *given, **named), **local}
@@ -184,7 +184,7 @@ class AutoAmortizedNormal(AutoGuide):
         shape, (local_key, rest_key) = tuple(sample_shape), jax.random.split(rng_key)
         draws = self.get_posterior(params, *args, **kwargs).sample(local_key, shape)
         local = self._values(args, kwargs, draws, len(shape))
-        if self._rest is None:
+        if self._outside(args, kwargs) is None:
             return local
         rest = self._rest.sample_posterior(rest_key, params, *args, sample_shape=shape, **kwargs)
         return {**rest, **local}
@@ -228,6 +228,15 @@ class AutoAmortizedNormal(AutoGuide):
             # Not by create_plates: TraceEnum_ELBO has plates of another class, which it would refuse.
             rest._create_plates = lambda *args, **kwargs: self.plates
             self._rest = rest
+        return self._rest
+
+    def _outside(self, args: Any, kwargs: Any) -> Any:
+        """The guide of sites outside of the plate, None without any. Raises InputError before it has run."""
+        if self._rest is None:
+            with handlers.block(), handlers.seed(rng_seed=0):
+                sites = self._reading(args, kwargs).structure.rest
+            if sites:
+                raise InputError(not_yet_run(sites))
         return self._rest
 
     def _rest_arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -55,7 +55,7 @@ from twinplate.guides.head import (
     check_own_items,
     check_prefixes,
 )
-from twinplate.guides.structure import check_constant, divided_bound
+from twinplate.guides.structure import check_constant, divided_bound, not_yet_run
 from twinplate.user_code import is_called_by
 
 default_global_guide = partial(AutoNormal, init_loc_fn=init_to_median, init_scale=FIRST_SCALE)
@@ -164,7 +164,7 @@ class AutoAmortizedNormal(AutoGuide):
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The median of each latent site, by name, for all items."""
         local = self._values(args, kwargs, self.get_posterior(*args, **kwargs).loc)
-        rest: Any = self._modules.get("rest")
+        rest = self._outside(args, kwargs)
         return local if rest is None else {**rest.median(*args, **kwargs), **local}
 
     @torch.no_grad()
@@ -177,7 +177,7 @@ class AutoAmortizedNormal(AutoGuide):
             for q in quantiles
         ]
         local = {name: torch.stack([values[name] for values in found]) for name in found[0]}
-        rest: Any = self._modules.get("rest")
+        rest = self._outside(args, kwargs)
         return local if rest is None else {**rest.quantiles(quantiles, *args, **kwargs), **local}
 
     @torch.no_grad()
@@ -188,7 +188,7 @@ class AutoAmortizedNormal(AutoGuide):
         shape = torch.Size(sample_shape)
         draws = self.get_posterior(*args, **kwargs).rsample(shape)
         local = self._values(args, kwargs, draws, len(shape))
-        rest: Any = self._modules.get("rest")
+        rest = self._outside(args, kwargs)
         if rest is None:
             return local
         found = [rest(*args, **kwargs) for _ in range(shape.numel())]
@@ -228,6 +228,13 @@ class AutoAmortizedNormal(AutoGuide):
                 check_constant(reading.structure, again.structure)
             self._readings[key] = reading
         return self._readings[key]
+
+    def _outside(self, args: Any, kwargs: Any) -> Any:
+        """The guide of sites outside of the plate, None without any. Raises InputError before it has run."""
+        rest = self._modules.get("rest")
+        if rest is None and (sites := self._reading(args, kwargs).structure.rest):
+            raise InputError(not_yet_run(sites))
+        return rest
 
     def _rest_guide(self, reading: Reading) -> Any:
         """The guide of the sites outside of the plate, made when they are first known."""

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from guide_runs import ask, first_params, native, set_params
 
+from twinplate import InputError
+
 N, NEW = 8, 3
 rng = np.random.default_rng(0)
 X, KNOWN = rng.normal(size=(N, 2)), np.arange(N) % 2 == 0
@@ -102,3 +104,14 @@ def test_the_guide_of_a_second_plate_is_given_named_arguments_too(twin):
     found.append(ask(twin, guide, "quantiles", params, [0.5], x[:4], y=y[:2]))
     shapes = [{name: tuple(v.shape) for name, v in values.items()} for values in found]
     assert shapes == [{"film": (2,), "z": (4,)}, {"film": (1, 2), "z": (1, 4)}]
+
+
+def test_a_guide_that_has_not_run_says_that_it_lacks_the_sites_outside(twin):
+    """Instead of leaving them out: what their guide is like, its first run shows."""
+    make = lambda: twin.impl.AutoAmortizedNormal(_model(twin), "items", lambda x: x)
+    params = _params(twin, make(), *_arguments(twin, slice(N)))
+    fresh = make()
+    with pytest.raises(InputError, match=r"has not run yet.* \('level',\).* call it once"):
+        ask(twin, fresh, "median", params, *_arguments(twin, slice(NEW)))
+    with pytest.raises(InputError, match="has not run yet"):
+        ask(twin, fresh, "quantiles", params, [0.5], *_arguments(twin, slice(NEW)))

@@ -182,3 +182,11 @@ def check_constant(first: ModelStructure, second: ModelStructure) -> None:
             f"sites {', '.join(map(repr, changed))} are in some runs of the model only; a guide needs the "
             "same sites in all of them"
         )
+
+
+def not_yet_run(sites: tuple[str, ...]) -> str:
+    """A guide that is asked for sites outside of the plate, whose own guide its first run makes."""
+    return (
+        f"this guide, or this copy of it, has not run yet and has no guide of {sites}, outside of the plate "
+        "of items; call it once with the model's arguments, as SVI does at its first step"
+    )
