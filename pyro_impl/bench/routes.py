@@ -26,6 +26,7 @@ from pyro_impl.arguments import make_inputs
 from pyro_impl.bench import handwritten
 from pyro_impl.bench.stock import Stock, quiet
 from pyro_impl.compiled.errors import EagerWarning
+from pyro_impl.compiled.settings import matmul_precision, set_matmul_precision
 from pyro_impl.compiled.svi import CompiledSVI
 from pyro_impl.device import find_device
 from pyro_impl.reachable import tensors_of
@@ -54,9 +55,9 @@ def devices() -> tuple[str, ...]:
 @contextmanager
 def equal_terms(threads: int) -> Iterator[None]:
     """Validation off, full float32 products, no compiled code from a cache, `threads` threads."""
-    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    before = torch.get_num_threads(), matmul_precision()
     with ExitStack() as stack:
-        stack.callback(torch.set_float32_matmul_precision, before[1])
+        stack.callback(set_matmul_precision, before[1])
         stack.callback(torch.set_num_threads, before[0])
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.settings import matmul_precision
 
 # By value; everything else that is no tensor could change without being seen.
 BY_VALUE = (
@@ -107,6 +108,6 @@ def surroundings() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
         *(f(d) for d in ("cpu", "cuda") for f in AUTOCAST),
-        torch.get_float32_matmul_precision(),
+        *matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
     )

@@ -68,6 +68,17 @@ def test_each_case_is_pyros(name):
     assert_same(CASES[name], replayed=9 if name != "partial batches" else 2)
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.backends.mkldnn, "matmul"), reason="names that torch 2.6 does not have"
+)
+def test_with_a_precision_of_products_by_torchs_newer_names(monkeypatch):
+    """After which torch's function for all of them raises."""
+    monkeypatch.setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16")
+    with pytest.raises(RuntimeError):
+        torch.get_float32_matmul_precision()
+    assert_same(CASES["subsampling"], replayed=9)
+
+
 FAST = "subsampling"  # the others are compiled by `make test-all`
 
 
