@@ -36,8 +36,13 @@ def packages() -> Path:
 
 @cache
 def _own_directory() -> Path:
-    path = tempfile.mkdtemp(prefix="twinplate-")
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    path, owner = tempfile.mkdtemp(prefix="twinplate-"), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # a forked process has the same exit functions
+            shutil.rmtree(path, ignore_errors=True)
+
+    atexit.register(remove)
     return Path(path)
 
 

@@ -470,6 +470,23 @@ def test_only_the_last_used_packages_are_kept(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"2", "3"}
 
 
+def test_a_forked_process_leaves_the_folder_of_its_caller():
+    """The one that stands in where the user's cache directory cannot be used, and is removed at the end."""
+    code = """
+import os, sys
+from pyro_impl.compilation_cache import _own_directory
+folder = _own_directory()
+child = os.fork()
+if not child:
+    sys.exit()
+os.waitpid(child, 0)
+print(folder.exists(), folder)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    existed, folder = done.stdout.split(maxsplit=1)
+    assert existed == "True" and not Path(folder.strip()).exists()
+
+
 def test_a_fit_switches_at_its_own_step(problem, interpreted):
     x, program, _ = problem(20)
     config = lambda steps: TrainingConfig(steps, 5, 0.01, device="cpu", precision="float64")
