@@ -296,7 +296,7 @@ class AutoAmortizedNormal(AutoGuide):
             raise InputError(
                 f"the parameter store holds the parameters of another automatic guide with prefix "
                 f"{self.prefix!r}, which this one would take over; give it a prefix of its own, or run "
-                "pyro.clear_param_store() before"
+                "pyro.clear_param_store() before; to go on with its values, save the store, clear and load it"
             )
 
     def _inputs(self, reading: Reading, args: Any, kwargs: Any, index: Any) -> list[Tensor]:
