@@ -113,6 +113,8 @@ def started(job) -> int:
 
 def forked(function) -> str:
     """What it returns in a process that is forked from this one."""
+    if "jax" in sys.modules:
+        pytest.skip("a process with JAX is not forked; run this file by itself")
     read, write = os.pipe()
     process = os.fork()
     if process == 0:
@@ -250,6 +252,7 @@ def test_a_package_that_is_damaged_is_made_again(empty, compiler):
     assert not package.exists()
 
 
+@pytest.mark.slow  # for processes without JAX, whose threads a fork can leave at a standstill
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 class TestAForkedProcess:
