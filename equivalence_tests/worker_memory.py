@@ -16,6 +16,7 @@ ROOM = 300_000_000  # bytes of more since they were let go of the last time
 PAGE = 4096
 
 _kept = 0  # bytes resident after that
+_kept_text = 0  # the same for what they were compiled from
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -26,17 +27,38 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def compiled_within_bounds() -> Iterator[None]:
-    """A compiled program takes more than a megabyte, however short it is, and all tests have thousands.
+    """What JAX keeps is let go of when it is too much, not after each file, since files share programs.
 
-    They are let go of when there are too many, not after each file, since files share many of them.
+    First the text of compiled programs, which nobody reads again: a megabyte for each, however short it
+    is, where the program itself takes a seventh of that. All tests have thousands of them.
     """
-    global _kept
+    global _kept, _kept_text
     yield
-    if "jax" in sys.modules and resident() > max(LIMIT, _kept + ROOM):
+    if "jax" not in sys.modules or resident() < _kept_text + ROOM:
+        return
+    forget_text()
+    if resident() > max(LIMIT, _kept + ROOM):
         sys.modules["jax"].clear_caches()
-        with suppress(AttributeError):  # of glibc, which keeps what is freed in small pieces
-            ctypes.CDLL(None).malloc_trim(0)
+        _give_back()
         _kept = resident()
+    _kept_text = resident()
+
+
+def forget_text() -> None:
+    """JAX offers no way to it but with all that is compiled."""
+    with suppress(ImportError, AttributeError):
+        from jax._src import pjit
+        from jax._src.interpreters import pxla
+
+        pjit._pjit_lower.cache_clear()
+        pxla._cached_lowering_to_hlo.cache_clear()
+    _give_back()
+
+
+def _give_back() -> None:
+    """To the system what is free: glibc keeps what is freed in small pieces."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident() -> int:
