@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from equivalence_tests.pairs import NEEDS, is_installed
+from equivalence_tests.random_numbers import same_random_numbers
 from equivalence_tests.worker_memory import compiled_within_bounds, pytest_collection_finish
 from twinplate.backends import BACKENDS, available_backends
 from twinplate.training.run_directory import versions
 
-__all__ = ["compiled_within_bounds", "pytest_collection_finish"]  # of every test here
+# Of every test here.
+__all__ = ["compiled_within_bounds", "pytest_collection_finish", "same_random_numbers"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,7 +16,10 @@ import pytest
 from twins import TWINS
 from worker_memory import *  # noqa: F403, its fixtures and hooks are those of all tests
 
+from equivalence_tests.random_numbers import same_random_numbers
 from twinplate import LinearGaussian, ProgramConfig, initial_params, make_program
+
+__all__ = ["same_random_numbers"]  # of every test here
 
 # Machine code of steps is kept where torch keeps its own, for all runs, and not in the user's cache.
 _OF_TORCH = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
