@@ -55,22 +55,22 @@ def make_model(problem: Problem) -> Any:
     return model
 
 
-def hidden_layers(width: int, *last: Any) -> nnx.Sequential:
+def hidden_layers(width: int, hidden: int, *last: Any) -> nnx.Sequential:
     """From the inputs to features, and through `last`."""
     rngs = nnx.Rngs(0)
-    layers = [nnx.Linear(width, HIDDEN, rngs=rngs), nnx.silu]
-    return nnx.Sequential(*layers, nnx.Linear(HIDDEN, HIDDEN, rngs=rngs), nnx.silu, *last)
+    layers = [nnx.Linear(width, hidden, rngs=rngs), nnx.silu]
+    return nnx.Sequential(*layers, nnx.Linear(hidden, hidden, rngs=rngs), nnx.silu, *last)
 
 
-def by_hand(problem: Problem) -> Any:
+def by_hand(problem: Problem, hidden: int) -> Any:
     """One normal per item, as one writes it: a network, a triangle, an auxiliary site, Deltas."""
     d, k = problem.loadings.shape
     size = k + (problem.model == "contrast")
     triangle = size * (size - 1) // 2
     rows, columns = jnp.tril_indices(size, -1)
     small = nnx.initializers.normal(0.01)
-    last = nnx.Linear(HIDDEN, size + triangle + size, kernel_init=small, rngs=nnx.Rngs(1))
-    net = hidden_layers(d, last)
+    last = nnx.Linear(hidden, size + triangle + size, kernel_init=small, rngs=nnx.Rngs(1))
+    net = hidden_layers(d, hidden, last)
 
     def guide(x: Any, inputs: Any, library: Any, batch_size: int | None = None) -> None:
         apply = nnx_module("net", net)
@@ -108,7 +108,13 @@ class Run:
     """A guide in training, in compiled loops of steps."""
 
     def __init__(
-        self, problem: Problem, guide: str, rate: float, steps: int, batch_size: int
+        self,
+        problem: Problem,
+        guide: str,
+        rate: float,
+        steps: int,
+        batch_size: int,
+        hidden: int = HIDDEN,
     ) -> None:
         self._data = tuple(
             jnp.asarray(v, jnp.float32) for v in (problem.x, problem.inputs, problem.library)
@@ -117,9 +123,9 @@ class Run:
         in_batches = PEERS.get(guide, True) and batch_size < len(problem.x)
         batch = {"batch_size": batch_size} if in_batches else {}
         if guide == "by hand":
-            made = by_hand(problem)
+            made = by_hand(problem, hidden)
         elif guide == "ours":
-            encoder = hidden_layers(problem.x.shape[1])
+            encoder = hidden_layers(problem.x.shape[1], hidden)
             made = AutoAmortizedNormal(
                 model, "mini_batch", encoder, features=lambda x, inputs, *rest, **more: inputs
             )

@@ -44,28 +44,30 @@ class Problem:
         return np.log1p(self.x / self.library[:, None])
 
 
-def make_problem(model: str, num_items: int) -> Problem:
+def make_problem(
+    model: str, num_items: int, features: int = FEATURES, components: int = COMPONENTS
+) -> Problem:
     """Data of that many items; loadings overlap, so that components are correlated given an item."""
     rng = np.random.default_rng(0)
-    k = 2 if model == "counts" else COMPONENTS
-    loadings = rng.normal(size=(FEATURES, 1)) + 0.5 * rng.normal(size=(FEATURES, k))
+    k = 2 if model == "counts" else components
+    loadings = rng.normal(size=(features, 1)) + 0.5 * rng.normal(size=(features, k))
     a = rng.normal(size=(num_items, k))
     if model == "counts":
-        loadings, intercept = 0.5 * loadings, rng.normal(0.5, 0.5, FEATURES)
+        loadings, intercept = 0.5 * loadings, rng.normal(0.5, 0.5, features)
         library = np.exp(0.3 * rng.normal(size=num_items))
         x = rng.poisson(library[:, None] * np.exp(a @ loadings.T + intercept)).astype(np.float64)
         truth = _counts_evidence(x, loadings, intercept, library).mean()
         return Problem(model, x, loadings, intercept, library, float(truth))
     contrast = np.exp(CONTRAST * rng.normal(size=(num_items, 1))) if model == "contrast" else 1.0
-    x = contrast * (a @ loadings.T) + NOISE * rng.normal(size=(num_items, FEATURES))
-    known = LinearGaussian(loadings, np.zeros(FEATURES), np.full(FEATURES, NOISE))
+    x = contrast * (a @ loadings.T) + NOISE * rng.normal(size=(num_items, features))
+    known = LinearGaussian(loadings, np.zeros(features), np.full(features, NOISE))
     evidence = (
         log_evidence_with_amplitude(known, CONTRAST, x)
         if model == "contrast"
         else known.log_evidence(x)
     )
     return Problem(
-        model, x, loadings, np.zeros(FEATURES), np.ones(num_items), float(evidence.mean())
+        model, x, loadings, np.zeros(features), np.ones(num_items), float(evidence.mean())
     )
 
 

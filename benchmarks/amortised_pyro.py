@@ -52,19 +52,19 @@ def make_model(problem: Problem) -> Any:
     return model
 
 
-def hidden_layers(width: int) -> torch.nn.Sequential:
+def hidden_layers(width: int, hidden: int) -> torch.nn.Sequential:
     """From the inputs to features."""
     nn = torch.nn
-    return nn.Sequential(nn.Linear(width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU())
+    return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
 
 
-def normal_network(problem: Problem) -> torch.nn.Module:
+def normal_network(problem: Problem, hidden: int = HIDDEN) -> torch.nn.Module:
     """From the inputs to a normal of each item's numbers."""
     d, k = problem.loadings.shape
     size = k + (problem.model == "contrast")
     triangle = size * (size - 1) // 2
     rows, columns = torch.tril_indices(size, size, offset=-1)
-    last = torch.nn.Linear(HIDDEN, size + triangle + size)
+    last = torch.nn.Linear(hidden, size + triangle + size)
     torch.nn.init.normal_(last.weight, std=0.01)
 
     class Network(torch.nn.Sequential):
@@ -74,12 +74,12 @@ def normal_network(problem: Problem) -> torch.nn.Module:
             scale_tril[..., rows, columns] = below
             return MultivariateNormal(loc, scale_tril=scale_tril)
 
-    return Network(hidden_layers(d), last)
+    return Network(hidden_layers(d, hidden), last)
 
 
-def by_hand(problem: Problem) -> Any:
+def by_hand(problem: Problem, hidden: int) -> Any:
     """One normal per item, as one writes it: a network, a triangle, an auxiliary site, Deltas."""
-    k, net = problem.loadings.shape[1], normal_network(problem)
+    k, net = problem.loadings.shape[1], normal_network(problem, hidden)
 
     def guide(x: Any, inputs: Any, library: Any, batch_size: int | None = None) -> None:
         pyro.module("net", net)
@@ -119,7 +119,14 @@ class Run:
     """A guide in training. Parameters are in a store of its own."""
 
     def __init__(
-        self, problem: Problem, guide: str, rate: float, steps: int, batch_size: int
+        self,
+        problem: Problem,
+        guide: str,
+        rate: float,
+        steps: int,
+        batch_size: int,
+        hidden: int = HIDDEN,
+        inference: type[Any] = SVI,
     ) -> None:
         torch.manual_seed(0)
         self._store: Any = {"params": {}, "constraints": {}}
@@ -131,9 +138,9 @@ class Run:
         in_batches = PEERS.get(guide, True) and batch_size < len(problem.x)
         self._batch = {"batch_size": batch_size} if in_batches else {}
         if guide == "by hand":
-            made = by_hand(problem)
+            made = by_hand(problem, hidden)
         elif guide == "ours":
-            encoder = hidden_layers(problem.x.shape[1])
+            encoder = hidden_layers(problem.x.shape[1], hidden)
             made = AutoAmortizedNormal(
                 model, "mini_batch", encoder, features=lambda x, inputs, *rest, **more: inputs
             )
@@ -144,7 +151,7 @@ class Run:
         args = lambda name: {"lr": rate * (0.1 if ".deps." in name else 1.0)}
         adam = {"optimizer": torch.optim.Adam, "optim_args": args, "T_max": steps}
         self._rates = pyro.optim.CosineAnnealingLR(adam)
-        self._svi = SVI(model, made, self._rates, Trace_ELBO())
+        self._svi = inference(model, made, self._rates, Trace_ELBO())
         self.take(1)
 
     def take(self, steps: int) -> None:

@@ -18,6 +18,7 @@ import amortised
 import amortised_numpyro
 import amortised_problems
 import amortised_pyro
+import joint_step
 
 
 def test_the_evidence_of_counts_is_the_integral():
@@ -131,3 +132,24 @@ def test_a_covariance_of_all_data_is_for_few():
     for guide in amortised.SQUARED:
         assert amortised.why_not(guide, few) is None
         assert amortised.why_not(guide, many) == "a covariance of all data: 1,440,000 numbers"
+
+
+def test_the_time_of_a_step_has_a_row_for_each_way(tmp_path, monkeypatch):
+    """At another size than the usual one, which is that of the data, the networks and the mini-batch."""
+    size = joint_step.Size(hidden=5, features=4, components=2, batch_size=3, steps=1)
+    monkeypatch.setattr(joint_step, "SIZES", {"tiny": size})
+    path = tmp_path / "rows.json"
+    joint_step.main(["--sizes", "tiny", "--rounds", "2", "--json", str(path)])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["way"] for row in rows] == list(joint_step.WAYS)
+    for row in rows:
+        assert set(row["ms_per_step"]) == {"by hand", "ours"}
+        assert row["ratio"]["low"] <= row["ratio"]["median"] <= row["ratio"]["high"]
+
+
+@pytest.mark.parametrize("twin", [amortised_pyro, amortised_numpyro])
+def test_networks_are_as_wide_as_asked(twin):
+    problem = amortised_problems.make_problem("linear", 5, features=4, components=2)
+    given = (problem, "by hand", 0.01, 1, 3, 7)
+    outputs = 2 + 1 + 2
+    assert twin.Run(*given).numbers == (4 + 1) * 7 + (7 + 1) * 7 + (7 + 1) * outputs
