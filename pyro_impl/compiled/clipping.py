@@ -71,7 +71,6 @@ class Clip:
         for leaf, gradient in zip(trained, self.cut([*trained], [*trained.values()]), strict=True):
             leaf.grad = gradient
 
-    @torch.no_grad()
     def cut(self, leaves: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         """The gradients of the leaves, each at most `most` times its usual size.
 
@@ -82,8 +81,10 @@ class Clip:
         """
         if not gradients or gradients[0].device.type != "cpu":
             return self.cut_in_graph(leaves, gradients)
-        norms = torch.stack(each.norm(gradients)).tolist()
-        shares = [self._share(leaf, norm) for leaf, norm in zip(leaves, norms, strict=True)]
+        norms = each.norm(gradients)
+        shares = [self._share(leaf, n.item()) for leaf, n in zip(leaves, norms, strict=True)]
+        if shares.count(1.0) == len(shares):
+            return list(gradients)
         return [g if s == 1 else g * s for g, s in zip(gradients, shares, strict=True)]
 
     def _share(self, leaf: Tensor, norm: float) -> float:
