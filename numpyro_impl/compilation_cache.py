@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,9 +18,12 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from numpyro.infer import elbo
 
-from twinplate.user_cache import usable, user_cache
+from twinplate.user_cache import make_room, usable, user_cache
 
 MIN_SECONDS = 0.0
+MOST_BYTES = (
+    1_000_000_000  # a fit has some ten megabytes; JAX's own limit lists all files at each new one
+)
 
 
 @contextmanager
@@ -72,6 +76,7 @@ def _cache_on_disk() -> Iterator[None]:
     if path is None:
         yield
         return
+    _make_room_once(path)
     least = config.jax_persistent_cache_min_compile_time_secs
     _set(str(path), MIN_SECONDS)
     try:
@@ -79,6 +84,12 @@ def _cache_on_disk() -> Iterator[None]:
     finally:
         _set(None, least)
         reset_cache()  # JAX would keep the directory that it has opened
+
+
+@cache
+def _make_room_once(directory: Path) -> None:
+    """At the first use of a process: a list of all files is not for every one."""
+    make_room(directory, MOST_BYTES)
 
 
 def kept_in() -> Path:

@@ -44,13 +44,3 @@ def _own_directory() -> Path:
 
     atexit.register(remove)
     return Path(path)
-
-
-def make_room(directory: Path) -> None:
-    """Remove the files that nobody has used for longest, until the others have at most MOST_BYTES."""
-    files = [(path.stat(), path) for path in directory.iterdir() if path.is_file()]
-    kept = 0
-    for status, path in sorted(files, key=lambda file: -file[0].st_mtime):
-        kept += status.st_size
-        if kept > MOST_BYTES:
-            path.unlink(missing_ok=True)

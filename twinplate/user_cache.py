@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -27,3 +28,22 @@ def usable(directory: Path) -> bool:
     except (OSError, RuntimeError):  # not writable
         return False
     return os.access(directory, os.W_OK | os.X_OK)
+
+
+def make_room(directory: Path, most_bytes: int) -> None:
+    """Remove the files that nobody has used for longest, until the others have at most `most_bytes`.
+
+    Files that went meanwhile, or that cannot be removed, are passed over.
+    """
+    files: list[tuple[os.stat_result, str]] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                files += [(entry.stat(), entry.path)] if entry.is_file() else []
+    kept = 0
+    # Some disks do not say when a file was read last.
+    for status, path in sorted(files, key=lambda file: -max(file[0].st_atime, file[0].st_mtime)):
+        kept += status.st_size
+        if kept > most_bytes:
+            with suppress(OSError):
+                os.unlink(path)

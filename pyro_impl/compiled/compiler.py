@@ -21,13 +21,14 @@ from typing import Any
 
 import torch
 
-from pyro_impl.compilation_cache import make_room
+from pyro_impl.compilation_cache import MOST_BYTES
 from pyro_impl.compiled import onednn  # noqa: F401, its operation is in graphs
 from pyro_impl.compiled.errors import compiler_reason
 from pyro_impl.compiled.graph_text import read_graph
 from pyro_impl.compiled.settings import set_settings
 from pyro_impl.torch_private import write_package
 from twinplate.files import replacing
+from twinplate.user_cache import make_room
 
 
 def main(folder: Path, key: str) -> int:
@@ -40,7 +41,7 @@ def main(folder: Path, key: str) -> int:
             warnings.simplefilter("ignore")  # they are about the compiler's own code
             if not package.exists():
                 _compile(json.loads(request.read_text(encoding="utf-8")), package)
-                make_room(folder)
+                make_room(folder, MOST_BYTES)
     except Exception as error:
         print(compiler_reason(error))
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from platformdirs import macos, unix, windows
 from verify_files import BOTH, twinplate
 
 from twinplate import TrainingConfig, make_program
+from twinplate.user_cache import make_room
 
 
 @pytest.fixture(name="cache")
@@ -93,6 +95,25 @@ def test_a_fit_finds_the_compilations_of_one_of_other_data(cache, tmp_path, prob
         jax.monitoring.unregister_event_listener(heard)
     (made, none), (as_many, read) = found
     assert none == 0 < made == as_many == read
+
+
+def test_only_files_used_last_are_kept(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, (read, made) in {"a": (9, 0), "b": (1, 1), "c": (3, 3), "d": (2, 4)}.items():
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (read, made))
+    make_room(tmp_path, 25)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "d", "folder"}
+
+
+def test_a_process_makes_room_at_its_first_use(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "MOST_BYTES", 25)
+    old = cache.cache_directory() / "of an old release"
+    old.parent.mkdir(parents=True)
+    for is_kept in (False, True):
+        old.write_bytes(bytes(30))
+        with cache.kept_compilations():
+            assert old.exists() == is_kept
 
 
 def test_the_users_own_cache_is_used_as_it_is(cache, tmp_path) -> None:

@@ -25,7 +25,7 @@ from compiled_runs import guide, losses, model_with, traced
 from pyro.infer import SVI, Trace_ELBO
 
 import pyro_impl
-from pyro_impl import CompiledSVI, EagerWarning, compilation_cache
+from pyro_impl import CompiledSVI, EagerWarning
 from pyro_impl.compiled import compilation
 from pyro_impl.compiled.compiler import _alone
 from pyro_impl.compiled.errors import CannotCompileError
@@ -468,15 +468,6 @@ def test_a_graph_is_the_same_after_it_was_written_down():
     found = module(*inputs)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.nan_to_num(), other.nan_to_num())
-
-
-def test_only_the_last_used_packages_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(compilation_cache, "MOST_BYTES", 25)
-    for i in range(4):
-        (tmp_path / str(i)).write_bytes(bytes(10))
-        os.utime(tmp_path / str(i), (i, i))
-    compilation_cache.make_room(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"2", "3"}
 
 
 def test_a_forked_process_leaves_the_folder_of_its_caller():

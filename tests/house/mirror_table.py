@@ -43,7 +43,6 @@ DIFFERENCES = {
     ("recording.constraints", "unconstrained_gradient"): CONSTRAINTS,
     ("compilation_cache", "MIN_SECONDS"): KEPT,
     ("compilation_cache", "MOST_BYTES"): KEPT,
-    ("compilation_cache", "make_room"): KEPT,
     ("compilation_cache", "packages"): KEPT,
     ("compilation_cache", "kept_compilations"): KEPT,
     ("compiled.clipping", "Clip"): IN_PLACE,
