@@ -5,19 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
+from importlib import import_module
 from pathlib import Path
+
+# What takes long to import; torch's first optimiser asks for its compiler.
+SLOW = ("torch._dynamo", "pyro_impl.training.trainer", "pyro_impl.compiled.svi")
 
 
 def in_group(size, function, *arguments):
     """What `function(group, *arguments)` returns in each of `size` processes, by rank.
 
     The function is one of a module that can be imported. The processes are forked from a server that has
-    imported torch and Pyro once.
+    imported what takes long once.
     """
     import torch.multiprocessing as processes
 
-    # for the server that is started by the first call; processes find the modules of tests by this path
-    multiprocessing.set_forkserver_preload(["pyro_impl", "process_groups"])
+    # The server, which the first call starts, passes over in silence what it cannot import.
+    multiprocessing.set_forkserver_preload([import_module(name).__name__ for name in SLOW])
     with tempfile.TemporaryDirectory() as folder:
         given = size, folder, function, arguments
         processes.start_processes(_run, given, nprocs=size, start_method="forkserver")
