@@ -25,7 +25,7 @@ from numpyro_impl.device import find_device
 from numpyro_impl.recording.borrowed import in_precision
 from numpyro_impl.recording.program import Program
 from numpyro_impl.training.trainer import Trainer
-from twinplate.bench.backend import CASE_RATE, Route, Started, TakeSteps
+from twinplate.bench.backend import CASE_RATE, LIMIT_SIZES, Route, Started, TakeSteps
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import SEED, Workload
 from twinplate.errors import InputError
@@ -61,9 +61,9 @@ def equal_terms(threads: int) -> Iterator[None]:
 
 def limits(device: str) -> tuple[float, float]:
     """Floating-point operations per second of a float32 matrix product; bytes per second of a copy."""
-    size = 2048 if device == "cpu" else 8192
+    size, length = LIMIT_SIZES[device]
     with jax.default_device(find_device(device)):
-        matrix, long = jnp.ones((size, size)), jnp.ones(2**25)
+        matrix, long = jnp.ones((size, size)), jnp.ones(length)
         product, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
 
         def seconds(work: Callable[[], Array]) -> float:

@@ -34,7 +34,7 @@ from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.program import Program
 from pyro_impl.torch_private import compiled_afresh
 from pyro_impl.training.trainer import Trainer
-from twinplate.bench.backend import CASE_RATE, Route, Started, TakeSteps
+from twinplate.bench.backend import CASE_RATE, LIMIT_SIZES, Route, Started, TakeSteps
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import SEED, Workload
 from twinplate.errors import InputError
@@ -77,8 +77,8 @@ def equal_terms(threads: int) -> Iterator[None]:
 def limits(device: str) -> tuple[float, float]:
     """Floating-point operations per second of a float32 matrix product; bytes per second of a copy."""
     where = find_device(device)
-    size = 2048 if device == "cpu" else 8192
-    matrix, long = torch.ones(size, size, device=where), torch.ones(2**25, device=where)
+    size, length = LIMIT_SIZES[device]
+    matrix, long = torch.ones(size, size, device=where), torch.ones(length, device=where)
     out, target = torch.empty_like(matrix), torch.empty_like(long)
 
     def seconds(work: Callable[[], Any]) -> float:

@@ -14,6 +14,7 @@ from rich.console import Console
 from tiny_workload import TINY
 
 from twinplate.bench import terms, turns
+from twinplate.bench.backend import LIMIT_SIZES
 from twinplate.bench.measure import Measured
 from twinplate.bench.workload import SIZES
 from twinplate.cli import main
@@ -36,7 +37,7 @@ KEYS = {
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Few rounds and steps, and a tiny size for S."""
+    """Few rounds and steps, a tiny size for S, and as tiny products and copies."""
     import torch
 
     monkeypatch.setattr(turns, "ROUNDS", 3)
@@ -44,6 +45,7 @@ def quick(monkeypatch):
     # The hand-written ways as graphs, without the minutes of a C++ compiler.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     monkeypatch.setitem(SIZES, "S", TINY)
+    monkeypatch.setitem(LIMIT_SIZES, "cpu", (64, 2**10))
 
 
 def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
@@ -68,7 +70,7 @@ def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
         assert text in printed
 
 
-def test_a_users_file_is_measured_by_the_command(quick, tmp_path, monkeypatch, capsys):
+def test_a_users_file_is_measured_by_the_command(quick, interpreted, tmp_path, monkeypatch, capsys):
     path = tmp_path / "case.json"
     words = ["bench", "examples/verify_port.py:RIGHT", "--steps", "50", "--json", str(path)]
     monkeypatch.setattr(sys, "argv", ["twinplate", *words])
@@ -188,7 +190,7 @@ CASE = Case(Program(model), Program(model))
         (["no_guide.py"], "has no guide: there is nothing to train"),
     ],
 )
-def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, message):
+def test_bad_input_is_one_sentence(quick, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "no_case.py").write_text(NO_CASE)
     (tmp_path / "no_guide.py").write_text(NO_GUIDE)

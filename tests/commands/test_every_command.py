@@ -12,6 +12,7 @@ import torch
 from verify_files import BOTH, file
 from verify_files import twinplate as run
 
+from twinplate.bench.backend import LIMIT_SIZES
 from twinplate.bench.measure import Measured
 from twinplate.cli import app
 from twinplate.commands import bench_command
@@ -77,6 +78,7 @@ def test_json_stands_alone_on_stdout(command, folder, monkeypatch, capsys) -> No
     )  # it takes minutes, and so does a benchmark
     rows = Measured("S", "cpu", [], {}, {})
     monkeypatch.setattr(bench_command, "_measured", lambda *given, **options: rows)
+    monkeypatch.setitem(LIMIT_SIZES, "cpu", (64, 2**10))
     pyro.clear_param_store()
     with torch.random.fork_rng():
         assert run(*WORDS[command].split(), "--json", "-", "--quiet") == 0

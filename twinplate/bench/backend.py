@@ -10,6 +10,8 @@ from twinplate.training.plan import Chunk
 from twinplate.training.state import Array
 
 CASE_RATE = 1e-4  # learning rate of a user's programs
+# What `limits` times, by device: rows of the square matrices that are multiplied, numbers that are copied.
+LIMIT_SIZES = {"cpu": (2048, 2**25), "gpu": (8192, 2**25)}
 
 TakeSteps = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
 Tell = Callable[[str], None]  # is told what is being done
