@@ -21,7 +21,8 @@ import pyro
 import pytest
 import torch
 from compiled_cases import ITEMS, batches
-from compiled_runs import guide, losses, model_with, traced
+from compiled_runs import guide, losses, traced
+from compiler_runs import WAIT, gone, is_alive, job_of, model, started, with_machine_code
 from pyro.infer import SVI, Trace_ELBO
 
 import pyro_impl
@@ -39,95 +40,11 @@ pytestmark = pytest.mark.usefixtures("own_world")
 SWITCHED = "Steps from {} on are machine code: they differ by rounding."
 
 
-def model(x, y):
-    return model_with(lambda *_: 1.0)(x, y)
-
-
-def with_machine_code(first=8, steps=12, **options):
-    """(losses, parameters, svi), with machine code from step `first` on."""
-    found, svi = losses(CompiledSVI, model, steps=steps, machine_code=first, **options)
-    store = pyro.get_param_store()
-    return found, {name: store[name].detach().clone() for name in store}, svi
-
-
 @pytest.fixture
 def empty(tmp_path, monkeypatch) -> Path:
     """Where packages are kept, with none of them; the compiler's other files are where they always are."""
     monkeypatch.setattr(compilation, "packages", lambda: tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def compiler(monkeypatch):
-    """`compiler(code)`: the process that compiles runs this code instead."""
-
-    def put(code):
-        made = compilation._Job.__init__
-
-        def init(job, folder, key):
-            job.code = code
-            made(job, folder, key)
-
-        monkeypatch.setattr(compilation._Job, "__init__", init)
-        monkeypatch.setattr(
-            compilation._Job,
-            "_command",
-            property(lambda job: [sys.executable, "-c", job.code], lambda job, value: None),
-            raising=False,
-        )
-
-    return put
-
-
-WAIT = "import sys; sys.stdin.buffer.read(); sys.exit(1)"
-
-
-def is_alive(process: int) -> bool:
-    status = Path(f"/proc/{process}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
-
-
-def gone(process: int) -> bool:
-    """Within ten seconds."""
-    for _ in range(100):
-        if not is_alive(process):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def job_of(svi) -> compilation._Job:
-    (step,) = (step for steps in svi._steps.values() for step in steps)
-    return step.begun.args[2].__self__._job
-
-
-def started(job) -> int:
-    """The number of its process, which a job before it may keep waiting."""
-    gc.collect()  # a job ends with the steps that it is for, and they are part of a circle
-    for _ in range(3000):
-        if job._process is not None:
-            return job._process.pid
-        time.sleep(0.01)
-    raise AssertionError("no process within half a minute")
-
-
-def forked(function) -> str:
-    """What it returns in a process that is forked from this one."""
-    if "jax" in sys.modules:
-        pytest.skip("a process with JAX is not forked; run this file by itself")
-    read, write = os.pipe()
-    process = os.fork()
-    if process == 0:
-        try:
-            os.close(read)
-            os.write(write, function().encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as file:
-        said = file.read()
-    os.waitpid(process, 0)
-    return said
 
 
 # --- compiled -------------------------------------------------------------------------------------
@@ -250,68 +167,6 @@ def test_a_package_that_is_damaged_is_made_again(empty, compiler):
     with pytest.warns(EagerWarning, match="made again"):
         with_machine_code()
     assert not package.exists()
-
-
-@pytest.mark.slow  # for processes without JAX, whose threads a fork can leave at a standstill
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-class TestAForkedProcess:
-    """Of data loaders, say: it has no thread of its caller's."""
-
-    def test_compiles_for_itself(self, compiler):
-        """And its caller's goes on."""
-        compiler(WAIT)
-        _, _, svi = with_machine_code(100, steps=3)
-        job = job_of(svi)
-        started(job)
-
-        def in_child():
-            job.code = "print('cannot'); raise SystemExit(1)"
-            svi.number = 99
-            with pytest.warns(EagerWarning, match="without machine code: cannot"):
-                svi.step(*batches(ITEMS)[0])
-            return "told"
-
-        assert forked(in_child) == "told" and job._process.poll() is None
-
-    @pytest.fixture
-    def job(self, tmp_path, compiler):
-        compiler(WAIT)
-        job = compilation._Job(tmp_path, "a")
-        started(job)
-        yield job
-        job.end()
-        job._thread.join()
-
-    def test_loads_what_its_caller_has_made(self, tmp_path, job):
-        def in_child():
-            (tmp_path / "a.pt2").touch()
-            return f"{job.reason()!r}"
-
-        assert forked(in_child) == "''"
-
-    def test_does_not_keep_the_compiler_alive(self, job):
-        read, write = os.pipe()
-
-        def in_child():
-            os.close(write)
-            return os.read(read, 1).decode()  # nothing, once the caller has closed the other end
-
-        with ThreadPoolExecutor() as pool:
-            said = pool.submit(forked, in_child)
-            time.sleep(0.5)
-            job.end()
-            ended = gone(job._process.pid)
-            os.close(write)
-            assert said.result() == "" and ended
-        os.close(read)
-
-    def test_knows_why_its_caller_had_no_machine_code(self, tmp_path, compiler):
-        compiler("print('cannot'); raise SystemExit(1)")
-        job = compilation._Job(tmp_path, "a")
-        job.reason()
-        job.code = WAIT
-        assert forked(job.reason) == "cannot"
 
 
 def test_python_that_cannot_be_started(monkeypatch):
@@ -468,23 +323,6 @@ def test_a_graph_is_the_same_after_it_was_written_down():
     found = module(*inputs)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.nan_to_num(), other.nan_to_num())
-
-
-def test_a_forked_process_leaves_the_folder_of_its_caller():
-    """The one that stands in where the user's cache directory cannot be used, and is removed at the end."""
-    code = """
-import os, sys
-from pyro_impl.compilation_cache import _own_directory
-folder = _own_directory()
-child = os.fork()
-if not child:
-    sys.exit()
-os.waitpid(child, 0)
-print(folder.exists(), folder)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    existed, folder = done.stdout.split(maxsplit=1)
-    assert existed == "True" and not Path(folder.strip()).exists()
 
 
 def test_a_fit_switches_at_its_own_step(problem, interpreted):
