@@ -44,15 +44,25 @@ def native(twin, params):
     return twin.jax.tree.map(twin.array, params)
 
 
-def loss(twin, model, guide, params, *args, elbo="Trace_ELBO", seed=0, **kwargs):
+def loss(twin, model, guide, params, *args, seed=0, **kwargs):
     """The loss of one draw."""
-    set_params(twin, params)
+    return loss_of(twin, model, guide, *args, **kwargs)(params, seed)
+
+
+def loss_of(twin, model, guide, *args, elbo="Trace_ELBO", **kwargs):
+    """`found(params, seed)`: the loss of a draw. In JAX one program; function by function it is hundreds."""
     objective = elbo if not isinstance(elbo, str) else getattr(twin.framework.infer, elbo)()
-    if twin.name == "pyro":
+
+    def in_pyro(params, seed):
+        set_params(twin, params)
         twin.framework.set_rng_seed(seed)
         return objective.loss(model, guide, *args, **kwargs)
-    key = twin.jax.random.key(seed)
-    return float(objective.loss(key, native(twin, params), model, guide, *args, **kwargs))
+
+    if twin.name == "pyro":
+        return in_pyro
+    jit, key = twin.jax.jit, twin.jax.random.key
+    given = jit(lambda key, params: objective.loss(key, params, model, guide, *args, **kwargs))
+    return lambda params, seed: float(given(key(seed), native(twin, params)))
 
 
 def train(twin, model, guide, steps, *args, elbo="Trace_ELBO", rate=1e-2, **kwargs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from guide_runs import first_params, loss, posterior
+from guide_runs import first_params, loss, loss_of, posterior
 from scipy import stats
 
 from twinplate import InputError
@@ -129,8 +129,9 @@ def test_a_mini_batch_is_scaled_and_its_items_are_those_of_the_model(twin):
     model = _model(twin)
     guide = _guide(twin, model)
     params = {**first_params(twin, guide, twin.array(X)), **_exact_params()}
+    of_two = loss_of(twin, model, guide, twin.array(X), batch_size=2)
     for seed in range(3):
-        found = loss(twin, model, guide, params, twin.array(X), batch_size=2, seed=seed)
+        found = of_two(params, seed)
         each = _log_evidence()
         pairs = [each[i] + each[j] for i in range(N) for j in range(i)]
         assert min(abs(found + N / 2 * pair) for pair in pairs) < 1e-8

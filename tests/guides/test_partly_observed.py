@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from guide_runs import ask, first_params, loss, native, posterior, set_params, train
+from guide_runs import ask, first_params, loss, loss_of, native, posterior, set_params, train
 from scipy import stats
 
 from twinplate import InputError
@@ -106,8 +106,9 @@ def test_with_the_exact_posterior_the_loss_of_any_draw_is_the_evidence(twin, elb
     assert {*params} == {*exact}
     if elbo == "StickingTheLandingELBO":
         elbo = twin.impl.StickingTheLandingELBO()
+    of_draw = loss_of(twin, model, guide, *_arguments(twin), elbo=elbo)
     for seed in range(2):
-        found = loss(twin, model, guide, exact, *_arguments(twin), elbo=elbo, seed=seed)
+        found = of_draw(exact, seed)
         np.testing.assert_allclose(found, -evidence.sum(), rtol=1e-9)
 
 
@@ -128,8 +129,9 @@ def test_a_mini_batch_knows_which_of_its_own_items_are_known(twin):
     first_params(twin, guide, *_arguments(twin), batch_size=2)
     exact, evidence = _exact_items()
     pairs = [evidence[i] + evidence[j] for i in range(N) for j in range(i)]
+    of_two = loss_of(twin, model, guide, *_arguments(twin), batch_size=2)
     for seed in range(3):
-        found = loss(twin, model, guide, exact, *_arguments(twin), batch_size=2, seed=seed)
+        found = of_two(exact, seed)
         assert min(abs(found + N / 2 * pair) for pair in pairs) < 1e-8
 
 
@@ -139,13 +141,14 @@ def test_numbers_that_are_known_have_no_gradient_and_no_density(twin, covariance
     model = _model(twin)
     guide = _guide(twin, model, covariance=covariance)
     params = first_params(twin, guide, *_arguments(twin))
+    of_draw = loss_of(twin, model, guide, *_arguments(twin))
     for names in (["auto_item_loc"], ["auto_item_loc", "auto_item_scale"]):
         for of_known in (True, False):
             other = dict(params)
             for name in names:
                 other[name] = params[name] * np.where(_known() == of_known, 1.7, 1.0)
                 other[name] = other[name] + 0.1 * (_known() == of_known)
-            found = [loss(twin, model, guide, p, *_arguments(twin)) for p in (params, other)]
+            found = [of_draw(numbers, seed=0) for numbers in (params, other)]
             assert (abs(found[0] - found[1]) < 1e-9) == of_known
 
 
@@ -209,9 +212,10 @@ def test_it_trains_on_mini_batches_and_predicts_with_what_is_known(twin):
     model = _model(twin)
     guide = _guide(twin, model, lambda x: x, features=_rows)
     first = first_params(twin, guide, *_arguments(twin))
-    before = loss(twin, model, guide, first, *_arguments(twin))
+    of_draw = loss_of(twin, model, guide, *_arguments(twin))
+    before = of_draw(first, seed=0)
     _, params = train(twin, model, guide, 60, *_arguments(twin), batch_size=4, rate=0.02)
-    after = loss(twin, model, guide, params, *_arguments(twin))
+    after = of_draw(params, seed=0)
     assert after < before - 10  # of 30, at best
     set_params(twin, params)
     given = () if twin.name == "pyro" else (twin.jax.random.key(0), native(twin, params))
