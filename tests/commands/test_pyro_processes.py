@@ -18,7 +18,7 @@ from verify_files import twinplate
 from twinplate import load
 from twinplate.training.run_directory import reopened
 
-STEPS = "1500"
+STEPS = "1000"
 FIT = ["fit", "x.npy", "--backend", "pyro"]
 NEW = [*FIT, "--components", "2", "--steps", STEPS, "--device", "cpu", "--precision", "float64"]
 COMMAND = [sys.executable, "-m", "twinplate"]

@@ -42,16 +42,17 @@ SAVE = """
 import sys
 from pathlib import Path
 from verify_files import twinplate
-for out, text in {files!r}.items():
+for out, text, *like in {records!r}:
     Path("own.py").write_text(text)
-    assert twinplate("record", "own.py", "-o", out, *{like!r}) == 0
+    assert twinplate("record", "own.py", "-o", out, *like) == 0
 assert not set({absent!r}) & {{name.split(".")[0] for name in sys.modules}}
 """
 COMPARE = """
 import sys
 from verify_files import twinplate
-assert twinplate("compare", "first", "same") == 0
-assert twinplate("compare", "first", "wrong") == 1
+for first, second in (("pyro", "numpyro"), ("numpyro", "pyro")):
+    assert twinplate("compare", first, f"{{second}} same") == 0
+    assert twinplate("compare", first, f"{{second}} wrong") == 1
 assert not set({absent!r}) & {{name.split(".")[0] for name in sys.modules}}
 """
 
@@ -71,14 +72,18 @@ def fresh(*parts: str, **values) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("order", ["pyro first", "numpyro first"])
-def test_each_framework_records_without_the_other_and_compares_without_its_own(order) -> None:
-    sides = [(PYRO, JAX_SIDE), (NUMPYRO, TORCH_SIDE)]
-    (text, absent), (other, other_absent) = sides if order == "pyro first" else sides[::-1]
-    fresh(REFUSE, SAVE, files={"first": text}, absent=absent, like=())
-    wrong = other.replace("Normal(mu, 0.5)", "Normal(mu, 0.6)")
-    files = {"same": other, "wrong": wrong}
-    fresh(REFUSE, SAVE, files=files, absent=other_absent, like=("--like", "first"))
-    for blocked in (other_absent, TORCH_SIDE + JAX_SIDE):
-        shown = fresh(REFUSE, COMPARE, absent=blocked)
-        assert re.search("^SAME.*^DIFFERS: log density of model site x", shown, re.S | re.M)
+def test_each_framework_records_without_the_other_and_both_are_compared_without_any() -> None:
+    """Either one first: of the other one there is a record like its own, right and wrong."""
+
+    def like(first: str, name: str, text: str) -> list[tuple[str, ...]]:
+        wrong = text.replace("Normal(mu, 0.5)", "Normal(mu, 0.6)")
+        versions = {"same": text, "wrong": wrong}
+        return [(f"{name} {word}", text, "--like", first) for word, text in versions.items()]
+
+    fresh(REFUSE, SAVE, records=[("pyro", PYRO)], absent=JAX_SIDE)
+    records = [("numpyro", NUMPYRO), *like("pyro", "numpyro", NUMPYRO)]
+    fresh(REFUSE, SAVE, records=records, absent=TORCH_SIDE)
+    fresh(REFUSE, SAVE, records=like("numpyro", "pyro", PYRO), absent=JAX_SIDE)
+    shown = fresh(REFUSE, COMPARE, absent=TORCH_SIDE + JAX_SIDE)
+    told = "^SAME.*^DIFFERS: log density of model site x.*"
+    assert re.search(2 * told, shown, re.S | re.M)

@@ -79,18 +79,16 @@ def test_with_a_precision_of_products_by_torchs_newer_names(monkeypatch):
     assert_same(CASES["subsampling"], replayed=9)
 
 
-FAST = "subsampling"  # the others are compiled by `make test-all`
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == FAST else pytest.mark.slow) for n in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_each_case_as_machine_code(name):
     assert_close(CASES[name])
 
 
-def test_a_triangle_as_the_graph_that_a_compiler_gets(interpreted):
-    assert_close(CASES["AutoMultivariateNormal"])
+@pytest.mark.parametrize("name", ["subsampling", "AutoMultivariateNormal"])
+def test_as_the_graph_that_a_compiler_gets(interpreted, name):
+    """Indices that a step draws; a triangle."""
+    assert_close(CASES[name])
 
 
 # --- losses and particles -------------------------------------------------------------------------

@@ -25,11 +25,11 @@ PARTS = ("params", "mean", "variance", "average")
 
 def fits(group, cases):
     """The fit of each case: arguments of `fit`, and what stands beside them."""
-    building.begin_compiling = interpreted  # machine code is the graph as it was lowered
+    building.begin_compiling = as_lowered  # as the fixture `interpreted` has it
     return [pyro_impl.fit(*given, **also, group=group) for given, also in cases]
 
 
-def interpreted(graph, arguments, written):
+def as_lowered(graph, arguments, written):
     def quiet(*inputs):
         with torch.no_grad():
             return graph.module(*inputs)
@@ -85,7 +85,7 @@ FEW = ("learned", "matched", "machine code", "simulated", "vectorised")
     ("size", "chosen"),
     [(2, FEW), (4, FEW[:2]), pytest.param(3, None, marks=pytest.mark.slow)],
 )
-def test_a_group_fits_as_one_process(problem, size, chosen):
+def test_a_group_fits_as_one_process(problem, interpreted, size, chosen):
     """B = 9 items are shared unevenly by 2 and by 4 processes."""
     known = {name: given for name, *given in cases_of(problem) if name in (chosen or [name])}
     names, cases = [*known], [*known.values()]
