@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 from pyro_impl.programs.normal import (
@@ -36,7 +37,7 @@ def known_numbers(layout: JointLayout, known: Known, batch_shape: torch.Size) ->
         else torch.zeros(site.size, dtype=torch.bool)
         for site in layout.sites
     ]
-    batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    batch = broadcast_shape(*(part.shape[:-1] for part in parts))
     device = next(iter(known.values())).device
     return torch.cat([part.to(device).expand(*batch, -1) for part in parts], -1)
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
@@ -144,7 +145,10 @@ class PackedMultivariateNormal(MultivariateNormal):
         self, loc: Tensor, scale: Tensor, lower: Tensor, *, validate_args: bool | None = None
     ) -> None:
         check_packed(tuple(loc.shape), tuple(scale.shape), tuple(lower.shape))
-        batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale.shape[:-1], lower.shape[:-1])
+        # Not by torch.broadcast_shapes, which imports torch's compiler at its first call, and is slow.
+        batch_shape = torch.Size(
+            broadcast_shape(loc.shape[:-1], scale.shape[:-1], lower.shape[:-1])
+        )
         self.loc, self.scale, self.lower = loc.expand((*batch_shape, -1)), scale, lower
         torch.distributions.Distribution.__init__(
             self, batch_shape, scale.shape[-1:], validate_args=validate_args

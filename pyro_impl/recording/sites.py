@@ -9,6 +9,7 @@ import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch import distributions as td
 from torch.distributions.utils import lazy_property
@@ -127,7 +128,8 @@ def shapes(node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if kind_of(node) == "deterministic":
         return (), tuple(node["value"].shape)
     scored = node["log_prob"].shape if "log_prob" in node else ()
-    batch_shape = torch.broadcast_shapes(node["fn"].batch_shape, scored)  # plates have expanded it
+    # Plates have expanded it. torch.broadcast_shapes imports torch's compiler at its first call.
+    batch_shape = broadcast_shape(node["fn"].batch_shape, scored)
     return tuple(batch_shape), tuple(node["fn"].event_shape)
 
 

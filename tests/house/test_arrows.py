@@ -195,6 +195,32 @@ def test_a_program_to_verify_is_imported_without_what_training_needs(package, la
     assert not late & set(done.stdout.split())
 
 
+def test_a_verdict_on_a_program_of_pyro_does_not_import_torchs_compiler():
+    """Which takes half a second, as long as all the rest of it."""
+    code = """
+import sys
+import pyro, torch
+from pyro.distributions import Normal
+from pyro_impl import PackedMultivariateNormal, Program
+from twinplate.verification.recording import record
+
+def model():
+    with pyro.plate("items", 3):
+        a = pyro.sample("a", Normal(0.0, 1.0).expand([3, 2]).to_event(1))
+        pyro.sample("x", Normal(a.sum(-1), 1.0), obs=torch.zeros(3))
+
+def guide():
+    with pyro.plate("items", 3):
+        normal = PackedMultivariateNormal(torch.zeros(2), torch.ones(2), torch.zeros(1))
+        pyro.sample("a", normal)
+
+record(Program(model, guide))
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_public_names_are_those_that_the_module_of_them_lists(package):
     module, public = import_module(package), import_module(f"{package}.public")
