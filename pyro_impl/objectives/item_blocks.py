@@ -28,15 +28,6 @@ class Share:
     rows: slice
     whole: int
 
-    def of(self, loss: Loss) -> Loss:
-        """The loss of these items, which take their part of the noise of all."""
-
-        def of_share(x: Tensor, a: Tensor | None, noise: dict[str, Tensor]) -> Tensor:
-            with block_noise(self.rows, self.whole, x, {}):
-                return loss(x, a, noise)
-
-        return of_share
-
 
 class block_noise(Messenger):  # noqa: N801  (handlers are lower case in Pyro)
     """Draw the noise of all items of a mini-batch at every site and keep that of the items `rows`.
@@ -96,7 +87,9 @@ def backward(
         given = {name: v.narrow(axes[name], rows.start, size) for name, v in noise.items()}
         place = slice(start + rows.start, start + rows.stop)
         with block_noise(place, whole, x, drawn):
-            value = loss(x[rows], None if a is None else a[:, rows], given) * (size / len(x))
+            part = loss(x[rows], None if a is None else a[:, rows], given)
+            # A step that is recorded has it in double precision, as Pyro's losses are in Python.
+            value = part.to(x.dtype) * (size / len(x))
         value.backward()
         total += value.detach()
     return total

@@ -1,8 +1,8 @@
 """The strict lower triangle of a matrix, packed in a row of M = K (K - 1) / 2 numbers, row by row.
 
-Its product with a vector takes few operations in an eager run: two products with 0/1 matrices. Where a graph
-is captured for a CPU, up to `ROWS_LIMIT` components it goes row by row: torch's compiler makes one loop of
-the rows, and only the result and the gradient are written to memory.
+Its product with a vector takes few operations: two products with 0/1 matrices. On a CPU that of many
+components goes row by row (`row_products`). Where a graph is captured for a compiler, up to `ROWS_LIMIT`
+components it does so too, another way: torch's compiler makes one loop of the rows.
 
 Filling a matrix with it is a selection, and so is taking the triangle out of a matrix. Each is the
 transpose of the other, which torch is told by two functions: by itself it would add up, element by
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from pyro_impl.capturing import is_for_a_compiler
+from pyro_impl.programs.row_products import product
 from pyro_impl.torch_private import makes_constants
-from twinplate.programs.triangle import fill_indices, selectors, take_indices
+from twinplate.programs.triangle import ROWS_ABOVE, fill_indices, selectors, take_indices
 
 # Up to this many components the product with the packed triangle costs less than filling a matrix, or no
 # more; the 0/1 matrices, which grow as K³, still are small (4 MB each in single precision at 128).
@@ -41,12 +42,14 @@ def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
     size = vector.shape[-1]
     if not lower.shape[-1]:
         return torch.zeros_like(vector)
+    is_captured = _is_captured(vector)
+    if (size <= ROWS_LIMIT) if is_captured else (size > ROWS_ABOVE and vector.is_cpu):
+        batch = torch.broadcast_shapes(lower.shape[:-1], vector.shape[:-1])
+        by_rows = _RowByRow.apply if is_captured else product
+        found: Tensor = by_rows(lower.expand(*batch, -1), vector.expand(*batch, -1))
+        return found
     if size > PACKED_LIMIT:
         return (fill(lower, size) @ vector.unsqueeze(-1)).squeeze(-1)
-    if size <= ROWS_LIMIT and _is_captured(vector):
-        batch = torch.broadcast_shapes(lower.shape[:-1], vector.shape[:-1])
-        product: Tensor = _RowByRow.apply(lower.expand(*batch, -1), vector.expand(*batch, -1))
-        return product
     copy, add = _selectors(size, vector.dtype, vector.device)
     return (lower * (vector @ copy)) @ add
 

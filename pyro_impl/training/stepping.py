@@ -28,7 +28,7 @@ class Stepping:
     """Makes the steps when they are asked for.
 
     data, pairs: from which a step takes the items that it is given.
-    at_once: how many of these a step takes at once; fewer than all are taken in blocks, by an eager step.
+    at_once: how many of these a step takes at once; fewer than all are taken in blocks.
     reduction: over the processes of a group, which take each mini-batch together; None for all of it.
     """
 
@@ -59,17 +59,22 @@ class Stepping:
             return None
         return Share(self.run.share, self.run.training.batch_size)
 
+    def _differentiation(self, loss: Loss) -> Callable[..., Tensor]:
+        """The loss of a mini-batch, its gradient added to the leaves'."""
+        axes = self.run.item_axes
+        return partial(backward, loss, length=self.at_once, axes=axes, share=self.share)
+
     def _compiled(self, loss: Loss) -> Step:
         data, pairs = self.data, self.pairs
-        loss = loss if self.share is None else self.share.of(loss)
+        differentiate = self._differentiation(loss)
 
-        def loss_of(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
-            return loss(data[items], None if pairs is None else pairs[:, items], noise)
+        def taken(model: Any, guide: Any, items: Tensor, noise: dict[str, Tensor]) -> Tensor:
+            return differentiate(data[items], None if pairs is None else pairs[:, items], noise)
 
         program, optimizer = (self.pair.model, self.pair.guide), self.carry.optimizer
         # Of a run that ends before, nothing is compiled.
         due = self.machine_code if self.machine_code <= self.run.training.steps else False
-        svi = CompiledSVI(*program, optimizer, loss_of, machine_code=due)
+        svi = CompiledSVI(*program, optimizer, loss, taken, machine_code=due)
         store, known = pyro.get_param_store(), self.carry.leaves.values()
         names = {n: leaf for leaf in known if (n := store.param_name(leaf)) is not None}
         self.svis.append(svi.prepared(names, self.carry.clip, self.reduction))
@@ -83,13 +88,12 @@ class Stepping:
     def _eager(self, loss: Loss) -> Step:
         leaves, optimizer = list(self.carry.leaves.values()), self.carry.optimizer
         clip, reduction = self.carry.clip, self.reduction
-        length, axes = self.at_once, self.run.item_axes
-        differentiate = partial(backward, length=length, axes=axes, share=self.share)
+        differentiate = self._differentiation(loss)
 
         def step(items: Tensor, noise: dict[str, Tensor]) -> Tensor:
             a = None if self.pairs is None else self.pairs[:, items]
             optimizer.zero_grad()
-            value = differentiate(loss, self.data[items], a, noise)
+            value = differentiate(self.data[items], a, noise)
             found = {}
             for leaf in leaves:  # torch leaves out one without a gradient, and its moments
                 found[leaf] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad

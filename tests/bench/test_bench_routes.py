@@ -124,16 +124,6 @@ def test_what_a_cuda_graph_changes_stays_where_it_is(work, monkeypatch):
     assert {*map(np.shape, work.program.fixed.values()), (4, 6), (6, 4)} <= set(shapes)
 
 
-@pytest.mark.filterwarnings("ignore:training runs eagerly")
-def test_eager_steps_are_not_timed_as_compiled_ones(backends, work, monkeypatch):
-    """Where the memory holds a mini-batch only in blocks, the compiled way does not start."""
-    monkeypatch.setattr("twinplate.training.memory.fitting", lambda *_: 4)
-    ways = backends["pyro"].ours(work, "cpu")
-    with pytest.raises(UserWarning, match="training runs eagerly"):
-        ways["Pyro, ours, compiled"].start()
-    ways["Pyro, ours, eager"].start()
-
-
 @pytest.mark.parametrize("late", [False, True])
 def test_steps_that_cannot_be_compiled_are_not_timed_as_compiled_ones(
     backends, work, monkeypatch, late

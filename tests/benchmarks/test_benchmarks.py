@@ -26,9 +26,11 @@ import clipping
 import devices as spread
 import divergence
 import gaps
+import many_components
 import matched
 import reading
 import restarts
+import triangle
 import verify
 from problem import Size, make_problem
 from recipes import Recipe, constant_rate, stock_normal
@@ -52,6 +54,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         "divergence",
         "gaps",
         "growth",
+        "many_components",
         "guide_starts",
         "matched",
         "posteriors",
@@ -307,6 +310,25 @@ def test_cut_gradients_are_timed_beside_others(tmp_path, capsys, monkeypatch):
     assert [(row["framework"], row["size"]) for row in rows] == [("pyro", "S"), ("numpyro", "S")]
     for row in rows:
         assert row["low"] <= row["median"] <= row["high"] and min(row["ms"].values()) > 0
+
+
+def test_steps_row_by_row_are_timed_beside_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(many_components, "LIMITS", {"rows": 2, "before": 2**30})
+    path = tmp_path / "many.json"
+    many_components.main(["--sizes", "4:16:8", "--rounds", "2", f"--json={path}"])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["way"] for row in rows] == ["numpyro", "pyro, eager", "pyro, replayed"]
+    for row in rows:
+        assert row["low"] <= row["median"] <= row["high"] and min(row["ms"].values()) > 0
+
+
+def test_the_products_of_a_triangle_are_timed_beside_one_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(triangle, "ROUNDS", 2)
+    path = tmp_path / "triangle.json"
+    triangle.main(["--components", "4", "--batch-size", "8", f"--json={path}"])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["framework"] for row in rows] == ["NumPyro", "Pyro, eager"]
+    assert all(row[form]["median"] > 0 for row in rows for form in ("packed", "rows"))
 
 
 def test_batches_of_an_iterator_are_timed_beside_a_loop_by_hand(tmp_path, monkeypatch):

@@ -66,6 +66,22 @@ def test_steps_are_adam_on_the_evaluated_gradient(twin, problem, name, particles
         np.testing.assert_allclose(fitted.state.variance[n], variance[n], rtol=1e-8, atol=1e-9)
 
 
+def test_steps_with_many_components_are_those_of_a_filled_matrix(twin, problem, monkeypatch):
+    """66 of them, row by row; in Pyro replayed too, to the bit as eager steps are."""
+    x, program, _ = problem(N, num_components=66, guide="auxiliary", covariance="full")
+    training, fit = config(steps=5), twin.impl.fit
+    rows = fit(x, program, training, matched=True)
+    if twin.name == "pyro":
+        eager = fit(x, program, training, matched=True, compiled=False)
+        np.testing.assert_array_equal(rows.losses, eager.losses)
+    monkeypatch.setattr(twin.module("programs.triangle"), "ROWS_ABOVE", 1000)
+    monkeypatch.setattr(twin.module("programs.triangle"), "PACKED_LIMIT", 0)
+    filled = fit(x, program, training, matched=True)
+    np.testing.assert_allclose(rows.losses, filled.losses, rtol=1e-12)
+    for name, values in filled.params.items():
+        np.testing.assert_allclose(rows.params[name], values, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
 @pytest.mark.parametrize("name", ["diagonal", "auxiliary low-rank"])
 def test_particles_one_after_the_other_or_all_at_once(twin, problem, name):
     x, program, _ = problem(N, missing=0.2, **PROGRAMS[name])

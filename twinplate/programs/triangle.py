@@ -15,6 +15,10 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
 
+# On a processor, products with the triangle of more components go row by row: what they read and write is the
+# triangle alone, once, which matrices of so many components would not leave in its cache.
+ROWS_ABOVE = 64
+
 
 def packed_size(size: int) -> int:
     """M, for K = `size`."""
