@@ -54,7 +54,15 @@ def covariance(parameters):
 
 
 def make(module, parameters):
-    """The family of these parameters, ours or the stock one."""
+    """The family of these parameters, ours or the stock one; in JAX by one program for all operations."""
+    if hasattr(parameters[0], "new_tensor"):
+        return _made(module, *parameters)
+    import jax
+
+    return jax.jit(_made, static_argnums=0)(module, *parameters)
+
+
+def _made(module, *parameters):
     if is_packed(parameters):
         if hasattr(module, "PackedMultivariateNormal"):
             return module.PackedMultivariateNormal(*parameters)

@@ -90,7 +90,7 @@ def test_so_it_is_with_steps_of_pyros_own(problem, own_world, tmp_path):
     check_pieces(pyro_impl.fit, problem, tmp_path, "float64", False, compiled=False)
 
 
-@pytest.mark.parametrize("first", [True, 11])
+@pytest.mark.parametrize("first", [pytest.param(True, marks=pytest.mark.slow), 11])
 def test_so_it_is_with_machine_code(problem, own_world, interpreted, tmp_path, first):
     """The steps that are recorded and compared are others in every piece, and do not show."""
     check_pieces(pyro_impl.fit, problem, tmp_path, "float64", False, machine_code=first)
