@@ -64,12 +64,11 @@ def test_a_model_without_components_is_scipys(likelihood) -> None:
             expected += scipy.stats.poisson(mean * depth[test]).logpmf(x[test, d])
             continue
 
-        def density(log, at, mean=mean, d=d):
-            c = np.exp(log)
-            return scipy.stats.nbinom(c, c / (c + mean * depth[at])).logpmf(x[at, d])
+        def density(c, at, mean=mean, d=d):
+            return scipy.stats.nbinom.logpmf(x[at, d], c, c / (c + mean * depth[at]))
 
-        logs = np.linspace(np.log(1e-2), np.log(1e3), 1501)
-        best = logs[np.argmax([density(log, seen).sum() for log in logs])]
+        grid = np.geomspace(1e-2, 1e3, 1501)
+        best = grid[np.argmax(density(grid[:, None], seen).sum(axis=1))]
         expected += density(best, test)
     np.testing.assert_allclose(found[test], expected, rtol=2e-3)
 
