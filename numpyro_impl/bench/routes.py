@@ -73,8 +73,8 @@ def limits(device: str) -> tuple[float, float]:
         return 2 * size**3 / multiplied, 2 * 4 * long.size / seconds(lambda: copy(long))
 
 
-def ours(work: Workload, device: str) -> dict[str, Route]:
-    """The shipped ways to train."""
+def ours(work: Workload, device: str, first: int | None = None) -> dict[str, Route]:
+    """The shipped ways to train; none of them has machine code only from the step `first` on."""
     return {"NumPyro, ours": Route(_on(device, partial(_ours, work, device)))}
 
 

@@ -34,7 +34,14 @@ from pyro_impl.recording.borrowed import Borrowed
 from pyro_impl.recording.program import Program
 from pyro_impl.torch_private import compiled_afresh
 from pyro_impl.training.trainer import Trainer
-from twinplate.bench.backend import CASE_RATE, LIMIT_SIZES, Route, Started, TakeSteps
+from twinplate.bench.backend import (
+    CASE_RATE,
+    IN_BACKGROUND,
+    LIMIT_SIZES,
+    Route,
+    Started,
+    TakeSteps,
+)
 from twinplate.bench.timing import timed
 from twinplate.bench.workload import SEED, Workload
 from twinplate.errors import InputError
@@ -93,16 +100,20 @@ def limits(device: str) -> tuple[float, float]:
     return 2 * size**3 / product, 2 * 4 * long.numel() / seconds(lambda: target.copy_(long))
 
 
-def ours(work: Workload, device: str) -> dict[str, Route]:
-    """The shipped ways to train."""
+def ours(work: Workload, device: str, first: int | None = None) -> dict[str, Route]:
+    """The shipped ways to train; with `first` also the one with machine code from that step on."""
     eager, replayed = (partial(_ours, work, device, compiled=flag) for flag in (False, True))
     compiled = partial(_ours, work, device, compiled=True, machine_code=True)
     # The compiled step is captured from the eager one; once more for a check would take a minute.
-    return {
+    found = {
         "Pyro, ours, eager": Route(eager),
         "Pyro, ours, replayed": Route(replayed),
         "Pyro, ours, compiled": Route(compiled, exact=False, compiler=True),
     }
+    if first is not None:
+        later = partial(_ours, work, device, compiled=True, machine_code=first)
+        found[IN_BACKGROUND] = Route(later, exact=False, compiler=True)
+    return found
 
 
 def routes(work: Workload, device: str) -> dict[str, Route]:
@@ -189,8 +200,11 @@ def _peak_cuda(run: TakeSteps, chunk: Chunk) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _ours(work: Workload, device: str, compiled: bool, machine_code: bool = False) -> TakeSteps:
-    config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
+def _ours(
+    work: Workload, device: str, compiled: bool, machine_code: bool | int = False
+) -> TakeSteps:
+    steps = max(1, machine_code)  # a shorter run would compile nothing
+    config = TrainingConfig(steps, work.size.batch_size, work.rate, seed=SEED, device=device)
     state = TrainingState.start(work.params)
     ways = partial(Trainer, state=state, compiled=compiled, machine_code=machine_code)
     with _refusing():

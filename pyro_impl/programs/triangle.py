@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 from pyro_impl.capturing import is_for_a_compiler
@@ -44,7 +45,7 @@ def packed_product(lower: Tensor, vector: Tensor) -> Tensor:
         return torch.zeros_like(vector)
     is_captured = _is_captured(vector)
     if (size <= ROWS_LIMIT) if is_captured else (size > ROWS_ABOVE and vector.is_cpu):
-        batch = torch.broadcast_shapes(lower.shape[:-1], vector.shape[:-1])
+        batch = broadcast_shape(lower.shape[:-1], vector.shape[:-1])
         by_rows = _RowByRow.apply if is_captured else product
         found: Tensor = by_rows(lower.expand(*batch, -1), vector.expand(*batch, -1))
         return found

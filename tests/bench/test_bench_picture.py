@@ -67,6 +67,22 @@ def test_total_time_counts_compiling(tmp_path, drawn):
     assert slow[-1] == pytest.approx([10_000, 50.5]) and fast[-1] == pytest.approx([10_000, 18.0])
 
 
+def test_what_was_measured_of_total_time_has_dots(tmp_path, drawn):
+    """The line goes through them, and on from the last one."""
+    marks = ((1, 0.5), (100, 2.0), (20_000, 90.0))
+    measured = Timing("S", "cpu", "Pyro, ours, replayed", 5.0, 0.1, 1.0, 0.5, 1.0, totals=marks[:2])
+    late = Timing("S", "cpu", "Pyro, ours, in background", 2.0, 0.1, 1.0, 0.5, 1.0, totals=marks)
+    by_hand = Timing("S", "cpu", "JAX, hand-written", 9.0, 0.1, 1.0, 0.5, 1.0)  # nobody's to pick
+    table = Measured("S", "cpu", [measured, late, by_hand], {}, {})
+    write_picture(tmp_path / "speed.png", [table], FLOPS)
+    axes = drawn[0].axes[1]
+    line, dots, other, inside = (line.get_xydata() for line in axes.get_lines())
+    assert dots.tolist() == inside.tolist() == [[1, 0.5], [100, 2.0]]  # none outside of the axes
+    assert line[40] == pytest.approx([100, 2.0]) and line[-1] == pytest.approx([10_000, 51.5])
+    assert other[40] == pytest.approx([100, 2.0])
+    assert "dots are measured" in axes.get_xlabel()
+
+
 def case(name, device="cpu", **medians):
     rows = [Timing(name, device, way, ms, 0.1, None, 0.0, 1.0) for way, ms in medians.items()]
     return Measured(name, device, rows, {}, {})

@@ -13,8 +13,8 @@ from absent import JAX_SIDE, REFUSE, TORCH_SIDE
 from rich.console import Console
 from tiny_workload import TINY
 
-from twinplate.bench import terms, turns
-from twinplate.bench.backend import LIMIT_SIZES
+from twinplate.bench import fresh, terms, turns
+from twinplate.bench.backend import IN_BACKGROUND, LIMIT_SIZES
 from twinplate.bench.measure import Measured
 from twinplate.bench.workload import SIZES
 from twinplate.cli import main
@@ -32,6 +32,7 @@ KEYS = {
     "ratio_to_floor",
     "compile_s",
     "peak_mb",
+    "totals",
 }
 
 
@@ -46,6 +47,12 @@ def quick(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     monkeypatch.setitem(SIZES, "S", TINY)
     monkeypatch.setitem(LIMIT_SIZES, "cpu", (64, 2**10))
+    # Runs apart have tests of their own; here they take a second, and a millisecond a step.
+    monkeypatch.setattr(fresh, "run_apart", pretended)
+
+
+def pretended(backend, way, work, marks, first=None):
+    return tuple((n, 1 + n / 1e3) for n in marks)
 
 
 def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
@@ -55,6 +62,11 @@ def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
     rows = json.loads(path.read_text())
     assert all(set(row) == KEYS for row in rows)
     standard = {r["name"]: r for r in rows}
+    (late,) = (name for name in standard if name.startswith(IN_BACKGROUND))
+    apart = {name for name, r in standard.items() if r["totals"]}
+    eager, stock = "Pyro, ours, eager", {name for name in standard if "stock" in name}
+    assert apart == {"NumPyro, ours", eager, "Pyro, ours, replayed", late, *stock} and stock
+    assert standard["NumPyro, ours"]["totals"][3] == [1_000, 2.0]
     ours = {"NumPyro, ours", *(f"Pyro, ours, {way}" for way in ("eager", "replayed", "compiled"))}
     assert len(standard) == len(rows) >= 14 and {"floor", *ours} < set(standard)
     assert all(r["size"] == "S" and r["device"] == "cpu" and r["median_ms"] > 0 for r in rows)
@@ -66,6 +78,8 @@ def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
     assert all(f">{name}</th>" in page for name in standard) and "For 7 steps pick" in page
     printed = capsys.readouterr().out
     assert "not measured:" not in printed
+    assert "S on cpu: seconds in all" in printed and "Shortest in all" in printed
+    assert "Seconds in all, compiling included, S on cpu" in page
     for text in ("thread(s) for torch and for XLA", "Limits of cpu", "GPU: none", "For 7 steps"):
         assert text in printed
 
@@ -139,7 +153,7 @@ def test_one_framework_is_enough(tmp_path, backend, absent, missing):
         REFUSE.format(absent=absent)
         + f"""
 from rich.console import Console
-from twinplate.bench import terms, turns
+from twinplate.bench import fresh, terms, turns
 from twinplate.commands.bench_command import run_bench
 from twinplate.commands.bench_request import BenchRequest
 from pathlib import Path

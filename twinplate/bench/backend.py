@@ -12,6 +12,8 @@ from twinplate.training.state import Array
 CASE_RATE = 1e-4  # learning rate of a user's programs
 # What `limits` times, by device: rows of the square matrices that are multiplied, numbers that are copied.
 LIMIT_SIZES = {"cpu": (2048, 2**25), "gpu": (8192, 2**25)}
+# The way whose machine code is made while steps are replayed.
+IN_BACKGROUND = "Pyro, ours, in background"
 
 TakeSteps = Callable[[Chunk], Array]  # takes the steps of a chunk; their losses per item (steps,)
 Tell = Callable[[str], None]  # is told what is being done
@@ -56,8 +58,8 @@ class BenchBackend(Protocol):
     def limits(self, device: str) -> tuple[float, float]:
         """Floating-point operations and copied bytes per second."""
 
-    def ours(self, work: Any, device: str) -> dict[str, Route]:
-        """The shipped ways to train."""
+    def ours(self, work: Any, device: str, first: int | None = None) -> dict[str, Route]:
+        """The shipped ways to train; with `first` also IN_BACKGROUND, machine code from that step on."""
 
     def routes(self, work: Any, device: str) -> dict[str, Route]:
         """All ways: shipped, stock, hand-written."""

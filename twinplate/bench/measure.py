@@ -39,6 +39,8 @@ class Timing:
 
     spread_ms: interquartile range over the rounds.
     ratio_to_floor: None where there is no floor.  compile_s, peak_mb: as in `backend.Started`.
+    totals: numbers of steps and the seconds until then, of a run in a process of its own that found
+        nothing compiled; () where there was none.
     """
 
     size: str
@@ -49,6 +51,7 @@ class Timing:
     ratio_to_floor: float | None
     compile_s: float
     peak_mb: float
+    totals: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from twinplate.bench.measure import FLOOR, Measured
+from twinplate.bench.totals import STEPS, to_pick, totals_cells
 from twinplate.pages.axes import Axis
 from twinplate.pages.charts import bars
 from twinplate.pages.skeleton import document, figure, table
@@ -67,8 +68,17 @@ def _section(measured: Measured) -> str:
     caption = "Median time of a step, the fastest first. Blue: ours; orange: stock; green: by hand."
     return (
         f'<h2>{escape(where)}</h2><div class="figures">{figure(picture, caption)}</div>'
-        f"{table(f'Ways to train, {where}', head, cells)}{failed}\n"
+        f"{table(f'Ways to train, {where}', head, cells)}{_totals(measured, where)}{failed}\n"
     )
+
+
+def _totals(measured: Measured, where: str) -> str:
+    if not any(row.totals for row in measured.rows):
+        return ""
+    rows = [(escape(row.name), *totals_cells(row)) for row in to_pick(measured.rows)]
+    head = ("way to train", *(f"{n:,} steps" if n > 1 else "1 step" for n in STEPS))
+    title = f"Seconds in all, compiling included, {where}; ~ computed from the time per step"
+    return table(title, head, rows)
 
 
 def _series(name: str) -> int:

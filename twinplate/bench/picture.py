@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinplate.bench.measure import FLOOR, Measured
-from twinplate.bench.report import total_seconds
+from twinplate.bench.totals import STEPS, to_pick, total_seconds
 from twinplate.extras import import_extra
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ MARKERS = ("o", "s", "D", "^", "v", "P")
 CASE_WIDTH = 0.7  # of a case, where the next one is at 1: its ways stand beside one another
 LETTERS_IN_A_ROW = 50  # of the names of cases below the axis; more of them are slanted
 DPI = 150
-STEPS = (1, 10, 100, 1_000, 10_000)  # whose total time is drawn
 
 
 def write_picture(path: Path, tables: Sequence[Measured], flops: Mapping[str, int]) -> None:
@@ -62,7 +61,9 @@ def _write(
             axis(_plain)
         axes.grid(alpha=0.25, lw=0.5, which="both", axis="y")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+    panels[-1].legend(
+        loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, handlelength=5
+    )
     names = _slowest_first(tables)
     totals = below.subplots(1, len(tables), squeeze=False, sharey=True)[0]
     for axes, table in zip(totals, tables, strict=True):
@@ -109,14 +110,20 @@ def _draw_cases(axes: Axes, tables: Sequence[Measured]) -> None:
 
 
 def _draw_totals(axes: Axes, table: Measured, names: Sequence[str]) -> None:
-    """Total time of STEPS steps, as a curve for each way; in the styles that `names` have above."""
+    """Total time of STEPS steps, as a curve for each way to pick; in the styles that `names` have above.
+
+    A dot where a run of its own was; elsewhere it is computed.
+    """
     dense = [10 ** (place / 20) for place in range(81)]
-    for name in names:
-        if (row := table.row(name)) is not None:
-            style = _style(name, names) | {"marker": ""}
-            axes.plot(dense, [total_seconds(row, n) for n in dense], **style)
+    for row in sorted(to_pick(table.rows), key=lambda row: names.index(row.name)):
+        style = _style(row.name, names) | {"marker": ""}
+        axes.plot(dense, [total_seconds(row, n) for n in dense], **style)
+        inside = [mark for mark in row.totals if mark[0] <= STEPS[-1]]
+        if inside:
+            dots = {"marker": "o", "ms": 4, "ls": "none", "color": style["color"]}
+            axes.plot(*zip(*inside, strict=True), **dots)
     title = f"{table.size} on {table.device}: total time"
-    axes.set(xscale="log", yscale="log", xlabel="steps", title=title)
+    axes.set(xscale="log", yscale="log", xlabel="steps; dots are measured", title=title)
     axes.set_xticks(STEPS, [f"{n:,}" for n in STEPS])
     axes.yaxis.set_major_formatter(_plain)
     axes.grid(alpha=0.25, lw=0.5, axis="y")

@@ -12,6 +12,16 @@ from rich.table import Table
 from twinplate.backends import BACKENDS
 from twinplate.bench.measure import FLOOR, Measured, Timing
 from twinplate.bench.timing import Interval
+from twinplate.bench.totals import (
+    STEPS,
+    first_step_seconds,
+    measured_steps,
+    seconds_besides,
+    shortest_ways,
+    to_pick,
+    total_seconds,
+    totals_cells,
+)
 from twinplate.words import counted
 
 NUMPYRO, PYRO, PYRO_REPLAYED = "NumPyro, ours", "Pyro, ours, compiled", "Pyro, ours, replayed"
@@ -154,9 +164,20 @@ def _best(name: str, measured: Measured) -> str:
     return min(rows, key=lambda row: row.median_ms).name if rows else name
 
 
-def total_seconds(row: Timing, steps: float) -> float:
-    """Compiling, and then training for `steps` steps."""
-    return row.compile_s + steps * row.median_ms / 1e3
+def show_totals(measured: Measured, console: Console) -> None:
+    """Seconds of whole runs of the ways that can be picked, by their numbers of steps."""
+    if not any(row.totals for row in measured.rows):
+        return
+    title = (
+        f"{measured.size} on {measured.device}: seconds in all; ~ computed from the time per step"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("steps")
+    for steps in STEPS:
+        table.add_column(f"{steps:,}", justify="right")
+    for row in sorted(to_pick(measured.rows), key=lambda row: total_seconds(row, STEPS[-1])):
+        table.add_row(row.name, *totals_cells(row), style="bold" if "ours" in row.name else None)
+    console.print(table)
 
 
 def recommend(rows: Sequence[Timing], steps: int, missing: Sequence[str] = ()) -> list[str]:
@@ -187,7 +208,15 @@ def recommend(rows: Sequence[Timing], steps: int, missing: Sequence[str] = ()) -
             turn = break_even(known[PYRO_REPLAYED], known[PYRO])
             when = "never pays" if turn is None else f"pays from {turn:,} steps on"
             lines.append(f"In Pyro on {device}, machine code {when}.")
+    if any(row.totals for row in rows):
+        spans = "; ".join(_span(*found) for found in shortest_ways(rows))
+        lines.append(f"Shortest in all, compiling included: {spans}.")
     return lines + [not_installed(backend) for backend in missing]
+
+
+def _span(first: int, last: int, row: Timing) -> str:
+    many = f"{first:,} to {last:,} steps" if last > first else counted(first, "step")
+    return f"{many} {_called(row)}"
 
 
 def first_choice(row: Timing, others: Sequence[Timing]) -> tuple[int, float]:
@@ -202,7 +231,9 @@ def first_choice(row: Timing, others: Sequence[Timing]) -> tuple[int, float]:
             fewest = max(fewest, earliest)
         elif latest is not None:
             most = min(most, latest - 1)
-        elif row.compile_s >= other.compile_s:  # steps take as long, and compiling is no shorter
+        elif seconds_besides(row) >= seconds_besides(
+            other
+        ):  # steps take as long, and compiling is no shorter
             most = 0
     return fewest, most
 
@@ -212,7 +243,8 @@ def break_even(best: Timing, other: Timing) -> int | None:
     gained = best.median_ms - other.median_ms
     if gained <= 0:
         return None
-    return max(int((other.compile_s - best.compile_s) * 1e3 / gained) + 1, 1)
+    more = seconds_besides(other) - seconds_besides(best)
+    return max(int(more * 1e3 / gained) + 1, 1)
 
 
 def missing_backends(available: Sequence[str]) -> list[str]:
@@ -230,7 +262,9 @@ def _called(row: Timing) -> str:
 
 
 def _time(row: Timing, steps: int) -> str:
+    reached = min(measured_steps(row), steps)
+    measured = f"; {counted(reached, 'step')} measured" if reached else ""
     return (
-        f"{total_seconds(row, steps):.3g} s ({row.compile_s:.2g} s to the first step, "
-        f"{row.median_ms:.3g} ms per step)"
+        f"{total_seconds(row, steps):.3g} s ({first_step_seconds(row):.2g} s to the first step, "
+        f"{row.median_ms:.3g} ms per step{measured})"
     )

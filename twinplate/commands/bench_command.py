@@ -13,6 +13,7 @@ from rich.console import Console
 
 from twinplate.backends import BACKENDS
 from twinplate.bench.backend import CASE_RATE, BenchBackend
+from twinplate.bench.fresh import with_totals
 from twinplate.bench.measure import Measured, measure, measure_case
 from twinplate.bench.page import bench_page
 from twinplate.bench.picture import write_cases, write_picture
@@ -22,6 +23,7 @@ from twinplate.bench.report import (
     recommend,
     show_table,
     show_targets,
+    show_totals,
 )
 from twinplate.bench.terms import Limits, equal_terms, load_bench_backends, measure_limits, threads
 from twinplate.bench.workload import SIZES, Workload, make_workload
@@ -68,6 +70,7 @@ def run_sizes(
         for device in devices if name != "XL" else [d for d in devices if d != "cpu"]:
             tables.append(_measured(name, work, backends, device, limits[device]))
             show_table(tables[-1], console)
+            show_totals(tables[-1], console)
             _keep(request, tables)
     if "XL" in names and len(devices) == 1:
         console.print("XL fills an accelerator; there is none here: not measured.")
@@ -79,6 +82,7 @@ def run_sizes(
         for device in devices:
             tables.append(_measured(YOURS, work, backends, device, limits[device], only_ours=True))
             show_table(tables[-1], console)
+            show_totals(tables[-1], console)
         names = [YOURS]
         console.print(f"yours: {own}, {request.guide or 'auxiliary'} guide")
         if simulated != own:
@@ -144,6 +148,8 @@ def print_terms(
         "range.",
         "Compile: seconds to the first result beyond those of a later one. Peak: what a step "
         "allocates beyond data, parameters and moments (JAX: XLA's plan; torch: its allocator).",
+        "Seconds in all: of each way in a process of its own that finds nothing compiled, the import of the "
+        "framework left out; ~: computed from the time per step, beyond a run and where there was none.",
     ]
     for device, limit in limits.items():
         lines.append(
@@ -238,4 +244,5 @@ def _measured(
     only_ours: bool = False,
 ) -> Measured:
     with working(f"{name} on {device}") as tell:
-        return measure(name, work, backends, device, limits, only_ours, tell)
+        found = measure(name, work, backends, device, limits, only_ours, tell)
+        return with_totals(found, work, backends, tell)
