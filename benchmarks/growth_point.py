@@ -20,13 +20,14 @@ import numpy as np
 from twinplate.backends import load_backend
 from twinplate.data.readers import load_matrix
 from twinplate.data.table import fingerprint
+from twinplate.host import host_memory, peak_memory
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.posterior_file import save_posterior
 from twinplate.programs.program import ReferenceProgram, make_program
 from twinplate.seeds import generator
-from twinplate.training.memory import host_memory, items_at_once, peak_memory
+from twinplate.training.memory import items_at_once
 
 CHUNKS = 4  # the first compiles and is not timed
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from twinplate.errors import InputError
-from twinplate.training.memory import host_memory
+from twinplate.host import host_memory
 
 DTYPES = {"float32": jnp.float32, "float64": jnp.float64}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from twinplate.errors import InputError
-from twinplate.training.memory import host_memory
+from twinplate.host import host_memory
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from equivalence_tests.worker_memory import compiled_within_bounds, pytest_collection_finish
-from twinplate.training.memory import peak_memory
+from twinplate.host import peak_memory
 
 __all__ = [
     "compiled_within_bounds",

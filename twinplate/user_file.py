@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 import traceback
@@ -37,9 +38,27 @@ def run_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles look their module up
     sys.path.insert(0, str(path.resolve().parent))
-    with told_in_user_terms(f"{path} cannot be run"):
+    with told_in_user_terms(f"{path} cannot be run"), _imported_for_good():
         spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _imported_for_good() -> Iterator[None]:
+    """Where frameworks are imported meanwhile, Python does not look through what they made for garbage.
+
+    They make a million objects that stay to the end; looking through them takes as long as a short verdict.
+    """
+    frameworks = {"torch", "jax"} - sys.modules.keys()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if frameworks & sys.modules.keys():
+            gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def find(

@@ -93,7 +93,7 @@ def test_growth_measures_and_draws_every_axis(tmp_path, monkeypatch, capsys):
     limit.write_text(
         "700000"
     )  # a quarter of it: 32 of 64 items of K = 6, and all of every other point
-    monkeypatch.setattr("twinplate.training.memory.GROUPS", (str(limit),))
+    monkeypatch.setattr("twinplate.host.GROUPS", (str(limit),))
     monkeypatch.setattr(growth, "measure", growth_point.measure)  # in this process: a second each
     rows, picture = tmp_path / "growth.json", tmp_path / "growth.png"
     options = ["--items", "300", "600", "--backends", "pyro"]

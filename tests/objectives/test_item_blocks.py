@@ -12,7 +12,7 @@ import pytest
 
 import pyro_impl
 from twinplate.programs.config import ProgramConfig, TrainingConfig
-from twinplate.training.memory import SHARE, host_memory, item_axes, items_at_once, peak_memory
+from twinplate.training.memory import SHARE, item_axes, items_at_once
 
 # what is fitted, how, on how many items, and whether the noise is given
 CASES = {
@@ -94,7 +94,7 @@ def container(tmp_path, monkeypatch):
     def start():
         group = tmp_path / "memory.max"
         group.write_text(f"{11 * ITEM * SHARE}\n")
-        monkeypatch.setattr("twinplate.training.memory.GROUPS", (str(group),))
+        monkeypatch.setattr("twinplate.host.GROUPS", (str(group),))
 
     return start
 
@@ -195,33 +195,11 @@ def test_the_budget_decides():
     assert at_once(1) == 1
 
 
-def test_the_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
-    machine = host_memory()
-    assert 2**28 < machine < 2**50
-    group = tmp_path / "memory.max"
-    monkeypatch.setattr("twinplate.training.memory.GROUPS", (str(tmp_path / "none"), str(group)))
-    group.write_text("max\n")
-    assert host_memory() >= machine
-    group.write_text("1000000\n")
-    assert host_memory() == 1_000_000
-
-
-def test_the_peak_is_the_process_s_own(monkeypatch):
-    """Not that of the larger process which started it."""
-    held = np.ones(2**26)  # 512 MB, resident
-    code = "from twinplate.training.memory import peak_memory; print(peak_memory())"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    own = peak_memory()
-    assert own > held.nbytes > int(child.stdout) > 2**24
-    monkeypatch.setattr("twinplate.training.memory.STATUS", "/none")
-    assert peak_memory() == pytest.approx(own, rel=0.02)
-
-
 MEASURED = """
 import json, sys
 from importlib import import_module
 import numpy as np
-import twinplate.training.memory
+import twinplate.host, twinplate.training.memory
 from twinplate import LinearGaussian, ProgramConfig, TrainingConfig, make_program
 
 backend, batch_size, block = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -231,7 +209,7 @@ x = np.random.default_rng(0).normal(size=(512, 4))
 program = make_program(x, ProgramConfig(4, 256, hidden_width=4), LinearGaussian(np.ones((4, 256))))
 training = TrainingConfig(steps=2, batch_size=batch_size, device="cpu")
 import_module(f"{backend}_impl").fit(x, program, training)
-print(json.dumps(twinplate.training.memory.peak_memory() / 2**20))
+print(json.dumps(twinplate.host.peak_memory() / 2**20))
 """
 
 

@@ -285,7 +285,7 @@ from twinplate.commands.fit_command import FitRequest, run_fit
 from twinplate.commands.posterior_command import run_posterior
 from twinplate.programs.config import TrainingConfig
 from twinplate.data.readers import load_matrix
-from twinplate.training.memory import peak_memory
+from twinplate.host import peak_memory
 
 D, PART = 256, 1000
 backend, suffix, rng = *sys.argv[1:], np.random.default_rng(0)

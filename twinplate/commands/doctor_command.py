@@ -19,6 +19,7 @@ from twinplate.commands.answer import write_json
 from twinplate.commands.options import JsonOut, Quiet
 from twinplate.commands.told import tell
 from twinplate.errors import InputError
+from twinplate.host import host_memory
 from twinplate.words import counted
 
 # distribution -> (what it is for, the extra that brings it)
@@ -79,8 +80,7 @@ def doctor(json: JsonOut = None, quiet: Quiet = False) -> None:
 
 def examine() -> Examination:
     """What there is."""
-    from twinplate.training.memory import host_memory  # they take long to import
-    from twinplate.training.run_directory import versions
+    from twinplate.training.run_directory import versions  # it takes long to import
 
     backends = {name: _backend(name) for name in BACKENDS}
     optional = {name: _version(name) for name in OPTIONAL}

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from twinplate.errors import InputError
+from twinplate.host import host_memory
 from twinplate.records.record import Array
-from twinplate.training.memory import host_memory
 
 SHARE = 4  # a file may have a fourth of the memory
 LEAST = 2**20  # bytes that whatever is in a file may take, however small the file

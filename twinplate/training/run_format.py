@@ -27,9 +27,9 @@ from safetensors.numpy import load, save
 
 from twinplate.errors import InputError
 from twinplate.files import write_durably
+from twinplate.host import host_memory
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.programs.program import ReferenceProgram
-from twinplate.training.memory import host_memory
 from twinplate.training.run_header import (
     FORMAT,
     HEADER_FILE,
