@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import subprocess
 import sys
 
@@ -11,34 +12,62 @@ import pytest
 from twinplate.user_file import run_file
 
 RUN = """
-import gc, pathlib, sys
+import gc, json, pathlib, sys
 from twinplate.user_file import run_file
+before = gc.get_threshold()
 module = run_file(pathlib.Path(sys.argv[1]))
-print(module.seen, gc.isenabled(), gc.get_freeze_count())
+gc.collect()
+print(json.dumps({
+    "old": gc.get_stats()[2]["collections"] - 1,
+    "frozen": gc.get_freeze_count(),
+    "enabled": gc.isenabled(),
+    "restored": gc.get_threshold() == before,
+    "kept": sum(ref() is not None for ref in getattr(module, "refs", ())),
+}))
 """
+
+
+def left_by(text, tmp_path):
+    """What a new process finds after the file was run."""
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    command = [sys.executable, "-c", RUN, str(path)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.parametrize("framework", ["torch", "jax"])
 def test_what_frameworks_make_is_not_looked_through_again(framework, tmp_path):
-    path = tmp_path / "own.py"
-    path.write_text(f"import gc\nimport {framework}\nseen = gc.isenabled()\n")
-    command = [sys.executable, "-c", RUN, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    within, afterwards, frozen = done.stdout.split()
-    assert (within, afterwards) == ("False", "True")
-    assert int(frozen) > 50_000
+    found = left_by(f"import {framework}\n", tmp_path)
+    assert found["frozen"] > 50_000
+    assert found["enabled"]
+    assert found["restored"]
+    assert found["old"] == 0
 
 
-@pytest.mark.parametrize("is_enabled", [True, False])
-def test_the_collector_is_left_as_it_was(is_enabled, tmp_path):
-    """Nothing is frozen for a file without a framework, or whose framework is there already."""
+def test_garbage_of_the_file_goes(tmp_path):
+    text = """
+import weakref
+import torch
+class Node: pass
+refs = []
+for _ in range(60):
+    node = Node()
+    node.itself = node
+    refs.append(weakref.ref(node))
+del node
+"""
+    assert left_by(text, tmp_path)["kept"] == 0
+
+
+@pytest.mark.parametrize("line", ["gc.disable()", "gc.set_threshold(7, 7, 7)"])
+def test_what_the_file_says_of_the_collector_stays(line, tmp_path):
+    found = left_by(f"import gc, torch\n{line}\n", tmp_path)
+    assert found["enabled" if "disable" in line else "restored"] is False
+
+
+def test_nothing_is_frozen_for_a_file_without_a_framework(tmp_path):
     path = tmp_path / "own.py"
     path.write_text("import numpy\n")
-    frozen = gc.get_freeze_count()
-    (gc.enable if is_enabled else gc.disable)()
-    try:
-        run_file(path)
-        assert gc.isenabled() == is_enabled
-    finally:
-        gc.enable()
-    assert gc.get_freeze_count() == frozen
+    frozen, threshold = gc.get_freeze_count(), gc.get_threshold()
+    run_file(path)
+    assert (gc.get_freeze_count(), gc.get_threshold()) == (frozen, threshold)

@@ -15,6 +15,12 @@ from typing import Any
 from twinplate.errors import InputError
 from twinplate.user_code import error_text, is_users_file
 
+SELDOM = (
+    100_000,
+    1_000,
+    1_000,
+)  # objects made between two searches for garbage, and searches of the next kind
+
 
 def parse(target: str) -> tuple[Path, str]:
     """The file and the name of "FILE.py:NAME"; the name is empty without one."""
@@ -48,17 +54,19 @@ def _imported_for_good() -> Iterator[None]:
     """Where frameworks are imported meanwhile, Python does not look through what they made for garbage.
 
     They make a million objects that stay to the end; looking through them takes as long as a short verdict.
+    What is young is looked through, so that garbage of the file goes.
     """
-    frameworks = {"torch", "jax"} - sys.modules.keys()
-    was_enabled = gc.isenabled()
-    gc.disable()
+    frameworks, before = {"torch", "jax"} - sys.modules.keys(), gc.get_threshold()
+    if frameworks:
+        gc.set_threshold(*SELDOM)
     try:
         yield
     finally:
+        if gc.get_threshold() == SELDOM:  # the file has not chosen its own
+            gc.set_threshold(*before)
         if frameworks & sys.modules.keys():
+            gc.collect(0)
             gc.freeze()
-        if was_enabled:
-            gc.enable()
 
 
 def find(
