@@ -15,6 +15,7 @@ WINGS = {
     "commands",
     "errors",
     "files",
+    "host",
     "lazily",
     "words",
 }  # small and without NumPy
