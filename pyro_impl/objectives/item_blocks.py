@@ -20,6 +20,10 @@ from pyro_impl.programs.noise import noise_shape, push_forward, unwrapped
 from pyro_impl.torch_private import standard_normal
 from twinplate.data.blocks import spans
 
+# Blocks of a step that is replayed or becomes machine code: its record repeats the step for each of them, so
+# that memory and the time to record grow with their number, and the compiler's minutes faster still.
+MOST_REPLAYED = 16
+
 
 @dataclass(frozen=True)
 class Share:

@@ -19,7 +19,9 @@ from pyro.params.param_store import StateDict
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from pyro_impl.compiled.errors import EagerWarning
 from pyro_impl.device import DTYPES, find_device, memory, to_tensor
+from pyro_impl.objectives.item_blocks import MOST_REPLAYED
 from pyro_impl.objectives.losses import make_loss
 from pyro_impl.programs.assembly import build
 from pyro_impl.programs.parameters import leaves as parameter_leaves
@@ -45,6 +47,7 @@ from twinplate.training.preparation import prepare
 from twinplate.training.shares import LostProcessError
 from twinplate.training.state import Fit, Progress, TrainingState
 from twinplate.training.step_size import rate_shares
+from twinplate.words import counted
 
 
 def fit(
@@ -74,8 +77,8 @@ def fit(
     matched: take the base noise from `twinplate.seeds`, the same numbers in both twins, instead of
         torch's generator. Initial parameters and mini-batches are the same in any case.
     compiled: whether steps are replayed, as `CompiledSVI` does it. False leaves them to Pyro and torch; the
-        result is the same to the bit. What cannot be replayed runs eagerly with an EagerWarning that says
-        why.
+        result is the same to the bit. What cannot be replayed, and a mini-batch that the memory holds only
+        in more than 16 blocks of items, runs eagerly with an EagerWarning that says why.
     machine_code: the number of the step, counted from 1, from which on steps are machine code, or True for
         the first possible one. The step is compiled meanwhile, and waited for (`CompiledSVI`); results differ
         by rounding from then on. A run that ends before compiles nothing.
@@ -156,6 +159,18 @@ class Trainer:
         self.program, self.training = program, training
         self._device, self._dtype = find_device(training.device), DTYPES[training.precision]
         self._at_once = self._prepared.items_at_once(memory(self._device))
+        shared = self._prepared.shared
+        blocks = -(-shared // self._at_once)
+        if compiled and blocks > MOST_REPLAYED:
+            compiled = False
+            items = counted(self._at_once, "item")
+            warnings.warn(
+                f"training runs eagerly: the memory holds {items} at once of the mini-batches of {shared}, "
+                f"and steps in more than {MOST_REPLAYED} blocks, here {blocks}, are not replayed; give a "
+                "smaller batch_size, or compiled=False to be told no more",
+                EagerWarning,
+                stacklevel=2,
+            )
         self._place_data()
         self._place_state()
         self._stepping = Stepping(

@@ -9,6 +9,7 @@ EAGER = "Pyro runs eagerly too"
 SCAN = "NumPyro's loop is compiled and maps over particles itself"
 UNTRACEABLE = "Pyro's steps run eagerly where a program needs a value; JAX has no value to give"
 STEPS = "Pyro's SVI takes single steps, each compiled and guarded; NumPyro's runs many in one loop"
+UNROLLED = "a record of Pyro repeats the step for each block; NumPyro's blocks are a loop"
 HAND = "written by hand, each framework's own way; in JAX more than one form is worth comparing"
 FAULTS = "each framework gets its own losses wrong, in its own way"
 SHOWN_TRACES = (
@@ -178,6 +179,7 @@ DIFFERENCES = {
     ("bench.handwritten", "filled"): HAND,
     ("bench.handwritten", "start"): HAND,
     ("programs.triangle", "ROWS_LIMIT"): "row by row is what torch's compiler makes one loop of",
+    ("objectives.item_blocks", "MOST_REPLAYED"): UNROLLED,
     ("objectives.item_blocks", "Share"): DEVICES,
     ("objectives.item_blocks", "ValueAndGradient"): STATE,
     ("objectives.item_blocks", "backward"): STATE,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import pyro_impl
+from pyro_impl import EagerWarning
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.training.memory import SHARE, item_axes, items_at_once
 
@@ -76,6 +77,21 @@ def test_pyro_replays_blocks_to_the_bit(problem, monkeypatch, precision):
     np.testing.assert_array_equal(replayed.losses, eager.losses)
     for name, values in eager.params.items():
         np.testing.assert_array_equal(replayed.params[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("machine_code", [False, True])
+def test_pyro_says_that_it_takes_many_blocks_eagerly(problem, monkeypatch, machine_code):
+    """17 of 2 items; 16 are replayed without a word: a warning that is not expected is an error."""
+    monkeypatch.setattr("twinplate.training.memory.fitting", lambda *_: 2)
+    x, program, _ = problem(40)
+    many, most = (TrainingConfig(steps=2, batch_size=n, device="cpu") for n in (33, 32))
+    words = "holds 2 items at once of the mini-batches of 33.* more than 16 blocks, here 17,"
+    with pytest.warns(EagerWarning, match=words) as told:
+        eager = pyro_impl.fit(x, program, many, machine_code=machine_code)
+    assert len(told) == 1 and eager.compile_seconds == 0
+    silent = pyro_impl.fit(x, program, many, compiled=False)
+    np.testing.assert_array_equal(silent.losses, eager.losses)
+    assert pyro_impl.fit(x, program, most).compile_seconds > 0
 
 
 def deep(problem, guide):
