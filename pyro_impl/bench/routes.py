@@ -25,6 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from pyro_impl.arguments import make_inputs
 from pyro_impl.bench import handwritten
 from pyro_impl.bench.stock import Stock, quiet
+from pyro_impl.compiled.compilation import end_compiling
 from pyro_impl.compiled.errors import EagerWarning
 from pyro_impl.compiled.settings import matmul_precision, set_matmul_precision
 from pyro_impl.compiled.svi import CompiledSVI
@@ -74,7 +75,10 @@ def equal_terms(threads: int) -> Iterator[None]:
         torch.set_float32_matmul_precision("highest")
         # The hand-written step is compiled for every size and form; by default torch gives up after eight.
         stack.enter_context(compiled_afresh(MOST_COMPILED))
-        afresh = {"TORCHINDUCTOR_CACHE_DIR": stack.enter_context(TemporaryDirectory())}
+        folder = stack.enter_context(TemporaryDirectory())
+        stack.callback(end_compiling)  # which writes there still where the steps were stopped
+        # A C++ compiler that is killed leaves its temporary files.
+        afresh = dict.fromkeys(("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"), folder)
         stack.enter_context(mock.patch.dict(os.environ, afresh))
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(torch.random.fork_rng())

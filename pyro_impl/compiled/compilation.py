@@ -206,6 +206,14 @@ class _Job:
         return (lines[-1] if code == 1 and lines else ended) if code else ""
 
 
+def end_compiling() -> None:
+    """End the process that compiles, if one does, and wait until it writes no more."""
+    job = _Job.running
+    if job is not None and job._process is not None:
+        job.end()
+        job._process.wait()
+
+
 def _after_fork() -> None:
     """The forked process has none of the threads, and is not the caller that the compiler ends with."""
     _Job.STARTING.release()

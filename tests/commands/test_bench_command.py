@@ -15,7 +15,8 @@ from tiny_workload import TINY
 
 from twinplate.bench import fresh, terms, turns
 from twinplate.bench.backend import IN_BACKGROUND, LIMIT_SIZES
-from twinplate.bench.measure import Measured
+from twinplate.bench.measure import Measured, Timing
+from twinplate.bench.report import PYRO_REPLAYED
 from twinplate.bench.workload import SIZES
 from twinplate.cli import main
 from twinplate.commands import bench_command
@@ -23,6 +24,7 @@ from twinplate.commands.bench_command import print_terms, run_bench, run_sizes
 from twinplate.commands.bench_request import BenchRequest
 from twinplate.errors import InputError
 
+APART = "Seconds in all: of each way in a process of its own"
 KEYS = {
     "size",
     "device",
@@ -79,9 +81,63 @@ def test_sizes_are_measured_and_written(quick, interpreted, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "not measured:" not in printed
     assert "S on cpu: seconds in all" in printed and "Shortest in all" in printed
+    assert APART in printed
     assert "Seconds in all, compiling included, S on cpu" in page
     for text in ("thread(s) for torch and for XLA", "Limits of cpu", "GPU: none", "For 7 steps"):
         assert text in printed
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """What is measured at any size."""
+    row = Timing("S", "cpu", PYRO_REPLAYED, 2.0, 0.1, 1.0, 0.5, 1.0)
+    found = Measured("S", "cpu", [row], {}, {"floor": "no compiler"})
+    monkeypatch.setattr(bench_command, "_measured", lambda *given, **options: found)
+    monkeypatch.setattr(bench_command, "make_workload", lambda *given: SimpleNamespace(flops=1.0))
+    return found
+
+
+def backend_on(*devices):
+    ways = dict.fromkeys([PYRO_REPLAYED])
+    return SimpleNamespace(
+        devices=lambda: devices, limits=lambda device: (1.0, 1.0), routes=lambda *given: ways
+    )
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"sizes": "S"}, {"sizes": "", "features": 4, "components": 2, "items": 30}]
+)
+def test_who_stops_during_whole_runs_has_the_rows(table, sizes, tmp_path, monkeypatch, capsys):
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fresh, "run_apart", stopped)
+    request = BenchRequest(json=tmp_path / "rows.json", **sizes)
+    with pytest.raises(KeyboardInterrupt):
+        run_sizes(request, {"pyro": backend_on("cpu")}, Console(width=200))
+    (kept,) = json.loads(request.json.read_text())
+    assert (kept["name"], kept["totals"]) == (PYRO_REPLAYED, [])
+    assert PYRO_REPLAYED in capsys.readouterr().out
+
+
+def test_a_whole_run_that_fails_is_told_once(table, monkeypatch, capsys):
+    def failing(*given):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(fresh, "run_apart", failing)
+    run_sizes(BenchRequest(sizes="S"), {"pyro": backend_on("cpu")}, Console(width=200))
+    printed = capsys.readouterr().out
+    told = f"not measured: {PYRO_REPLAYED}, in a process of its own: RuntimeError: no more memory"
+    assert printed.count(told) == 1 == printed.count("not measured: floor: no compiler")
+
+
+@pytest.mark.parametrize(("sizes", "is_told"), [("XL", False), ("S,XL", True)])
+def test_whole_runs_are_terms_where_there_are_some(table, sizes, is_told, monkeypatch, capsys):
+    """Of a processor, and XL is measured on accelerators alone."""
+    monkeypatch.setattr(fresh, "run_apart", pretended)
+    backends = {"pyro": backend_on("cpu", "gpu")}
+    run_sizes(BenchRequest(sizes=sizes), backends, Console(width=200))
+    assert (APART in capsys.readouterr().out) is is_told
 
 
 def test_a_users_file_is_measured_by_the_command(quick, interpreted, tmp_path, monkeypatch, capsys):
@@ -111,7 +167,7 @@ def test_a_users_file_is_measured_by_the_command(quick, interpreted, tmp_path, m
     assert (
         "same work was not verified; run: twinplate verify examples/verify_port.py:RIGHT" in printed
     )
-    assert "Adam at 0.0001." in printed
+    assert "Adam at 0.0001." in printed and APART not in printed
 
 
 def test_a_framework_that_sees_no_gpu_is_named():
@@ -120,7 +176,7 @@ def test_a_framework_that_sees_no_gpu_is_named():
         for name, found in {"pyro": ("cpu", "gpu"), "numpyro": ("cpu",)}.items()
     }
     console = Console(width=200, record=True)
-    print_terms(backends, {}, console)
+    print_terms(backends, {}, console, apart=False)
     printed = console.export_text()
     assert "numpyro was not measured on gpu: jax sees none." in printed
     assert printed.count("was not measured on") == 1

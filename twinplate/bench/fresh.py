@@ -3,7 +3,8 @@
     python -m twinplate.bench.fresh '{"backend": "pyro", "way": "Pyro, ours, replayed", ...}'
 
 prints the seconds of the first n steps as one line of JSON, [[n, seconds], ...]. What it takes to start
-Python and to import the framework is left out.
+Python and to import the framework is left out. The process ends with that which started it, and with its end,
+however that comes, its temporary files are gone.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from twinplate.bench.report import PYRO, PYRO_REPLAYED
 from twinplate.bench.terms import threads
 from twinplate.bench.totals import STEPS, to_pick
 from twinplate.bench.workload import Size, Workload, make_workload
+from twinplate.lifetime import LAUNCHER, end_with_launcher, ended, exit_on_sigterm
 from twinplate.training.plan import CHUNK
 
 SECONDS = 3.0  # that a run may take beyond its first step
@@ -46,10 +48,10 @@ def with_totals(
     The way that waits for its compiler has none: it would only compile once more. On an accelerator there are
     none.
     """
-    if measured.device != "cpu":
+    picked = {row.name for row in to_pick(measured.rows)} - {PYRO}
+    if measured.device != "cpu" or not picked:
         return measured
     rows, failed = {row.name: row for row in measured.rows}, dict(measured.failed)
-    picked = {row.name for row in to_pick(measured.rows)} - {PYRO}
     for which, backend in backends.items():
         for name in filter(picked.__contains__, backend.routes(work, measured.device)):
             told = f"{name}, in a process of its own"
@@ -90,18 +92,22 @@ def run_apart(
         "marks": [*marks],
         "first": first,
     }
-    found = subprocess.run(
+    path = os.pathsep.join(filter(None, sys.path))
+    process = subprocess.Popen(
         [sys.executable, "-P", "-m", "twinplate.bench.fresh", json.dumps(request)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
+        env=os.environ | {"PYTHONPATH": path, LAUNCHER: str(os.getpid())},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE,
-        check=False,
+        start_new_session=True,  # Ctrl-C is the caller's, who ends it
     )
-    if found.returncode:
-        said = found.stderr.strip().splitlines()
-        raise RuntimeError(said[-1] if said else f"it ended with code {found.returncode}")
-    return tuple((n, seconds) for n, seconds in json.loads(found.stdout.splitlines()[-1]))
+    with process, ended(process):
+        found, said = process.communicate(timeout=PATIENCE)
+    if process.returncode:
+        lines = said.strip().splitlines()
+        raise RuntimeError(lines[-1] if lines else f"it ended with code {process.returncode}")
+    return tuple((n, seconds) for n, seconds in json.loads(found.splitlines()[-1]))
 
 
 def take(request: dict[str, Any]) -> list[tuple[int, float]]:
@@ -141,4 +147,6 @@ def seconds_until(work: Workload, route: Any, marks: list[int], most: float) -> 
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
+    end_with_launcher()
     print(json.dumps(take(json.loads(sys.argv[1]))))

@@ -112,7 +112,12 @@ def show_table(measured: Measured, console: Console) -> None:
         style = "bold" if "ours" in row.name else "dim" if row.name == FLOOR else None
         table.add_row(row.name, *cells, style=style)
     console.print(table)
-    for name, why in measured.failed.items():
+    show_failed(measured.failed, console)
+
+
+def show_failed(failed: Mapping[str, str], console: Console) -> None:
+    """What could not be measured, and why, by name."""
+    for name, why in failed.items():
         console.print(f"not measured: {name}: {why}", highlight=False, markup=False)
 
 

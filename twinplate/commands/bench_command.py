@@ -21,6 +21,7 @@ from twinplate.bench.report import (
     missing_backends,
     not_installed,
     recommend,
+    show_failed,
     show_table,
     show_targets,
     show_totals,
@@ -62,27 +63,26 @@ def run_sizes(
     devices = sorted({device for backend in backends.values() for device in backend.devices()})
     names = request.wanted(accelerated=len(devices) > 1)
     limits = {device: measure_limits(backends, device) for device in devices}
-    terms = print_terms(backends, limits, console)
-    tables, flops = [], {}
+    own = request.own_size
+    apart = "cpu" in devices and (own is not None or any(name != "XL" for name in names))
+    terms = print_terms(backends, limits, console, apart)
+    tables: list[Measured] = []
+    flops = {}
     for name in names:
         work = make_workload(SIZES[name])
         flops[name] = work.flops
         for device in devices if name != "XL" else [d for d in devices if d != "cpu"]:
-            tables.append(_measured(name, work, backends, device, limits[device]))
-            show_table(tables[-1], console)
-            show_totals(tables[-1], console)
-            _keep(request, tables)
+            found = _measured(name, work, backends, device, limits[device])
+            _add(found, work, backends, request, tables, console)
     if "XL" in names and len(devices) == 1:
         console.print("XL fills an accelerator; there is none here: not measured.")
     show_targets(tables, console)
-    own = request.own_size
     if own is not None:
         simulated = replace(own, num_items=min(own.num_items, max(MOST_ITEMS, own.batch_size)))
         work = make_workload(simulated, request.guide or "auxiliary")
         for device in devices:
-            tables.append(_measured(YOURS, work, backends, device, limits[device], only_ours=True))
-            show_table(tables[-1], console)
-            show_totals(tables[-1], console)
+            found = _measured(YOURS, work, backends, device, limits[device], only_ours=True)
+            _add(found, work, backends, request, tables, console)
         names = [YOURS]
         console.print(f"yours: {own}, {request.guide or 'auxiliary'} guide")
         if simulated != own:
@@ -112,7 +112,7 @@ def run_cases(
     cases = find(run_file(path), path, name, "Case", lambda value: isinstance(value, Case))
     devices = sorted({device for backend in backends.values() for device in backend.devices()})
     limits = {device: measure_limits(backends, device) for device in devices}
-    terms, advice = print_terms(backends, limits, console), {}
+    terms, advice = print_terms(backends, limits, console, apart=False), {}
     for line in (
         "No floor: nothing is written by hand for your programs. ÷ fastest is round by round, too.",
         f"Adam at {CASE_RATE:g}. Loss: mean of the last block, every way with draws of its own.",
@@ -136,9 +136,15 @@ def run_cases(
 
 
 def print_terms(
-    backends: Mapping[str, BenchBackend], limits: Mapping[str, Limits], console: Console
+    backends: Mapping[str, BenchBackend],
+    limits: Mapping[str, Limits],
+    console: Console,
+    apart: bool,
 ) -> list[str]:
-    """The terms that all share, and what the machine can do, in sentences."""
+    """The terms that all share, and what the machine can do, in sentences.
+
+    apart: whether whole runs are taken, each in a process of its own.
+    """
     known = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
         f"{platform.machine()}, {os.cpu_count()} cores; {known}",
@@ -148,9 +154,13 @@ def print_terms(
         "range.",
         "Compile: seconds to the first result beyond those of a later one. Peak: what a step "
         "allocates beyond data, parameters and moments (JAX: XLA's plan; torch: its allocator).",
-        "Seconds in all: of each way in a process of its own that finds nothing compiled, the import of the "
-        "framework left out; ~: computed from the time per step, beyond a run and where there was none.",
     ]
+    if apart:
+        lines.append(
+            "Seconds in all: of each way in a process of its own that finds nothing compiled, the import of "
+            "the framework left out; ~: computed from the time per step, beyond a run and where there was "
+            "none."
+        )
     for device, limit in limits.items():
         lines.append(
             f"Limits of {device}: matrix product {limit.flops / 1e9:,.0f} GFLOP/s, copy "
@@ -244,5 +254,24 @@ def _measured(
     only_ours: bool = False,
 ) -> Measured:
     with working(f"{name} on {device}") as tell:
-        found = measure(name, work, backends, device, limits, only_ours, tell)
-        return with_totals(found, work, backends, tell)
+        return measure(name, work, backends, device, limits, only_ours, tell)
+
+
+def _add(
+    found: Measured,
+    work: Workload,
+    backends: Mapping[str, BenchBackend],
+    request: BenchRequest,
+    tables: list[Measured],
+    console: Console,
+) -> None:
+    """Show and keep what was measured, before whole runs of these ways are taken, and then those too."""
+    tables.append(found)
+    show_table(found, console)
+    _keep(request, tables)
+    with working(f"{found.size} on {found.device}") as tell:
+        tables[-1] = with_totals(found, work, backends, tell)
+    more = {name: why for name, why in tables[-1].failed.items() if name not in found.failed}
+    show_totals(tables[-1], console)
+    show_failed(more, console)
+    _keep(request, tables)

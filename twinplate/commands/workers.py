@@ -6,8 +6,6 @@ import importlib
 import os
 import signal
 import sys
-import threading
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from twinplate.commands.offset_column import offsets_of_run
 from twinplate.commands.run_data import items_of_run
 from twinplate.commands.told import tell
 from twinplate.errors import InputError
+from twinplate.lifetime import LAUNCHER, end_with_launcher
 from twinplate.training.errors import NonFiniteLossError, ProcessLostError, TrainingError
 from twinplate.training.loop import train
 from twinplate.training.run_format import SavedRun
@@ -29,29 +28,6 @@ from twinplate.words import counted
 def torchrun_rank() -> int | None:
     """Of this process among those that torchrun, or `launched`, has started; None where it is alone."""
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
-
-
-# In the environment of a worker: the process number of what has started it.
-LAUNCHER = "TWINPLATE_LAUNCHER"
-LOOK_EVERY, GRACE = 1.0, 30.0  # seconds; a large run, or a busy disk, takes long to write
-
-
-def _end_with_launcher() -> None:
-    """End this process, as SIGTERM does, once that which started it is gone, however that ended.
-
-    A process whose parent ends is given another one by the system. That would go on for ever here: kill -9
-    of the launcher leaves nobody to end it.
-    """
-    parent = int(os.environ.get(LAUNCHER, os.getppid()))
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_EVERY)
-        os.kill(os.getpid(), signal.SIGTERM)  # rank 0 saves what was reached
-        time.sleep(GRACE)
-        os._exit(2)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def launched(backend: str, device: str, count: int | None, path: Path) -> int | None:
@@ -108,7 +84,7 @@ def followed(data: Path) -> int | None:
     """
     here = torchrun_rank()
     if here is not None:
-        _end_with_launcher()
+        end_with_launcher()
     if not here:
         return None
     for number in (signal.SIGINT, signal.SIGTERM):  # ends at once: there is nothing to be kept here
