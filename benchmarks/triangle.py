@@ -3,9 +3,9 @@
     python benchmarks/triangle.py [--components 8 16 32 64 96 128 192 256] [--batch-size 256] [--json FILE]
 
 Packed: two products with 0/1 matrices. Filled: the matrix is built, then multiplied. Rows: one after the
-other, as `packed_product` goes on a CPU beyond ROWS_ABOVE components; up to there it is packed, on an
-accelerator up to PACKED_LIMIT, and then filled. Value and both gradients, single precision, hidden width 256;
-Pyro's are eager. Times are divided by that of the filled matrix, round by round.
+other, as `packed_product` goes on a CPU beyond ROWS_ABOVE components where B K is ROWS_FROM or more.
+Elsewhere it is packed up to PACKED_LIMIT, and then filled. Value and both gradients, single precision, hidden
+width 256; Pyro's are eager. Times are divided by that of the filled matrix, round by round.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMPONENTS = (8, 16, 32, 64, 96, 128, 192, 256)
 FORMS = {
     "packed": {"PACKED_LIMIT": 10**6, "ROWS_ABOVE": 10**6},
     "filled": {"PACKED_LIMIT": 0, "ROWS_ABOVE": 10**6},
-    "rows": {"PACKED_LIMIT": 0, "ROWS_ABOVE": 0},
+    "rows": {"PACKED_LIMIT": 0, "ROWS_ABOVE": 0, "ROWS_FROM": 0},
 }
 
 

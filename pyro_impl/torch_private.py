@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache, wraps
 from pathlib import Path
 from types import BuiltinFunctionType, MethodDescriptorType, SimpleNamespace
 from typing import Any, TypeVar
@@ -160,14 +161,24 @@ def load_package(path: Path) -> Callable[[list[Tensor]], list[Tensor]]:
 
 
 def makes_constants(function: F) -> F:
-    """torch.compile is to take what `function` returns as it is, without a look into it.
+    """Tensors that `function` makes are kept, and torch.compile takes them as they are.
+
+    Not kept are those that have no numbers, since torch only follows shapes (`FakeTensorMode`).
 
     The public `torch.compiler.assume_constant_result` sets the same mark, and imports torch's compiler, which
     costs more than everything else of this package.
     """
-    marked: Any = function
+    kept = lru_cache(maxsize=16)(function)
+
+    @wraps(function)
+    def constants(*arguments: Any) -> Any:
+        with torch.inference_mode(False):  # for every later use, with gradients too
+            fake = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+            return (kept if fake is None else function)(*arguments)
+
+    marked: Any = constants
     marked._dynamo_marked_constant = True
-    return function
+    return marked
 
 
 def stays_in_place(tensor: Tensor) -> None:

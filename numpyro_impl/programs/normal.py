@@ -26,7 +26,8 @@ from numpyro.distributions import constraints
 from numpyro.distributions.kl import kl_divergence
 from numpyro.distributions.util import lazy_property
 
-from numpyro_impl.programs.triangle import fill_tril, packed_product
+from numpyro_impl.programs.filling import fill_tril
+from numpyro_impl.programs.triangle import packed_product
 from twinplate.programs.triangle import check_packed
 
 

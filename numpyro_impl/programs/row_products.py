@@ -59,7 +59,7 @@ def outer(column: Array, row: Array) -> Array:
         values = lax.dynamic_slice_in_dim(column, i, 1, -1) * row
         return lax.dynamic_update_slice_in_dim(found, values, starts[i], -1)
 
-    empty = jnp.zeros((*row.shape[:-1], packed_size(size)), row.dtype)
+    empty = lax.full_like(row, 0, shape=(*row.shape[:-1], packed_size(size)))
     found = lax.fori_loop(0, size - 1, step, empty)
     last = column[..., -1:] * row[..., :-1]
     return lax.dynamic_update_slice_in_dim(found, last, packed_size(size - 1), -1)

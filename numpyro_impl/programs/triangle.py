@@ -1,10 +1,7 @@
-"""The strict lower triangle of a matrix, packed in a row of M = K (K - 1) / 2 numbers, row by row.
+"""The strict lower triangle of a matrix, packed in a row of M = K (K - 1) / 2 numbers, times a vector.
 
-Filling a matrix with it is a gather, and so is taking the triangle out of a matrix. Each is the
-transpose of the other, which JAX is told by two primitives: by itself it would transpose a gather to
-a scatter, which on a CPU is ten times slower.
-
-On a CPU its product with a vector goes row by row, of many components (`row_products`).
+The product takes few operations: two products with 0/1 matrices, or of many components a filled matrix. On a
+CPU large mini-batches with many components go row by row (`row_products`).
 """
 
 from __future__ import annotations
@@ -20,12 +17,14 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from numpyro_impl.programs import row_products
+from numpyro_impl.programs.filling import fill
 from twinplate.programs.triangle import (
     ROWS_ABOVE,
-    fill_indices,
+    ROWS_FROM,
+    check_product,
+    own_numbers,
     packed_size,
     selectors,
-    take_indices,
 )
 
 # Up to this many components the product with the packed triangle costs less than filling a matrix, or no
@@ -33,27 +32,32 @@ from twinplate.programs.triangle import (
 PACKED_LIMIT = 128
 
 
-def fill_tril(diagonal: Array, lower: Array) -> Array:
-    """Lower triangle (..., K, K): `diagonal` (..., K) and, below it, `lower` (..., M) row by row.
-
-    `lower` may be (..., 0): then all is zero below the diagonal.
-    """
-    size = diagonal.shape[-1]
-    tril = diagonal[..., None] * jnp.eye(size, dtype=diagonal.dtype)
-    return tril + fill(lower, size) if lower.shape[-1] else tril
-
-
 def packed_product(lower: Array, vector: Array) -> Array:
-    """The strict lower triangle `lower` (..., M), or (..., 0) for zero, times `vector` (..., K)."""
-    size = vector.shape[-1]
+    """The strict lower triangle `lower` (..., M), or (..., 0) for zero, times `vector` (..., K).
+
+    Raises InputError if `lower` has another length.
+    """
+    check_product(lower.shape, vector.shape)
     if not lower.shape[-1]:
         return jnp.zeros_like(vector)
-    if size > ROWS_ABOVE:
-        batch = jnp.broadcast_shapes(lower.shape[:-1], vector.shape[:-1])
-        given = (jnp.broadcast_to(v, (*batch, v.shape[-1])) for v in (lower, vector))
-        found: Array = _product.bind(*given)
-        return found
-    return _product_at_once(lower, vector)
+    if not _by_rows(lower, vector):
+        return _product_at_once(lower, vector)
+    batch = jnp.broadcast_shapes(lower.shape[:-1], vector.shape[:-1])
+    dtype = jnp.result_type(lower, vector)
+    given = (jnp.asarray(v, dtype) for v in (lower, vector))  # of no weak type either
+    found: Array = _product.bind(*(jnp.broadcast_to(v, (*batch, v.shape[-1])) for v in given))
+    return found
+
+
+def _by_rows(lower: Array, vector: Array) -> bool:
+    is_large = vector.shape[-1] > ROWS_ABOVE and own_numbers(lower.shape, vector.shape) >= ROWS_FROM
+    return is_large and _varying_axes(lower) == _varying_axes(vector)
+
+
+def _varying_axes(array: Array) -> Any:
+    """The axes of a mesh over which `array` varies inside of `jax.shard_map`."""
+    kind = jax.typeof(array)
+    return getattr(kind, "manual_axis_type", getattr(kind, "vma", None))  # the earlier name: vma
 
 
 def _product_at_once(lower: Array, vector: Array) -> Array:
@@ -75,51 +79,6 @@ def _outer_at_once(column: Array, row: Array) -> Array:
     return found
 
 
-def fill(lower: Array, size: int) -> Array:
-    """(..., M) to (..., K, K), zero on the diagonal and above."""
-    return _fill.bind(lower, size=size)
-
-
-def _fill_by_gather(lower: Array, *, size: int) -> Array:
-    padded = jnp.pad(lower, [(0, 0)] * (lower.ndim - 1) + [(0, 1)])
-    indices = fill_indices(size)  # M, the zero at the end, where nothing is filled in
-    return jnp.take(padded, indices, axis=-1, mode="clip").reshape(*lower.shape[:-1], size, size)
-
-
-def _take_by_gather(matrix: Array) -> Array:
-    size = matrix.shape[-1]
-    flat = matrix.reshape(*matrix.shape[:-2], size * size)
-    return jnp.take(flat, take_indices(size), axis=-1, mode="clip")
-
-
-def _fill_shape(lower: ShapedArray, *, size: int) -> ShapedArray:
-    return lower.update(shape=(*lower.shape[:-1], size, size))
-
-
-def _take_shape(matrix: ShapedArray) -> ShapedArray:
-    return matrix.update(shape=(*matrix.shape[:-2], packed_size(matrix.shape[-1])))
-
-
-def _linear(name: str, function: Any, shape: Any) -> Primitive:
-    """A linear primitive that treats all dims to the left of its own alike."""
-    primitive = Primitive(name)
-    primitive.def_impl(function)
-    primitive.def_abstract_eval(shape)
-    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
-
-    def batched(arguments: Any, dims: Any, **size: int) -> tuple[Array, int]:
-        return primitive.bind(jnp.moveaxis(arguments[0], dims[0], 0), **size), 0
-
-    batching.primitive_batchers[primitive] = batched
-    return primitive
-
-
-_fill = _linear("fill_strict_triangle", _fill_by_gather, _fill_shape)
-_take = _linear("take_strict_triangle", _take_by_gather, _take_shape)
-ad.deflinear2(_fill, lambda cotangent, lower, *, size: [_take.bind(cotangent)])
-ad.deflinear2(_take, lambda cotangent, matrix: [_fill.bind(cotangent, size=matrix.aval.shape[-1])])
-
-
 def _vector_shape(lower: ShapedArray, vector: ShapedArray) -> ShapedArray:
     return vector
 
@@ -128,16 +87,36 @@ def _triangle_shape(column: ShapedArray, row: ShapedArray) -> ShapedArray:
     return row.update(shape=(*row.shape[:-1], packed_size(row.shape[-1])))
 
 
-def _bilinear(name: str, by_rows: Any, at_once: Any, shape: Any) -> Primitive:
-    """A primitive of two arrays that treats all dims to the left of their last ones alike."""
+def _filled_product(lower: Array, vectors: Array) -> Array:
+    return jnp.matmul(fill(lower, vectors.shape[-2]), vectors)
+
+
+def _filled_transposed(lower: Array, vectors: Array) -> Array:
+    return jnp.matmul(fill(lower, vectors.shape[-2]).mT, vectors)
+
+
+def _bilinear(name: str, by_rows: Any, at_once: Any, shape: Any, filled: Any = None) -> Primitive:
+    """A primitive of two arrays that treats all dims to the left of their last ones alike.
+
+    filled: the same with one triangle (..., M) and many vectors (..., K, N), for jax.vmap.
+    """
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(primitive.bind))
+    compiled = jax.jit(primitive.bind)
+
+    def run(*arguments: Array) -> Any:
+        with jax.disable_jit(False):  # it would end up here again
+            return compiled(*arguments)
+
+    primitive.def_impl(run)
     primitive.def_abstract_eval(shape)
     for function, platform in ((at_once, None), (by_rows, "cpu")):
         lowering = mlir.lower_fun(function, multiple_results=False)
         mlir.register_lowering(primitive, lowering, platform=platform)
 
     def batched(arguments: Any, dims: Any) -> tuple[Array, int]:
+        if filled and dims[0] is None:
+            vectors = jnp.moveaxis(arguments[1], dims[1], -1)
+            return filled(arguments[0], vectors), vectors.ndim - 1
         known = zip(arguments, dims, strict=True)
         (size, *_) = (array.shape[dim] for array, dim in known if dim is not None)
         ahead = [
@@ -152,9 +131,19 @@ def _bilinear(name: str, by_rows: Any, at_once: Any, shape: Any) -> Primitive:
     return primitive
 
 
-_product = _bilinear("triangle_product", row_products.product, _product_at_once, _vector_shape)
+_product = _bilinear(
+    "triangle_product",
+    row_products.product,
+    _product_at_once,
+    _vector_shape,
+    _filled_product,
+)
 _transposed = _bilinear(
-    "triangle_transposed", row_products.transposed, _transposed_at_once, _vector_shape
+    "triangle_transposed",
+    row_products.transposed,
+    _transposed_at_once,
+    _vector_shape,
+    _filled_transposed,
 )
 _outer = _bilinear("triangle_outer", row_products.outer, _outer_at_once, _triangle_shape)
 # The derivative by the first argument, and by the second: each is one of the others.

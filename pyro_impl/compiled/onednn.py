@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_impl.operators import define
 from pyro_impl.torch_private import EXACT_STRIDES, onednn_linear
 
 aten = torch.ops.aten
@@ -25,28 +26,24 @@ aten = torch.ops.aten
 LEAST = 3e7  # floating-point operations
 LEAST_REARRANGED = 1e9  # where the rows have to be brought into order first
 
-# An operation of its own: torch's compiler takes oneDNN's only for weights that never change. In a library of
-# its own, "twinplate", it is known to the compiler by its shapes below, and called as it is.
-_LIBRARY = torch.library.Library("twinplate", "FRAGMENT")
-_LIBRARY.define(
-    "linear(Tensor rows, Tensor weight, Tensor? bias) -> Tensor",
-    tags=(EXACT_STRIDES,),  # oneDNN falls back to plain loops for unusual ones
-)
-
 
 def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`rows @ weight.T + bias`: rows (M, K) in C order, weight (N, K) in C or Fortran order, bias (N,)."""
     return onednn_linear(rows, weight, bias)
 
 
-_LIBRARY.impl("linear", _linear, "CPU")
-
-
 def _linear_shape(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return rows.new_empty(len(rows), len(weight))
 
 
-torch.library.register_fake("twinplate::linear", _linear_shape, lib=_LIBRARY)
+# An operation of its own: torch's compiler takes oneDNN's only for weights that never change. This one is
+# known to it by its shape, and called as it is.
+define(
+    "linear(Tensor rows, Tensor weight, Tensor? bias) -> Tensor",
+    _linear,
+    _linear_shape,
+    tags=(EXACT_STRIDES,),  # oneDNN falls back to plain loops for unusual ones
+)
 
 
 def by_onednn(left: Tensor, right: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
-from pyro_impl.programs.triangle import fill_tril, packed_product
+from pyro_impl.programs.filling import fill_tril
+from pyro_impl.programs.triangle import packed_product
 from pyro_impl.torch_private import standard_normal, version
 from twinplate.programs.triangle import check_packed
 

@@ -6,6 +6,8 @@ processor's cache. The three products are linear in both arguments and each othe
     product     out[i] = Σ_{j<i} L[i, j] v[j]
     transposed  out[j] = Σ_{i>j} L[i, j] c[i]
     outer       out[i, j] = c[i] v[j], for j < i
+
+One triangle that torch.vmap has with many vectors is filled, and is not repeated for each of them.
 """
 
 from __future__ import annotations
@@ -16,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_impl.operators import define
+from pyro_impl.programs.filling import fill
 from twinplate.programs.triangle import packed_size
-
-# Each is one operation for who records a step: its rows would be thousands.
-_LIBRARY = torch.library.Library("twinplate", "FRAGMENT")
 
 
 def product(lower: Tensor, vector: Tensor) -> Tensor:
@@ -67,30 +68,38 @@ def _rows(lower: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
         yield i, lower.narrow(-1, i * (i - 1) // 2, i)
 
 
-for _name, _function in (
-    ("triangle_product", _product),
-    ("triangle_transposed", _transposed),
-    ("triangle_outer", _outer),
-):
-    _LIBRARY.define(f"{_name}(Tensor left, Tensor right) -> Tensor")
-    _LIBRARY.impl(_name, _function, "CPU")
+def _vector_shape(lower: Tensor, vector: Tensor) -> Tensor:
+    return vector.new_empty(vector.shape)
+
+
+def _triangle_shape(column: Tensor, row: Tensor) -> Tensor:
+    return row.new_empty((*row.shape[:-1], packed_size(row.shape[-1])))
+
+
+# To whoever records a step the rows would be thousands of operations.
+define("triangle_product(Tensor lower, Tensor vector) -> Tensor", _product, _vector_shape)
+define("triangle_transposed(Tensor lower, Tensor vector) -> Tensor", _transposed, _vector_shape)
+define("triangle_outer(Tensor column, Tensor row) -> Tensor", _outer, _triangle_shape)
+
+
+_Dims = tuple[Any, Any]  # over which torch.vmap maps, of either argument; or None
 
 
 class _Bilinear(torch.autograd.Function):
-    """One of the three; a class derived from it has `forward` and, by the others, `backward`."""
+    """One of the three; a class derived from it has the rest, derivatives by all three."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
 
-    @classmethod
-    def mapped(cls, info: Any, dims: tuple[int | None, ...], *given: Tensor) -> tuple[Tensor, int]:
-        """For torch.vmap: one more leading dim."""
-        ahead = [
-            tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-            for tensor, dim in zip(given, dims, strict=True)
-        ]
-        return cls.apply(*ahead), 0
+
+def _leading(info: Any, dims: _Dims, given: tuple[Tensor, ...]) -> list[Tensor]:
+    """What torch.vmap maps over is one more leading dim of both."""
+    return [
+        tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(given, dims, strict=True)
+    ]
 
 
 class _Product(_Bilinear):
@@ -104,8 +113,15 @@ class _Product(_Bilinear):
         return outer(gradient, vector), transposed(lower, gradient)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, ...], *given: Tensor) -> tuple[Tensor, int]:
-        return _Product.mapped(info, dims, *given)
+    def jvp(ctx: Any, lower: Tensor, vector: Tensor) -> Tensor:
+        return product(lower, ctx.saved_tensors[1]) + product(ctx.saved_tensors[0], vector)
+
+    @staticmethod
+    def vmap(info: Any, dims: _Dims, lower: Tensor, vector: Tensor) -> tuple[Tensor, int]:
+        if dims[0] is None:
+            vectors = vector.movedim(dims[1], -1)
+            return fill(lower, vectors.shape[-2]) @ vectors, vectors.ndim - 1
+        return product(*_leading(info, dims, (lower, vector))), 0
 
 
 class _Transposed(_Bilinear):
@@ -119,8 +135,15 @@ class _Transposed(_Bilinear):
         return outer(vector, gradient), product(lower, gradient)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, ...], *given: Tensor) -> tuple[Tensor, int]:
-        return _Transposed.mapped(info, dims, *given)
+    def jvp(ctx: Any, lower: Tensor, vector: Tensor) -> Tensor:
+        return transposed(lower, ctx.saved_tensors[1]) + transposed(ctx.saved_tensors[0], vector)
+
+    @staticmethod
+    def vmap(info: Any, dims: _Dims, lower: Tensor, vector: Tensor) -> tuple[Tensor, int]:
+        if dims[0] is None:
+            vectors = vector.movedim(dims[1], -1)
+            return fill(lower, vectors.shape[-2]).mT @ vectors, vectors.ndim - 1
+        return transposed(*_leading(info, dims, (lower, vector))), 0
 
 
 class _Outer(_Bilinear):
@@ -134,5 +157,9 @@ class _Outer(_Bilinear):
         return product(gradient, row), transposed(gradient, column)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, ...], *given: Tensor) -> tuple[Tensor, int]:
-        return _Outer.mapped(info, dims, *given)
+    def jvp(ctx: Any, column: Tensor, row: Tensor) -> Tensor:
+        return outer(column, ctx.saved_tensors[1]) + outer(ctx.saved_tensors[0], row)
+
+    @staticmethod
+    def vmap(info: Any, dims: _Dims, column: Tensor, row: Tensor) -> tuple[Tensor, int]:
+        return outer(*_leading(info, dims, (column, row))), 0

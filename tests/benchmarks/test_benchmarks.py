@@ -314,6 +314,8 @@ def test_cut_gradients_are_timed_beside_others(tmp_path, capsys, monkeypatch):
 
 def test_steps_row_by_row_are_timed_beside_others(tmp_path, monkeypatch):
     monkeypatch.setattr(many_components, "LIMITS", {"rows": 2, "before": 2**30})
+    for twin in ("pyro", "numpyro"):
+        monkeypatch.setattr(f"{twin}_impl.programs.triangle.ROWS_FROM", 1)
     path = tmp_path / "many.json"
     many_components.main(["--sizes", "4:16:8", "--rounds", "2", f"--json={path}"])
     rows = json.loads(path.read_text())["rows"]

@@ -345,6 +345,7 @@ ONLY_ONE = {
     "compiled/onednn.py": PYROS_COMPILER,
     "compiled/sources.py": PYROS_COMPILER,
     "compiled/cache_key.py": PYROS_COMPILER,
+    "operators.py": PYROS_COMPILER,
     "torch_private.py": "what is private in torch, in one place; of JAX no private part is used",
     "recording/integers.py": "torch's whole numbers are int64 in either precision",
     "training/groups.py": DEVICES,

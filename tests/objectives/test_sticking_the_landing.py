@@ -42,7 +42,7 @@ def program(twin, name, params):
         if name == "packed":
             sample("a", impl.PackedMultivariateNormal(loc, scale, rest))
         elif name == "stock":
-            tril = twin.module("programs.triangle").fill_tril(scale, rest)
+            tril = twin.module("programs.filling").fill_tril(scale, rest)
             sample("a", dist.MultivariateNormal(loc, scale_tril=tril))
         else:
             first = sample("a0", dist.Normal(loc[0], scale[0]))

@@ -68,6 +68,7 @@ def test_steps_are_adam_on_the_evaluated_gradient(twin, problem, name, particles
 
 def test_steps_with_many_components_are_those_of_a_filled_matrix(twin, problem, monkeypatch):
     """66 of them, row by row; in Pyro replayed too, to the bit as eager steps are."""
+    monkeypatch.setattr(twin.module("programs.triangle"), "ROWS_FROM", 1)
     x, program, _ = problem(N, num_components=66, guide="auxiliary", covariance="full")
     training, fit = config(steps=5), twin.impl.fit
     rows = fit(x, program, training, matched=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import dropwhile
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ Indices = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
 
 # On a processor, products with the triangle of more components go row by row: what they read and write is the
-# triangle alone, once, which matrices of so many components would not leave in its cache.
+# triangle alone, once, which matrices of so many components would not leave in its cache. A row has its
+# price however few the items are: the vectors of all must have so many numbers (`benchmarks/triangle.py`).
 ROWS_ABOVE = 64
+ROWS_FROM = 2**13
 
 
 def packed_size(size: int) -> int:
@@ -47,6 +50,25 @@ def check_packed(loc: Shape, scale: Shape, lower: Shape) -> None:
             f"the batch shapes of loc, scale and lower, {loc[:-1]}, {scale[:-1]} and {lower[:-1]}, do not "
             "broadcast; expected the same, or 1"
         ) from error
+
+
+def check_product(lower: Shape, vector: Shape) -> None:
+    """Raise InputError unless triangles and vectors of these shapes have as many components."""
+    if lower[-1] not in (0, packed_size(vector[-1])):
+        raise InputError(
+            f"lower and vector have shapes {tuple(lower)} and {tuple(vector)}; expected "
+            f"(..., K (K - 1) / 2) = (..., {packed_size(vector[-1])}), or (..., 0) for zero, and (..., K)"
+        )
+
+
+def own_numbers(lower: Shape, vector: Shape) -> int:
+    """How many numbers the vectors have, if each has a triangle of its own; otherwise 0.
+
+    >>> own_numbers((5, 3), (1, 5, 3)), own_numbers((3,), (5, 3))
+    (15, 0)
+    """
+    items, others = (tuple(dropwhile((1).__eq__, shape[:-1])) for shape in (lower, vector))
+    return math.prod(vector) if items == others else 0
 
 
 @lru_cache(maxsize=16)
