@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 
@@ -71,3 +72,14 @@ def test_nothing_is_frozen_for_a_file_without_a_framework(tmp_path):
     frozen, threshold = gc.get_freeze_count(), gc.get_threshold()
     run_file(path)
     assert (gc.get_freeze_count(), gc.get_threshold()) == (frozen, threshold)
+
+
+def test_the_file_is_run_as_it_stands(tmp_path, monkeypatch):
+    """Whatever was compiled of one that was as large and as old."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "own.py"
+    for value in (5, 6):
+        path.write_text(f"value = {value}\n")
+        os.utime(path, (1, 1))
+        assert run_file(path).value == value
+    assert [p.name for p in tmp_path.iterdir()] == ["own.py"]

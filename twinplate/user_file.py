@@ -8,8 +8,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from twinplate.errors import InputError
@@ -39,7 +40,8 @@ def run_file(path: Path) -> ModuleType:
     Raises InputError, with the user's own frames, for whatever it raises.
     """
     name = f"twinplate_user_file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    loader = _AsItStands(name, str(path.resolve()))
+    spec = importlib.util.spec_from_file_location(name, path.resolve(), loader=loader)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles look their module up
@@ -47,6 +49,17 @@ def run_file(path: Path) -> ModuleType:
     with told_in_user_terms(f"{path} cannot be run"), _imported_for_good():
         spec.loader.exec_module(module)
     return module
+
+
+class _AsItStands(SourceFileLoader):
+    """Compiles the file anew, as Python does for `python FILE.py`, and leaves no compiled one behind.
+
+    A compiled one is told from the file by seconds and size, which an edit may leave as they are.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
 
 
 @contextmanager

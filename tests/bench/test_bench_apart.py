@@ -21,6 +21,8 @@ MARK = "TWINPLATE_TEST_FOLDER"
 SECONDS = 60  # a busy machine takes long to import torch
 # A run without an end; with machine code of a step that never comes, the compiler is at work beside it.
 CALLER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 from tiny_workload import TINY
 from twinplate.bench.fresh import run_apart
 from twinplate.bench.workload import make_workload
