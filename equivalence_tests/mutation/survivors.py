@@ -27,6 +27,10 @@ SURVIVORS: dict[str, str] = {
     "zero_inflation:pyro_model:argument_1_percent: "
     "pdist.Categorical(torch.stack([weight, 1.0 - weight]))"
     " → pdist.Categorical(1.01 * torch.stack([weight, 1.0 - weight]))": NORMALISED,
+    "item_latents:pyro_classes:argument_1_percent: pdist.Categorical(weights)"
+    " → pdist.Categorical(1.01 * weights)": NORMALISED,
+    "item_latents:pyro_series:argument_1_percent: pdist.Normal(start, 1.0)"
+    " → pdist.Normal(1.01 * start, 1.0)": "the start is zero, and so is a hundredth more of it",
     "prepared_data:pyro_model:opposite: counts / 100.0 → counts * 100.0": STANDARDISED,
     "prepared_data:pyro_model:constant_1_percent: 100.0 → 101.0": STANDARDISED,
     "prepared_data:numpyro_model:opposite: counts / 100.0 → counts * 100.0": STANDARDISED,
