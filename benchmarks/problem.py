@@ -40,13 +40,16 @@ class Problem:
     def program(self, **config: Any) -> ReferenceProgram:
         """The program of `config` for these data; loadings, intercept and noise are fixed unless learned.
 
-        Its guide starts near the standard normal, so that there is something to learn: by default that of
-        given loadings starts at the posterior.
+        Its guide starts near the standard normal, so that there is something to learn.
         """
+        return replace(self.started_program(**config), width=None)
+
+    def started_program(self, **config: Any) -> ReferenceProgram:
+        """The same as `fit` usually has it: the guide starts at the posterior of given loadings."""
         size = self.size
         sizes = (size.num_features, size.num_components)
         full = ProgramConfig(*sizes, hidden_width=size.hidden_width, **config)
-        return replace(make_program(self.x, full, self.generative), width=None)
+        return make_program(self.x, full, self.generative)
 
 
 def make_problem(size: Size, hidden: float = 0.0) -> Problem:
