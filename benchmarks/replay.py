@@ -1,27 +1,20 @@
 """Replayed steps beside Pyro's own, for twenty programs of the kinds that users write.
 
     python benchmarks/replay.py [--steps 40] [--programs vae renyi ...] [--json FILE]
-    python benchmarks/replay.py --totals 100 1000 10000 [--from-step 5000] [--programs ...] [--json FILE]
 
 Steps of both ways are taken in turns, each in its own parameter store and from its own random numbers;
 replayed steps that are compared with eager ones are not timed. The losses of all steps must be equal to
 the bit. Printed are the medians, their ratio, and the seconds for the record beyond those of its step.
-
-With `--totals` each way takes a whole run, one after the other: Pyro's steps, replayed ones, and machine code
-from a step on, compiled in the background, with nothing on disk and once more with what that left there.
-Printed is how many times as long as ours Pyro's first n steps take, records, compiling and waiting included.
+Whole runs, with all that is not a step, are those of `whole_runs.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pyro
@@ -95,63 +88,14 @@ def measure(name: str, steps: int) -> dict[str, Any]:
     }
 
 
-def seconds_until(marks: list[int], way: Way) -> list[float]:
-    """How long the first n steps of a run take, for each n of `marks`, which ascend."""
-    found, started = [], time.perf_counter()
-    with pyro.get_param_store().scope(way.store), torch.random.fork_rng():
-        torch.set_rng_state(way.random)
-        for number in range(marks[-1]):
-            way.svi.step(*way.program.arguments(number))
-            if number + 1 in marks:
-                found.append(time.perf_counter() - started)
-    return found
-
-
-def totals(name: str, marks: list[int], first: int) -> list[dict[str, Any]]:
-    """Seconds of the first n steps in each way, n by n."""
-    seconds = {
-        kind.__name__: seconds_until(marks, begin(kind, name)) for kind in (SVI, CompiledSVI)
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        # The compiler's own files too: this is the first time on a machine.
-        chosen = mock.patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": folder})
-        for way in ("cold", "warm"):
-            with chosen:
-                seconds[way] = seconds_until(marks, begin(CompiledSVI, name, machine_code=first))
-    return [
-        {"program": name, "steps": n, **{way: took[i] for way, took in seconds.items()}}
-        for i, n in enumerate(marks)
-    ]
-
-
-def show_totals(programs: list[str], marks: list[int], first: int, path: Path | None) -> None:
-    """Measure, print ratios, write JSON where asked."""
-    rows = [row for name in programs for row in totals(name, marks, first)]
-    ways = "CompiledSVI", "cold", "warm"
-    shown = [
-        [row["program"], str(row["steps"]), *(f"{row['SVI'] / row[way]:.2f}" for way in ways)]
-        for row in rows
-    ]
-    known = facts(from_step=first)
-    print_facts(known)
-    heads = ["program", "steps in all", "replay", "machine code, cold", "machine code, warm"]
-    print_table("seconds of Pyro's steps ÷ seconds of ours", heads, shown)
-    write_json(path, {"facts": known, "rows": rows})
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table, write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--programs", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--totals", type=int, nargs="+", metavar="N")
-    parser.add_argument("--from-step", type=int, default=5000, help="of machine code, in totals")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if options.totals:
-        show_totals(options.programs, sorted(options.totals), options.from_step, options.json)
-        return
     rows = [measure(name, options.steps) for name in options.programs]
     shown = [
         [

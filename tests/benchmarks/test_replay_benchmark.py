@@ -1,6 +1,5 @@
 """The benchmark of replayed steps: one small program, its row, and losses that have to agree."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -28,12 +27,3 @@ def test_losses_that_differ_end_it(monkeypatch):
     monkeypatch.setattr(replay.Way, "step", wrong)
     with pytest.raises(SystemExit, match="losses differ"):
         replay.measure("score_function", 2)
-
-
-def test_totals_of_whole_runs(interpreted, tmp_path):
-    given = ["--totals", "6", "3", "--from-step", "4", "--programs", "score_function"]
-    replay.main([*given, "--json", str(tmp_path / "x")])
-    rows = json.loads((tmp_path / "x").read_text())["rows"]
-    assert [row["steps"] for row in rows] == [3, 6]
-    for way in ("SVI", "CompiledSVI", "cold", "warm"):
-        assert 0 < rows[0][way] < rows[1][way]
