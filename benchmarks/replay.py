@@ -4,7 +4,8 @@
 
 Steps of both ways are taken in turns, each in its own parameter store and from its own random numbers;
 replayed steps that are compared with eager ones are not timed. The losses of all steps must be equal to
-the bit. Printed are the medians, their ratio, and the seconds for the record beyond those of its step.
+the bit. Printed are the medians, their ratio, the seconds for the record beyond those of its step, and the
+share of a replayed step in which is looked at all that the record must not freeze.
 Whole runs, with all that is not a step, are those of `whole_runs.py`.
 """
 
@@ -53,6 +54,17 @@ class Way:
             self.seconds.append(taken)
 
 
+def guarded_seconds(svi: CompiledSVI, times: int = 200) -> float:
+    """How long it takes to look at all that a record must not freeze, which every step does; a median."""
+    (key, *_) = svi._steps
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        svi._look_for_changes(key)
+        taken.append(time.perf_counter() - started)
+    return float(np.median(taken))
+
+
 def replays(svi: SVI) -> list[Any]:
     """The records of a CompiledSVI; none of Pyro's own."""
     return [step for steps in getattr(svi, "_steps", {}).values() for step in steps]
@@ -78,12 +90,15 @@ def measure(name: str, steps: int) -> dict[str, Any]:
     if stock.losses != ours.losses:
         raise SystemExit(f"{name}: losses differ")
     medians = [float(np.median(way.seconds)) * 1e3 for way in ways]
+    with pyro.get_param_store().scope(ours.store):
+        guards = guarded_seconds(ours.svi) * 1e3
     return {
         "program": name,
         "stock_ms": medians[0],
         "replay_ms": medians[1],
         "ratio": medians[0] / medians[1],
         "record_s": ours.svi.compile_seconds,
+        "guards": guards / medians[1],
         "operations": sum(len(step.graph.nodes) for step in replays(ours.svi)),
     }
 
@@ -104,13 +119,14 @@ def main(arguments: list[str] | None = None) -> None:
             f"{row['replay_ms']:.2f}",
             f"{row['ratio']:.1f}",
             f"{row['record_s']:.2f}",
+            f"{100 * row['guards']:.1f}",
             str(row["operations"]),
         ]
         for row in rows
     ]
     known = facts(steps=options.steps)
     print_facts(known)
-    heads = ["program", "Pyro, ms", "replay, ms", "ratio", "record, s", "operations"]
+    heads = ["program", "Pyro, ms", "replay, ms", "ratio", "record, s", "guards, %", "operations"]
     print_table("a step of Pyro's, and of the replay", heads, shown)
     console.print(f"median ratio {np.median([row['ratio'] for row in rows]):.1f}")
     write_json(options.json, {"facts": known, "rows": rows})

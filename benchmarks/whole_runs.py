@@ -7,8 +7,8 @@ Every run is a process of its own with one thread, the ways in turns; frameworks
 clock starts. Records, compiling and waiting count. Jit: Pyro's losses for torch's jit, such as
 `JitTraceEnum_ELBO`, where there is one and it takes the program. With `--from-step` runs that reach that step
 take machine code from there on too, compiled in the background: with nothing on disk, and once more with
-what that left there. Printed are the median seconds of the first n steps ÷ those of ours, and how many
-seconds later than Pyro's ours were.
+what that left there. Printed are the median seconds of the first n steps ÷ those of ours, how many
+seconds later than Pyro's ours were, and by how much the peak of the memory grew in each way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
@@ -31,15 +31,22 @@ from pyro import infer
 from reporting import console, facts, print_facts, print_table, write_json
 
 from pyro_impl import CompiledSVI
+from twinplate.host import peak_memory
 
-Seconds = list[float]  # of the first n steps, n by n; empty where a way does not take the program
 WAYS = ("pyro", "jit", "replay")
 MACHINE_CODE = ("cold", "warm")
 COMPARED = (("pyro", "replay"), ("jit", "replay"), ("pyro", "cold"), ("pyro", "warm"))
 
 
-def run(name: str, way: str, marks: list[int], first: int | None) -> Seconds:
-    """A whole run, in a process of its own: how long its first n steps take, for each n of `marks`."""
+class Run(NamedTuple):
+    """seconds: of the first n steps, n by n.  memory: megabytes by which the process's peak grew."""
+
+    seconds: list[float]
+    memory: float
+
+
+def run(name: str, way: str, marks: list[int], first: int | None) -> Run | None:
+    """A whole run of `marks[-1]` steps, apart from others; None where a way does not take the program."""
     torch.set_num_threads(1)
     pyro.set_rng_seed(1)
     program = load(name)
@@ -47,7 +54,7 @@ def run(name: str, way: str, marks: list[int], first: int | None) -> Seconds:
     if way == "jit":
         loss = jitted(program.loss)
         if loss is None:
-            return []
+            return None
         svi = infer.SVI(*parts, loss)
     elif way == "pyro":
         svi = infer.SVI(*parts, program.loss)
@@ -55,7 +62,7 @@ def run(name: str, way: str, marks: list[int], first: int | None) -> Seconds:
         svi = CompiledSVI(*parts, program.loss)
     else:
         svi = CompiledSVI(*parts, program.loss, machine_code=first)
-    found, started = [], time.perf_counter()
+    found, before, started = [], peak_memory(), time.perf_counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the jit has some at every operation
@@ -66,8 +73,8 @@ def run(name: str, way: str, marks: list[int], first: int | None) -> Seconds:
     except Exception:  # what torch's jit raises of a program that it does not take is of many kinds
         if way != "jit":
             raise
-        return []
-    return found
+        return None
+    return Run(found, (peak_memory() - before) / 1e6)
 
 
 def jitted(loss: Any) -> Any:
@@ -83,18 +90,22 @@ def measured(name: str, marks: list[int], repeats: int, first: int | None) -> di
     """One row: median seconds of each way, n by n."""
     with_code = first is not None and first < marks[-1]
     ways = [*WAYS, *(MACHINE_CODE if with_code else ())]
-    runs: dict[str, list[Seconds]] = {way: [] for way in ways}
+    runs: dict[str, list[Run | None]] = {way: [] for way in ways}
     for _ in range(repeats):
         # The compiler's own files too: "cold" is the first time on a machine.
         with tempfile.TemporaryDirectory() as folder:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
             for way in ways:
                 runs[way].append(apart(name, way, marks, first))
-    medians = {way: np.median(took, axis=0).tolist() for way, took in runs.items() if all(took)}
-    return {"program": name, "steps": marks, **medians}
+    row: dict[str, Any] = {"program": name, "steps": marks, "memory": {}}
+    for way, many in runs.items():
+        if done := [found for found in many if found is not None]:
+            row[way] = np.median([found.seconds for found in done], axis=0).tolist()
+            row["memory"][way] = float(np.median([found.memory for found in done]))
+    return row
 
 
-def apart(*arguments: Any) -> Seconds:
+def apart(*arguments: Any) -> Run | None:
     """`run` in a fresh process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(run, *arguments).result()
@@ -109,7 +120,10 @@ def cells(row: dict[str, Any]) -> list[list[str]]:
             for longer, ours in COMPARED
         ]
         later = row["replay"][i] - row["pyro"][i]
-        found.append([row["program"], f"{steps:,}", *ratios, f"{later:+.2f}"])
+        memory = (
+            " ".join(f"{way} {size:.0f}" for way, size in row["memory"].items()) if not i else ""
+        )
+        found.append([row["program"], f"{steps:,}", *ratios, f"{later:+.2f}", memory])
     return found
 
 
@@ -152,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
         "warm",
     ]
     lines = [line for row in rows for line in cells(row)]
-    print_table("Seconds in all", [*heads, "replay later by, s"], lines)
+    print_table("Seconds in all", [*heads, "replay later by, s", "peak, MB more"], lines)
     print_summary(rows, marks)
 
 
