@@ -19,6 +19,8 @@ from twinplate.programs.program import Params
 
 NativeParams = dict[str, Any]
 
+ENCODER = "encoder$params"
+
 
 def to_native(params: Params, dtype: jnp.dtype) -> NativeParams:
     """NumPyro's parameters from the neutral layout."""
@@ -31,16 +33,16 @@ def to_native(params: Params, dtype: jnp.dtype) -> NativeParams:
 
 def nested(values: Mapping[str, Any]) -> NativeParams:
     """Anything that is given by neutral name, where NumPyro has the parameter of that name."""
-    native: NativeParams = {"encoder$params": {}}
+    native: NativeParams = {ENCODER: {}}
     for name, value in sorted(values.items()):
         module, *path = name.split(".")
         if module != "encoder":
             native[name] = value
         elif len(path) == 1:
-            native["encoder$params"][path[0]] = value
+            native[ENCODER][path[0]] = value
         else:
             kind = "kernel" if path[1] == "weight" else path[1]
-            native["encoder$params"].setdefault(path[0], {})[kind] = value
+            native[ENCODER].setdefault(path[0], {})[kind] = value
     return native
 
 
@@ -48,7 +50,7 @@ def to_neutral(native: NativeParams) -> Params:
     """The inverse of `to_native`, as NumPy float64 arrays."""
     params: Params = {}
     for name, values in native.items():
-        if name != "encoder$params":
+        if name != ENCODER:
             params[name] = to_numpy(values)
             continue
         for layer, entry in values.items():

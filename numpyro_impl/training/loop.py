@@ -21,7 +21,7 @@ from numpyro_impl.device import DTYPES
 from numpyro_impl.objectives.item_blocks import ValueAndGradient, value_and_gradient
 from numpyro_impl.objectives.losses import make_loss
 from numpyro_impl.programs.assembly import build
-from numpyro_impl.programs.parameters import NativeParams, nested
+from numpyro_impl.programs.parameters import ENCODER, NativeParams, nested
 from numpyro_impl.training.carry import Carry
 from numpyro_impl.training.placement import OneDevice
 from twinplate.programs.config import TrainingConfig
@@ -61,7 +61,8 @@ class Results(NamedTuple):
     """What a chunk says on the host besides its carry.
 
     losses: (steps,).  finite: whether all of the losses and the carry is.
-    largest, at: (L,), how many times its usual size each gradient was at most, and the step of that.
+    largest, at: (L,), how many times its usual size each gradient of the encoder's was at most, and the
+        step of that.
     """
 
     losses: Any
@@ -101,7 +102,8 @@ def make_loop(
             x, a = placement.batch(i, indices, data, pairs)
             noise = placement.noise(noise)
             value, gradient = value_and_gradient(carry.params, inputs.key, x, a, noise)
-            gradient, sizes = clip(gradient, sizes, CLIP)
+            of_encoder, sizes = clip(gradient[ENCODER], sizes, CLIP)
+            gradient = {**gradient, ENCODER: of_encoder}
             direction, moments = adam.update(gradient, carry.moments)
             params = jax.tree.map(
                 lambda p, d, share: p - rate * share * d, carry.params, direction, shares
@@ -126,7 +128,7 @@ def make_loop(
         each = keys, inputs.indices, inputs.rates, inputs.noise
         # From the moments, so that the state of a run need not hold it: chunks begin at the same steps
         # whether or not a run was interrupted.
-        sizes = Sizes.of_moments(carry.moments.nu, span.first)
+        sizes = Sizes.of_moments(carry.moments.nu[ENCODER], span.first)
         start = jnp.zeros_like(span.length), (carry, sizes, jnp.zeros_like(inputs.rates))
         _, now = lax.while_loop(lambda reached: reached[0] < span.length, stretch, start)
         carry, sizes, losses = now
@@ -171,7 +173,7 @@ def to_span(chunk: Chunk) -> Any:
 
 def to_attempt(results: Results, run: Preparation) -> Attempt:
     """The results of one fit, per item."""
-    names = jax.tree.leaves(nested({name: name for name in run.state.params}))
+    names = jax.tree.leaves(nested({name: name for name in run.state.params})[ENCODER])
     losses = np.asarray(results.losses, np.float64) / len(run.x)
     return Attempt.of(losses, bool(results.finite), names, results.largest, results.at)
 

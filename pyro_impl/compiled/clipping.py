@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,21 +17,23 @@ class Clip:
     """What is known of the gradients of tensors, and the cut that it decides on.
 
     most: times its usual size that a gradient may have.
+    leaves: whose gradients are cut; by default all.
 
     Of each leaf five numbers are kept, in one tensor that is changed in place: the running
     mean of the squared norm, which starts at zero; the weight of all steps in it, 1 - βⁿ; n, the number of
     steps; how many times its usual size a gradient was at most; and the step, counted from 0, of that.
     """
 
-    def __init__(self, most: float) -> None:
+    def __init__(self, most: float, leaves: Iterable[Tensor] | None = None) -> None:
         self.most = most
+        self._leaves = None if leaves is None else frozenset(leaves)
         self._known: dict[Tensor, Tensor] = {}
         # The same memory, by the leaf's id, which stays its own while `_known` holds the leaf. Five numbers
         # are read and written through it in a tenth of the time that a tensor takes, in every step.
         self._memory: dict[int, memoryview[float]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"most": self.most, "_known": self._known}
+        return {"most": self.most, "_leaves": self._leaves, "_known": self._known}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _memory={})
@@ -45,19 +47,25 @@ class Clip:
     def __contains__(self, leaf: Tensor) -> bool:
         return leaf in self._known
 
+    def is_cut(self, leaf: Tensor) -> bool:
+        """Whether gradients of this leaf are."""
+        return self._leaves is None or leaf in self._leaves
+
     @property
     def numbers(self) -> list[Tensor]:
         """All that is kept."""
         return list(self._known.values())
 
     def largest(self, leaves: Sequence[Tensor]) -> Tensor:
-        """Of each leaf the last two numbers, (L, 2)."""
+        """Of each of L leaves the last two numbers, (L, 2)."""
         return torch.stack([self.of(leaf)[3:] for leaf in leaves])
 
     @torch.no_grad()
     def follow_moments(self, variances: dict[Tensor, Tensor], step: int) -> None:
         """After `step` steps of Adam: the sum of its second moments is the running mean of squared norms."""
         for leaf, variance in variances.items():
+            if not self.is_cut(leaf):
+                continue
             known = self.of(leaf)
             known.zero_()
             known[0], known[1], known[2] = variance.sum(), 1 - MEMORY**step, step
@@ -79,13 +87,15 @@ class Clip:
 
         On a CPU Python looks at the norms, so that only a gradient that is cut is multiplied.
         """
-        if not gradients or gradients[0].device.type != "cpu":
+        where = self._where(leaves)
+        if not where or gradients[where[0]].device.type != "cpu":
             return self.cut_in_graph(leaves, gradients)
-        norms = each.norm(gradients)
-        shares = [self._share(leaf, n.item()) for leaf, n in zip(leaves, norms, strict=True)]
-        if shares.count(1.0) == len(shares):
-            return list(gradients)
-        return [g if s == 1 else g * s for g, s in zip(gradients, shares, strict=True)]
+        found = list(gradients)
+        for n, norm in zip(where, each.norm([gradients[n] for n in where]), strict=True):
+            share = self._share(leaves[n], norm.item())
+            if share != 1:
+                found[n] = gradients[n] * share
+        return found
 
     def _share(self, leaf: Tensor, norm: float) -> float:
         """What is kept of a gradient of this norm, which is taken into account."""
@@ -109,6 +119,20 @@ class Clip:
     @torch.no_grad()
     def cut_in_graph(self, leaves: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         """As `cut`, by operations on tensors alone, which machine code and an accelerator need."""
+        found = list(gradients)
+        if where := self._where(leaves):
+            cut = self._all_in_graph([leaves[n] for n in where], [gradients[n] for n in where])
+            for n, gradient in zip(where, cut, strict=True):
+                found[n] = gradient
+        return found
+
+    def _where(self, leaves: Sequence[Tensor]) -> Sequence[int]:
+        """The places of those that are cut."""
+        if self._leaves is None:
+            return range(len(leaves))
+        return [n for n, leaf in enumerate(leaves) if leaf in self._leaves]
+
+    def _all_in_graph(self, leaves: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
         squares = norms.double().square()
         known = torch.stack([self.of(leaf) for leaf in leaves])

@@ -144,7 +144,12 @@ class Step:
     @property
     def sizes(self) -> list[Tensor]:
         """What is known of the usual size of each gradient, if they are cut."""
-        return [] if self.clip is None else [self.clip.of(leaf) for leaf in self.trained]
+        return [] if self.clip is None else [self.clip.of(leaf) for leaf in self._cut]
+
+    @property
+    def _cut(self) -> list[Tensor]:
+        """Leaves whose gradients are cut."""
+        return [t for t in self.trained if self.clip is not None and self.clip.is_cut(t)]
 
     def changed(self) -> list[Tensor]:
         """All tensors that a whole step, or the first half of another one, writes into."""
@@ -164,7 +169,8 @@ class Step:
                 return f"the loss of the replayed step is {found!r} and that of Pyro's own {expected!r}"
         names = [*map(self.parameters.named, self.trained)]
         if self.is_whole:
-            known = [f"usual size of the gradient of {name}" for name in names if self.clip]
+            cut = map(self.parameters.named, self._cut)
+            known = [f"usual size of the gradient of {name}" for name in cut]
             names = [*names, *(f"Adam's state of {name}" for name in 2 * names), *known]
         else:
             names = [f"gradient of {name}" for name in names]

@@ -14,7 +14,7 @@ from pyro_impl.programs.parameters import to_neutral
 from pyro_impl.torch_private import each
 from twinplate.programs.program import Params
 from twinplate.training.state import Limits, TrainingState
-from twinplate.training.step_size import CLIP
+from twinplate.training.step_size import CLIP, is_cut
 
 
 @dataclass(eq=False)
@@ -23,7 +23,7 @@ class Carry:
 
     leaves: the unconstrained parameters by neutral name.  optimizer: Adam over them, with its moments.
     average: of the parameters of the steps so far, by neutral name.  step: how many steps are done.
-    clip: of the gradients, which starts from the moments in each chunk.
+    clip: of the encoder's gradients, which starts from the moments in each chunk.
     """
 
     leaves: dict[str, Tensor]
@@ -91,7 +91,8 @@ def to_carry(
             "exp_avg_sq": to_tensor(state.variance[name], dtype, device),
         }
     average = {name: to_tensor(values, dtype, device) for name, values in state.average.items()}
-    return Carry(leaves, optimizer, average, state.step, Clip(CLIP))
+    clip = Clip(CLIP, [leaf for name, leaf in leaves.items() if is_cut(name)])
+    return Carry(leaves, optimizer, average, state.step, clip)
 
 
 def to_state(carry: Carry, limits: Limits) -> TrainingState:

@@ -298,7 +298,8 @@ class Trainer:
             t for t in self._carry.tensors if t.device == losses.device
         ]  # no counters of Adam's
         ends = torch.stack([end for t in kept for end in t.detach().aminmax()])  # nan where one is
-        largest = self._carry.clip.largest(list(self._carry.leaves.values()))
+        cut = {n: leaf for n, leaf in self._carry.leaves.items() if self._carry.clip.is_cut(leaf)}
+        largest = self._carry.clip.largest([*cut.values()])
         everything = (
             torch.cat([losses.double(), ends.double(), largest.T.reshape(-1)]).cpu().numpy()
         )
@@ -306,7 +307,7 @@ class Trainer:
         values, edges, times, at = np.split(everything, parts)
         finite = bool(np.isfinite(values).all() and np.isfinite(edges).all())
         per_item = values / len(self._prepared.x)
-        return Attempt.of(per_item, finite, list(self._carry.leaves), times, at)
+        return Attempt.of(per_item, finite, [*cut], times, at)
 
     def _fetch(self, chunk: Chunk) -> None:
         """Put the mini-batches that `chunk` brings along where the steps read the data."""

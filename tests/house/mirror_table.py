@@ -49,6 +49,7 @@ DIFFERENCES = {
     ("compiled.clipping", "Clip"): IN_PLACE,
     ("compiled.clipping", "Sizes"): IN_PLACE,
     ("compiled.clipping", "clip"): IN_PLACE,
+    ("programs.parameters", "ENCODER"): "only NumPyro holds the encoder's parameters as one",
     ("compiled.steadied", "Call"): STEPS,
     ("compiled.steadied", "SteadiedOptim"): STEPS,
     ("compiled.steadied", "Steady"): STEPS,

@@ -9,7 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twinplate import NonFiniteLossError, ProgramConfig, TrainingConfig, make_program
+from twinplate import (
+    LinearGaussian,
+    NonFiniteLossError,
+    ProgramConfig,
+    TrainingConfig,
+    make_program,
+)
 from twinplate.training.step_size import CLIP, FAN_IN, MEMORY, rate_shares
 
 
@@ -80,6 +86,36 @@ def test_a_copy_knows_the_sizes_and_keeps_its_own(copied):
     mean = MEMORY * (MEMORY * 9 + 16) * (1 - MEMORY) + 25 * (1 - MEMORY)
     assert other.of(other_leaf)[0].item() == pytest.approx(mean, rel=1e-14)
     assert torch.equal(clip.of(leaf), before)
+
+
+@pytest.mark.parametrize("way", ["cut", "cut_in_graph"])
+def test_what_is_not_to_be_cut_is_not(way):
+    import torch
+
+    from pyro_impl.compiled.clipping import Clip
+
+    leaves = [torch.zeros(2, dtype=torch.float64) for _ in range(3)]
+    clip = Clip(CLIP, leaves[1:2])
+    small, large = (
+        [torch.full((2,), size, dtype=torch.float64) for _ in leaves] for size in (1.0, 1e3)
+    )
+    for gradients in (small, small, large):
+        found = getattr(clip, way)(leaves, gradients)
+    assert [f.tolist() for f in (found[0], found[2])] == [[1e3, 1e3]] * 2
+    assert found[1][0].item() == pytest.approx(CLIP)
+    assert len(clip.numbers) == 1
+
+
+def test_a_rare_far_item_keeps_its_pull_on_the_model(twin):
+    """One item of 4,000, in every 40th mini-batch. Were its gradient cut, steps would leave the maximum of
+    the likelihood for the fit of the other items, by three nats for each in this run."""
+    truth = LinearGaussian([[1.0], [-1.0], [0.5], [2.0]], noise_scale=[0.4] * 4)
+    x = truth.simulate(4_000, np.random.default_rng(1))[0]
+    x[17] *= 100
+    program = make_program(x, ProgramConfig(4, 1, hidden_width=16))
+    done = twin.impl.fit(x, program, TrainingConfig(400, 100, device="cpu"))
+    best = program.start.log_evidence(x).mean()  # the start is the maximum
+    assert best - done.generative.log_evidence(x).mean() < 0.02
 
 
 def test_the_rate_of_a_weight_falls_with_its_inputs():

@@ -3,7 +3,8 @@
 Two measures against one failure. Adam divides by the root mean square of past gradients; once all has been
 quiet for a while that is small, and the gradient of one rare item moves every weight of a layer by many
 times the learning rate. A weight matters the more the more inputs are added to it, so the rate of a weight
-falls with the number of its inputs; and no gradient is more than CLIP times as large as it usually is.
+falls with the number of its inputs; and no gradient of the encoder's is more than CLIP times as large as it
+usually is.
 """
 
 from __future__ import annotations
@@ -36,6 +37,19 @@ def rate_shares(program: ReferenceProgram) -> dict[str, float]:
     """
     inputs = _inputs(program.config)
     return {name: min(1.0, FAN_IN / inputs.get(name, 1)) for name in param_shapes(program)}
+
+
+def is_cut(name: str) -> bool:
+    """Whether gradients of the parameter of this neutral name are cut: those of the encoder.
+
+    Those of loadings, intercept and noise must stay what they are. At the maximum of the likelihood they add
+    up to zero over all items; with that of a rare far item cut, steps would leave the maximum for the fit of
+    the other items.
+
+    >>> is_cut("encoder.out.weight"), is_cut("raw_loadings")
+    (True, False)
+    """
+    return name.startswith("encoder.")
 
 
 def _inputs(config: ProgramConfig) -> dict[str, int]:
