@@ -1,79 +1,26 @@
-"""The benchmarks run, and what they swap in, judge and report is what they say."""
+"""What benchmarks of results swap in, judge and count is what they say."""
 
 import json
-import os
-import runpy
 import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
 from tiny_benchmarks import BACKENDS, SIZE, TINY, read, tiny_training
 
-from twinplate.data import readers
 from twinplate.programs.config import ProgramConfig, TrainingConfig
 from twinplate.training.plan import chunks, cosine
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-import batches
-import checkpoints
 import choosing
-import clipping
-import devices as spread
 import divergence
 import gaps
-import many_components
 import matched
-import reading
-import restarts
-import triangle
-import verify
 from problem import Size, make_problem
 from recipes import Recipe, constant_rate, stock_normal
-from reporting import write_json
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "accelerator",
-        "accelerator_paths",
-        "amortised",
-        "batches",
-        "checkpoints",
-        "choosing",
-        "clipping",
-        "compiling",
-        "devices",
-        "divergence",
-        "gaps",
-        "growth",
-        "many_components",
-        "guide_starts",
-        "matched",
-        "posteriors",
-        "products",
-        "reading",
-        "restarts",
-        "time_to_target",
-        "triangle",
-        "verify",
-        "zoo",
-    ],
-)
-def test_a_script_runs_by_its_path(name, monkeypatch, capsys):
-    path = str(BENCHMARKS / f"{name}.py")
-    monkeypatch.setattr(sys, "argv", [path, "--help"])
-    surroundings = mock.patch.dict(os.environ)  # scripts say how many threads and devices they want
-    with surroundings, pytest.raises(SystemExit) as stop:
-        runpy.run_path(path, run_name="__main__")
-    assert not stop.value.code and "--json" in capsys.readouterr().out
 
 
 def test_the_problem_has_correlated_loadings_and_hides_at_random():
@@ -257,108 +204,6 @@ def test_divergence_counts_and_takes_up_where_it_stopped(tmp_path, monkeypatch):
         divergence.main([*TINY, *few[1:], "--starts=3"])
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "rows.json"
-    write_json(path, {"rows": [1]})
-    with pytest.raises(TypeError):
-        write_json(path, {"rows": [object()]})
-    assert json.loads(path.read_text()) == {"rows": [1]}
-    assert list(tmp_path.iterdir()) == [path]
-    write_json(None, {"rows": [object()]})
-
-
-def test_the_seconds_of_a_verdict_are_those_between_its_marks():
-    marks = [("import", 0.0)]
-    texts = [
-        "sampling",
-        "draw 0, float64",
-        "draw 0, float32",
-        "draw 0, perturbed0",
-        "draw 1, float64",
-    ]
-    for which in ("first", "second"):
-        for text in texts:
-            verify.marker(marks)(f"{which} program, {text}")
-    phases = [phase for phase, _ in marks]
-    assert phases[1:6] == ["Pyro"] * 5
-    assert phases[6:] == ["NumPyro sampled", "first double", "first single", "rest", "rest"]
-    timed = [(phase, float(i)) for i, phase in enumerate(phases)]
-    expected = {"import": 1.0, "Pyro": 5.0, "rest": 4.0}
-    assert verify.seconds(timed, 13.0) == dict.fromkeys(verify.PHASES, 1.0) | expected
-
-
-def test_restarts_are_timed_beside_single_fits(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(restarts, "Size", lambda: SIZE)
-    monkeypatch.setattr(restarts, "ROUNDS", 2)
-    path = tmp_path / "restarts.json"
-    restarts.main(["--fits", "1", "2", "--steps", "3", f"--json={path}"])
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["fits"] for row in rows] == [1, 2]
-    for row in rows:
-        assert {len(values) for values in row["seconds"].values()} == {restarts.ROUNDS}
-        shares = np.divide(row["seconds"]["together"], row["seconds"]["apart"])
-        assert row["median"] == np.median(shares) and (shares > 0).all()
-    assert "R fits in one program" in capsys.readouterr().out
-
-
-def test_cut_gradients_are_timed_beside_others(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(clipping, "SIZES", {"S": SIZE})
-    monkeypatch.setattr(clipping, "STEPS", {"S": 2})
-    path = tmp_path / "clipping.json"
-    clipping.main(["--rounds", "2", f"--json={path}"])
-    rows = json.loads(path.read_text())["rows"]
-    assert [(row["framework"], row["size"]) for row in rows] == [("pyro", "S"), ("numpyro", "S")]
-    for row in rows:
-        assert row["low"] <= row["median"] <= row["high"] and min(row["ms"].values()) > 0
-
-
-def test_steps_row_by_row_are_timed_beside_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(many_components, "LIMITS", {"rows": 2, "before": 2**30})
-    for twin in ("pyro", "numpyro"):
-        monkeypatch.setattr(f"{twin}_impl.programs.triangle.ROWS_FROM", 1)
-    path = tmp_path / "many.json"
-    many_components.main(["--sizes", "4:16:8", "--rounds", "2", f"--json={path}"])
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["way"] for row in rows] == ["numpyro", "pyro, eager", "pyro, replayed"]
-    for row in rows:
-        assert row["low"] <= row["median"] <= row["high"] and min(row["ms"].values()) > 0
-
-
-def test_the_products_of_a_triangle_are_timed_beside_one_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(triangle, "ROUNDS", 2)
-    path = tmp_path / "triangle.json"
-    triangle.main(["--components", "4", "--batch-size", "8", f"--json={path}"])
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["framework"] for row in rows] == ["NumPyro", "Pyro, eager"]
-    assert all(row[form]["median"] > 0 for row in rows for form in ("packed", "rows"))
-
-
-def test_batches_of_an_iterator_are_timed_beside_a_loop_by_hand(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "SIZES", {"S": SIZE})
-    monkeypatch.setattr(batches, "STEPS", {"S": 3})
-    path = tmp_path / "batches.json"
-    batches.main(["--sizes", "S", "--rounds", "2", f"--json={path}"])
-    (row,) = json.loads(path.read_text())["rows"]
-    assert row["low"] <= row["median"] <= row["high"] and row["tracing_s"] > 0
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_checkpoint_is_timed_with_what_a_fit_keeps(monkeypatch, backend):
-    monkeypatch.setattr(checkpoints, "LOSSES", 10)
-    monkeypatch.setitem(checkpoints.SIZES, "S", SIZE)
-    row = checkpoints.measure(backend, "S", rounds=2)
-    assert row["seconds"] > 0 and row["share"] == row["seconds"] / 30 and row["reading"] > 0
-
-
-def test_reading_is_timed_for_every_format(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "MAPPED_BYTES", 2**26)  # what the script changes comes back
-    path = tmp_path / "reading.json"
-    reading.main(["--items", "300", "--features", "2", "--rounds", "2", f"--json={path}"])
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["format"] for row in rows] == ["npy", "parquet", "zarr"]
-    assert rows[0]["ratio"] == 1 and all(row["seconds"] > 0 for row in rows)
-
-
 def test_choices_of_counts_are_counted_too(tmp_path, monkeypatch):
     monkeypatch.setattr(choosing, "TRUE_OF_COUNTS", (1,))
     monkeypatch.setattr(choosing, "TRIED_OF_COUNTS", (1,))
@@ -382,23 +227,3 @@ def test_choices_are_counted_against_the_truth(tmp_path, monkeypatch, capsys):
     row["found"] = [dict(zip(names, values, strict=True)) for values in made_up]
     assert choosing.cells(row)[1:] == ["2 of 4", "1", "1", "3 of 4", "1 of 2"]
     assert np.isnan(choosing.simulate(400, 0.2, 2, 0)).mean() == pytest.approx(0.2, abs=0.03)
-
-
-def test_devices_send_what_a_ring_sends():
-    """Of every array in the loop of steps, whatever stands outside it."""
-    body = 'metadata={op_name="jit(loop)/while/body/add"}'
-    text = f"""
-    %a = (f32[3,5]{{1,0}}, /*index=1*/f32[]) all-reduce(%b, %c), channel_id=1, {body}
-    %d = f64[8]{{0}} all-gather(%e), dimensions={{0}}, {body}
-    %f = f64[100]{{0}} all-reduce(%g), metadata={{op_name="jit(loop)/isfinite"}}
-    %h = f32[3,5]{{1,0}} get-tuple-element(%a), index=0, {body}
-    """
-    assert spread.bytes_sent(text, 4) == 2 * 3 / 4 * 64 + 3 / 4 * 64
-
-
-def test_one_device_sends_nothing(monkeypatch):
-    monkeypatch.setitem(spread.SIZES, "S", SIZE)
-    monkeypatch.setattr(spread, "NUMBERS", (1,))
-    monkeypatch.setattr(spread, "STEPS", {"S": 3})
-    (row,) = spread.measure("S", "float32", rounds=2)
-    assert (row["ratio"], row["bytes"], row["bound"]) == (1, 0, 0)
