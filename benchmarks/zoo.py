@@ -63,11 +63,11 @@ def measure(task: Task, stock: Row | None = None) -> Row:
         program = problem.program(x)
         k = problem.num_components
         best = maximum_likelihood(x, k) if problem.learned else problem.given()
-        ours = _run(train_ours, framework, x, program, best, training)
+        ours = run_judged(train_ours, framework, x, program, best, training)
     seconds = time.perf_counter() - started
     evidence = float(best.log_evidence(x).mean())
     if stock is None:
-        theirs = _prefixed(_run(train_stock, framework, x, program, best, training))
+        theirs = _prefixed(run_judged(train_stock, framework, x, program, best, training))
     else:
         theirs = _from_earlier(stock, evidence)
     return {
@@ -89,7 +89,7 @@ def train_ours(
     return program, fit.params, fit.losses
 
 
-def _run(
+def run_judged(
     train: Train,
     framework: str,
     x: Array,
@@ -97,6 +97,7 @@ def _run(
     best: LinearGaussian,
     training: TrainingConfig,
 ) -> Outcome:
+    """What became of a run by `train`, however it ended. `best` is the best model known, or the one given."""
     try:
         trained, params, losses = train(framework, x, program, training)
     except TrainingError as error:

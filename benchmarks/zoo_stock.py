@@ -27,12 +27,14 @@ Trained = tuple[ReferenceProgram, Params, Array]
 
 
 def train_stock(
-    framework: str, x: Array, program: ReferenceProgram, training: TrainingConfig
+    framework: str, x: Array, program: ReferenceProgram, training: TrainingConfig, **options: Any
 ) -> Trained:
     """One run; one that diverges raises what the framework raises, or has NaN.
 
     The guide starts near the standard normal. The program that comes back has the units of its own start,
     in which its parameters are.
+
+    options: of `CompiledSVI`, which then takes the steps of the framework's own SVI.
     """
     if program.learned:
         config = replace(program.config, learned=LEARNABLE)
@@ -40,7 +42,7 @@ def train_stock(
     program = replace(program, width=None)
     with stock_normal(framework), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NaN, at every step
-        params, losses = TRAINERS[framework](x, program, training)
+        params, losses = TRAINERS[framework](x, program, training, options)
     return program, params, losses / len(x)
 
 
@@ -55,11 +57,14 @@ def principal_components(x: Array, k: int) -> LinearGaussian:
     return LinearGaussian(spread[:, None] * loadings, center, spread * noise)
 
 
-def _numpyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> tuple[Params, Array]:
+def _numpyro(
+    x: Array, program: ReferenceProgram, training: TrainingConfig, options: dict[str, Any]
+) -> tuple[Params, Array]:
     import jax
     import jax.numpy as jnp
     from numpyro import infer, optim
 
+    from numpyro_impl import CompiledSVI
     from numpyro_impl.programs.assembly import build
     from numpyro_impl.programs.parameters import to_neutral
 
@@ -68,27 +73,38 @@ def _numpyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> t
 
     first = initial_params(program, training.seed)
     pair = build(program, first, complete=not np.isnan(x).any())
-    svi = infer.SVI(pair.model, pair.guide, optim.Adam(rate), infer.Trace_ELBO())
-    data = jnp.asarray(x, jnp.float32)
+    parts = pair.model, pair.guide, optim.Adam(rate), infer.Trace_ELBO()
+    data, key = jnp.asarray(x, jnp.float32), jax.random.key(training.seed)
+    plan = chunks(program.config, training, len(x), matched=False)
+    if options:
+        batches = (data[rows] for chunk in plan for rows in chunk.indices)
+        run = CompiledSVI(*parts, **options).run_batches(
+            key, batches, progress_bar=False, init_params=pair.params, num_items=len(x)
+        )
+        return to_neutral(run.params), np.asarray(run.losses, np.float64)
+    svi = infer.SVI(*parts)
 
     def step(state: Any, rows: Any) -> Any:
         return svi.update(state, data[rows], num_items=len(x))
 
     take = jax.jit(lambda state, indices: jax.lax.scan(step, state, indices))
-    key, batch = jax.random.key(training.seed), data[: training.batch_size]
+    batch = data[: training.batch_size]
     state = svi.init(key, batch, init_params=pair.params, num_items=len(x))
     losses = []
-    for chunk in chunks(program.config, training, len(x), matched=False):
+    for chunk in plan:
         state, found = take(state, chunk.indices)
         losses.append(np.asarray(found, np.float64))
     return to_neutral(svi.get_params(state)), np.concatenate(losses)
 
 
-def _pyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> tuple[Params, Array]:
+def _pyro(
+    x: Array, program: ReferenceProgram, training: TrainingConfig, options: dict[str, Any]
+) -> tuple[Params, Array]:
     import pyro
     import torch
     from pyro import infer, optim
 
+    from pyro_impl import CompiledSVI
     from pyro_impl.programs.assembly import build
     from pyro_impl.programs.parameters import leaves, to_neutral
 
@@ -103,7 +119,8 @@ def _pyro(x: Array, program: ReferenceProgram, training: TrainingConfig) -> tupl
         settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 1.0}, "lr_lambda": rate}
         adam = optim.LambdaLR(settings)
         elbo = infer.Trace_ELBO(max_plate_nesting=pair.max_plate_nesting)
-        svi = infer.SVI(pair.model, pair.guide, adam, elbo)
+        kind = CompiledSVI if options else infer.SVI
+        svi = kind(pair.model, pair.guide, adam, elbo, **options)
         for chunk in chunks(program.config, training, len(x), matched=False):
             for rows in torch.from_numpy(chunk.indices):
                 losses.append(svi.step(data[rows], num_items=len(x)))

@@ -87,7 +87,7 @@ def test_a_run_that_stops_has_diverged(few, framework):
     program, best = few.program(x), maximum_likelihood(x, few.num_components)
     wild = TrainingConfig(20, len(x), learning_rate=1e30)
     for train in (zoo.train_ours, zoo_stock.train_stock):
-        found = zoo._run(train, framework, x, program, best, wild)
+        found = zoo.run_judged(train, framework, x, program, best, wild)
         assert found.diverged and found.gap is None
 
 
