@@ -19,10 +19,10 @@ COLUMNS += ["gap", "worst", f"≤ {CLOSE}", "missed", "worst"]
 
 
 def print_summary(rows: list[Row]) -> None:
-    """Counts and gaps, for each framework, number of steps, half of the zoo, healthy and sick apart."""
+    """Counts and gaps, for each number of steps, half of the zoo, healthy and sick apart; then by kind."""
     lines = []
-    for (framework, steps, half, healthy), group in grouped(rows):
-        name = f"{half}, {'healthy' if healthy else 'sick'}\n{framework}, {steps:,} steps"
+    for (steps, half, healthy), group in grouped(rows):
+        name = f"{'healthy' if healthy else 'sick'}, {steps:,} steps\n{half}"
         lines.append([name, *_both(group)])
     print_table("The zoo; nats per item. Medians: where neither diverged", COLUMNS, lines)
     print_table("By kind", COLUMNS, list(_by_kind(rows)))
@@ -40,13 +40,13 @@ def _by_kind(rows: list[Row]) -> Iterable[list[str]]:
             yield [f"{kind}\n{framework}", *_both(group)]
 
 
-def grouped(rows: list[Row]) -> Iterable[tuple[tuple[str, int, str, bool], list[Row]]]:
-    """The rows of each framework, number of steps and half, healthy before sick."""
+def grouped(rows: list[Row]) -> Iterable[tuple[tuple[int, str, bool], list[Row]]]:
+    """The rows of each number of steps and half, of both frameworks, healthy before sick."""
 
-    def key(row: Row) -> tuple[str, int, str, bool]:
-        return row["framework"], row["steps"], row["half"], row["healthy"]
+    def key(row: Row) -> tuple[int, str, bool]:
+        return row["steps"], row["half"], row["healthy"]
 
-    for values in sorted({key(row) for row in rows}, key=lambda k: (*k[:3], not k[3])):
+    for values in sorted({key(row) for row in rows}, key=lambda k: (k[0], not k[2], k[1])):
         yield values, [row for row in rows if key(row) == values]
 
 
