@@ -44,9 +44,9 @@ JUDGED = 2  # points of the largest differences that mpmath judges, and as many 
 
 @dataclass(frozen=True)
 class Answer:
-    """Log densities (n,) and gradients by parameter (n, …); `family` is the distribution's class."""
+    """Log densities (n,) and gradients by parameter (n, …); `families` as `families_of` gives them."""
 
-    family: str
+    families: tuple[str, ...]
     log_prob: Array
     gradient: dict[str, Array]
 
@@ -73,11 +73,14 @@ class Errors:
 
 @dataclass(frozen=True)
 class CaseErrors:
-    """One case in one setting; `gradient` is None where nothing is differentiated."""
+    """One case in one setting; `gradient` is None where nothing is differentiated.
+
+    families: of both libraries, as `families_of` gives them.
+    """
 
     case: DistributionCase
     extreme: bool
-    families: tuple[str, str]
+    families: tuple[tuple[str, ...], tuple[str, ...]]
     density: Errors
     gradient: Errors | None
 
@@ -92,7 +95,7 @@ def measure_errors(case: DistributionCase, extreme: bool) -> CaseErrors:
     judged = {i for d in (difference, steepest) for i in np.argsort(-d, kind="stable")[:JUDGED]}
     judged |= set(range(0, len(difference), len(difference) // JUDGED))
     truth = exact(case, points, sorted(judged))
-    families = (first.family, second.family)
+    families = (first.families, second.families)
     density = errors(difference, *(distances(a.log_prob, truth.log_prob) for a in (first, second)))
     if not slopes:
         return CaseErrors(case, extreme, families, density, None)
@@ -158,7 +161,7 @@ def in_pyro(case: DistributionCase, points: Points) -> Answer:
         else ()
     )
     gradient = {n: g.numpy() for n, g in zip(free, slopes, strict=True)}
-    return answer(case, points, family(fn), log_prob.detach().numpy(), gradient)
+    return answer(case, points, families_of(fn), log_prob.detach().numpy(), gradient)
 
 
 def in_numpyro(case: DistributionCase, points: Points) -> Answer:
@@ -166,24 +169,24 @@ def in_numpyro(case: DistributionCase, points: Points) -> Answer:
     with jax.enable_x64(True):
         params = {n: jnp.asarray(v) for n, v in points.params.items()}
         fixed = {n: params.pop(n) for n in case.fixed}
-        name, log_prob, gradient = compiled(case)(params, fixed, jnp.asarray(points.value))
-    return answer(case, points, name, np.asarray(log_prob), jax.tree.map(np.asarray, gradient))
+        names, log_prob, gradient = compiled(case)(params, fixed, jnp.asarray(points.value))
+    return answer(case, points, names, np.asarray(log_prob), jax.tree.map(np.asarray, gradient))
 
 
 @functools.cache
-def compiled(case: DistributionCase) -> Callable[..., tuple[str, Any, Any]]:
+def compiled(case: DistributionCase) -> Callable[..., tuple[tuple[str, ...], Any, Any]]:
     """The case's function of (free, fixed, value), compiled once for both settings."""
     families = []
 
     def total(free: Any, fixed: Any, value: Any) -> Any:
         fn = case.numpyro(ndist, {n: {**free, **fixed}[n] for n in case.params})
-        families.append(family(fn))
+        families.append(families_of(fn))
         log_prob = fn.log_prob(value)
         return log_prob.sum(), log_prob
 
     evaluate = jax.jit(jax.value_and_grad(total, has_aux=True))
 
-    def call(free: Any, fixed: Any, value: Any) -> tuple[str, Any, Any]:
+    def call(free: Any, fixed: Any, value: Any) -> tuple[tuple[str, ...], Any, Any]:
         (_, log_prob), gradient = evaluate(free, fixed, value)
         return families[0], log_prob, gradient
 
@@ -191,7 +194,11 @@ def compiled(case: DistributionCase) -> Callable[..., tuple[str, Any, Any]]:
 
 
 def answer(
-    case: DistributionCase, points: Points, name: str, log_prob: Array, gradient: dict[str, Array]
+    case: DistributionCase,
+    points: Points,
+    families: tuple[str, ...],
+    log_prob: Array,
+    gradient: dict[str, Array],
 ) -> Answer:
     """With gradients only where parameters can go: along the simplex, in the lower triangle."""
     for n in gradient:
@@ -199,15 +206,16 @@ def answer(
             gradient[n] = along_simplex(gradient[n], points.params[n])
         elif n == "scale_tril":
             gradient[n] = np.tril(gradient[n])
-    return Answer(name, log_prob, gradient)
+    return Answer(families, log_prob, gradient)
 
 
-def family(fn: Any) -> str:
-    """Class of a distribution without the wrappers that leave its values alone."""
+def families_of(fn: Any) -> tuple[str, ...]:
+    """Class of a distribution without the wrappers that leave its values alone; that of a base inside it."""
     wrappers = ("Independent", "MaskedDistribution", "ExpandedDistribution")
     while type(fn).__name__ in wrappers:
         fn = fn.base_dist
-    return type(fn).__name__
+    own = type(fn).__name__
+    return (own, *families_of(fn.base_dist)) if own.startswith("ZeroInflated") else (own,)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def page(table: list[tuple[CaseErrors, CaseErrors]], functions: list[FunctionErr
     rows = [
         [
             ordinary.case.family,
-            ordinary.families[1],
+            ordinary.families[1][0],
             ordinary.case.label,
             *cells(ordinary),
             ordinary.case.words,
@@ -152,7 +152,7 @@ def page(table: list[tuple[CaseErrors, CaseErrors]], functions: list[FunctionErr
     ]
     header = ["Pyro", "NumPyro", "parameters", "density", "gradient", "inaccurate"]
     first, second = inventory()
-    used = {i for ordinary, _ in table for i in (ordinary.case.family, ordinary.families[1])}
+    used = {i for ordinary, _ in table for i in (ordinary.case.family, ordinary.families[1][0])}
     left_out = "\n".join(f"- {name}: {reason}." for name, reason in LEFT_OUT.items())
     return "\n".join(
         [

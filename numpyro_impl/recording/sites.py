@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class TracedSite:
     mask: Array | None
     scale: Array
     arguments: dict[str, Array]
+    parts: tuple[tuple[str, str], ...] = field(default=(), metadata=_STATIC)
 
     def site(self) -> Site:
         """The site with NumPy arrays."""
@@ -64,6 +65,7 @@ class TracedSite:
             np.asarray(self.log_prob),
             None if mask is None or mask.all() else mask,
             {name: np.asarray(values) for name, values in self.arguments.items()},
+            dict(self.parts),
         )
 
 
@@ -99,7 +101,8 @@ def traced_site(node: Node, sizes: dict[str, int]) -> TracedSite:
         jnp.broadcast_to(density, batch),
         _mask(fn, batch),
         jnp.asarray(1.0 if node["scale"] is None else node["scale"]),
-        dict(_arguments(fn, len(batch))),
+        dict(_named(fn, len(batch))),
+        tuple((role, type(unwrapped(part)).__name__) for role, part, _ in _parts(fn)),
     )
 
 
@@ -192,11 +195,13 @@ def _mask(fn: Any, batch_shape: tuple[int, ...]) -> Array | None:
     return combined
 
 
-def _arguments(fn: Any, batch_dims: int) -> Iterable[tuple[str, Array]]:
-    """Named parameters as they were given, with all batch dimensions in front of their own."""
+def _named(fn: Any, batch_dims: int) -> Iterator[tuple[str, Array]]:
+    """Parameters as they were given, those of parts by role and name, with all batch dims in front."""
     base = unwrapped(fn)
     dims = batch_dims + len(fn.event_shape) - len(base.event_shape)
     derived = {DERIVED[name] for name in DERIVED if name in vars(base)}
+    if isinstance(base, dist.ZeroInflatedProbs):  # what it has of its base is the base's
+        derived |= base.arg_constraints.keys() - {"gate", "gate_logits"}
     for name, constraint in base.arg_constraints.items():
         values = (
             base.mean if name == "mean" else vars(base).get(name)
@@ -208,6 +213,25 @@ def _arguments(fn: Any, batch_dims: int) -> Iterable[tuple[str, Array]]:
         yield name, values.reshape((1,) * max(0, missing) + values.shape)
     for name, end in _ends(base).items():
         yield name, end.reshape((1,) * max(0, dims - end.ndim) + end.shape)
+    for role, part, more in _own_parts(base):
+        for name, values in _named(part, dims + more):
+            yield f"{role} {name}", values
+
+
+def _parts(fn: Any) -> Iterator[tuple[str, Any, int]]:
+    """Distributions that `fn` is made of, at any depth: role, distribution, batch dims more than its own."""
+    for role, part, more in _own_parts(unwrapped(fn)):
+        yield role, part, more
+        for inner, one, dims in _parts(part):
+            yield f"{role} {inner}", one, more + dims
+
+
+def _own_parts(fn: Any) -> Iterator[tuple[str, Any, int]]:
+    if isinstance(fn, dist.ZeroInflatedProbs):
+        yield "base", fn.base_dist, 0
+    elif isinstance(fn, dist.MixtureSameFamily):
+        yield "mixing", fn.mixing_distribution, 0
+        yield "component", fn.component_distribution, 1
 
 
 def _ends(fn: Any) -> dict[str, Array]:

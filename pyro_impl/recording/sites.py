@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,7 @@ def make_site(nodes: Sequence[Node], particles: int, sizes: Mapping[str, int]) -
         log_prob=_stacked([n.get("log_prob") for n in nodes], batch_shape, scored),
         mask=_masks(nodes, batch_shape),
         arguments=_arguments(nodes, len(batch_shape)) if scored else {},
+        parts={role: type(unwrapped(part)).__name__ for role, part, _ in _parts(fn)},
     )
 
 
@@ -196,15 +197,45 @@ def _arguments(nodes: Sequence[Node], batch_dims: int) -> dict[str, Array]:
     """Of all particles; with ones in front, so that they broadcast to (P, *batch_shape, …)."""
     if kind_of(nodes[0]) == "deterministic":
         return {}
-    found, fn = {}, nodes[0]["fn"]
-    given = [arguments(n["fn"]) for n in nodes]
-    dims = batch_dims + len(fn.event_shape) - len(unwrapped(fn).event_shape)
-    for name, values in given[0].items():
-        missing = dims - (values.ndim - _event_dim(unwrapped(fn), name))
-        shape = (1,) * max(missing, 0) + values.shape
-        if all(name in g and g[name].shape == values.shape for g in given):
-            found[name] = np.stack([g[name].reshape(shape) for g in given])
-    return found
+    given = [dict(_named(n["fn"], batch_dims)) for n in nodes]
+    return {
+        name: np.stack([g[name] for g in given])
+        for name, values in given[0].items()
+        if all(name in g and g[name].shape == values.shape for g in given)
+    }
+
+
+def _named(fn: Any, batch_dims: int) -> Iterator[tuple[str, Array]]:
+    """Parameters of one particle, those of parts by role and name, with all batch dims in front."""
+    base = unwrapped(fn)
+    dims = batch_dims + len(fn.event_shape) - len(base.event_shape)
+    for name, values in arguments(fn).items():
+        missing = dims - (values.ndim - _event_dim(base, name))
+        yield name, values.reshape((1,) * max(missing, 0) + values.shape)
+    for role, part, more in _own_parts(base):
+        for name, values in _named(part, dims + more):
+            yield f"{role} {name}", values
+
+
+def _parts(fn: Any) -> Iterator[tuple[str, Any, int]]:
+    """Distributions that `fn` is made of, at any depth: role, distribution, batch dims more than its own."""
+    for role, part, more in _own_parts(unwrapped(fn)):
+        yield role, part, more
+        for inner, one, dims in _parts(part):
+            yield f"{role} {inner}", one, more + dims
+
+
+def _own_parts(fn: Any) -> Iterator[tuple[str, Any, int]]:
+    if isinstance(fn, dist.ZeroInflatedDistribution):
+        yield "base", fn.base_dist, 0
+    elif isinstance(fn, dist.MixtureSameFamily):
+        mixing = fn.mixture_distribution
+        if "probs" in vars(
+            mixing
+        ):  # by which it was given: torch's mixture asks any for its logits
+            mixing = dist.Categorical(mixing.probs, validate_args=False)
+        yield "mixing", mixing, 0
+        yield "component", fn.component_distribution, 1
 
 
 def _event_dim(fn: Any, name: str) -> int:
@@ -218,7 +249,10 @@ def arguments(fn: Any) -> dict[str, Array]:
     """Parameters of a distribution that it was given, by name; none that it derived from others."""
     fn = unwrapped(fn)
     found = {}
-    for name in {**fn.arg_constraints, "total_count": None}:
+    names = {**fn.arg_constraints, "total_count": None}
+    if isinstance(fn, dist.ZeroInflatedDistribution):  # what it has of its base is the base's
+        names = dict.fromkeys(("gate", "gate_logits"))
+    for name in names:
         holder = _holder(fn, name)
         if isinstance(getattr(type(holder), name, None), lazy_property):
             given = [n for n in vars(holder) if n in ("probs", "logits")] or [name]

@@ -164,6 +164,25 @@ def test_supports_families_and_arguments():
     assert (sites["a"].dtype, sites["b"].dtype) == ("float64", "int64")
 
 
+def test_distributions_inside_of_others_are_parts_and_their_arguments_bear_their_roles():
+    def model(x):
+        with numpyro.plate("data", 3):
+            base = dist.NegativeBinomial2(2.0, 0.5)
+            numpyro.sample("a", dist.ZeroInflatedDistribution(base, gate=0.1))
+            parts = dist.Normal(jnp.zeros((2, 4)), jnp.ones(4)).to_event(1)
+            choice = dist.Categorical(jnp.array([0.25, 0.75]))
+            numpyro.sample("b", dist.MixtureSameFamily(choice, parts))
+
+    sites = sampled(model, X, particles=2).model
+    assert sites["a"].parts == {"base": "NegativeBinomial2"}
+    assert sites["b"].parts == {"mixing": "CategoricalProbs", "component": "Normal"}
+    assert set(sites["a"].arguments) == {"gate", "base mean", "base concentration"}
+    assert set(sites["b"].arguments) == {"mixing probs", "component loc", "component scale"}
+    loc = sites["b"].arguments["component loc"]
+    assert np.broadcast_to(loc, (2, 3, 2, 4)).shape == (2, 3, 2, 4)
+    np.testing.assert_array_equal(sites["b"].arguments["mixing probs"][0, 0], [0.25, 0.75])
+
+
 def test_values_are_never_rounded_and_types_are_the_programs():
     def model(x):
         z = numpyro.sample("z", dist.Normal(jnp.zeros((), jnp.float32), 1.0))

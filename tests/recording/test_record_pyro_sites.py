@@ -160,6 +160,25 @@ def test_arguments_are_those_that_were_given(fn, names):
     assert set(arguments(fn)) == names
 
 
+def test_distributions_inside_of_others_are_parts_and_their_arguments_bear_their_roles():
+    def model():
+        with pyro.plate("data", 3):
+            base = dist.NegativeBinomial(torch.tensor(2.0), logits=torch.tensor(0.5)).expand([3])
+            pyro.sample("a", dist.ZeroInflatedDistribution(base, gate=torch.tensor(0.1)))
+            parts = dist.Normal(torch.zeros(2, 4), torch.ones(4)).to_event(1)
+            choice = dist.Categorical(torch.tensor([0.25, 0.75]))
+            pyro.sample("b", dist.MixtureSameFamily(choice, parts))
+
+    sites = sampled(model, particles=2).model
+    assert sites["a"].parts == {"base": "NegativeBinomial"}
+    assert sites["b"].parts == {"mixing": "Categorical", "component": "Normal"}
+    assert set(sites["a"].arguments) == {"gate", "base total_count", "base logits"}
+    assert set(sites["b"].arguments) == {"mixing probs", "component loc", "component scale"}
+    loc = sites["b"].arguments["component loc"]
+    assert np.broadcast_to(loc, (2, 3, 2, 4)).shape == (2, 3, 2, 4)
+    np.testing.assert_array_equal(sites["b"].arguments["mixing probs"][0, 0], [0.25, 0.75])
+
+
 def test_arguments_broadcast_to_batch_and_particles():
     def model():
         with pyro.plate("data", 3):

@@ -54,6 +54,9 @@ class Site:
     mask: True where the element counts, broadcasts to (P, *batch_shape); None where nothing is masked.
     arguments: the distribution's parameters that have a name in both frameworks, broadcasting to
         (P, *batch_shape, …).
+    parts: families of the distributions that the site's own is made of, by role: "base" of a zero-inflated
+        one, "mixing" and "component" of a mixture. Their parameters are among the arguments, the role in
+        front ("component scale"); those of components have a dim for the components behind the batch.
     Where the run stopped early, value and log_prob are None and arguments are empty.
     """
 
@@ -69,6 +72,7 @@ class Site:
     log_prob: Array | None = None
     mask: Array | None = None
     arguments: dict[str, Array] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
 
     def check(self, name: str, particles: int) -> None:
         """Raise ValueError, for the site `name`, unless kind and arrays are what is said above."""

@@ -19,7 +19,8 @@ Range = tuple[str, float, float]  # what is looked at, from, to
 class Inaccuracy:
     """One family of one framework.
 
-    framework: "pyro" or "numpyro".  family: the class, without independent, masked, expanded.
+    framework: "pyro" or "numpyro".  family: the class, without independent, masked, expanded; of the
+        site's own distribution, or of one that it is made of.
     condition: where.  reason: why.
     log_density, gradient: bounds on the error of the log density and of its gradient in the
         distribution's parameters, relative to max(1, |value|).
@@ -102,13 +103,6 @@ INACCURACIES: tuple[Inaccuracy, ...] = (
         3e-6,
         f"{BETALN}; near probs = 1 the rate 1 / probs - 1 loses its digits",
         _within(0.0, 1 - 1e-9, "probs"),
-    ),
-    *_entries(
-        "numpyro",
-        "ZeroInflatedLogits ZeroInflatedProbs",
-        "around a negative binomial by probs or mean, or a gamma-Poisson",
-        3e-6,
-        BETALN,
     ),
     *_entries(
         "pyro",
@@ -256,5 +250,8 @@ _BY_FAMILY = {(entry.framework, entry.family): entry for entry in INACCURACIES}
 
 
 def known(framework: str, family: str) -> Inaccuracy | None:
-    """The entry of a framework's family, None where its log density is as good as its precision."""
+    """The entry of a framework's family, None where its log density is as good as its precision.
+
+    One that is made of others, as a mixture is, has no entry for what these are off by.
+    """
     return _BY_FAMILY.get((framework, family))

@@ -1,8 +1,12 @@
-"""What the known inaccuracies of a site's family allow, where both programs have the same distribution."""
+"""What the known inaccuracies of a site's families allow, where both programs have the same distribution.
+
+A distribution that is made of others has their inaccuracies: a mixture those of its components and of its
+choice among them, a zero-inflated one those of its base. What a part is off by weighs no more in the whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +15,7 @@ import scipy
 from twinplate.records.record import Array, Run, Site
 from twinplate.verification.comparison.inaccuracies import Inaccuracy, known
 from twinplate.verification.comparison.numbers import NEGLIGIBLE, WHICH, DrawPair, densities
-from twinplate.verification.comparison.validity import bounded
+from twinplate.verification.comparison.validity import bounded, in_part
 
 COUNTS = ("GammaPoisson", "NegativeBinomial2")
 NORMALISED = ("Categ", "Multinom", "OneHot")  # families whose probs sum to 1
@@ -34,13 +38,18 @@ class SiteInaccuracy:
 
 
 def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy | None:
-    """What the site allows; None if its family is accurate, its arguments differ, or its density by more."""
+    """What the site allows; None if all is accurate, its arguments differ, or its density by more."""
     sites = [getattr(pair.run(which), program).get(name) for which in WHICH]
     if any(site is None for site in sites):
         return None
     frameworks = pair.first.framework, pair.second.framework
-    found = [known(f, site.family) for f, site in zip(frameworks, sites, strict=True)]
-    entries = [entry for entry in found if entry is not None]
+    found = [
+        (entry, role, site)
+        for framework, site in zip(frameworks, sites, strict=True)
+        for role, family in families_of(site).items()
+        if (entry := known(framework, family)) is not None
+    ]
+    entries = [entry for entry, _, _ in found]
     judged = densities(pair, program, name) if entries else None
     if judged is None or not _same_distribution(pair, program, name):
         return None
@@ -52,12 +61,11 @@ def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy |
     with np.errstate(invalid="ignore"):  # both are -inf
         difference = np.where(a == b, 0.0, np.abs(a - b))
     density, gradient, beyond = np.zeros((3, *a.shape))
-    for entry, site in zip(found, sites, strict=True):
-        if entry is not None:
-            holds = bounded(entry, site, a.shape)
-            density += np.where(holds, entry.log_density, np.inf)
-            gradient += np.where(holds, entry.gradient, entry.gradient_outside)
-            beyond += np.where(holds, 0.0, entry.gradient_outside)
+    for entry, role, site in found:
+        holds = bounded(entry, site, a.shape, role)
+        density += np.where(holds, entry.log_density, np.inf)
+        gradient += np.where(holds, entry.gradient, entry.gradient_outside)
+        beyond += np.where(holds, 0.0, entry.gradient_outside)
     if not (difference <= density * size).all():
         return None
     worst = max(entries, key=lambda entry: entry.log_density)
@@ -82,7 +90,7 @@ def _agrees(pair: DrawPair, program: str, name: str, argument: str, shape: tuple
     """Whether an argument is the same; of a probability, a rounding of 1 is none of its own."""
     judgement, a, b = pair.judged(_argument(program, name, argument, shape))
     with np.errstate(invalid="ignore"):
-        rounded = (np.abs(a - b) <= NEGLIGIBLE) & (argument == "probs")
+        rounded = (np.abs(a - b) <= NEGLIGIBLE) & argument.endswith("probs")
     return bool((rounded | (judgement.codes == 0)).all())
 
 
@@ -98,21 +106,41 @@ def _same_mask(first: Site, second: Site) -> bool:
 
 
 def arguments_of(site: Site) -> dict[str, Array]:
-    """The site's value and its distribution's arguments, logits as probs.
+    """The site's value and its distribution's arguments, logits as probs, those of parts by their roles.
 
     A negative binomial by its mean, or as a gamma-Poisson, has those of one by probs.
     """
-    found = {**site.arguments}
-    if "concentration" in found and {"mean", "rate"} & found.keys() and site.family in COUNTS:
+    families = families_of(site)
+    found: dict[str, dict[str, Array]] = {role: {} for role in families}
+    for name, values in site.arguments.items():
+        role, _, argument = name.rpartition(" ")
+        found[role][argument] = values
+    named = {
+        in_part(role, argument): values
+        for role, given in found.items()
+        for argument, values in _as_probs(given, families[role])
+    }
+    return named if site.value is None else named | {"value": site.value}
+
+
+def families_of(site: Site) -> dict[str, str]:
+    """The site's own family by the role "", and those of its parts by theirs."""
+    return {"": site.family, **site.parts}
+
+
+def _as_probs(given: dict[str, Array], family: str) -> Iterator[tuple[str, Array]]:
+    found = {**given}
+    if "concentration" in found and {"mean", "rate"} & found.keys() and family in COUNTS:
         total = found.pop("concentration")
         rate = found.pop("rate") if "rate" in found else total / found.pop("mean")
         found |= {"total_count": total, "probs": 1 / (1 + rate)}
     if "logits" in found and "probs" not in found:
         logits = found.pop("logits")
-        normalised = site.family.startswith(NORMALISED)
         found["probs"] = (
-            scipy.special.softmax(logits, axis=-1) if normalised else scipy.special.expit(logits)
+            scipy.special.softmax(logits, axis=-1)
+            if family.startswith(NORMALISED)
+            else scipy.special.expit(logits)
         )
-    if site.value is not None:
-        found["value"] = site.value
-    return found
+    if "gate_logits" in found and "gate" not in found:
+        found["gate"] = scipy.special.expit(found.pop("gate_logits"))
+    yield from found.items()

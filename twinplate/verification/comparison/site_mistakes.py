@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import permutations
 
 import numpy as np
@@ -10,7 +9,12 @@ import scipy
 
 from twinplate.records.record import Array, Site
 from twinplate.verification.comparison.context import Context, alike
-from twinplate.verification.comparison.site_inaccuracy import NORMALISED, arguments_of
+from twinplate.verification.comparison.counterparts import same_family
+from twinplate.verification.comparison.site_inaccuracy import (
+    NORMALISED,
+    arguments_of,
+    families_of,
+)
 from twinplate.verification.matching.autoguides import JOINED
 
 # Of supports that an entry under a mask may lie outside of; derivatives at the edge are spoilt too
@@ -171,14 +175,17 @@ def whole_numbers(context: Context) -> str | None:
 
 
 def families(context: Context) -> str | None:
-    """The distributions have other names, which is all that can be said."""
+    """The distributions, or some that they are made of, are others, which is all that can be said."""
     if context.first is None or context.second is None or context.finding.stage != "density":
         return None
-    names = [site.family for site in (context.first, context.second)]
-    plain = [re.sub(r"(Probs|Logits)$", "", name) for name in names]
-    if plain[0] == plain[1] or any(name.startswith(JOINED) for name in names):
+    mine, theirs = families_of(context.first), families_of(context.second)
+    if any(site[""].startswith(JOINED) for site in (mine, theirs)):
         return None
-    return f"It is {names[0]} in the first program, {names[1]} in the second"
+    for role in (role for role in mine if role in theirs):
+        if not same_family(mine[role], theirs[role]):
+            what = f"Its {role}" if role else "It"
+            return f"{what} is {mine[role]} in the first program, {theirs[role]} in the second"
+    return None
 
 
 # -- masks, dims, plates ------------------------------------------------------------------------------

@@ -10,28 +10,39 @@ from twinplate.verification.comparison.inaccuracies import Inaccuracy
 
 # Matrices by which a covariance is given, and the power of their condition number that is its own
 MATRICES = {"covariance_matrix": 1, "precision_matrix": 1, "scale_tril": 2}
+LOW_RANK = ("cov_factor", "cov_diag")
 
 
-def bounded(inaccuracy: Inaccuracy, site: Site, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Which log densities of `shape` the entry's bounds hold for.
+def bounded(
+    inaccuracy: Inaccuracy, site: Site, shape: tuple[int, ...], role: str = ""
+) -> npt.NDArray[np.bool_]:
+    """Which log densities of `shape` the entry's bounds hold for; `role` is that of a part of the site.
 
     Of all of them together where that is not the shape of the site's own, (P, *batch_shape).
     """
     own = (1 if site.log_prob is None else len(site.log_prob), *site.batch_shape)
     within = np.ones(own, dtype=bool)
     for name, low, high in inaccuracy.inside:
-        values = _looked_at(site, name)
+        values = _looked_at(site, name, role)
         if values is not None:
             within &= _each(~((values < low) | (values > high)), len(own))
     return within if own == shape else np.full(shape, within.all())
 
 
-def _looked_at(site: Site, name: str) -> Array | None:
+def in_part(role: str, argument: str) -> str:
+    """The name among a site's arguments of one of its part `role`, "" of its own."""
+    return f"{role} {argument}".lstrip()
+
+
+def _looked_at(site: Site, name: str, role: str) -> Array | None:
     if name == "value":
         return site.value
     if name == "log_prob":
         return site.log_prob
-    return _condition(site.arguments) if name == "condition" else site.arguments.get(name)
+    if name == "condition":
+        own = {n: site.arguments.get(in_part(role, n)) for n in (*MATRICES, *LOW_RANK)}
+        return _condition({n: values for n, values in own.items() if values is not None})
+    return site.arguments.get(in_part(role, name))
 
 
 def _each(within: npt.NDArray[np.bool_], dims: int) -> npt.NDArray[np.bool_]:
@@ -44,7 +55,7 @@ def _condition(arguments: dict[str, Array]) -> Array | None:
     for name, power in MATRICES.items():
         if name in arguments:
             return np.asarray(np.linalg.cond(arguments[name]) ** power)
-    if {"cov_factor", "cov_diag"} <= arguments.keys():
+    if set(LOW_RANK) <= arguments.keys():
         factor, diagonal = arguments["cov_factor"], arguments["cov_diag"]
         covariance = factor @ np.swapaxes(factor, -1, -2)
         return np.asarray(
