@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from twinplate.records.record import Parameter, Plate, Run, Site
-from twinplate.verification.matching.joint_latent import JointOrder, find_joint_order, in_plates
+from twinplate.verification.matching.joint_latent import JointOrder, find_joint_orders, in_plates
 from twinplate.verification.matching.sites import SiteMatch
 
 D = 5
 ORDER = np.array([3, 0, 4, 1, 2])
-PACKING = JointOrder("latent", "_auto_latent", ORDER)
+PACKING = JointOrder("_auto_latent", "_auto_latent", ORDER)
 rng = np.random.default_rng(0)
 WEIGHTS = rng.normal(size=(D, D))
 
@@ -101,29 +101,34 @@ def matches(names: str) -> tuple[SiteMatch, ...]:
     return tuple(SiteMatch((name,), (name,)) for name in names)
 
 
+def joint_order(*runs_and_matches) -> JointOrder | None:
+    """Of the only joint latent."""
+    return next(iter(find_joint_orders(*runs_and_matches)), None)
+
+
 JOINT = (SiteMatch(("_auto_latent",), ("_auto_latent",)),)
 
 
 def test_the_order_is_that_of_the_unpacked_sites() -> None:
     """A simplex of 3 has two unconstrained numbers."""
-    packing = find_joint_order(program("wba"), program("abw"), JOINT, matches("wba"))
+    packing = joint_order(program("wba"), program("abw"), JOINT, matches("wba"))
     assert packing is not None
     assert packing.order.tolist() == [8, 2, 3, 4, 5, 6, 7, 0, 1]
-    assert find_joint_order(program("wba"), program("wba"), JOINT, matches("wba")) is None
+    assert joint_order(program("wba"), program("wba"), JOINT, matches("wba")) is None
 
 
 def test_a_site_laid_out_otherwise_is_reordered_within() -> None:
     columns = (Plate("columns", -2, 2, 2), *ROWS)
     other = {**MODEL, "b": site((2, 3), (), plates=columns)}
-    packing = find_joint_order(program("wba"), program("wba", other), JOINT, matches("wba"))
+    packing = joint_order(program("wba"), program("wba", other), JOINT, matches("wba"))
     assert packing is not None
     assert packing.order.tolist() == [0, 1, 2, 4, 6, 3, 5, 7, 8]
 
 
 def test_what_does_not_add_up_is_left_alone() -> None:
     short = program("wb")
-    assert find_joint_order(program("wba"), short, JOINT, matches("wba")) is None
-    assert find_joint_order(program("wba"), program("abw"), (), matches("wba")) is None
+    assert joint_order(program("wba"), short, JOINT, matches("wba")) is None
+    assert joint_order(program("wba"), program("abw"), (), matches("wba")) is None
 
 
 def test_unpacked_sites_are_in_the_plates_of_the_model() -> None:
@@ -150,13 +155,13 @@ def test_steps_are_found_in_their_stack() -> None:
     steps = ("b_0", "b_1", "b_2")
     first, second = loop("w", *steps, "a"), stacked("abw")
     series = (*matches("wa"), SiteMatch(steps, ("b",)))
-    packing = find_joint_order(first, second, JOINT, series)
+    packing = joint_order(first, second, JOINT, series)
     assert packing is not None
     assert packing.order.tolist() == [8, 2, 3, 4, 5, 6, 7, 0, 1]
     swapped = (*matches("wa"), SiteMatch(("b",), steps))
-    back = find_joint_order(second, first, JOINT, swapped)
+    back = joint_order(second, first, JOINT, swapped)
     assert back is not None
     assert back.order.tolist() == [7, 8, 1, 2, 3, 4, 5, 6, 0]
-    late = find_joint_order(loop("w", "b_1", "b_0", "b_2", "a"), stacked("wba"), JOINT, series)
+    late = joint_order(loop("w", "b_1", "b_0", "b_2", "a"), stacked("wba"), JOINT, series)
     assert late is not None
     assert late.order.tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8]

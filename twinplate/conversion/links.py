@@ -114,8 +114,9 @@ def links_of(translation: Translation, first: Parameters, second: Parameters) ->
         whole = _stacked([numbered[name] for name in sources])
         axes, order = _axes(whole, places)
         packing = ENTRIES if order else ""
-        if translation.joint_order is not None and joint_role(targets[0]) in PACKINGS:
-            packing, order = joint_role(targets[0]), tuple(translation.joint_order.order.tolist())
+        for joint in translation.joint_orders:
+            if (role := joint_role(targets[0], joint.second)) in PACKINGS:
+                packing, order = role, tuple(joint.order.tolist())
         names, shapes = (_raw(sources, first), _raw(targets, second)), (whole.shape, places.shape)
         links.append(Link(*names, shapes, axes, packing, order, hows[sources[0]]))
     position = {name: i for i, name in enumerate(first)}

@@ -16,9 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinplate.records.record import Array, Parameter, Run, Site
-from twinplate.verification.matching.parameters import autoguide_role
+from twinplate.verification.matching.parameters import role_in
 from twinplate.verification.matching.site_layouts import layout_of
-from twinplate.verification.matching.sites import AUTOGUIDE_LATENT, SiteMatch, split
+from twinplate.verification.matching.sites import (
+    AUTOGUIDE_LATENT,
+    SiteMatch,
+    guide_of,
+    names_unpacked,
+    split,
+)
 
 # Arguments and parameters of the joint latent, a vector of D numbers, by how a new order changes them.
 ELEMENTWISE = ("loc", "scale", "cov_diag", "v", "value")  # (D,)
@@ -28,7 +34,7 @@ FACTOR = "scale_tril"  # (D, D)
 
 @dataclass(frozen=True)
 class JointOrder:
-    """The joint latents of two programs, by name, and where the numbers of the second's are in the first's.
+    """One joint latent by its names in two programs, and where the second's numbers are in the first's.
 
     order: (D,). Number i of the second's latent is number order[i] of the first's.
     """
@@ -51,7 +57,10 @@ class JointOrder:
 
     def values_to_second(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Values of parameters, in the second program's order."""
-        return {name: reordered(joint_role(name), v, self.order) for name, v in values.items()}
+        return {
+            name: reordered(joint_role(name, self.second), v, self.order)
+            for name, v in values.items()
+        }
 
     def run_to_first(self, run: Run) -> Run:
         """What the second program showed, under the first's names, in the first's order."""
@@ -83,7 +92,7 @@ class JointOrder:
         )
 
     def _parameter(self, name: str, parameter: Parameter) -> Parameter:
-        role = joint_role(name)
+        role = joint_role(name, self.first)
         value = reordered(role, parameter.value, self.inverse)
         gradient = parameter.gradient
         if gradient is not None and role == FACTOR:
@@ -111,18 +120,30 @@ def in_plates(guide: Mapping[str, Site], model: Mapping[str, Site]) -> dict[str,
     return {**guide, **declared}
 
 
-def find_joint_order(
+def joint_latents(guide: tuple[SiteMatch, ...]) -> dict[str, str]:
+    """The joint latents of the first guide, and the second's names of each. guide: which sites are which."""
+    pairs = [(m.first[0], m.second[0]) for m in guide]
+    return {name: other for name, other in pairs if all(map(AUTOGUIDE_LATENT.match, (name, other)))}
+
+
+def find_joint_orders(
     reference: Run, found: Run, guide: tuple[SiteMatch, ...], model: tuple[SiteMatch, ...]
-) -> JointOrder | None:
-    """How the joint latents of two guides correspond, None where there are none or nothing moves.
+) -> tuple[JointOrder, ...]:
+    """How the numbers of each joint latent of two guides correspond; without those in which nothing moves.
 
     guide, model: which sites are which.
     """
-    joint = next((m for m in guide if AUTOGUIDE_LATENT.match(m.first[0])), None)
-    if joint is None:
-        return None
-    mine = _unpacked(reference, joint.first[0], {m.first[0]: m.second for m in model})
-    theirs = _unpacked(found, joint.second[0], {m.second[0]: m.first for m in model})
+    orders = [
+        _joint_order(reference, found, joint, model) for joint in joint_latents(guide).items()
+    ]
+    return tuple(order for order in orders if order is not None)
+
+
+def _joint_order(
+    reference: Run, found: Run, joint: tuple[str, str], model: tuple[SiteMatch, ...]
+) -> JointOrder | None:
+    mine = _unpacked(reference, joint[0], {m.first[0]: m.second for m in model})
+    theirs = _unpacked(found, joint[1], {m.second[0]: m.first for m in model})
     names = {name: other for m in model for name, other in _named_alike(m)}
     by_site = {m.first[0]: m for m in model if len(m.first) == len(m.second)}
     if not mine or {names.get(name) for name in mine} != theirs.keys():
@@ -135,11 +156,7 @@ def find_joint_order(
             return None
         where[names[name]] = layout.to_second(positions.reshape(1, *layout.first)).ravel()
     order = np.concatenate([where[name] for name in theirs])
-    return (
-        None
-        if (order == np.arange(order.size)).all()
-        else JointOrder(joint.first[0], joint.second[0], order)
-    )
+    return None if (order == np.arange(order.size)).all() else JointOrder(*joint, order)
 
 
 def _named_alike(match: SiteMatch) -> list[tuple[str, str]]:
@@ -155,14 +172,17 @@ def _unpacked(
 ) -> dict[str, tuple[Site, Array]]:
     """For every site unpacked from the joint latent: its image, and where its numbers are in the latent.
 
-    Empty where these do not add up to the latent's size. others: the other program's names of each site;
+    These come right after it, until its numbers are used up: what follows is of the next guide of a list.
+    Empty where they do not add up to the latent's size. others: the other program's names of each site;
     a site that is several there is taken step by step.
     """
     unpacked: dict[str, tuple[Site, Array]] = {}
-    start = 0
-    for name, site in run.guide.items():
-        if name == joint or site.family != "Delta" or name not in run.model:
+    value, start = run.guide[joint].value, 0
+    for name in names_unpacked(run.guide, joint):
+        if name not in run.model:
             continue
+        if value is not None and value.shape[-1] == start:
+            break
         image = image_of(run.model[name])
         positions = start + np.arange(math.prod(image.batch_shape + image.event_shape))
         start += positions.size
@@ -173,7 +193,6 @@ def _unpacked(
         else:
             places = np.split(positions, len(steps))
             unpacked |= dict(zip(steps, zip(parts, places, strict=True), strict=True))
-    value = run.guide[joint].value
     return unpacked if value is not None and value.shape[-1] == start else {}
 
 
@@ -189,10 +208,15 @@ def image_of(site: Site) -> Site:
     return dataclasses.replace(site, event_shape=event)
 
 
-def joint_role(name: str) -> str:
-    """What a parameter is to the joint latent, "" where it is of one site or of no autoguide."""
-    role, site = autoguide_role(name) or ("", "")
-    return "" if site else role
+def joint_role(name: str, joint: str) -> str:
+    """What a parameter is to the joint latent, "" where it is another guide's.
+
+    >>> joint_role("auto_loc", "_auto_latent"), joint_role("AutoGuideList.1.loc", "_AutoGuideList.1_latent")
+    ('loc', 'loc')
+    >>> joint_role("AutoGuideList.0.loc", "_AutoGuideList.1_latent")
+    ''
+    """
+    return role_in(name, guide_of(joint))
 
 
 def reordered(role: str, values: Array, order: Array) -> Array:

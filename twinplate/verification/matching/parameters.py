@@ -49,18 +49,30 @@ class Match:
 
 
 def match_parameters(
-    first: Mapping[str, Parameter], second: Mapping[str, Parameter], rename: Rename
+    first: Mapping[str, Parameter],
+    second: Mapping[str, Parameter],
+    rename: Rename,
+    guides: Mapping[str, str] | None = None,
 ) -> list[Match]:
     """Which parameters of two programs are the same; one of a single program is in no match.
 
-    Order of precedence: the user's `rename`, equal names, the autoguides' habits, the layers of a
-    module. Raises InputError for entries of `rename` that name no parameter.
+    guides: names of the first's automatic guides with a joint latent, and what the second calls each.
+
+    Order of precedence: the user's `rename`, guides with a joint latent, equal names, the other
+    autoguides' habits, the layers of a module.
+
+    Raises InputError for entries of `rename` that name no parameter.
     """
     matches = [
         _renamed(name, entry, first, second) for name, entry in rename.items() if name in first
     ]
     sites = {name: name_in(entry) for name, entry in rename.items()}
-    for pair in (_equal, partial(_autoguides, sites), _modules):
+    for pair in (
+        partial(_joint_guides, guides or {}),
+        _equal,
+        partial(_autoguides, sites),
+        _modules,
+    ):
         left = {m.first for m in matches}, {m.second for m in matches}
         rest = (
             {name: p for name, p in program.items() if name not in taken}
@@ -98,13 +110,15 @@ def _equal(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> l
 # What an autoguide's parameter is, whichever library named it: (role, latent site or "").
 AUTOGUIDE_NAMES = (
     (re.compile(r"^AutoDelta\.(?P<site>.+)$"), "loc"),
-    (re.compile(r"^Auto\w+(\.\d+)?\.locs\.(?P<site>.+)$"), "loc"),
-    (re.compile(r"^Auto\w+(\.\d+)?\.scales\.(?P<site>.+)$"), "scale"),
-    (re.compile(r"^Auto\w+(\.\d+)?\.(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
-    (re.compile(r"^AutoGuideList\.\d+\.(?P<site>.+)$"), "loc"),  # an AutoDelta of a list
+    (re.compile(r"^Auto\w+(\.\d+)*\.locs\.(?P<site>.+)$"), "loc"),
+    (re.compile(r"^Auto\w+(\.\d+)*\.scales\.(?P<site>.+)$"), "scale"),
+    (re.compile(r"^Auto\w+(\.\d+)*\.(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
+    (re.compile(r"^AutoGuideList(\.\d+)+\.(?P<site>.+)$"), "loc"),  # an AutoDelta of a list
     (re.compile(r"^(?P<site>.+)_auto_(?P<role>loc|scale)$"), ""),
     (re.compile(r"^auto_(?P<role>loc|scale|scale_tril|cov_factor)$"), ""),
 )
+
+JOINT_ROLES = ("loc", "scale", "scale_tril", "cov_factor")
 
 
 def autoguide_role(name: str) -> tuple[str, str] | None:
@@ -115,6 +129,25 @@ def autoguide_role(name: str) -> tuple[str, str] | None:
             groups = found.groupdict()
             return groups.get("role", role) or role, groups.get("site", "")
     return None
+
+
+def role_in(name: str, guide: str) -> str:
+    """What a parameter is in the guide of this name, "" where it is none of its: "loc" of "auto_loc"."""
+    rest = name.removeprefix(guide)
+    return rest[1:] if rest != name and rest[:1] in ("_", ".") else ""
+
+
+def _joint_guides(
+    guides: Mapping[str, str], first: Mapping[str, Parameter], second: Mapping[str, Parameter]
+) -> list[Match]:
+    """Parameters with one role in the same guide."""
+    return [
+        Match(name, other, how="autoguide")
+        for guide, twin in guides.items()
+        for name in first
+        for other in second
+        if (role := role_in(name, guide)) in JOINT_ROLES and role_in(other, twin) == role
+    ]
 
 
 def of_another_site(name: str, site: str) -> str:

@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -167,7 +168,9 @@ def _stacked_scales(sites: list[Site]) -> float | Array:
 
 # -- names --------------------------------------------------------------------------------------------
 
-AUTOGUIDE_LATENT = re.compile(r"^_?auto\w*_latent$", re.IGNORECASE)
+# The joint latent of an automatic guide: Pyro calls the guide by its class, its attribute or its place in a
+# list ("_AutoGuideList.1_latent"), NumPyro by its prefix ("_auto_latent").
+AUTOGUIDE_LATENT = re.compile(r"^_(?P<guide>.+)_latent$")
 
 
 @dataclass(frozen=True)
@@ -190,11 +193,11 @@ def match_sites(
     pairs = {name: other for name, other in names.items() if other in second}
     rest = [name for name in first if name not in pairs]
     others = [name for name in second if name not in pairs.values()]
-    for name in rest:
-        if AUTOGUIDE_LATENT.match(name):
-            twin = next((other for other in others if AUTOGUIDE_LATENT.match(other)), None)
-            if twin is not None:
-                pairs[name] = twin
+    pairs |= _joint_latents(
+        {name: names_unpacked(first, name) for name in rest if _is_joint_latent(first, name)},
+        {name: names_unpacked(second, name) for name in others if _is_joint_latent(second, name)},
+        names,
+    )
     matches = [
         SiteMatch((name,), (other,), None if isinstance(entry, str) else entry[1:])
         for name, other in pairs.items()
@@ -211,3 +214,36 @@ def match_sites(
         if len(steps) > 1 and split(first[base], len(steps)):
             matches.append(SiteMatch((base,), tuple(steps)))
     return matches
+
+
+def _is_joint_latent(sites: Mapping[str, Site], name: str) -> bool:
+    return sites[name].kind == "auxiliary" and AUTOGUIDE_LATENT.match(name) is not None
+
+
+def names_unpacked(sites: Mapping[str, Site], joint: str) -> list[str]:
+    """Sites that may be unpacked from a joint latent: the points that come right after it."""
+    names = list(sites)
+    later = names[names.index(joint) + 1 :]
+    return list(takewhile(lambda name: sites[name].family == "Delta", later))
+
+
+def guide_of(joint: str) -> str:
+    """How the guide with this joint latent is called, with which the names of its parameters begin."""
+    found = AUTOGUIDE_LATENT.match(joint)
+    return found["guide"] if found else ""
+
+
+def _joint_latents(
+    first: Mapping[str, list[str]], second: Mapping[str, list[str]], names: Mapping[str, str]
+) -> dict[str, str]:
+    """Joint latents of the same sites, and where none is, in their order.
+
+    names: of the first's sites in the second program.
+    """
+    pairs: dict[str, str] = {}
+    for name, unpacked in first.items():
+        own = {names[site] for site in unpacked}
+        left = [other for other in second if other not in pairs.values()]
+        if left:
+            pairs[name] = max(left, key=lambda other: len(own.intersection(second[other])))
+    return pairs

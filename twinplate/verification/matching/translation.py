@@ -16,9 +16,10 @@ from twinplate.verification.matching.autoguides import (
 )
 from twinplate.verification.matching.joint_latent import (
     JointOrder,
-    find_joint_order,
+    find_joint_orders,
     image_of,
     in_plates,
+    joint_latents,
 )
 from twinplate.verification.matching.moved_sites import drawn, image_sites, renamed_sites
 from twinplate.verification.matching.parameters import (
@@ -29,7 +30,7 @@ from twinplate.verification.matching.parameters import (
     name_in,
 )
 from twinplate.verification.matching.site_layouts import layout_of
-from twinplate.verification.matching.sites import SiteMatch, match_sites
+from twinplate.verification.matching.sites import SiteMatch, guide_of, match_sites
 from twinplate.verification.matching.time_series import Stacks, find_stacks
 
 
@@ -40,7 +41,7 @@ class Translation:
 
     reference, found: a run of the first program (None where there is no other) and one of this program.
     parameters, guide, model: which parameters and sites of the two are the same.
-    joint_order: how the joint latents of their guides correspond, None where nothing moves.
+    joint_orders: how the joint latents of their guides correspond, those in which something moves.
     stacks: how parameters of time series correspond.
     """
 
@@ -49,7 +50,7 @@ class Translation:
     parameters: tuple[Match, ...] = ()
     guide: tuple[SiteMatch, ...] = ()
     model: tuple[SiteMatch, ...] = ()
-    joint_order: JointOrder | None = None
+    joint_orders: tuple[JointOrder, ...] = ()
     stacks: Stacks = field(default_factory=Stacks)
 
     @property
@@ -73,8 +74,8 @@ class Translation:
             if m.first in given.parameters
         }
         matched = self.stacks.values_to_second(matched)
-        if self.joint_order is not None:
-            matched = self.joint_order.values_to_second(matched)
+        for joint in self.joint_orders:
+            matched = joint.values_to_second(matched)
         parameters = split_values(matched, found.parameters)
         for name, p in found.parameters.items():
             if p.constraint != "unconstrained" and (
@@ -83,8 +84,8 @@ class Translation:
                 parameters[name] = p.value  # of another shape: left to the comparison
         alike = {name: given.draws[name] for name in found.guide if name in given.draws}
         values = alike | self._draws(given.draws)
-        if self.joint_order is not None:
-            values = self.joint_order.draws_to_second(values)
+        for joint in self.joint_orders:
+            values = joint.draws_to_second(values)
         draws = split_draws(values, found.guide, found.model)
         return Given(draws, self._indices(given.indices), parameters)
 
@@ -120,7 +121,9 @@ class Translation:
             model=renamed_sites(self.model, self.reference.model, run.model),
             parameters=self._parameters(self.stacks.to_first(run.parameters)),
         )
-        return run if self.joint_order is None else self.joint_order.run_to_first(run)
+        for joint in self.joint_orders:
+            run = joint.run_to_first(run)
+        return run
 
     def _parameters(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
         by_second = {m.second: m for m in self.parameters}
@@ -182,11 +185,12 @@ def make_translation(reference: Run | None, found: Run, rename: Rename | None) -
     model = tuple(match_sites(reference.model, found.model, rename))
     stacks = find_stacks(model, found.parameters)
     own = stacks.to_first(merge_parameters(found.parameters))
-    parameters = match_parameters(learned, own, rename)
-    joint_order = find_joint_order(reference, found, guide, model)
+    guides = {guide_of(name): guide_of(other) for name, other in joint_latents(guide).items()}
+    parameters = match_parameters(learned, own, rename, guides)
+    joint_orders = find_joint_orders(reference, found, guide, model)
     by_site = {m.first[0]: m for m in model}
     own_layouts = tuple(_of_a_site(m, by_site, reference.model, found.model) for m in parameters)
-    return Translation(reference, found, own_layouts, guide, model, joint_order, stacks)
+    return Translation(reference, found, own_layouts, guide, model, joint_orders, stacks)
 
 
 def _of_a_site(
