@@ -33,6 +33,7 @@ EXPLAINED = {
     "minibatch_logistic-plate_of_the_batch": ("subsample", "full size"),
     "hierarchical_regression-to_event_missing": (".to_event(1) is missing",),
     "crossed_effects-plates_built_outside": ("when it is built", "dim="),
+    "mixture-not_enumerated": ("sums over the values of 'k'", "config_enumerate"),
     "mixture-unnormalised_probs": ("do not sum to 1", "divide by their sum"),
     "vae-single_precision_head": ("cast to single precision", "dtype"),
     "hierarchical_regression-softplus_for_exp": ("softplus for exp", "same constraint"),

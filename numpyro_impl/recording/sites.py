@@ -48,6 +48,7 @@ class TracedSite:
     scale: Array
     arguments: dict[str, Array]
     parts: tuple[tuple[str, str], ...] = field(default=(), metadata=_STATIC)
+    enumerated: bool = field(default=False, metadata=_STATIC)
 
     def site(self) -> Site:
         """The site with NumPy arrays."""
@@ -66,6 +67,7 @@ class TracedSite:
             None if mask is None or mask.all() else mask,
             {name: np.asarray(values) for name, values in self.arguments.items()},
             dict(self.parts),
+            self.enumerated,
         )
 
 
@@ -103,6 +105,7 @@ def traced_site(node: Node, sizes: dict[str, int]) -> TracedSite:
         jnp.asarray(1.0 if node["scale"] is None else node["scale"]),
         dict(_named(fn, len(batch))),
         tuple((role, type(unwrapped(part)).__name__) for role, part, _ in _parts(fn)),
+        is_enumerated(node),
     )
 
 
@@ -132,6 +135,7 @@ def _without_numbers(node: Node, sizes: dict[str, int]) -> Site:
         type(unwrapped(fn)).__name__,
         dtype,
         1.0,
+        enumerated=is_enumerated(node),
     )
 
 
@@ -166,6 +170,11 @@ def kind_of(node: Node) -> str:
     if node["is_observed"]:
         return "observed"
     return "auxiliary" if node["infer"].get("is_auxiliary") else "latent"
+
+
+def is_enumerated(node: Node) -> bool:
+    """Whether the program asks for a sum over the values of a latent."""
+    return kind_of(node) in ("latent", "auxiliary") and bool(node["infer"].get("enumerate"))
 
 
 def log_prob(node: Node) -> Array:

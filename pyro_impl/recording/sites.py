@@ -76,6 +76,7 @@ def make_site(nodes: Sequence[Node], particles: int, sizes: Mapping[str, int]) -
         mask=_masks(nodes, batch_shape),
         arguments=_arguments(nodes, len(batch_shape)) if scored else {},
         parts={role: type(unwrapped(part)).__name__ for role, part, _ in _parts(fn)},
+        enumerated=is_enumerated(node),
     )
 
 
@@ -88,6 +89,11 @@ def kind_of(node: Node) -> str:
     if node["is_observed"]:
         return "observed"
     return "auxiliary" if node["infer"].get("is_auxiliary") else "latent"
+
+
+def is_enumerated(node: Node) -> bool:
+    """Whether the program asks for a sum over the values of a latent."""
+    return kind_of(node) in ("latent", "auxiliary") and bool(node["infer"].get("enumerate"))
 
 
 def _is_computed(node: Node) -> bool:

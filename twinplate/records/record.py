@@ -57,6 +57,7 @@ class Site:
     parts: families of the distributions that the site's own is made of, by role: "base" of a zero-inflated
         one, "mixing" and "component" of a mixture. Their parameters are among the arguments, the role in
         front ("component scale"); those of components have a dim for the components behind the batch.
+    enumerated: whether the program asks `TraceEnum_ELBO` to sum over the values.
     Where the run stopped early, value and log_prob are None and arguments are empty.
     """
 
@@ -73,6 +74,7 @@ class Site:
     mask: Array | None = None
     arguments: dict[str, Array] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+    enumerated: bool = False
 
     def check(self, name: str, particles: int) -> None:
         """Raise ValueError, for the site `name`, unless kind and arrays are what is said above."""

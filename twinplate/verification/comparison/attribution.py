@@ -33,7 +33,8 @@ def _attributed(finding: Finding, findings: list[Finding], pair: DrawPair) -> Fi
         text = f"{finding.message}. Its sites are the same, and their rounding adds up to this"
         finding = replace(finding, level="note", message=text)
     widest = sorted(changes, key=changes.__getitem__, reverse=True)
-    named = [f.site for f in differing] or [*_images(pair), *_latents(pair), *widest]
+    summed = [name for name, _ in enumerated_alone(pair)]
+    named = [f.site for f in differing] or [*_images(pair), *summed, *_latents(pair), *widest]
     return replace(finding, site=named[0])
 
 
@@ -52,6 +53,19 @@ def _changes(pair: DrawPair) -> Iterator[tuple[str, float]]:
                 continue
             with np.errstate(invalid="ignore"):  # both infinite
                 yield name, float(np.abs(site.total - other.total).max())
+
+
+def enumerated_alone(pair: DrawPair) -> list[tuple[str, str]]:
+    """Latents that `TraceEnum_ELBO` sums over in one program alone: (site, "model" or "guide")."""
+    if pair.first.settings.loss != "TraceEnum_ELBO":
+        return []
+    return [
+        (name, program)
+        for program in ("model", "guide")
+        for first, second in [[getattr(pair.run(which), program) for which in WHICH]]
+        for name, site in first.items()
+        if name in second and site.enumerated != second[name].enumerated
+    ]
 
 
 def _images(pair: DrawPair) -> Iterator[str]:

@@ -27,6 +27,7 @@ Explanation = Callable[
 
 EXPLANATIONS: tuple[Explanation, ...] = (
     site_mistakes.spoilt_under_mask,
+    loss_mistakes.enumerated_in_one,
     loss_mistakes.score_function,
     loss_mistakes.scaled_score,
     loss_mistakes.density_for_every_item,

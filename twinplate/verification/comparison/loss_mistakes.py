@@ -9,12 +9,14 @@ import numpy as np
 from twinplate.loss_faults import enumerated_scan, inner_factor, mixed_items, unchecked_shapes
 from twinplate.records.record import Run
 from twinplate.verification.comparison import shared_faults
+from twinplate.verification.comparison.attribution import enumerated_alone
 from twinplate.verification.comparison.context import AGREEMENT, Context
-from twinplate.verification.comparison.numbers import DrawPair
+from twinplate.verification.comparison.numbers import WHICH, DrawPair
 from twinplate.verification.comparison.shared_faults import DISCRETE, Fault, latents
 from twinplate.verification.comparison.structure import same_ends
 from twinplate.verification.matching.parameters import autoguide_role
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
+from twinplate.words import counted
 
 CLOSE = 1e-6  # of densities that rounding and inaccuracies may part, and no mistake that matters
 
@@ -113,6 +115,24 @@ def factor_inside(context: Context) -> str | None:
     subsampled = [plate.name for plate in plates if plate.subsample_size < plate.size]
     several = context.pair.first.settings.particles > 1
     return inner_factor(subsampled[0]) if subsampled and several else None
+
+
+def enumerated_in_one(context: Context) -> str | None:
+    """One program sums over the values of a latent, the other draws one."""
+    if context.finding.stage != "loss" or context.pair.first.settings.loss != "TraceEnum_ELBO":
+        return None
+    names = enumerated_alone(context.pair)
+    if not names:
+        return None
+    name, program = names[0]
+    site = getattr(context.pair.run("first"), program)[name]
+    summed, drawn = WHICH if site.enumerated else WHICH[::-1]
+    further = f" (and so with {counted(len(names) - 1, 'other site')})" if names[1:] else ""
+    return (
+        f"The {summed} program sums over the values of {name!r}, the {drawn} draws one{further}: say "
+        f'infer={{"enumerate": "parallel"}} at the site in the {program} of the {drawn}, or wrap that in '
+        f"config_enumerate; to draw in both, take it out of the {summed}"
+    )
 
 
 def scan(context: Context) -> str | None:
