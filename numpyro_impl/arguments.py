@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from twinplate.verification.frames import is_frame, with_reals
+from twinplate.verification.trees import map_leaves
+
 
 class _Traced:
     """Stands in the plain values for an array."""
@@ -33,7 +36,15 @@ class Inputs:
 
 
 def make_inputs(args: Any, kwargs: dict[str, Any], precision: str) -> Inputs:
-    """Floating arrays in `precision`, integers in JAX's default type; arrays of any library."""
+    """Floating arrays in `precision`, integers in JAX's default type; arrays of any library.
+
+    Frames stay frames, which JAX does not trace.
+    """
+
+    def keep(leaf: Any) -> Any:
+        return with_reals(lambda x: x.astype(precision), leaf) if is_frame(leaf) else leaf
+
+    args, kwargs = map_leaves(keep, tuple(args)), map_leaves(keep, dict(kwargs))
     return split_inputs(args, kwargs, lambda leaf: to_leaf(leaf, precision))
 
 
@@ -70,6 +81,8 @@ def to_draws(values: np.ndarray, precision: str) -> Array:
 def _is_traced(leaf: Any) -> bool:
     if isinstance(leaf, jax.Array):
         return True  # keys too
+    if is_frame(leaf):
+        return False
     if isinstance(leaf, np.ndarray | np.generic) or hasattr(leaf, "__array__"):
         return np.asarray(leaf).dtype.kind in "biufc"
     return isinstance(leaf, float)

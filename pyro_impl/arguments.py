@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_impl.device import DTYPES
+from twinplate.verification.frames import is_frame, with_reals
 from twinplate.verification.trees import map_leaves
 
 
@@ -22,9 +23,11 @@ class Inputs:
 
 
 def make_inputs(args: Any, kwargs: dict[str, Any], precision: str) -> Inputs:
-    """Floating arrays in `precision`, whole numbers as int64; arrays of any library."""
+    """Floating arrays in `precision`, whole numbers as int64; arrays of any library, and frames as frames."""
 
     def convert(leaf: Any) -> Any:
+        if is_frame(leaf):
+            return with_reals(lambda values: values.astype(precision), leaf)
         return to_leaf(leaf, precision) if _is_array(leaf) else leaf
 
     return Inputs(map_leaves(convert, tuple(args)), map_leaves(convert, dict(kwargs)))

@@ -25,6 +25,7 @@ from twinplate.records.record import (
 )
 from twinplate.seeds import generator
 from twinplate.verification.comparison.rounding import PERTURBATION
+from twinplate.verification.frames import is_frame, with_reals
 from twinplate.verification.indices import drawn_indices
 from twinplate.verification.matching.autoguides import merge_values
 from twinplate.verification.matching.edges import kept_inside
@@ -278,6 +279,8 @@ def perturbed(tree: Tree, rng: np.random.Generator) -> Tree:
     """The tree with every floating-point number multiplied by 1 ± 2⁻⁴⁰, but for arrays of whole numbers."""
 
     def change(leaf: Any) -> Any:
+        if is_frame(leaf):
+            return with_reals(change, leaf)
         if not np.issubdtype(np.asarray(leaf).dtype, np.floating):
             return leaf
         values = np.asarray(leaf, dtype=np.float64)
