@@ -61,7 +61,7 @@ BAD = {
     "no sites": (PYRO + NUMPYRO + NO_SITES + CASE, ["model has no sites"]),
     "rename, first": (
         BOTH.replace("stress=", "rename={'zz': 'mu'}, stress="),
-        ["'zz', which is no site and no parameter of the first program; it has loc, mu, n, x"],
+        ["'zz', which is no site, parameter or module of the first program; it has loc, mu, n, x"],
     ),
     "rename, second": (
         BOTH.replace("stress=", "rename={'mu': 'zz'}, stress="),

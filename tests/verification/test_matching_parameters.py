@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as numpyro_dist
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
+from flax import linen
+from numpyro.contrib.module import flax_module
 
+from numpyro_impl import Program as NumpyroProgram
+from pyro_impl import Program
+from twinplate import InputError, verify
 from twinplate.records.record import Parameter
 from twinplate.verification.matching.parameters import match_parameters
 
@@ -117,3 +128,92 @@ def test_dots_alone_make_no_layer():
     first = {name: Parameter("real", np.zeros(2)) for name in names}
     first["net.weight"] = Parameter("unconstrained", np.zeros(2))
     assert match_parameters(first, _parameters(**{"net$params/scale": (2,)}), {}) == []
+
+
+def test_a_module_is_renamed_with_all_of_its_parameters():
+    layers = _parameters(
+        **{"dec$$$0.weight": (5, 2), "dec$$$0.bias": (5,), "dec$$$2.weight": (2, 5)}
+    )
+    flax = _parameters(
+        **{"decoder$params/Dense_0/kernel": (2, 5), "decoder$params/Dense_0/bias": (5,)},
+        **{"decoder$params/Dense_1/kernel": (5, 2)},
+    )
+    expected = {
+        "dec$$$0.weight": "decoder$params/Dense_0/kernel",
+        "dec$$$0.bias": "decoder$params/Dense_0/bias",
+        "dec$$$2.weight": "decoder$params/Dense_1/kernel",
+    }
+    there = match_parameters(layers, flax, {"dec": "decoder"})
+    assert {m.first: m.second for m in there} == expected
+    back = match_parameters(flax, layers, {"decoder": "dec"})
+    assert {m.second: m.first for m in back} == expected
+
+
+def test_modules_that_exchange_their_names():
+    both = _parameters(**{"a$$$0.weight": (4, 4), "b$$$0.weight": (4, 4), "scale": ()})
+    matches = match_parameters(both, both, {"a": "b", "b": "a"})
+    assert {m.first: m.second for m in matches} == {
+        "a$$$0.weight": "b$$$0.weight",
+        "b$$$0.weight": "a$$$0.weight",
+        "scale": "scale",
+    }
+
+
+def test_one_parameter_of_a_renamed_module_has_a_name_of_its_own():
+    torch = _parameters(**{"a$$$0.weight": (4, 4), "a$$$1.weight": (4, 4)})
+    other = _parameters(**{"b$$$0.weight": (4, 4), "b$$$1.weight": (4, 4)})
+    matches = match_parameters(torch, other, {"a": "b", "a$$$0.weight": "b$$$1.weight"})
+    assert {m.first: m.second for m in matches} == {
+        "a$$$0.weight": "b$$$1.weight",
+        "a$$$1.weight": "b$$$0.weight",
+    }
+
+
+# -- a whole module under another name, in programs -------------------------------------------------------
+
+
+def networks(name, wrong=False):
+    """A torch layer of this name, or with `wrong` of another activation."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh(), torch.nn.Linear(2, 3))
+
+    def model():
+        pyro.module(name, net)
+        x = torch.tensor([0.3, -0.2, 1.0])
+        mean = net(2 * x if wrong else x)
+        pyro.sample("z", dist.Normal(mean, 1.0).to_event(1), obs=x)
+
+    return Program(model, lambda: None)
+
+
+class Layers(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(3)(jnp.tanh(linen.Dense(2)(x)))
+
+
+def flax_network(name):
+    def model():
+        x = jnp.array([0.3, -0.2, 1.0])
+        mean = flax_module(name, Layers(), x)(x)
+        numpyro.sample("z", numpyro_dist.Normal(mean, 1.0).to_event(1), obs=x)
+
+    return NumpyroProgram(model, lambda: None)
+
+
+def test_a_renamed_module_in_both_directions():
+    there = {"net": "decoder"}
+    assert verify(networks("net"), flax_network("decoder"), rename=there, seeds=(0,)).ok
+    assert verify(flax_network("net"), networks("decoder"), rename=there, seeds=(0,)).ok
+    wrong = verify(networks("net"), networks("decoder", True), rename=there, seeds=(0,))
+    assert (wrong.verdict, wrong.findings[0].site) == ("differs", "z"), wrong
+
+
+def test_what_a_renamed_module_is_called_wrongly():
+    programs = networks("net"), flax_network("decoder")
+    with pytest.raises(
+        InputError, match=r"no such site, plate, parameter or module.*it has decoder, "
+    ):
+        verify(*programs, rename={"net": "decoders"})
+    with pytest.raises(InputError, match="functions for 'net', which is a module"):
+        verify(*programs, rename={"net": ("decoder", np.transpose, np.transpose)})

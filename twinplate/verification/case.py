@@ -30,8 +30,9 @@ class Case:
     particles: samples of the loss, one after the other or `vectorize_particles`.
     seeds: draws of the latent values; `stress` adds one of extreme values.
     rename: {first: second} for what has another name in the second program (sites, plates,
-        parameters), or {first: (second, to_second, to_first)} where the layout of a parameter or of a
-        site's value differs; of one particle, and for a site the functions may only move numbers.
+        parameters, and modules with all of theirs), or {first: (second, to_second, to_first)} where
+        the layout of a parameter or of a site's value differs; of one particle, and for a site the
+        functions may only move numbers.
 
     >>> import pyro, pyro.distributions as dist
     >>> from pyro_impl import Program

@@ -66,12 +66,13 @@ def match_parameters(
     matches = [
         _renamed(name, entry, first, second) for name, entry in rename.items() if name in first
     ]
-    sites = {name: name_in(entry) for name, entry in rename.items()}
+    names = {name: name_in(entry) for name, entry in rename.items()}
+    modules = {name: other for name, other in names.items() if name in modules_of(first)}
     for pair in (
         partial(_joint_guides, guides or {}),
-        _equal,
-        partial(_autoguides, sites),
-        _modules,
+        partial(_equal, modules),
+        partial(_autoguides, names),
+        partial(_modules, modules),
     ):
         left = {m.first for m in matches}, {m.second for m in matches}
         rest = (
@@ -101,8 +102,17 @@ def _renamed(
     return Match(name, other, *layouts, how="rename")
 
 
-def _equal(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> list[Match]:
-    return [Match(name, name) for name in first if name in second]
+def _equal(
+    modules: Mapping[str, str], first: Mapping[str, Parameter], second: Mapping[str, Parameter]
+) -> list[Match]:
+    """Parameters of one name, but for those of renamed modules (the first's names: the second's)."""
+
+    def stays(name: str) -> bool:
+        mine, theirs = _leaf(name, first[name]), _leaf(name, second[name])
+        renamed = mine is not None and mine.module in modules
+        return not renamed and (theirs is None or theirs.module not in modules.values())
+
+    return [Match(name, name) for name in first if name in second and stays(name)]
 
 
 # -- autoguides ---------------------------------------------------------------------------------------
@@ -247,10 +257,28 @@ def _stax_word(number: str, dims: int) -> str:
     return {("0", 2): "w", ("1", 1): "b"}.get((number, dims), number)
 
 
-def _modules(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> list[Match]:
-    """Within modules of one name: by kind and shape, and in the order of the layers' numbers."""
-    mine = [leaf for name, p in first.items() if (leaf := _leaf(name, p))]
-    theirs = [leaf for name, p in second.items() if (leaf := _leaf(name, p))]
+def modules_of(parameters: Mapping[str, Parameter]) -> set[str]:
+    """Names of the modules that have one of the parameters.
+
+    >>> modules_of({name: Parameter("real", np.zeros(2)) for name in ("net$$$0.weight", "loc")})
+    {'net'}
+    """
+    return {leaf.module for leaf in _leaves(parameters)}
+
+
+def _leaves(parameters: Mapping[str, Parameter]) -> list[_Leaf]:
+    return [leaf for name, p in parameters.items() if (leaf := _leaf(name, p))]
+
+
+def _modules(
+    names: Mapping[str, str], first: Mapping[str, Parameter], second: Mapping[str, Parameter]
+) -> list[Match]:
+    """Within modules of one name: by kind and shape, and in the order of the layers' numbers.
+
+    names: the second's of modules that are renamed, by the first's.
+    """
+    mine = [replace(leaf, module=names.get(leaf.module, leaf.module)) for leaf in _leaves(first)]
+    theirs = _leaves(second)
     mine = _inside(mine, theirs)
     theirs = _inside(theirs, mine)
     layers = _layers(mine, theirs)

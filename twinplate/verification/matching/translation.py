@@ -27,6 +27,7 @@ from twinplate.verification.matching.parameters import (
     Rename,
     autoguide_role,
     match_parameters,
+    modules_of,
     name_in,
 )
 from twinplate.verification.matching.site_layouts import layout_of
@@ -165,19 +166,27 @@ def make_translation(reference: Run | None, found: Run, rename: Rename | None) -
     rename = dict(rename or {})
     learned = {n: p for n, p in reference.parameters.items() if p.constraint != "unconstrained"}
     known = {*learned, *reference.guide, *reference.model, *plates_of(reference)}
+    modules = modules_of(learned) - known
+    known |= modules
     for name in rename:
         if name not in known and reference.failure is None:
             raise InputError(
-                f"rename has {name!r}, which is no site and no parameter of the first program; it has "
+                f"rename has {name!r}, which is no site, parameter or module of the first program; it has "
                 f"{', '.join(sorted(known))}"
             )
     has = {*found.parameters, *found.guide, *found.model, *plates_of(found)}
+    has |= modules_of(found.parameters)
     for name, entry in rename.items():
         second = name_in(entry)
+        if name in modules and not isinstance(entry, str):
+            raise InputError(
+                f"rename has functions for {name!r}, which is a module; expected the name {second!r} alone, "
+                f"and functions for those of its parameters that are laid out otherwise"
+            )
         if second not in has and found.failure is None:
             raise InputError(
                 f"rename says that {name!r} is {second!r} in the second program, which has no such site, "
-                f"plate or parameter; it has {', '.join(sorted(has))}"
+                f"plate, parameter or module; it has {', '.join(sorted(has))}"
             )
     if found.failure is not None and not found.parameters:
         rename = {}
