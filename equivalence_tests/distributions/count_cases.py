@@ -149,8 +149,11 @@ COUNTS = [
         {"concentration": positive(), "rate": positive(0.1, 5.0)},
         integers(0, 30),
         exact.gamma_poisson,
-        {"concentration": positive(1e4, 1e7)},
-        "concentration 1e4 to 1e7",
+        {
+            "concentration": positive(1e4, 1e7),
+            "rate": lambda rng, p: p["concentration"] / rng.uniform(0.5, 30.0, SIZE),
+        },
+        "concentration 1e4 to 1e7, means 0.5 to 30",
     ),
     DistributionCase(
         "BetaBinomial",

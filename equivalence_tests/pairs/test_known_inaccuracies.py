@@ -307,3 +307,113 @@ def test_probabilities_that_a_mixture_chooses_by_are_clamped_as_others_are() -> 
         "support": "note", "density": "note", "loss": "note", "gradient": "undecided",
     }  # fmt: skip
     assert report_of(lambda x: numpyro_model(x, -9.001)).verdict == "differs"
+
+
+# -- concentrations beyond 1e4, whose logarithm is the latent ---------------------------------------------
+
+LARGE = {
+    "Gamma": (lambda lib, a, by: lib.Gamma(a, by * a), 1.0),
+    "Beta": (lambda lib, a, by: lib.Beta(a, by * a), 0.5),
+    "StudentT": (lambda lib, a, by: lib.StudentT(a, 0.0, by), 1.3),
+    "GammaPoisson": (lambda lib, a, by: lib.GammaPoisson(a, by * a / 10.0), 12.0),
+    "BetaBinomial": (lambda lib, a, by: lib.BetaBinomial(a, by * 2.0, 6), 4.0),
+}
+
+
+def of_large(family, by=1.0):
+    """Report on both programs; in the second the other argument is `by` times what it should be."""
+    make, value = LARGE[family]
+
+    def pyro_model(x):
+        a = pyro.sample("b", pdist.Normal(25.0, 1.0)).exp()
+        pyro.sample("x", make(pdist, a, 1.0), obs=x)
+
+    def numpyro_model(x):
+        a = jnp.exp(numpyro.sample("b", ndist.Normal(25.0, 1.0)))
+        numpyro.sample("x", make(ndist, a, by), obs=x)
+
+    programs = PyroProgram(pyro_model), NumpyroProgram(numpyro_model)
+    return verify(*programs, args=(np.array(value),), seeds=(0, 1))
+
+
+@pytest.mark.parametrize("family", LARGE)
+def test_the_gradient_in_a_large_concentration_is_as_good_as_digamma_times_it(family) -> None:
+    """The parameter is its logarithm, whose gradient has the error of that in the concentration times it."""
+    report = of_large(family)
+    assert report.verdict == "same", report
+    assert any("inaccura" in f.message for f in report.findings)
+    assert of_large(family, by=1.01).verdict == "differs"
+
+
+def test_counts_of_a_dirichlet_with_one_large_concentration() -> None:
+    counts = np.array([1.0, 2.0, 3.0])
+
+    def pyro_model(counts):
+        b = pyro.sample("b", pdist.Normal(30.0, 1.0))
+        a = torch.stack([b.exp(), torch.ones_like(b), torch.ones_like(b)], -1)
+        pyro.sample("counts", pdist.DirichletMultinomial(a, total_count=6), obs=counts)
+
+    def numpyro_model(counts, second=1.0):
+        b = numpyro.sample("b", ndist.Normal(30.0, 1.0))
+        a = jnp.stack([jnp.exp(b), second, 1.0])
+        numpyro.sample("counts", ndist.DirichletMultinomial(a, 6), obs=counts)
+
+    def verdict(second):
+        return verify(PyroProgram(pyro_model), NumpyroProgram(second), args=(counts,)).verdict
+
+    assert verdict(numpyro_model) == "same"
+    assert verdict(lambda counts: numpyro_model(counts, 1.5)) == "differs"
+
+
+# -- where a density has no bound, and a gradient is not a number -----------------------------------------
+
+
+def of_geometric(by_logits, at, y, second=lambda b: b):
+    def pyro_model(y):
+        b = pyro.sample("b", pdist.Normal(0.0, 20.0))
+        fn = pdist.Geometric(logits=b) if by_logits else pdist.Geometric(torch.sigmoid(b))
+        with pyro.plate("items", 2):
+            pyro.sample("y", fn, obs=y)
+
+    def numpyro_model(y):
+        b = second(numpyro.sample("b", ndist.Normal(0.0, 20.0)))
+        fn = ndist.Geometric(logits=b) if by_logits else ndist.Geometric(jax.nn.sigmoid(b))
+        with numpyro.plate("items", 2):
+            numpyro.sample("y", fn, obs=y)
+
+    programs = PyroProgram(pyro_model), NumpyroProgram(numpyro_model)
+    return verify(*programs, args=(y,), seeds=(0, 1), draws={"b": np.array(at)}, stress=False)
+
+
+def test_a_gradient_that_is_not_a_number_beyond_all_bounds_is_undecided() -> None:
+    """At probabilities that are 1 NumPyro's density is -inf, and its gradient not a number."""
+    report = of_geometric(False, 38.0, np.array([1.0, 2.0]))
+    assert report.verdict == "undecided", report
+    assert "It cannot be judged there" in report.findings[0].message
+
+
+def test_an_allowance_serves_what_is_undecided_and_not_what_another_argument_makes() -> None:
+    """Both cannot be raised to double precision: they are zero but for rounding."""
+    assert of_geometric(True, 31.0, np.zeros(2)).verdict == "same"
+    assert of_geometric(True, 31.0, np.zeros(2), lambda b: b - 10.0).verdict != "same"
+
+
+def test_a_gradient_that_is_not_a_number_where_a_bound_holds_differs() -> None:
+    """The counts allow the gradient a millionth of its size, which NaN is not within."""
+
+    def pyro_model(visits):
+        size = pyro.sample("size", pdist.LogNormal(0.0, 0.5))
+        with pyro.plate("items", len(visits)):
+            pyro.sample("visits", pdist.GammaPoisson(size, size / 20.0), obs=visits)
+
+    def numpyro_model(visits):
+        size = numpyro.sample("size", ndist.LogNormal(0.0, 0.5))
+        trap = jnp.where(
+            size > 0.0, size, jnp.sqrt(-size)
+        )  # the branch not taken has no derivative
+        with numpyro.plate("items", len(visits)):
+            numpyro.sample("visits", ndist.GammaPoisson(trap, size / 20.0), obs=visits)
+
+    report = verify(PyroProgram(pyro_model), NumpyroProgram(numpyro_model), args=(visits,))
+    assert report.verdict == "differs"
+    assert report.findings[0].stage == "gradient" and report.findings[0].second == "nan"

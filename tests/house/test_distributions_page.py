@@ -14,7 +14,7 @@ from twinplate.records.record import Site
 from twinplate.verification.comparison.counterparts import COUNTERPARTS, counterparts
 from twinplate.verification.comparison.functions import FUNCTIONS
 from twinplate.verification.comparison.inaccuracies import INACCURACIES, known
-from twinplate.verification.comparison.validity import bounded
+from twinplate.verification.comparison.validity import bounded, magnitude
 
 PAGE = Path(__file__).parents[2] / "docs" / "distributions.md"
 FIGURE = re.compile(r"\de[+-]\d\d|0|∞")
@@ -135,9 +135,11 @@ def test_bounds_hold_inside_their_ranges_and_only_there(module):
         density, slope = np.zeros(len(apart)), np.zeros(len(apart))
         for side, answer in zip(("pyro", "numpyro"), answers, strict=True):
             for entry in filter(None, (known(side, family) for family in answer.families)):
-                holds = bounded(entry, site_of(points, answer), (1, len(apart)))[0]
+                site, shape = site_of(points, answer), (1, len(apart))
+                holds = bounded(entry, site, shape)[0]
                 density += np.where(holds, entry.log_density, np.inf)
-                slope += np.where(holds, entry.gradient, entry.gradient_outside)
+                outside = entry.gradient_outside * magnitude(entry, site, shape)[0]
+                slope += np.where(holds, entry.gradient, outside)
                 beyond |= {(side, entry.family)} if not holds.all() else set()
         assert (apart <= density + 1e-12).all(), (case.family, case.label)
         assert all((s <= slope + 1e-12).all() for s in slopes), (case.family, case.label)

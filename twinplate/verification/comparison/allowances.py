@@ -66,8 +66,11 @@ class Allowances:
     sites: dict[tuple[str, str], SiteInaccuracy] = field(default_factory=dict)
 
     def density(self, finding: Finding) -> Finding:
-        """The finding as a note, if the site's family explains it; otherwise as it is."""
-        if finding.stage != "density" or finding.level != "difference":
+        """The finding as a note, if the site's family explains it; otherwise as it is.
+
+        One that is undecided, too: how far apart the numbers are is known.
+        """
+        if finding.stage != "density" or finding.level == "note":
             return finding
         found = site_inaccuracy(self.pair, finding.program, finding.site)
         if found is None:
@@ -77,17 +80,17 @@ class Allowances:
 
     def total(self, finding: Finding) -> Finding:
         """A finding about loss or gradient as a note, if the densities allowed to differ explain it."""
-        if finding.level != "difference" or finding.stage not in ("loss", "gradient"):
+        if finding.level == "note" or finding.stage not in ("loss", "gradient"):
             return finding
         difference, size = _difference(finding, self.pair)
         here = list(self.sites.values())
         limit = sum(site.loss for site in here) * (1 + 1e-6)
         if finding.stage == "gradient":
             limit = sum(site.gradient for site in here) * size
-            if not difference <= limit:
+            if not _within(difference, limit):
                 limit += sum(site.beyond for site in self._others) * size
                 here += self._others
-        if not (here and difference <= limit):
+        if not (here and _within(difference, limit)):
             return finding
         sites = ", ".join(dict.fromkeys(site.site for site in here))
         if np.isfinite(limit) or finding.stage == "loss":
@@ -119,6 +122,11 @@ def _difference(finding: Finding, pair: DrawPair) -> tuple[float, float]:
     else:
         a, b = (np.asarray(run.parameters[finding.site].gradient, np.float64) for run in runs)
     return float(np.abs(a - b).max()), max(1.0, float(np.abs(a).max()))
+
+
+def _within(difference: float, limit: float) -> bool:
+    """Of what is not a number, only where there is no limit: it may be of a density that has none left."""
+    return difference <= limit or limit == np.inf
 
 
 def _reason(inaccuracy: Inaccuracy) -> str:

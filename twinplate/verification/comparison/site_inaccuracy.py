@@ -15,7 +15,7 @@ import scipy
 from twinplate.records.record import Array, Run, Site
 from twinplate.verification.comparison.inaccuracies import Inaccuracy, known
 from twinplate.verification.comparison.numbers import NEGLIGIBLE, WHICH, DrawPair, densities
-from twinplate.verification.comparison.validity import bounded, in_part
+from twinplate.verification.comparison.validity import bounded, in_part, magnitude
 
 COUNTS = ("GammaPoisson", "NegativeBinomial2")
 NORMALISED = ("Categ", "Multinom", "OneHot")  # families whose probs sum to 1
@@ -64,8 +64,9 @@ def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy |
     for entry, role, site in found:
         holds = bounded(entry, site, a.shape, role)
         density += np.where(holds, entry.log_density, np.inf)
-        gradient += np.where(holds, entry.gradient, entry.gradient_outside)
-        beyond += np.where(holds, 0.0, entry.gradient_outside)
+        outside = entry.gradient_outside * magnitude(entry, site, a.shape, role)
+        gradient += np.where(holds, entry.gradient, outside)
+        beyond += np.where(holds, 0.0, outside)
     if not (difference <= density * size).all():
         return None
     worst = max(entries, key=lambda entry: entry.log_density)

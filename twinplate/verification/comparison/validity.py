@@ -29,6 +29,20 @@ def bounded(
     return within if own == shape else np.full(shape, within.all())
 
 
+def magnitude(
+    inaccuracy: Inaccuracy, site: Site, shape: tuple[int, ...], role: str = ""
+) -> npt.NDArray[np.float64]:
+    """The largest number that the entry looks at, 1 at least; all arguments as in `bounded`."""
+    own = (1 if site.log_prob is None else len(site.log_prob), *site.batch_shape)
+    found = np.ones(own)
+    for name, _, _ in inaccuracy.inside:
+        values = _looked_at(site, name, role)
+        if values is not None:
+            each = np.abs(values).max(tuple(range(len(own), values.ndim)), initial=0.0)
+            found = np.maximum(found, each)
+    return found if own == shape else np.full(shape, found.max(initial=1.0))
+
+
 def in_part(role: str, argument: str) -> str:
     """The name among a site's arguments of one of its part `role`, "" of its own."""
     return f"{role} {argument}".lstrip()
