@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from equivalence_tests.distributions import log_densities as exact
 from equivalence_tests.distributions import matrix_log_densities as matrix_exact
 from equivalence_tests.distributions.case import (
@@ -24,6 +26,12 @@ CONCENTRATIONS: dict[str, Draw] = {"concentration1": positive(), "concentration0
 
 def beta_draw(rng, p):
     return rng.beta(p["concentration1"], p["concentration0"])
+
+
+def small_or_large(rng, p):
+    return np.where(
+        rng.random(SIZE) < 0.5, positive(1e-18, 1e-3)(rng, p), positive(50.0, 1e4)(rng, p)
+    )
 
 
 HUGE_BETA: dict[str, Draw] = {"concentration1": HUGE, "concentration0": HUGE, "value": beta_draw}
@@ -69,8 +77,8 @@ INTERVALS = [
         CONCENTRATIONS,
         between(),
         exact.kumaraswamy,
-        {"concentration1": positive(1e-18, 1e-3)},
-        "concentration1 1e-18 to 1e-3",
+        {"concentration1": small_or_large},
+        "concentration1 1e-18 to 1e-3, and 50 to 1e4",
     ),
     DistributionCase(
         "TransformedDistribution",

@@ -417,3 +417,61 @@ def test_a_gradient_that_is_not_a_number_where_a_bound_holds_differs() -> None:
     report = verify(PyroProgram(pyro_model), NumpyroProgram(numpyro_model), args=(visits,))
     assert report.verdict == "differs"
     assert report.findings[0].stage == "gradient" and report.findings[0].second == "nan"
+
+
+# -- large exponents --------------------------------------------------------------------------------------
+
+
+def test_a_kumaraswamy_of_a_large_concentration_has_no_density_left_in_torch() -> None:
+    """1 - x**a is 1 below 2⁻⁵³, an edge of the uniform behind it; NumPyro's is exact: -50.3 there."""
+
+    def pyro_model(x):
+        a = pyro.sample("a", pdist.LogNormal(4.0, 0.3))
+        with pyro.plate("items", 1):
+            pyro.sample("x", pdist.Kumaraswamy(a, 0.7), obs=x)
+
+    def numpyro_model(x, other=0.7):
+        a = numpyro.sample("a", ndist.LogNormal(4.0, 0.3))
+        with numpyro.plate("items", 1):
+            numpyro.sample("x", ndist.Kumaraswamy(a, other), obs=x)
+
+    def report_of(at, second):
+        programs = PyroProgram(pyro_model), NumpyroProgram(second)
+        draws = {"a": np.array(at)}
+        return verify(*programs, args=(np.array([0.4]),), seeds=(0,), draws=draws, stress=False)
+
+    report = report_of(60.0, numpyro_model)
+    assert report.verdict == "same", report
+    assert report.findings[0].first == "-inf"
+    assert report_of(60.0, lambda x: numpyro_model(x, 0.70001)).verdict == "differs"
+    assert report_of(30.0, numpyro_model).findings == ()
+
+
+def test_a_weibull_whose_density_is_beyond_double_precision_hides_no_mistake() -> None:
+    """At the stress draw it is -4e363: torch makes NaN of it, NumPyro -inf."""
+    times = np.array([1.0, 2.0, 3.0])
+
+    def pyro_model(times):
+        shape = pyro.sample("shape", pdist.Gamma(2.0, 1.0))
+        size = pyro.sample("size", pdist.Normal(0.0, 2.0)).exp()
+        with pyro.plate("items", 3):
+            pyro.sample("times", pdist.Weibull(size, shape), obs=times)
+        pyro.factor("censored", -((2.0 / size) ** shape))
+
+    def numpyro_model(times, sign=-1.0):
+        shape = numpyro.sample("shape", ndist.Gamma(2.0, 1.0))
+        size = jnp.exp(numpyro.sample("size", ndist.Normal(0.0, 2.0)))
+        with numpyro.plate("items", 3):
+            numpyro.sample("times", ndist.Weibull(size, shape), obs=times)
+        numpyro.factor("censored", sign * (2.0 / size) ** shape)
+
+    def report_of(second):
+        # The stress draw has a shape of 430 and a size of 0.1
+        return verify(PyroProgram(pyro_model), NumpyroProgram(second), args=(times,))
+
+    report = report_of(numpyro_model)
+    assert report.verdict == "same", report
+    beyond = [f for f in report.findings if "beyond double precision" in f.message]
+    assert {f.stage for f in beyond} == {"density", "loss", "gradient"}
+    wrong = report_of(lambda times: numpyro_model(times, 1.0)).findings[0]
+    assert (wrong.level, wrong.site, wrong.draw) == ("difference", "censored", "0")

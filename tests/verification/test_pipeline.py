@@ -334,3 +334,46 @@ def test_the_same_finding_of_two_draws_is_kept_once():
         ("density", "0"),
         ("loss", "0"),
     ]
+
+
+# -- beyond double precision ------------------------------------------------------------------------------
+
+
+def with_stress(framework: str, extreme: float, draw="stress", **ordinary) -> Record:
+    """A record of draw 0, and of another with that log density."""
+    usual, far = made(framework, **ordinary), made(framework, density=extreme)
+    runs = {(draw, precision): run for (_, precision), run in far.runs.items()}
+    settings = Settings(seeds=(0,) if draw == "stress" else (0, 1), stress=draw == "stress")
+    given = {**usual.given, draw: Given()}
+    return replace(usual, runs={**usual.runs, **runs}, settings=settings, given=given)
+
+
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+@pytest.mark.parametrize("nan_in", ["first", "second"])
+def test_nan_in_one_program_and_infinity_in_the_other_are_a_note_of_the_stress_draw(
+    nan_in, infinite
+):
+    """Which of the two a number beyond 1e308 becomes depends on the order of the operations."""
+    numbers = (np.nan, infinite) if nan_in == "first" else (infinite, np.nan)
+    pair = [with_stress(f, n) for f, n in zip(("pyro", "numpyro"), numbers, strict=True)]
+    report = compare(*pair)
+    assert report.verdict == "same", report
+    assert {f.stage for f in report.findings} == {"density", "loss"}
+    assert all("beyond double precision in both programs" in f.message for f in report.findings)
+    spoilt = with_stress("numpyro", numbers[1], concentration=3.1, density=-1.3)
+    report = compare(pair[0], spoilt)
+    assert (report.verdict, report.findings[0].draw) == ("differs", "0")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "draw"),
+    [
+        ((np.nan, -800.0), "stress"),
+        ((-np.inf, -800.0), "stress"),
+        ((np.inf, -np.inf), "stress"),
+        ((np.nan, -np.inf), "1"),
+    ],
+)
+def test_where_one_program_has_a_number_or_the_draw_is_ordinary_it_is_a_difference(numbers, draw):
+    pair = [with_stress(f, n, draw) for f, n in zip(("pyro", "numpyro"), numbers, strict=True)]
+    assert compare(*pair).verdict == "differs"

@@ -26,8 +26,9 @@ class Inaccuracy:
     log_density, gradient: bounds on the error of the log density and of its gradient in the
         distribution's parameters, relative to max(1, |value|).
     inside: the bounds hold where all of these are within their range. A name is that of an argument,
-        "value", "log_prob" or "condition", the condition number of its covariance; one that the site
-        does not have counts as within. Elsewhere the density has no bound.
+        "value", "log_prob", "condition", the condition number of its covariance, or "power", the value to
+        its concentration1; one that the site does not have counts as within. Elsewhere the density has
+        no bound.
     gradient_outside: the bound of the gradient elsewhere, infinite without one: for each unit of the largest
         number that is looked at, by which a gradient in its logarithm has the error of that in the number.
     """
@@ -79,6 +80,7 @@ NEAR = _within(2.0**-29, 1 - 2.0**-29, "probs")
 PROBS = _within(2.0**-52, 1 - 2.0**-52, "probs")
 CONCENTRATIONS = _within(0.0, 1e4, "concentration concentration0 concentration1")
 COUNTS = _within(0.0, 1e4, "value total_count")
+KUMARASWAMY = [*_within(0.1, inf, "concentration1"), *_within(0.0, 0.99, "value")]
 
 INACCURACIES: tuple[Inaccuracy, ...] = (
     *_entries(
@@ -206,12 +208,20 @@ INACCURACIES: tuple[Inaccuracy, ...] = (
         _within(0.0, 0.999, "quantile"),
     ),
     *_entries(
-        "pyro numpyro",
+        "pyro",
+        "Kumaraswamy",
+        "unbounded at concentration1 below 0.1, or x above 0.99; -inf where x**concentration1 is below 1e-16",
+        EXACT,
+        "1 - x**concentration1 loses its digits, or is zero or one, an edge of the uniform behind it",
+        [*KUMARASWAMY, *_within(2.0**-53, inf, "power")],
+    ),
+    *_entries(
+        "numpyro",
         "Kumaraswamy",
         "unbounded at concentration1 below 0.1, or x above 0.99",
         EXACT,
         "1 - x**concentration1 loses its digits, or is zero",
-        [*_within(0.1, inf, "concentration1"), *_within(0.0, 0.99, "value")],
+        KUMARASWAMY,
     ),
     *_entries(
         "pyro numpyro",

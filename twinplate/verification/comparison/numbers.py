@@ -18,6 +18,7 @@ from twinplate.verification.comparison.scales import compare_scales
 NEGLIGIBLE = 2.0**-50  # of a log density: a few roundings of the density itself
 
 Pick = Callable[[Run], Array | None]
+Judged = tuple[Judgement, Array, Array]  # a judgement, and both programs' double precision
 WHICH = ("first", "second")
 
 
@@ -39,7 +40,7 @@ class DrawPair:
         """Whether neither program stopped in double precision."""
         return all(self.run(which).failure is None for which in WHICH)
 
-    def judged(self, pick: Pick, pick_second: Pick | None = None) -> tuple[Judgement, Array, Array]:
+    def judged(self, pick: Pick, pick_second: Pick | None = None) -> Judged:
         """Judgement of the array that `pick` finds in a run, and both programs' double precision."""
         picks = {"first": pick, "second": pick_second or pick}
         exact = [_numbers(picks[w](self.run(w))) for w in picks]
@@ -140,7 +141,7 @@ def _left_out(site: Site) -> npt.NDArray[np.bool_]:
     return np.broadcast_to(out.reshape(*out.shape, *(1,) * dims), site.value.shape)
 
 
-def densities(pair: DrawPair, program: str, name: str) -> tuple[Judgement, Array, Array] | None:
+def densities(pair: DrawPair, program: str, name: str) -> Judged | None:
     """The judgement of a site's log densities and both programs' numbers, None without a correspondence.
 
     The numbers are summed over the dims that only one program has as batch dims.
@@ -178,6 +179,8 @@ def compare_densities(pair: DrawPair, program: str, name: str) -> Iterator[Findi
     if judged is None:
         return
     yield from _not_numbers(*judged[1:], program, name, pair.draw)
+    judged, notes = _without_overflow(judged, "density", program, name, pair.draw)
+    yield from notes
     say = of_densities(len(judged[1]), *sites)
     yield from _finding(*judged, "density", program, name, say)
 
@@ -194,6 +197,25 @@ def _not_numbers(
         yield Finding(level, "execution", program, name, message, "nan", "nan")
 
 
+def _without_overflow(
+    judged: Judged, stage: str, program: str, name: str, draw: str
+) -> tuple[Judged, list[Finding]]:
+    """What is left to judge, and a note on what the stress draw makes NaN in one program, infinite in one.
+
+    Beyond double precision it depends on the order of the operations which of the two a number becomes.
+    In other draws, and where one program has a number, it is a difference.
+    """
+    judgement, first, second = judged
+    out = (np.isnan(first) & np.isinf(second)) | (np.isinf(first) & np.isnan(second))
+    if draw != "stress" or not out.any():
+        return judged, []
+    share = f"{int(out.sum())} of {out.size} numbers"
+    message = f"is beyond double precision in both programs ({share}), so it cannot be compared"
+    a, b = (f"{values[out][0]:.17g}" for values in (first, second))
+    left = replace(judgement, codes=np.where(out, 0, judgement.codes))
+    return (left, first, second), [Finding("note", stage, program, name, message, a, b)]
+
+
 def _gradient(name: str) -> Pick:
     return lambda run: run.parameters[name].gradient
 
@@ -204,6 +226,8 @@ def compare_losses(pair: DrawPair) -> Iterator[Finding]:
     if runs[0].loss is not None and runs[1].loss is not None:
         judged = pair.judged(lambda run: run.loss)
         yield from _not_numbers(*judged[1:], "loss", "", pair.draw)
+        judged, notes = _without_overflow(judged, "loss", "loss", "", pair.draw)
+        yield from notes
         yield from _finding(*judged, "loss", "loss", "", of_particles(len(judged[1])))
     for name, p in runs[0].parameters.items():
         other = runs[1].parameters.get(name)
@@ -213,6 +237,8 @@ def compare_losses(pair: DrawPair) -> Iterator[Finding]:
             continue
         judged = pair.judged(_gradient(name))
         yield from _not_numbers(*judged[1:], "loss", name, pair.draw)
+        judged, notes = _without_overflow(judged, "gradient", "loss", name, pair.draw)
+        yield from notes
         is_image = p.constraint == "unconstrained"  # of every particle
         say = of_particles(len(judged[1])) if is_image else of_array
         yield from _finding(*judged, "gradient", "loss", name, say)

@@ -53,10 +53,21 @@ def _looked_at(site: Site, name: str, role: str) -> Array | None:
         return site.value
     if name == "log_prob":
         return site.log_prob
+    if name == "power":
+        return _power(site.value, site.arguments.get(in_part(role, "concentration1")))
     if name == "condition":
         own = {n: site.arguments.get(in_part(role, n)) for n in (*MATRICES, *LOW_RANK)}
         return _condition({n: values for n, values in own.items() if values is not None})
     return site.arguments.get(in_part(role, name))
+
+
+def _power(value: Array | None, exponent: Array | None) -> Array | None:
+    """The value to an exponent that may have a dim for components behind those of the value."""
+    if value is None or exponent is None:
+        return None
+    with np.errstate(under="ignore"):
+        powers = value.reshape(*value.shape, *(1,) * (exponent.ndim - value.ndim)) ** exponent
+    return np.asarray(powers)
 
 
 def _each(within: npt.NDArray[np.bool_], dims: int) -> npt.NDArray[np.bool_]:
