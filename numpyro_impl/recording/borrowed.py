@@ -3,6 +3,10 @@
 `LOC = jnp.array(0.5)` beside a model is in single precision for ever, and `COUNT = jnp.array([1000, 600])`
 in 32 bits. JAX computes with them in single precision, gammaln of such counts too, until it meets something
 wider: a run in double precision needs other arrays there.
+
+Of a NumPy array JAX makes what it needs, but keeps what it has made: one that was a constant of a run in
+double precision has 64 bits in the next, single or not, whose operations then refuse it. So a run in single
+precision has copies, which JAX has not met.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from numpyro_impl.reachable import places_of
+
+_WIDE = ("float64", "int64", "uint64", "complex128")
 
 
 @contextmanager
@@ -42,6 +48,8 @@ def _converted(value: Any, precision: str) -> Any:
         if all(new is old for new, old in zip(items, value, strict=True)):
             return value
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if isinstance(value, np.ndarray) and value.dtype in _WIDE:
+        return value.copy() if precision == "float32" else value
     dtype = _dtype(value, precision)
     if dtype is None or value.dtype == dtype:
         return value
@@ -55,5 +63,5 @@ def _dtype(value: Any, precision: str) -> str | None:
     if value.dtype == np.int32 and precision == "float64":
         return "int64"
     if isinstance(value, np.ndarray) and value.dtype != np.float32:
-        return None  # JAX makes what it needs of NumPy's double precision
+        return None  # JAX makes what it needs of it
     return precision if jnp.issubdtype(value.dtype, jnp.floating) else None

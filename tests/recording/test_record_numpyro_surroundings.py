@@ -159,3 +159,27 @@ def test_the_users_precision_and_handlers_are_restored(flag):
         assert numpyro.primitives._PYRO_STACK == []
     finally:
         jax.config.update("jax_enable_x64", before)
+
+
+WEIGHTS = np.array([0.1, 0.25, 1.5])
+COUNTS = np.array([2, 3, 5])
+
+
+@pytest.mark.parametrize("constant", [WEIGHTS, COUNTS], ids=["real", "whole"])
+def test_a_numpy_array_beside_the_model_is_a_constant_of_both_precisions(constant, capfd):
+    """JAX keeps what it made of the array in double precision, and gives it to single precision, too."""
+
+    def model():
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        numpyro.sample("x", dist.Normal(jax.nn.sigmoid(z) * constant, 1.0).to_event(1), obs=X[:3])
+
+    def guide():
+        numpyro.sample("z", dist.Normal(numpyro.param("loc", 0.0), 1.0))
+
+    exact, single = session(model, guide), session(model, guide, precision="float32")
+    given = Given({"z": np.array([0.3])}, {}, {"loc": np.array(0.2)})
+    expected = NORMAL(0.3, 0.2) - NORMAL(0.3) - NORMAL(X[:3], special.expit(0.3) * constant).sum()
+    for opened, digits in ((exact, 1e-12), (single, 1e-5)) * 2:
+        np.testing.assert_allclose(opened.run(given, (), {}).loss, [expected], rtol=digits)
+        assert opened._ways[0][1], "it runs operation by operation"
+    assert "Mismatch" not in capfd.readouterr().err
