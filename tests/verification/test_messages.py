@@ -277,3 +277,41 @@ def through_a_helper():
 def test_what_to_wrap_and_in_which_class(first, second, said):
     with pytest.raises(InputError, match=said):
         verify(Case(first, second, seeds=(0,), stress=False))
+
+
+# -- constraints by their names ---------------------------------------------------------------------------
+
+CONSTRAINTS = dist.constraints
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        (
+            CONSTRAINTS.positive,
+            CONSTRAINTS.real,
+            "another constraint: positive in the first program and real (the default) in the second",
+        ),
+        (
+            CONSTRAINTS.interval(0.0, 5.0),
+            CONSTRAINTS.unit_interval,
+            "interval(0, 5) in the first program and unit_interval in the second",
+        ),
+        (
+            CONSTRAINTS.positive,
+            CONSTRAINTS.softplus_positive,
+            "(softplus for exp), positive in the first program and softplus_positive in the second:",
+        ),
+    ],
+    ids=["forgotten", "bounds", "map"],
+)
+def test_constraints_are_named(first, second, text):
+    def made(constraint):
+        def model():
+            width = pyro.param("width", torch.tensor(0.5), constraint=constraint)
+            pyro.sample("y", dist.Normal(0.0, width.abs()), obs=torch.tensor(1.0))
+
+        return Program(model, lambda: None)
+
+    report = verify(made(first), made(second), seeds=(0,), stress=False)
+    assert text in report.findings[0].message, report

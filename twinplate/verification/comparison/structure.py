@@ -205,10 +205,14 @@ def compare_parameters(
 
 
 def _constraint(name: str, first: str, second: str) -> Finding:
-    message = "has another constraint"
+    both = " and ".join(
+        f"{kind}{' (the default)' * (kind == 'real')} in the {which}"
+        for which, kind in (("first program", first), ("second", second))
+    )
+    message = f"has another constraint: {both}"
     if {first, second} in SAME_SUPPORT:
         message = (
-            "has another map to the same support (softplus for exp): no density moves, but training "
-            "does; use the same constraint in both"
+            f"has another map to the same support (softplus for exp), {both}: no density moves, but "
+            "training does; use the same constraint in both"
         )
     return Finding("difference", "parameter", "loss", name, message, first, second)
