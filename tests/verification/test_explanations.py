@@ -55,6 +55,57 @@ def test_the_probability_of_the_opposite(first, second, name):
     assert name is None or f"second program's {name}" in told
 
 
+@pytest.mark.parametrize(
+    ("distribution", "told"),
+    [
+        (lambda m, k: ndist.NegativeBinomial2(k, m), "mean and the concentration"),
+        (lambda m, k: ndist.GammaPoisson(m, m / k), "mean and the concentration"),
+        (lambda m, k: ndist.NegativeBinomialProbs(k, k / (m + k)), "probs are 1 - the first's"),
+    ],
+)
+def test_the_mean_and_the_concentration_of_a_negative_binomial_are_swapped(distribution, told):
+    """Its probs are 1 - the first's then, too, but that is not all that differs."""
+
+    def pyro_model(y):
+        mean, size = (pyro.sample(n, dist.LogNormal(1.0, 0.5)) for n in ("mean", "size"))
+        with pyro.plate("items", 3):
+            pyro.sample("y", dist.GammaPoisson(size, size / mean), obs=y)
+
+    def numpyro_model(y):
+        mean, size = (numpyro.sample(n, ndist.LogNormal(1.0, 0.5)) for n in ("mean", "size"))
+        with numpyro.plate("items", 3):
+            numpyro.sample("y", distribution(mean, size), obs=y)
+
+    programs = Program(pyro_model), numpyro_impl.Program(numpyro_model)
+    assert told in headline(*programs, args=(np.array([1.0, 0.0, 4.0]),))
+
+
+@pytest.mark.parametrize(
+    ("second", "is_advised"), [([1.0, 2.0, 1.0], True), ([1.0, 1.0, 1.0], False)]
+)
+def test_probs_are_to_be_divided_by_their_sum_only_where_their_shares_agree(second, is_advised):
+    def pyro_model():
+        pyro.sample("y", dist.Categorical(torch.tensor([0.25, 0.5, 0.25])), obs=torch.tensor(1))
+
+    def numpyro_model():
+        numpyro.sample("y", ndist.Categorical(np.array(second), validate_args=False), obs=1)
+
+    told = headline(Program(pyro_model), numpyro_impl.Program(numpyro_model))
+    assert ("divide by their sum" in told) == is_advised
+    assert is_advised or "Its probs differ" in told
+
+
+def test_arguments_in_the_plural_differ():
+    def cut(last):
+        def model():
+            x = numpyro.sample("x", ndist.Normal(0.0, 1.0))
+            numpyro.sample("y", ndist.OrderedLogistic(x, np.array([-1.0, last])), obs=1)
+
+        return numpyro_impl.Program(model)
+
+    assert headline(cut(1.0), cut(1.5)).endswith("Its cutpoints differ")
+
+
 def test_negative_binomials_in_two_parametrisations_are_one_distribution():
     """JAX's betaln is known to be right to 2e-6 only, whichever parameters the other program gives."""
 

@@ -55,6 +55,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     site_mistakes.whole_numbers,
     site_mistakes.prebuilt_plates,
     site_mistakes.unnormalised,
+    site_mistakes.swapped_mean,
     site_mistakes.reparametrised,
     site_mistakes.swapped,
     site_mistakes.complement,

@@ -15,6 +15,7 @@ from twinplate.verification.comparison.site_inaccuracy import (
     arguments_of,
     families_of,
 )
+from twinplate.verification.comparison.validity import in_part
 from twinplate.verification.matching.autoguides import JOINED
 
 # Of supports that an entry under a mask may lie outside of; derivatives at the edge are spoilt too
@@ -71,20 +72,52 @@ def swapped(context: Context) -> str | None:
     return None
 
 
+def swapped_mean(context: Context) -> str | None:
+    """The mean of a negative binomial and its concentration are exchanged, however they are given."""
+    if context.first is None or context.second is None or context.finding.stage != "density":
+        return None
+    a, b = (_means(site) for site in (context.first, context.second))
+    for role in a.keys() & b.keys():
+        mean, total, other_mean, other_total = _together(*a[role], *b[role])
+        exchanged = alike(mean, other_total) and alike(total, other_mean)
+        if exchanged and not alike(mean, total):
+            return "The mean and the concentration of a negative binomial are swapped"
+    return None
+
+
+def _means(site: Site) -> dict[str, tuple[Array, Array]]:
+    """Mean and concentration (total count) of the negative binomials of a site, by role."""
+    given = arguments_of(site)
+    found = {}
+    for role, family in families_of(site).items():
+        total, probs = (given.get(in_part(role, name)) for name in ("total_count", "probs"))
+        if total is not None and probs is not None and same_family(family, "NegativeBinomial"):
+            found[role] = (total * probs / (1 - probs), total)
+    return found
+
+
+def _together(*arrays: Array) -> tuple[Array, ...]:
+    """Arrays in their common shape, as they are where they have none."""
+    try:
+        return tuple(np.broadcast_arrays(*arrays))
+    except ValueError:
+        return arrays
+
+
 def complement(context: Context) -> str | None:
     """A probability is given where that of the opposite is expected."""
     if context.first is None or context.second is None or context.finding.stage != "density":
         return None
     a, b = map(arguments_of, (context.first, context.second))
-    for name in sorted({"probs", "gate"} & a.keys() & b.keys()):
-        both = a[name] + b[name]
-        normalised = context.first.family.startswith(NORMALISED)
-        if alike(both, np.ones_like(both)) and not (a[name] == b[name]).all() and not normalised:
-            return (
-                f"The second program's {name} is 1 - the first's: the probability of the opposite is "
-                "given"
-            )
-    return None
+    differing = [n for n in a.keys() & b.keys() if not alike(*_together(a[n], b[n]))]
+    if len(differing) != 1 or context.first.family.startswith(NORMALISED):
+        return None
+    name = differing[0]
+    mine, theirs = _together(a[name], b[name])
+    if name not in ("probs", "gate") or not alike(mine, 1.0 - theirs):
+        return None
+    verb = "are" if name == "probs" else "is"
+    return f"The second program's {name} {verb} 1 - the first's: the probability of the opposite is given"
 
 
 def kindred(context: Context) -> str | None:
@@ -112,7 +145,12 @@ def kindred(context: Context) -> str | None:
 
 
 def unnormalised(context: Context) -> str | None:
-    """Probs do not sum to 1, which only Pyro mends."""
+    """Probs do not sum to 1, which only Pyro mends; but for that they are the same."""
+    sites = [site for site in (context.first, context.second) if site is not None]
+    given = [probs for s in sites if (probs := arguments_of(s).get("probs")) is not None]
+    shares = [probs / probs.sum(-1, keepdims=True) for probs in given]
+    if len(shares) == 2 and not alike(*_together(*shares)):
+        return None
     for site in (context.first, context.second):
         probs = None if site is None else site.arguments.get("probs")
         if (
@@ -156,7 +194,7 @@ def differing_arguments(context: Context) -> str | None:
     if context.finding.stage != "density":
         return None
     names = [name for name, _, _ in context.differing()]
-    is_one = len(names) == 1 and names[0] not in ("probs", "logits")
+    is_one = len(names) == 1 and not names[0].endswith("s")  # probs, logits, cutpoints
     return f"Its {' and '.join(names)} differ{'s' * is_one}" if names else None
 
 
