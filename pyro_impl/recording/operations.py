@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 # function -> the options that change its numbers, with torch's defaults, in the order of its arguments
@@ -32,9 +35,13 @@ IDLE = {
     "uniform_", "unsqueeze", "view", "zeros", "zeros_like",
 }  # fmt: skip
 
+_NARROW = (torch.float32, torch.float16, torch.bfloat16)
+_WIDE = (torch.float64, torch.int64)
+_FROM_OUTSIDE = ("tensor", "as_tensor", "asarray")  # a tensor of what is none
+
 
 class Operations(TorchFunctionMode):
-    """Adds the functions called inside the block to `names`: "gelu(approximate=none)"."""
+    """Adds functions called inside to `names`, "gelu(approximate=none)", and casts, "float64 to float32"."""
 
     def __init__(self, names: set[str]) -> None:
         super().__init__()
@@ -45,7 +52,24 @@ class Operations(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if not name.startswith("_") and name not in IDLE:
             self.names.add(described(name, args, kwargs))
-        return func(*args, **kwargs)
+        made = func(*args, **kwargs)
+        if isinstance(made, Tensor) and made.dtype in _NARROW:
+            self.names.update(_casts(name, args, made))
+        return made
+
+
+def _casts(name: str, args: tuple[Any, ...], made: Tensor) -> Iterator[str]:
+    """The types of wide numbers, and the narrow one in which a function gave them: "float64 to float32"."""
+    if any(isinstance(x, Tensor) and x.dtype in _NARROW for x in args):
+        return  # whole numbers beside it may be an index
+    for x in args:
+        wide = isinstance(x, Tensor) and x.dtype in _WIDE
+        if wide or name in _FROM_OUTSIDE:
+            yield f"{_short(x.dtype) if wide else 'numbers'} to {_short(made.dtype)}"
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def described(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

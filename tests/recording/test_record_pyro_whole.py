@@ -37,6 +37,26 @@ def test_operations_have_their_telling_options():
     }
 
 
+@pytest.mark.parametrize(
+    ("cast", "said"),
+    [
+        (lambda x, n: x.float(), "float64 to float32"),
+        (lambda x, n: x.to(torch.float16), "float64 to float16"),
+        (lambda x, n: n.type(torch.float32), "int64 to float32"),
+        (lambda x, n: torch.tensor([0.5], dtype=torch.float32), "numbers to float32"),
+        (lambda x, n: x.float()[n], "float64 to float32"),
+        (lambda x, n: x[n] * 2, None),
+        (lambda x, n: (n == 1).float(), None),
+        (lambda x, n: n.double() * x, None),
+    ],
+)
+def test_casts_to_fewer_digits_are_operations(cast, said):
+    names, x, n = set(), torch.tensor([0.5, 0.1], dtype=torch.float64), torch.tensor([0, 1])
+    with Operations(names):
+        cast(x, n)
+    assert {name for name in names if " to " in name} == ({said} if said else set())
+
+
 def test_a_record_is_like_itself():
     first = Program(local_model, local_guide).record((X,), seeds=(0, 1), particles=2)
     second = Program(local_model, local_guide).record((X,), like=first)

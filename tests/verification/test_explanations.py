@@ -365,3 +365,51 @@ def test_an_angle_of_an_automatic_guide(guide):
         ),
     )
     assert "angle 'wind'" in told and "by hand" in told
+
+
+# -- casts of arguments ------------------------------------------------------------------------------------
+
+X = np.array([0.3, -1.2, 0.7, 2.1])
+N = np.array([2, 0, 5, 1])
+
+
+def regression(of_x=lambda x: x, of_n=lambda n: n, slope=1.0):
+    """Counts `n` of `x`, each given to the distribution by a function of it."""
+
+    def model(x, n):
+        b = pyro.sample("b", dist.Normal(0.0, 1.0))
+        with pyro.plate("items", 4):
+            pyro.sample("n", dist.Poisson((slope * b * of_x(x)).exp()), obs=of_n(n))
+
+    return Program(model)
+
+
+def numpyro_regression(x, n):
+    b = numpyro.sample("b", ndist.Normal(0.0, 1.0))
+    with numpyro.plate("items", 4):
+        numpyro.sample("n", ndist.Poisson(jnp.exp(b * x)), obs=n)
+
+
+@pytest.mark.parametrize(
+    "casts",
+    [
+        {"of_x": lambda x: x.float()},
+        {"of_x": lambda x: x.to(torch.float32)},
+        {"of_x": lambda x: torch.from_numpy(X).float()},
+        {"of_x": lambda x: torch.tensor(X, dtype=torch.float32)},
+        {"of_n": lambda n: n.float()},
+    ],
+    ids=["float", "to", "from_numpy", "tensor", "counts"],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_cast_in_torch_says_what_to_do(casts, is_first):
+    pair = regression(**casts), numpyro_impl.Program(numpyro_regression)
+    said = headline(*(pair if is_first else pair[::-1]), args=(X, N))
+    assert "(.float() or dtype=torch.float32): leave the dtype to the inputs" in said
+    assert ("first" if is_first else "second") in said or "the pyro program" in said
+
+
+def test_a_cast_is_no_cause_of_a_difference_that_is_not_small():
+    spoilt = regression(of_x=lambda x: x.float(), slope=1.5)
+    said = headline(spoilt, numpyro_impl.Program(numpyro_regression), args=(X, N))
+    assert "rate differs" in said and "cast" not in said

@@ -10,6 +10,8 @@ from twinplate.verification.comparison.shared_faults import DISCRETE
 from twinplate.verification.matching.sites import AUTOGUIDE_LATENT
 
 SLIGHT = 0.02  # relative difference that another epsilon or approximation may make
+SINGLE = 1e-4  # and rounding to single precision, of 6e-8, with some of the digits cancelled
+CASTS = {"pyro": ".float() or dtype=torch.float32", "numpyro": "astype or dtype=jnp.float32"}
 
 # -- networks and numerical functions -----------------------------------------------------------------
 
@@ -83,13 +85,19 @@ def downcast(context: Context) -> str | None:
         return None
     types = context.first.dtype, context.second.dtype
     narrow = {"float32", "float16", "bfloat16"}
-    for which, dtype, other in (("first", *types), ("second", *types[::-1])):
+    programs = context.pair.first, context.pair.second
+    for which, program, dtype, other in (
+        ("first", programs[0], *types),
+        ("second", programs[1], *types[::-1]),
+    ):
         if dtype in narrow and other not in narrow:
             return (
                 f"The {which} program's value is {dtype} although the run is in double precision: it "
-                "is cast on the way"
+                f"is cast on the way ({CASTS[program.framework]}): leave the dtype to the inputs"
             )
-    for framework in ("pyro", "numpyro"):
+    if context.relative > SINGLE:
+        return None
+    for framework in CASTS:
         casts = [op for op in context.operations(framework) if "to float32" in op]
         if any("int32 to" in op for op in casts):
             return (
@@ -98,8 +106,8 @@ def downcast(context: Context) -> str | None:
             )
         if casts:
             return (
-                f"Perhaps a cast to single precision in the {framework} program: leave the dtype to the "
-                "inputs"
+                f"Perhaps a cast to single precision in the {framework} program ({CASTS[framework]}): "
+                "leave the dtype to the inputs"
             )
     return None
 
