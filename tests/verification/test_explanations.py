@@ -1,5 +1,7 @@
 """Causes that are named: arguments of another kind, sites computed or summed out, steps, angles."""
 
+from typing import ClassVar
+
 import numpy as np
 import numpyro
 import numpyro.distributions as ndist
@@ -93,6 +95,43 @@ def test_probs_are_to_be_divided_by_their_sum_only_where_their_shares_agree(seco
     told = headline(Program(pyro_model), numpyro_impl.Program(numpyro_model))
     assert ("divide by their sum" in told) == is_advised
     assert is_advised or "Its probs differ" in told
+
+
+class Truncated(dist.TorchDistribution):
+    """A normal above zero, as somebody writes it for Pyro, which has none."""
+
+    arg_constraints: ClassVar = {"loc": dist.constraints.real, "scale": dist.constraints.positive}
+    support = dist.constraints.positive
+
+    def __init__(self, loc, scale):
+        self.loc, self.scale = torch.broadcast_tensors(loc, torch.as_tensor(scale, dtype=loc.dtype))
+        super().__init__(self.loc.shape, validate_args=False)
+
+    def log_prob(self, value):
+        mass = torch.special.log_ndtr(self.loc / self.scale)
+        return dist.Normal(self.loc, self.scale).log_prob(value) - mass
+
+
+@pytest.mark.parametrize(
+    ("draw", "scale", "told"),
+    [
+        (-50.0, 1.0, "NumPyro's LeftTruncatedDistribution is infinite"),
+        (-2.0, 1.1, "differs (1 of 1 numbers)"),
+    ],
+)
+def test_a_truncated_normal_that_has_lost_its_mass_is_no_mistake_of_the_port(draw, scale, told):
+    """And the names of two truncated classes are no difference."""
+
+    def pyro_model(y):
+        pyro.sample("y", Truncated(pyro.sample("x", dist.Normal(0.0, 1.0)), 1.0), obs=y)
+
+    def numpyro_model(y):
+        x = numpyro.sample("x", ndist.Normal(0.0, 1.0))
+        numpyro.sample("y", ndist.TruncatedNormal(x, scale, low=0.0), obs=y)
+
+    programs = Program(pyro_model), numpyro_impl.Program(numpyro_model)
+    message = headline(*programs, args=(np.array(0.5),), draws={"x": np.array(draw)})
+    assert told in message and "in the first program" not in message
 
 
 def test_arguments_in_the_plural_differ():

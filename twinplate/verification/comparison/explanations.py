@@ -70,6 +70,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     program_mistakes.layers_by_order,
     scale_mistakes.other_items,
     program_mistakes.square_weight,
+    site_mistakes.truncated_away,
     site_mistakes.differing_arguments,
     site_mistakes.families,
 )

@@ -212,6 +212,23 @@ def whole_numbers(context: Context) -> str | None:
     )
 
 
+def truncated_away(context: Context) -> str | None:
+    """NumPyro's truncated distribution has lost the mass that it divides by: no mistake of the port."""
+    if context.finding.stage != "density":
+        return None
+    for which, site in (("first", context.first), ("second", context.second)):
+        if site is None or getattr(context.finding, which) != "inf":
+            continue
+        is_truncated = site.family.endswith("TruncatedDistribution")
+        if is_truncated and getattr(context.pair, which).framework == "numpyro":
+            return (
+                f"NumPyro's {site.family} is infinite where what it leaves has less probability than double "
+                "precision can hold, 38 standard deviations from a normal's mean (8 between two bounds "
+                "above it): the framework's own fault, whatever the other program gives"
+            )
+    return None
+
+
 def families(context: Context) -> str | None:
     """The distributions, or some that they are made of, are others, which is all that can be said."""
     if context.first is None or context.second is None or context.finding.stage != "density":
