@@ -199,6 +199,7 @@ class Record:
     operations: names of the numerical functions it calls, for explanations.
     untransposed: where it differs from the program it was recorded like, such as "model y", but does not with
         a square matrix transposed: that matrix's name.
+    starts: first values of its parameters, constrained, by the names of the program it was recorded like.
 
     >>> import pyro, pyro.distributions as dist
     >>> from pyro_impl import Program
@@ -220,6 +221,7 @@ class Record:
     names: dict[str, str] = field(default_factory=dict)
     operations: tuple[str, ...] = ()
     untransposed: dict[str, str] = field(default_factory=dict)
+    starts: dict[str, Array] = field(default_factory=dict)
 
     @property
     def has_guide(self) -> bool:
@@ -291,8 +293,8 @@ class _Reader:
         settings = Settings(**data["settings"] | {"seeds": tuple(data["settings"]["seeds"])})
         given = {draw: self._given(values) for draw, values in data["given"].items()}
         built = {"settings": settings, "runs": runs, "given": given}
-        inputs, operations = self._arrays(data["inputs"]), tuple(data["operations"])
-        return Record(**data | built | {"inputs": inputs, "operations": operations})
+        built |= {name: self._arrays(data.get(name, {})) for name in ("inputs", "starts")}
+        return Record(**data | built | {"operations": tuple(data["operations"])})
 
     def _run(self, data: Json) -> Run:
         return Run(

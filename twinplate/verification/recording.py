@@ -155,9 +155,10 @@ def record(
         return translation.translated(run)
 
     turned = untransposed(like, runs, given, args, kwargs, again)
-    return Record(
-        program.framework, versions, settings, inputs, runs, given, names, operations, turned
-    )
+    first_values = translation.translated(found).parameters
+    starts = {n: p.value for n, p in first_values.items() if p.constraint != "unconstrained"}
+    described = (program.framework, versions, settings, inputs, runs, given)
+    return Record(*described, names, operations, turned, starts)
 
 
 def _check_settings(settings: Settings) -> None:

@@ -28,6 +28,7 @@ from twinplate.verification.comparison.numbers import (
 from twinplate.verification.comparison.outcome import Outcome, compared_draws, verdict_of
 from twinplate.verification.comparison.precision import only_in_single
 from twinplate.verification.comparison.shared_faults import wrong_in_both
+from twinplate.verification.comparison.starts import compare_starts
 from twinplate.verification.comparison.structure import (
     compare_parameters,
     compare_site,
@@ -72,6 +73,7 @@ def _find(pair: DrawPair) -> Iterator[Finding]:
     if pair.is_complete:
         across = pair.first.framework != pair.second.framework
         yield from compare_parameters(runs["first"].parameters, runs["second"].parameters, across)
+        yield from compare_starts(pair.first, pair.second)
         yield from compare_losses(pair)
 
 
