@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import numpyro
 import numpyro.distributions as ndist
 import pyro
@@ -13,7 +14,9 @@ from pyro.nn import PyroModule
 from equivalence_tests.pairs.joint_autoguides import from_pyro, numpyro_model, pyro_model, y
 from numpyro_impl.recording.program import Program as NumpyroProgram
 from pyro_impl.recording.program import Program as PyroProgram
-from twinplate import Case, verify
+from twinplate import Case, convert, verify
+from twinplate.records.record import Given
+from twinplate.verification.matching.unconstrained import jitter
 
 DIAGONAL, MULTIVARIATE = "AutoDiagonalNormal", "AutoMultivariateNormal"
 LOW_RANK = "AutoLowRankMultivariateNormal"
@@ -66,6 +69,8 @@ def test_one_joint_guide_of_a_list(joint, rest, is_last) -> None:
     assert report.ok, report
 
 
+# Where (columns, rows) of the effects lie in (rows, columns), and the spread behind them.
+MOVED = (*np.arange(8).reshape(2, 4).T.ravel(), 8)
 PAIR = ((MULTIVARIATE, ["weights", "noise"]), (MULTIVARIATE, ["spread", "effects"]))
 
 
@@ -74,6 +79,25 @@ def test_two_joint_guides_are_told_apart_by_their_sites() -> None:
     first, second = PAIR
     parts = ((*second, {"prefix": "auto_of_effects"}), (*first, {"prefix": "q"}))
     assert verdict(pyro_list(*PAIR), numpyro_list(*parts)).ok
+
+
+def test_two_joint_guides_are_converted_there_and_back() -> None:
+    """Pyro packs spread, effects, and NumPyro effects, spread: the second guide's numbers are moved."""
+    first, second = PAIR
+    parts = ((*second, {"prefix": "auto_of_effects"}), (*first, {"prefix": "q"}))
+    case = Case(pyro_list(*PAIR), numpyro_list(*parts), args=(y,))
+    session = case.first.session("float64", case.settings)
+    learned = session.sample(0, Given(), case.args, {}).parameters
+    rng = np.random.default_rng(3)
+    given = {name: jitter(p.value, p.constraint, rng) for name, p in learned.items()}
+    there = convert(case, given)
+    for mine, theirs in there.losses.values():
+        assert mine == pytest.approx(theirs, rel=1e-9)
+    loc = there.trained.params["auto_of_effects_loc"]
+    np.testing.assert_array_equal(loc, np.roll(given["AutoGuideList.1.loc"], -1)[[*MOVED]])
+    back = convert(case, there.trained, to="first").trained.params
+    for name, values in given.items():
+        np.testing.assert_allclose(back[name], values, rtol=1e-12, atol=1e-12)
 
 
 def test_a_renamed_joint_latent_is_one_still() -> None:
