@@ -312,7 +312,6 @@ def test_probabilities_that_a_mixture_chooses_by_are_clamped_as_others_are() -> 
 # -- concentrations beyond 1e4, whose logarithm is the latent ---------------------------------------------
 
 LARGE = {
-    "Gamma": (lambda lib, a, by: lib.Gamma(a, by * a), 1.0),
     "Beta": (lambda lib, a, by: lib.Beta(a, by * a), 0.5),
     "StudentT": (lambda lib, a, by: lib.StudentT(a, 0.0, by), 1.3),
     "GammaPoisson": (lambda lib, a, by: lib.GammaPoisson(a, by * a / 10.0), 12.0),
@@ -340,7 +339,8 @@ def of_large(family, by=1.0):
 def test_the_gradient_in_a_large_concentration_is_as_good_as_digamma_times_it(family) -> None:
     """The parameter is its logarithm, whose gradient has the error of that in the concentration times it."""
     report = of_large(family)
-    assert report.verdict == "same", report
+    assert report.verdict in ("same", "undecided"), report  # a density may be beyond judging
+    assert {f.level for f in report.findings if f.stage == "gradient"} <= {"note"}
     assert any("inaccura" in f.message for f in report.findings)
     assert of_large(family, by=1.01).verdict == "differs"
 
@@ -358,11 +358,13 @@ def test_counts_of_a_dirichlet_with_one_large_concentration() -> None:
         a = jnp.stack([jnp.exp(b), second, 1.0])
         numpyro.sample("counts", ndist.DirichletMultinomial(a, 6), obs=counts)
 
-    def verdict(second):
-        return verify(PyroProgram(pyro_model), NumpyroProgram(second), args=(counts,)).verdict
+    def report_of(second):
+        return verify(PyroProgram(pyro_model), NumpyroProgram(second), args=(counts,))
 
-    assert verdict(numpyro_model) == "same"
-    assert verdict(lambda counts: numpyro_model(counts, 1.5)) == "differs"
+    # Its density cannot be judged in any draw: -151 or -151.25
+    levels = {f.stage: f.level for f in report_of(numpyro_model).findings}
+    assert levels == {"density": "undecided", "loss": "undecided", "gradient": "note"}
+    assert report_of(lambda counts: numpyro_model(counts, 1.5)).verdict == "differs"
 
 
 # -- where a density has no bound, and a gradient is not a number -----------------------------------------

@@ -68,7 +68,7 @@ class Allowances:
     def density(self, finding: Finding) -> Finding:
         """The finding as a note, if the site's family explains it; otherwise as it is.
 
-        One that is undecided, too: how far apart the numbers are is known.
+        One that is undecided, too, if the densities have a bound: without one it stays undecided.
         """
         if finding.stage != "density" or finding.level == "note":
             return finding
@@ -76,6 +76,8 @@ class Allowances:
         if found is None:
             return finding
         self.sites[finding.program, finding.site] = found
+        if finding.level == "undecided" and not found.bounded:
+            return finding
         return replace(finding, level="note", message=f"{finding.message}. {_reason(found.reason)}")
 
     def total(self, finding: Finding) -> Finding:
@@ -91,6 +93,8 @@ class Allowances:
                 limit += sum(site.beyond for site in self._others) * size
                 here += self._others
         if not (here and _within(difference, limit)):
+            return finding
+        if finding.level == "undecided" and not all(site.bounded for site in here):
             return finding
         sites = ", ".join(dict.fromkeys(site.site for site in here))
         if np.isfinite(limit) or finding.stage == "loss":

@@ -28,6 +28,7 @@ class SiteInaccuracy:
     reason: the entry that allows the density most.  loss: difference of its log densities, summed.
     gradient: how much a gradient of the loss may differ, relative to max(1, |g|), and the part of it
         that comes from beyond the ranges in which the entries' bounds hold.
+    bounded: whether all of the site's densities are within these ranges.
     """
 
     site: str
@@ -35,6 +36,7 @@ class SiteInaccuracy:
     loss: float
     gradient: float
     beyond: float
+    bounded: bool
 
 
 def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy | None:
@@ -70,8 +72,10 @@ def site_inaccuracy(pair: DrawPair, program: str, name: str) -> SiteInaccuracy |
     if not (difference <= density * size).all():
         return None
     worst = max(entries, key=lambda entry: entry.log_density)
-    sums = [float(values.sum()) for values in (difference, gradient * size, beyond * size)]
-    return SiteInaccuracy(name, worst, *sums)
+    loss, slope, unbounded = (
+        float(values.sum()) for values in (difference, gradient * size, beyond * size)
+    )
+    return SiteInaccuracy(name, worst, loss, slope, unbounded, bool(np.isfinite(density).all()))
 
 
 def _same_distribution(pair: DrawPair, program: str, name: str) -> bool:
