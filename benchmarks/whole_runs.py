@@ -32,6 +32,7 @@ from reporting import console, facts, print_facts, print_table, write_json
 
 from pyro_impl import CompiledSVI
 from twinplate.host import peak_memory
+from twinplate.lifetime import end_with_launcher
 
 WAYS = ("pyro", "jit", "replay")
 MACHINE_CODE = ("cold", "warm")
@@ -107,7 +108,7 @@ def measured(name: str, marks: list[int], repeats: int, first: int | None) -> di
 
 def apart(*arguments: Any) -> Run | None:
     """`run` in a fresh process."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_launcher) as pool:
         return pool.submit(run, *arguments).result()
 
 

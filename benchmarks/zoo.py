@@ -34,6 +34,7 @@ from zoo_stock import Trained, train_stock
 from zoo_truth import maximum_likelihood
 
 from twinplate.backends import load_backend
+from twinplate.lifetime import end_with_launcher
 from twinplate.programs.config import TrainingConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
 from twinplate.programs.program import ReferenceProgram
@@ -137,13 +138,19 @@ def measured(wanted: list[Task], stock: dict[Task, Row], workers: int) -> Iterat
     if workers == 1 or len(wanted) < 2:
         yield from (measure(task, stock.get(task)) for task in wanted)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=compile_once) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
         rows = [pool.submit(measure, task, stock.get(task)) for task in wanted]
         try:
             yield from (row.result() for row in as_completed(rows))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _begin() -> None:
+    """A process of the pool, which would wait for work for ever when this one is killed."""
+    end_with_launcher()
+    compile_once()
 
 
 def by_task(rows: list[Row]) -> dict[Task, Row]:
