@@ -40,6 +40,7 @@ class SteadySteps:
         self._calls: list[Call] = []
         self._losses: list[float] = []
         self._rewind: Callable[[], None] | None = None
+        self._refusal: ValueError | None = None  # of the steps that are judged, by Pyro
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take a step; its loss, as it counts in the end where the look comes with this step."""
@@ -71,6 +72,9 @@ class SteadySteps:
         found = take(self.net, chunk, attempt)
         self._done += len(self._calls)
         self._calls, self._losses, self._rewind = [], [], None
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None and not found.finite:
+            raise refusal
         return float(found.losses[-1])
 
     def _again(self, share: float) -> list[float]:
@@ -81,7 +85,14 @@ class SteadySteps:
     def _take(self, call: Call, share: float) -> float:
         """A step that moves the parameters by this share of the way on which the optimiser sends them."""
         before = [leaf.detach().clone() for leaf in _leaves()] if share < 1 else []
-        loss = float(torch_item(self._advance(*call[0], **call[1])))
+        try:
+            loss = float(torch_item(self._advance(*call[0], **call[1])))
+        except ValueError as error:
+            # In its own steps Pyro checks arguments of distributions: what is NaN by now is an error there.
+            if "invalid values" not in str(error):
+                raise
+            self._refusal = error
+            return math.nan
         with torch.no_grad():
             for leaf, old in zip(_leaves() if before else [], before, strict=True):
                 leaf.copy_(old + share * (leaf - old))

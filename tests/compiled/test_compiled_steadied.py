@@ -103,3 +103,44 @@ def test_a_run_that_needs_neither_is_the_same_to_the_bit(twin, interpreted, own_
     found = run.take(stream)
     assert found[0] == expected[0] and not run.svi.notes
     np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.fixture
+def bounded():
+    """Steps of Pyro on y ~ Normal(w, 1), whose mean is not a number where w is beyond 0.5."""
+    import pyro
+    import torch
+
+    pyro.clear_param_store()
+    pyro.param("w", torch.zeros(()))
+
+    def model(y):
+        w = pyro.param("w")
+        mean = torch.where(w > 0.5, torch.full_like(w, torch.nan), w)
+        with pyro.plate("items", len(y)):
+            pyro.sample("y", pyro.distributions.Normal(mean, 1.0), obs=y)
+
+    from pyro_impl import CompiledSVI
+
+    optim, elbo = pyro.optim.SGD({"lr": 0.3}), pyro.infer.Trace_ELBO()
+    return CompiledSVI(model, lambda y: None, optim, elbo, net=True)
+
+
+def test_an_argument_that_pyro_refuses_is_caught_by_the_net(bounded):
+    """The second step goes to w = 0.576; the third is compared with Pyro's own, which checks the mean."""
+    import pyro
+    import torch
+
+    losses = [bounded.step(torch.full((3,), y)) for y in (0.4, 0.6, *[0.4] * 38)]
+    assert np.isfinite(losses).all()
+    assert pyro.param("w").item() == pytest.approx(0.4, abs=1e-4)
+    (note,) = bounded.notes
+    assert "the loss is nan at step 2" in note
+
+
+def test_what_no_rate_mends_is_raised(bounded):
+    import torch
+
+    bounded.step(torch.full((3,), 0.1))
+    with pytest.raises(ValueError, match="invalid values"):
+        bounded.step(torch.tensor([0.1, torch.nan, 0.1]))

@@ -161,6 +161,7 @@ HAIKU = {
     ),
     "softplus_for_relu": M(
         "haiku_networks", "decode", "FEATURES])", "FEATURES], activation=jax.nn.softplus)", "x",
+        imports=JAX,
     ),
     "heads_exchanged": M(
         "haiku_networks", "numpyro_guide", "loc, log_scale = ", "log_scale, loc = ", "z",
@@ -168,7 +169,7 @@ HAIKU = {
     ),
     "rate_without_link": M(
         "haiku_networks", "numpyro_model", "jnp.exp(decoder.apply(weights, z))",
-        "jax.nn.softplus(decoder.apply(weights, z))", "x",
+        "jax.nn.softplus(decoder.apply(weights, z))", "x", imports=JAX,
     ),
 }  # fmt: skip
 
