@@ -212,9 +212,8 @@ def _named(fn: Any, batch_dims: int) -> Iterator[tuple[str, Array]]:
     if isinstance(base, dist.ZeroInflatedProbs):  # what it has of its base is the base's
         derived |= base.arg_constraints.keys() - {"gate", "gate_logits"}
     for name, constraint in base.arg_constraints.items():
-        values = (
-            base.mean if name == "mean" else vars(base).get(name)
-        )  # NegativeBinomial2 keeps none
+        # NegativeBinomial2 keeps none of its mean.
+        values = base.mean if name == "mean" else vars(base).get(name)
         if values is None or name in derived:
             continue
         values = jnp.asarray(values)

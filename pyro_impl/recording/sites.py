@@ -236,9 +236,8 @@ def _own_parts(fn: Any) -> Iterator[tuple[str, Any, int]]:
         yield "base", fn.base_dist, 0
     elif isinstance(fn, dist.MixtureSameFamily):
         mixing = fn.mixture_distribution
-        if "probs" in vars(
-            mixing
-        ):  # by which it was given: torch's mixture asks any for its logits
+        # By which it was given: torch's mixture asks any for its logits.
+        if "probs" in vars(mixing):
             mixing = dist.Categorical(mixing.probs, validate_args=False)
         yield "mixing", mixing, 0
         yield "component", fn.component_distribution, 1
