@@ -15,7 +15,7 @@ from numpyro.infer.svi import SVIState
 
 from numpyro_impl.arguments import Inputs
 from numpyro_impl.compiled.spreading import OneDevice
-from numpyro_impl.compiled.steps import copied, finite_leaves, to_inputs
+from numpyro_impl.compiled.steps import copied, finite_numbers, to_inputs
 from twinplate.errors import InputError
 from twinplate.training.plan import CHUNK
 from twinplate.user_code import warn_user
@@ -130,11 +130,11 @@ def _step(
 
 def _steps_on(held: list[Held]) -> Steps:
     def take(state: SVIState, first: int, steps: int) -> Reached:
-        before, state, losses = finite_leaves(state), copied(state), []
+        before, state, losses = finite_numbers(state), copied(state), []
         for step, arrays in held[first : first + steps]:
             state, loss = step(state, arrays)
             losses.append(loss)
-        return state, losses, jnp.all(finite_leaves(state) | ~before)
+        return state, losses, jnp.all(finite_numbers(state) | ~before)
 
     return Steps(len(held), take)
 

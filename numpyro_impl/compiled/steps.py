@@ -36,18 +36,21 @@ def take_steps(
         return state, carry[1].at[i].set(loss)
 
     # Some optimisers start with an infinite number: what was not finite before has not broken now.
-    before = finite_leaves(state)
+    before = finite_numbers(state)
     # The number of steps is data, so one compiled loop takes any number up to CHUNK; the losses have
     # room for all.
     state, losses = lax.fori_loop(0, steps, step, (state, jnp.zeros(CHUNK)))
-    return state, losses, jnp.all(finite_leaves(state) | ~before) & jnp.isfinite(losses).all()
+    return state, losses, jnp.all(finite_numbers(state) | ~before) & jnp.isfinite(losses).all()
 
 
 @jax.jit
-def finite_leaves(state: SVIState) -> Array:
-    """Whether each leaf of real numbers is finite."""
-    leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves], bool)
+def finite_numbers(tree: Any) -> Array:
+    """Whether each real number of a tree is finite, (n,): those of all leaves in one row.
+
+    A reduction for each leaf would be a program of its own to compile, as long as the steps before it.
+    """
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    return jnp.isfinite(jnp.concatenate([jnp.zeros(0, bool), *map(jnp.ravel, leaves)]))
 
 
 @jax.jit

@@ -17,6 +17,7 @@ from jax import Array, lax, random
 
 from numpyro_impl.compilation_cache import kept_compilations
 from numpyro_impl.compiled.clipping import Sizes, clip
+from numpyro_impl.compiled.steps import finite_numbers
 from numpyro_impl.device import DTYPES
 from numpyro_impl.objectives.item_blocks import ValueAndGradient, value_and_gradient
 from numpyro_impl.objectives.losses import make_loss
@@ -132,8 +133,7 @@ def make_loop(
         start = jnp.zeros_like(span.length), (carry, sizes, jnp.zeros_like(inputs.rates))
         _, now = lax.while_loop(lambda reached: reached[0] < span.length, stretch, start)
         carry, sizes, losses = now
-        leaves = [losses, *jax.tree.leaves(carry)]
-        finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
+        finite = finite_numbers((losses, carry)).all()
         return carry, Results(losses, finite, sizes.largest, sizes.at)
 
     return loop
