@@ -96,13 +96,16 @@ def test_steps_at_a_rate_that_is_too_high_are_taken_again_at_half_of_it(
 
 
 @pytest.mark.parametrize("options", [{"net": True}, {"clip": 1e9}, {"clip": 1e9, "net": True}])
-def test_a_run_that_needs_neither_is_the_same_to_the_bit(twin, interpreted, own_world, options):
+def test_a_run_that_needs_neither_is_the_same(twin, interpreted, own_world, options):
+    """To the bit in Pyro; XLA may fuse other steps otherwise, which rounds the last digit otherwise."""
     stream = [*[QUIET] * 60, *[QUIET + 0.1] * 60]
     expected = Run(twin, optim="Adam").take(stream)
     run = Run(twin, optim="Adam", **options)
     found = run.take(stream)
-    assert found[0] == expected[0] and not run.svi.notes
-    np.testing.assert_array_equal(found[1], expected[1])
+    rtol = 0.0 if twin.name == "pyro" else 4 * np.finfo(float).eps
+    np.testing.assert_allclose(found[0], expected[0], rtol=rtol)
+    np.testing.assert_allclose(found[1], expected[1], rtol=rtol)
+    assert not run.svi.notes
 
 
 @pytest.fixture
