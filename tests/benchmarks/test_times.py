@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_benchmarks import BACKENDS, SIZE
 
+from twinplate.bench.workload import make_workload
 from twinplate.data import readers
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -63,9 +64,21 @@ def test_cut_gradients_are_timed_beside_others(tmp_path, capsys, monkeypatch):
     path = tmp_path / "clipping.json"
     clipping.main(["--rounds", "2", f"--json={path}"])
     rows = json.loads(path.read_text())["rows"]
-    assert [(row["framework"], row["size"]) for row in rows] == [("pyro", "S"), ("numpyro", "S")]
+    assert [(row["way"], row["framework"]) for row in rows] == list(clipping.MAKERS)
     for row in rows:
         assert row["low"] <= row["median"] <= row["high"] and min(row["ms"].values()) > 0
+
+
+@pytest.mark.parametrize("framework", ["numpyro", "pyro"])
+def test_beside_a_fit_stands_one_that_cuts_nothing(monkeypatch, framework):
+    module = {"numpyro": "numpyro_impl.training.loop", "pyro": "pyro_impl.training.carry"}[
+        framework
+    ]
+    monkeypatch.setattr(f"{module}.CLIP", 1e-6)  # nearly all of each gradient is cut
+    uncut, cut = (
+        clipping.fit_steps(make_workload(SIZE), framework, clip)(3) for clip in (None, 5.0)
+    )
+    assert (uncut != cut).all()
 
 
 def test_steps_row_by_row_are_timed_beside_others(tmp_path, monkeypatch):
