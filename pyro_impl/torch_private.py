@@ -111,6 +111,13 @@ VALUE_OF = aten._local_scalar_dense.default
 # Raises where a factorisation failed, as its number says.
 CHECK_FACTORISATION = aten._linalg_check_errors.default
 
+# What reads a size, or how many rows to take, from a tensor of whole numbers behind the first argument.
+READERS = (
+    *(torch._VF.lstm, torch._VF.gru, torch._VF.rnn_tanh, torch._VF.rnn_relu),
+    *(torch._pack_padded_sequence, torch._pad_packed_sequence),
+    *(torch.tensor_split, Tensor.tensor_split),
+)
+
 
 def declared_arguments(operation: Any) -> list[Any]:
     """Arguments of an operation as its schema declares them, with what it writes into; none without one."""

@@ -27,9 +27,11 @@ from pyro_impl.compiled.calls import call_of
 from pyro_impl.compiled.errors import CannotCompileError
 from pyro_impl.compiled.graph import Graph, Node, Value, values_in
 from pyro_impl.torch_private import (
+    READERS,
     VALUE_OF,
     OperationMode,
     declared_arguments,
+    tree_leaves,
     unvalidated,
     without_modes,
 )
@@ -39,6 +41,8 @@ aten = torch.ops.aten
 
 # What gives Python the content of a tensor without an operation of torch's.
 COPY_VALUES = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)
+# What makes a tensor of a sequence, and reads tensors that are in it.
+MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 SMALL = 4096  # numbers; a result of constants up to this size is computed once
 
 
@@ -252,12 +256,24 @@ class _Reads(TorchFunctionMode):
             caller = sys._getframe(1).f_globals.get("__name__", "")
             if caller.startswith("pyro.infer"):
                 return args[0].detach().double()
-        if func in COPY_VALUES:
-            tensor = args[0].detach()
+        for tensor in map(Tensor.detach, _read_beneath(func, args, kwargs or {})):
             with without_modes():
                 content = tensor.clone()
             self._recorder.read(self._recorder.number_of(tensor), content, same_bits)
         return func(*args, **(kwargs or {}))
+
+
+def _read_beneath(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
+    """Tensors among the arguments of a call whose content is read where no operation shows it."""
+    if func in COPY_VALUES:
+        return [args[0]]
+    if func in MAKERS:
+        sequences = [value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple)]
+        return [leaf for leaf in tree_leaves(sequences) if isinstance(leaf, Tensor)]
+    if func in READERS:
+        behind = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, Tensor)]
+        return [tensor for tensor in behind if not tensor.is_floating_point()]
+    return []
 
 
 @contextmanager

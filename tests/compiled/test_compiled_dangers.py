@@ -6,10 +6,15 @@ import math
 import runpy
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
-from compiled_runs import assert_eager_equals, assert_replayed_equals, losses, model_with
+from compiled_cases import ITEMS, batches
+from compiled_runs import assert_eager_equals, assert_replayed_equals, guide, losses, model_with
 from pyro.infer import SVI
+from torch import nn
+from torch.nn.utils import rnn
 
 from pyro_impl import CompiledSVI
 
@@ -62,6 +67,58 @@ def test_a_number_that_python_reads_from_a_tensor_of_one_is_confirmed(read):
     ids=["item", "tolist", "numpy"],
 )
 def test_a_number_that_is_drawn_runs_eagerly(density):
+    reason = r"value of a tensor.*test_compiled_dangers.py, line \d+"
+    assert_eager_equals(model_with(density), reason, steps=4)
+
+
+def of_packed(x, counts, network):
+    """Rows of x as sequences of these lengths, through a network."""
+    packed = rnn.pack_padded_sequence(
+        x.reshape(3, 4, 3), counts, batch_first=True, enforce_sorted=False
+    )
+    found = packed if network is None else network(packed)[0]
+    return rnn.pad_packed_sequence(found, batch_first=True)[0].cumsum(1)
+
+
+NETWORKS = {kind.__name__: kind(3, 2).double() for kind in (nn.RNN, nn.GRU, nn.LSTM)}
+
+# What torch reads of a tensor and shows no operation for.
+READ_BENEATH = {
+    "tensor": lambda x, counts: torch.tensor([[counts[0], counts[1]]]),
+    "tensor, by name": lambda x, counts: torch.tensor(data=(counts[0], 2.0)),
+    "as_tensor": lambda x, counts: torch.as_tensor([counts[0]]),
+    "asarray": lambda x, counts: torch.asarray([counts[0]]),
+    "new_tensor": lambda x, counts: x.new_tensor([counts[0]]),
+    "tensor_split": lambda x, counts: torch.tensor_split(x, counts[:2])[1],
+    "tensor_split, a method": lambda x, counts: x.tensor_split(
+        tensor_indices_or_sections=counts[:2]
+    )[1],
+    "padded": lambda x, counts: of_packed(x, counts, None),
+    "RNN": lambda x, counts: of_packed(x, counts, NETWORKS["RNN"]),
+    "GRU": lambda x, counts: of_packed(x, counts, NETWORKS["GRU"]),
+    "LSTM": lambda x, counts: of_packed(x, counts, NETWORKS["LSTM"]),
+}
+
+
+@pytest.mark.parametrize("name", READ_BENEATH)
+def test_what_torch_reads_beneath_its_operations_is_confirmed_by_every_step(name):
+    """The first two have the same sum: rows that are packed are as many, and no shape tells them apart."""
+    counts = [torch.tensor(c) for c in ([2, 4, 3], [1, 4, 4], [3, 4, 1])]
+
+    def model(x, counts):
+        slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        with pyro.plate("items", len(x)):
+            scale = 1.0 + READ_BENEATH[name](x, counts).double().square().sum()
+            pyro.sample("y", dist.Normal(slope * x[:, 0], scale), obs=x[:, 1])
+
+    def arguments(i):
+        return batches(ITEMS)[0][0], counts[0 if i < 5 else i % 3]
+
+    assert_replayed_equals(model, 3, arguments=arguments, guide=lambda x, _: guide(x, x), steps=16)
+
+
+def test_a_tensor_made_of_one_that_is_drawn_runs_eagerly():
+    density = lambda slope, x: torch.tensor([1.0, abs(slope.detach())]).sum()
     reason = r"value of a tensor.*test_compiled_dangers.py, line \d+"
     assert_eager_equals(model_with(density), reason, steps=4)
 
