@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from pyro_impl.compiled.guarded_places import GuardedPlace
-from pyro_impl.torch_private import each, has_hooks
+from pyro_impl.torch_private import each, has_hooks, version
 
 FIXED = ("eps", "weight_decay", "clip_norm", "centered_variance")
 NUMBERS = 5  # for each part
@@ -58,6 +58,8 @@ class AdamUpdate:
             for leaf, s in zip(part.leaves, part.states, strict=True)
             if isinstance(s["step"], Tensor) and s["step"].device != leaf.device
         ]
+        self._counts = [s["step"] for s in self._counted if isinstance(s["step"], Tensor)]
+        self.settle()
         self._places = [
             *(GuardedPlace("{}", vars(o), ("state", "param_groups")) for o in optimizers),
             *(GuardedPlace("{}", g, tuple(k for k in FIXED if k in g)) for g in self._groups),
@@ -93,15 +95,18 @@ class AdamUpdate:
     def is_current(self, counted: bool) -> bool:
         """Whether the optimisers still have the state and options that the graph holds.
 
-        counted: whether steps were taken elsewhere, so that their numbers have to agree once more.
+        counted: whether steps were taken elsewhere, so that their numbers have to agree once more. Whoever
+            else has the same optimisers may have taken some too, by a few of the leaves.
         """
         if not all(place.is_same() for place in self._places):
             return False
+        counted = counted or [*map(version, self._counts)] != self._settled
         for part in self.parts:
             rate, betas = part.group["lr"], part.group["betas"]
             if any(g["lr"] != rate or g["betas"] != betas for g in part.groups):
                 return False
-            if counted and len({int(state["step"]) for state in part.states}) > 1:
+            are_tensors = isinstance(part.states[0]["step"], Tensor)
+            if (counted or not are_tensors) and len({int(s["step"]) for s in part.states}) > 1:
                 return False
         return True
 
@@ -169,6 +174,11 @@ class AdamUpdate:
                 each.div_(divisors, corrections[1] ** 0.5)
             each.add_(divisors, group["eps"])
             each.addcdiv_(part.leaves, means, divisors, -size)
+        self.settle()
+
+    def settle(self) -> None:
+        """Know the numbers of steps as those that a step of this update has left."""
+        self._settled = [*map(version, self._counts)]
 
     def stand_in(self) -> Tensor:
         """Of the shape, type and device of what `advance` returns, for a capture; nothing is counted."""

@@ -268,7 +268,9 @@ def _read_beneath(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     if func in COPY_VALUES:
         return [args[0]]
     if func in MAKERS:
-        sequences = [value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple)]
+        sequences = [
+            value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple)
+        ]
         return [leaf for leaf in tree_leaves(sequences) if isinstance(leaf, Tensor)]
     if func in READERS:
         behind = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, Tensor)]

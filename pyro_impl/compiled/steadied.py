@@ -42,6 +42,11 @@ class SteadySteps:
         self._rewind: Callable[[], None] | None = None
         self._refusal: ValueError | None = None  # of the steps that are judged, by Pyro
 
+    def goes_on_with(self, optim: PyroOptim) -> None:
+        """Another optimiser takes the steps from now on, and those before count."""
+        self._optim = optim
+        self._calls, self._losses, self._rewind = [], [], None
+
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take a step; its loss, as it counts in the end where the look comes with this step."""
         if not _leaves():  # the first step of all creates them

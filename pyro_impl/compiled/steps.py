@@ -209,7 +209,9 @@ class CompiledStep(Step):
             return super().take(tensors, optim)
         assert self.code is not None and self.lowered is not None
         numbers = self.update.advance()
-        return self._loss(iter(self.code(*self.lowered.tensors, numbers, *tensors)))
+        found = self.code(*self.lowered.tensors, numbers, *tensors)
+        self.update.settle()
+        return self._loss(iter(found))
 
     def _loss(self, found: Iterator[Tensor]) -> Any:
         return mapped(self.graph.losses, lambda _: next(found))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from operator import is_
 from typing import Any
 
 from pyro import poutine
@@ -96,14 +97,12 @@ class CompiledSVI(SVI):
         group: ProcessGroup | None = None,
         **kwargs: Any,
     ) -> None:
-        wrapped = TorchOptim(optim) if isinstance(optim, Optimizer) else optim
-        super().__init__(model, guide, wrapped, loss, loss_and_grads, **kwargs)
-        self._roots = (model, guide, loss, loss_and_grads)
+        super().__init__(model, guide, _of_pyro(optim), loss, loss_and_grads, **kwargs)
+        self._roots: tuple[Any, ...] = (model, guide, loss, loss_and_grads)
         self._telling = Telling(loss, is_own=loss_and_grads is not None)
         self._switch = Switch(machine_code, self._telling)
         self.number = 0
         self._eager = False
-        self._ready: Parameters | None = None
         self._changes = 0
         self._recording_seconds = 0.0
         self._begin()
@@ -114,6 +113,7 @@ class CompiledSVI(SVI):
 
     def _begin(self) -> None:
         """Without any record."""
+        self._ready: Parameters | None = None
         self._guards: Guards | None = None
         self._objects: list[Any] = []  # among the arguments, of which the guards know
         # By what `describe` says of the arguments: what an eager step trained, and the steps that it may be.
@@ -128,7 +128,6 @@ class CompiledSVI(SVI):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._ready = None
         self._begin()
 
     def prepared(
@@ -150,9 +149,27 @@ class CompiledSVI(SVI):
     def _complete_by(self, clip: Clip | None, reduction: Reduction | None) -> None:
         self._first_half = Differentiation(self._first_half.plain, clip, reduction)
         self.loss_and_grads = self._first_half
+        self._program = self.model, self.guide, self.loss_and_grads, self.optim
+
+    def _look_at_itself(self) -> None:
+        """Take over what was put in the place of the model, the guide, `loss_and_grads` or the optimiser."""
+        now = self.model, self.guide, self.loss_and_grads, self.optim
+        if all(map(is_, now, self._program)):
+            return
+        self._begin()
+        half, losses = self._first_half, self._roots[2:]
+        if self.loss_and_grads is not half:
+            losses = (self.loss_and_grads,)
+            self._first_half = Differentiation(self.loss_and_grads)
+        self._roots = self.model, self.guide, *losses
+        self.optim = _of_pyro(self.optim)
+        self._complete_by(half.clip, half.reduction)
+        if self._steady is not None:
+            self._steady.goes_on_with(self.optim)
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, or as many as `loss` returns."""
+        self._look_at_itself()
         if self._steady is not None:
             loss: Any = self._steady.step(*args, **kwargs)
         else:
@@ -176,6 +193,7 @@ class CompiledSVI(SVI):
     def advance(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step; its loss, as a tensor that need not be waited for where the step is not Pyro's."""
         self.number += 1
+        self._look_at_itself()
         if self._eager:
             return self._pyros_step(*args, **kwargs)
         tensors: list[Tensor] = []
@@ -213,7 +231,6 @@ class CompiledSVI(SVI):
             change = change or self._outdated(step)
         if change is not None:
             self._begin()
-            self._ready = None
             self._changes += 1
             if self._changes == MOST_CHANGES:
                 raise CannotCompileError(
@@ -357,3 +374,7 @@ class CompiledSVI(SVI):
             f"{differs}, so the program depends on something that cannot be seen{of_rounding}; {since}"
         )
         return torch_item(loss)
+
+
+def _of_pyro(optim: Any) -> Any:
+    return TorchOptim(optim) if isinstance(optim, Optimizer) else optim
