@@ -25,10 +25,10 @@ def rewinding(tensors: Sequence[Tensor]) -> Callable[[], None]:
     # Asked for its state, a GPU that nobody has used would be started.
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
 
-    @torch.no_grad()
     def rewind() -> None:
-        for tensor, content in zip(tensors, contents, strict=True):
-            tensor.copy_(content)
+        with torch.no_grad():
+            for tensor, content in zip(tensors, contents, strict=True):
+                tensor.copy_(content)
         torch.set_rng_state(state)
         if on_gpus is not None:
             torch.cuda.set_rng_state_all(on_gpus)

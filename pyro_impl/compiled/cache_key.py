@@ -66,8 +66,7 @@ def describe(value: Any, tensors: list[Tensor], objects: list[Any]) -> Any:
     """
     kind = type(value)
     if kind is Tensor or kind is nn.Parameter:
-        if value.requires_grad or value.layout is not torch.strided:
-            what = "requires a gradient" if value.requires_grad else "is sparse"
+        if (what := _unusual(value)) is not None:
             raise CannotCompileError(f"a tensor among the arguments {what}")
         known = next((i for i, tensor in enumerate(tensors) if tensor is value), len(tensors))
         if known == len(tensors):
@@ -89,6 +88,15 @@ def describe(value: Any, tensors: list[Tensor], objects: list[Any]) -> Any:
         f"an argument is a {kind.__module__}.{kind.__qualname__}; expected tensors, arrays, numbers, "
         "strings, modules, functions, and tuples, lists and dictionaries of them"
     )
+
+
+def _unusual(tensor: Tensor) -> str | None:
+    """Why no record takes a tensor as an argument, or None."""
+    if tensor.layout is not torch.strided:
+        return "is sparse"
+    if tensor.is_conj() or tensor.is_neg():
+        return "is a conjugate that is yet to be computed; give `x.resolve_conj().resolve_neg()`"
+    return "requires a gradient" if tensor.requires_grad else None
 
 
 def rebuilt(value: Any, instead: dict[int, Tensor]) -> Any:

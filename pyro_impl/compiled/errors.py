@@ -9,6 +9,10 @@ class CannotCompileError(Exception):
     """The program has to run eagerly; the message says why."""
 
 
+class NotReplayedError(Exception):
+    """A replay failed, or its loss is no number; nothing has happened, and Pyro can take the step."""
+
+
 class EagerWarning(UserWarning):
     """A program, or some of its steps, runs eagerly; the message says why.
 

@@ -65,11 +65,6 @@ class Graph:
     losses: Any = ()
     gradients: list[int] = field(default_factory=list)
 
-    @property
-    def is_guarded(self) -> bool:
-        """Whether something in it has to be confirmed by every step."""
-        return any(node.expected for node in self.nodes)
-
     def loss_numbers(self) -> list[int]:
         """Of the losses that are tensors."""
         return [*values_in(self.losses)]

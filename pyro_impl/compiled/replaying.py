@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from pyro_impl.compiled.agreement import rewinding
+from pyro_impl.compiled.errors import NotReplayedError
 from pyro_impl.compiled.graph import Graph, Node, Value
 from pyro_impl.torch_private import run_below_autograd
 
@@ -24,23 +25,39 @@ class Replay:
     """`replay(tensors)` of the arguments: (losses, gradients), or None where the step is another one.
 
     It is where a size or a number that Python had learnt of a tensor is not what it was. Then nothing has
-    happened: no number was drawn, and no tensor written into.
+    happened: no number was drawn, and no tensor written into. Nor has it where NotReplayedError is raised: an
+    operation failed, or on a CPU the loss is not a number. Pyro knows the site and may refuse its values.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.moved = ""  # the user's line that wanted what was another one
-        self._run, self._is_guarded = _Writer(graph).function(), graph.is_guarded
+        self._run = _Writer(graph).function()
 
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Any, list[Tensor]] | None:
-        rewind = rewinding(self.graph.written) if self._is_guarded else None
-        place, losses, gradients = run_below_autograd(self._run, tensors)
+        rewind = rewinding(self.graph.written)
+        try:
+            place, losses, gradients = run_below_autograd(self._run, tensors)
+        except Exception as error:
+            rewind()
+            raise NotReplayedError(f"{type(error).__name__}: {error}") from error
         if place is not None:
-            assert rewind is not None
             rewind()
             self.moved = place
             return None
+        if is_nan(losses):
+            rewind()
+            raise NotReplayedError("its loss is not a number")
         return losses, gradients
+
+
+def is_nan(loss: Any) -> bool:
+    """Of a tensor on a CPU alone: on a GPU Python would wait for all operations before."""
+    if isinstance(loss, tuple):
+        return any(map(is_nan, loss))
+    if isinstance(loss, Tensor):
+        return loss.device.type == "cpu" and math.isnan(loss.item())
+    return math.isnan(loss)
 
 
 class _Writer:

@@ -31,9 +31,10 @@ from pyro_impl.compiled.cache_key import describe, surroundings
 from pyro_impl.compiled.clipping import Clip
 from pyro_impl.compiled.cross_check import taken_twice
 from pyro_impl.compiled.differentiating import Differentiation
-from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.errors import CannotCompileError, NotReplayedError
 from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.reducing import Reduction
+from pyro_impl.compiled.replaying import is_nan
 from pyro_impl.compiled.steadied import SteadySteps
 from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim
 from pyro_impl.compiled.switching import Switch
@@ -220,6 +221,8 @@ class CompiledSVI(SVI):
         except CannotCompileError as error:
             self._stay_eager(str(error))
             return self._pyros_step(*args, **kwargs)
+        except NotReplayedError as failure:
+            return self._take_instead(failure, args, kwargs)
         return self._take_eagerly(key, args, kwargs)
 
     # --- which step -------------------------------------------------------------------------------
@@ -230,13 +233,17 @@ class CompiledSVI(SVI):
         for step in self._steps.get(key, ()):
             change = change or self._outdated(step)
         if change is not None:
-            self._begin()
-            self._changes += 1
-            if self._changes == MOST_CHANGES:
-                raise CannotCompileError(
-                    f"what it reads changed {MOST_CHANGES} times, last {change}; give it as an argument of "
-                    "the step, a number as a tensor"
-                )
+            self._forget(
+                f"what it reads changed {MOST_CHANGES} times, last {change}; give it as an argument of "
+                "the step, a number as a tensor"
+            )
+
+    def _forget(self, too_often: str) -> None:
+        """Record anew; at the eighth time raise CannotCompileError, which says `too_often`."""
+        self._begin()
+        self._changes += 1
+        if self._changes == MOST_CHANGES:
+            raise CannotCompileError(too_often)
 
     def _take(self, step: Step, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         """A recorded step; its loss, or None where a size or number that it holds is another one now."""
@@ -329,6 +336,17 @@ class CompiledSVI(SVI):
         ):
             return "the state or the options of the optimiser"
         return None
+
+    def _take_instead(self, failure: NotReplayedError, args: Any, kwargs: Any) -> Any:
+        """Pyro's step where a replay failed: what Pyro refuses it refuses in its own words."""
+        self._last = None
+        loss = self._pyros_step(*args, **kwargs)
+        if not is_nan(loss):
+            try:
+                self._forget(f"a replay failed {MOST_CHANGES} times, last with {failure}")
+            except CannotCompileError as error:
+                self._stay_eager(str(error))
+        return loss
 
     def _stay_eager(self, reason: str) -> None:
         self._eager = True
