@@ -12,7 +12,7 @@ import numpy as np
 from numpyro.infer.svi import SVIRunResult, SVIState
 
 from numpyro_impl.compiled.batching import Reached, Steps
-from numpyro_impl.compiled.steadied import limits_of, with_limits
+from numpyro_impl.compiled.steadied import Steady, limits_of, with_limits
 from twinplate.training.errors import (
     NonFiniteLossError,
     OutOfMemoryError,
@@ -117,11 +117,14 @@ class Running:
                 break
             state, steps = after, steps + 1
         reached = self.result(state, [*losses, found[:steps]])
+        guards = (
+            "" if isinstance(state.optim_state, Steady) else "clip=5.0 or net=True of CompiledSVI, "
+        )
         return NonFiniteLossError(
             f"{what_broke(float(loss[0]))} at step {len(reached.losses)}{of} (the first is 0); "
             f"the norm of the parameters is {norm(jax.tree.leaves(reached.params)):.3g}; the state before "
-            "this step is kept, as `fit.state` of this error. Try clip=5.0 or net=True of CompiledSVI, a "
-            "lower learning rate, or jax.enable_x64",
+            f"this step is kept, as `fit.state` of this error. Try {guards}a lower learning rate, or "
+            "jax.enable_x64",
             reached,
         )
 

@@ -175,6 +175,15 @@ def test_where_a_loss_breaks_the_state_before_it_is_kept():
         run(compiled(), (batch for batch in steps))
 
 
+@pytest.mark.parametrize("options", [{}, {"clip": 5.0}, {"net": True}])
+def test_what_is_on_already_is_not_advised(options):
+    svi = CompiledSVI(model, guide, numpyro.optim.SGD(3e-3), Trace_ELBO(), **options)
+    steps = [(batches()[0][0], np.full(5, np.inf))]
+    with pytest.raises(NonFiniteLossError, match="a lower learning rate, or") as told:
+        run(svi, steps)
+    assert ("clip=5.0 or net=True" in str(told.value)) == (not options)
+
+
 def test_steps_that_go_wrong_are_taken_again_on_the_same_mini_batches():
     wild = numpyro.optim.SGD(3e-3)
     svi = CompiledSVI(model, guide, wild, Trace_ELBO(), net=True)
