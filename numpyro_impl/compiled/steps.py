@@ -19,6 +19,7 @@ from twinplate.errors import InputError
 from twinplate.training.plan import CHUNK
 
 Update = Callable[..., tuple[SVIState, Array]]
+SMALL = 2**16  # numbers of a leaf
 
 
 def take_steps(
@@ -45,12 +46,15 @@ def take_steps(
 
 @jax.jit
 def finite_numbers(tree: Any) -> Array:
-    """Whether each real number of a tree is finite, (n,): those of all leaves in one row.
+    """Whether each real number of a tree is finite; of a large leaf, whether all of its numbers are.
 
-    A reduction for each leaf would be a program of its own to compile, as long as the steps before it.
+    The numbers of small leaves are one row. With a reduction for each of them, more would be compiled here
+    than for a step; a copy of a large one would be memory that a step does not need.
     """
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
-    return jnp.isfinite(jnp.concatenate([jnp.zeros(0, bool), *map(jnp.ravel, leaves)]))
+    small = [jnp.ravel(x) for x in leaves if jnp.size(x) <= SMALL]
+    large = [jnp.isfinite(x).all(keepdims=True).ravel() for x in leaves if jnp.size(x) > SMALL]
+    return jnp.concatenate([jnp.isfinite(jnp.concatenate([jnp.zeros(0, bool), *small])), *large])
 
 
 @jax.jit

@@ -15,6 +15,7 @@ from numpyro_cases import CASES, batch_norm, data, regression, subsampling, with
 from numpyro_runs import adam, assert_same, run
 
 from numpyro_impl import CompiledSVI
+from numpyro_impl.compiled.steps import finite_numbers
 from twinplate import InputError
 from twinplate.training.errors import NonFiniteLossError, OutOfMemoryError
 
@@ -149,6 +150,22 @@ def test_the_last_good_state_is_that_before_the_bad_step(at, where):
     if at:
         expected = run(SVI, make, steps=at)[1]
         assert_same(fit, expected)
+
+
+@pytest.mark.parametrize("bad", ["no", "small", "large", "both"])
+def test_a_number_that_is_not_finite_is_found_in_leaves_of_any_size(bad, monkeypatch):
+    monkeypatch.setattr("numpyro_impl.compiled.steps.SMALL", 12)
+    small, large = np.ones((3, 4)), np.ones((5, 3), np.float32)
+    for name, leaf, value in (("small", small, np.nan), ("large", large, -np.inf)):
+        if bad in (name, "both"):
+            leaf[-1, 1] = value
+    tree = {"small": small, "large": large, "count": 2, "key": random.key(0), "scalar": 1.0}
+    found = finite_numbers.__wrapped__(tree)
+    assert found.shape == (12 + 1 + 1,) and (~found).sum() == {"no": 0, "both": 2}.get(bad, 1)
+
+
+def test_without_a_real_number_all_are_finite():
+    assert finite_numbers({"count": jnp.arange(3)}).all()
 
 
 def test_a_stable_update_steps_over_what_is_not_finite():

@@ -56,6 +56,7 @@ DIFFERENCES = {
     ("compiled.steadied", "SteadySteps"): STEPS,
     ("compiled.steadied", "limits_of"): STEPS,
     ("compiled.steadied", "with_limits"): STEPS,
+    ("compiled.steps", "SMALL"): STEPS,
     ("compiled.steps", "finite_numbers"): STEPS,
     ("compiled.svi", "CompiledSVI.__init__"): STEPS,
     (
