@@ -30,9 +30,15 @@ class Inputs:
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """(args, kwargs) as the program is to be called."""
+        return jax.tree.unflatten(self.structure, self._leaves())
+
+    def fixed(self) -> Inputs:
+        """The same with all of it static: the values are known where the program is traced."""
+        return Inputs((), tuple(self._leaves()), self.structure)
+
+    def _leaves(self) -> list[Any]:
         arrays = iter(self.arrays)
-        leaves = [next(arrays) if leaf is _Traced else leaf for leaf in self.plain]
-        return jax.tree.unflatten(self.structure, leaves)
+        return [next(arrays) if leaf is _Traced else leaf for leaf in self.plain]
 
 
 def make_inputs(args: Any, kwargs: dict[str, Any], precision: str) -> Inputs:

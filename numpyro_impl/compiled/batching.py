@@ -142,7 +142,8 @@ def _steps_on(held: list[Held]) -> Steps:
 def batch_inputs(batch: Any, kwargs: dict[str, Any]) -> Inputs:
     """The arguments of a step: a tuple or a list is all of them, as data loaders give it.
 
-    Arrays of the host are copied, since a loader may write its next mini-batch into the same memory.
+    Arrays of the host are copied, since a loader may write its next mini-batch into the same memory. Raises
+    InputError for a fixed value without a hash, by which its kind would be known again.
     """
     args = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
 
@@ -150,7 +151,25 @@ def batch_inputs(batch: Any, kwargs: dict[str, Any]) -> Inputs:
         other = hasattr(leaf, "__array__") and not isinstance(leaf, jax.Array)
         return np.asarray(leaf).copy() if other else leaf
 
-    return to_inputs(*jax.tree.map(plain, (args, kwargs)))
+    inputs = to_inputs(*jax.tree.map(plain, (args, kwargs)))
+    for value in inputs.plain:
+        try:
+            hash(value)
+        except TypeError as error:
+            raise _without_hash(value) from error
+    return inputs
+
+
+def _without_hash(value: Any) -> InputError:
+    if isinstance(value, np.ndarray):
+        return InputError(
+            f"an argument is an array of {value.dtype}, which JAX cannot hold; expected numbers, and names "
+            "or categories as whole numbers"
+        )
+    return InputError(
+        f"an argument holds a {type(value).__name__}, which has no hash and is no array; expected trees "
+        "(tuples, lists, dictionaries) of arrays, numbers, strings and functions"
+    )
 
 
 def _another_kind(number: int, shapes: list[tuple[int, ...]], known: list[Any]) -> str:

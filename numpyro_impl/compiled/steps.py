@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from numpyro.infer.autoguide import AutoGuide, AutoGuideList
 from numpyro.infer.svi import SVIState
@@ -67,22 +66,8 @@ def copied(state: SVIState) -> SVIState:
 
 
 def to_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
-    """Arrays and floats as they are, traced. Raises InputError for a fixed value without a hash."""
-    inputs = split_inputs(args, kwargs, lambda leaf: leaf)
-    for value in inputs.plain:
-        try:
-            hash(value)
-        except TypeError as error:
-            if isinstance(value, np.ndarray):
-                raise InputError(
-                    f"an argument is an array of {value.dtype}, which JAX cannot hold; expected numbers, "
-                    "and names or categories as whole numbers"
-                ) from error
-            raise InputError(
-                f"an argument holds a {type(value).__name__}, which has no hash and is no array; expected "
-                "trees (tuples, lists, dictionaries) of arrays, numbers, strings and functions"
-            ) from error
-    return inputs
+    """Arrays and floats as they are, traced; anything else is fixed."""
+    return split_inputs(args, kwargs, lambda leaf: leaf)
 
 
 def keys_and_rates(

@@ -23,6 +23,7 @@ from jax import Array
 from numpyro.infer import SVI
 from numpyro.infer.svi import SVIRunResult, SVIState
 
+from numpyro_impl.arguments import Inputs
 from numpyro_impl.compilation_cache import kept_compilations
 from numpyro_impl.compiled.batching import (
     Steps,
@@ -65,6 +66,11 @@ class SVIRuns(Ranked):
         best = self.best
         all_runs = SVIRunResult(self.params, self.states, jnp.asarray(self.losses))
         return jax.tree.map(lambda leaf: leaf[best], all_runs)
+
+
+def _is_traced(tree: Any) -> bool:
+    """Whether JAX is tracing a function around, of which these are arguments."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 class CompiledSVI(SVI):
@@ -152,19 +158,43 @@ class CompiledSVI(SVI):
 
         progress: called after every chunk with the number of steps done and the chunk's losses.
 
+        A program that needs the value of an argument, for a size or an `if`, gets it, and is compiled for
+        these arguments alone; not with `devices`. Inside of `jax.jit`, `vmap` or `grad` the run is stock.
+
         Raises NonFiniteLossError (not with `stable_update`), OutOfMemoryError and TrainingInterrupted (a
         KeyboardInterrupt), whose `fit` is the SVIRunResult of the last good state; InputError for a program
         that cannot be compiled.
         """
-        inputs = to_inputs(args, kwargs)
+        if _is_traced((rng_key, args, kwargs, init_state, init_params)):
+            if self._has_net or progress is not None:
+                raise InputError(
+                    "net=True and progress look at losses between steps, which nobody can inside of jax.jit, "
+                    "vmap or grad; leave them out there, or take run_many for many keys"
+                )
+            return super().run(
+                rng_key,
+                num_steps,
+                *args,
+                progress_bar=False,
+                stable_update=stable_update,
+                forward_mode_differentiation=forward_mode_differentiation,
+                init_state=init_state,
+                init_params=init_params,
+                **kwargs,
+            )
         first = self._first_state(rng_key, init_state, init_params, args, kwargs)
         update = self.stable_update if stable_update else self.update
         step = partial(update, forward_mode_differentiation=forward_mode_differentiation)
         chunk_lengths(num_steps)  # which raises before anything is compiled
-        take = self._place.loop(partial(take_steps, step, inputs), inputs.arrays)
         first = self._place.state(first)
-        inputs = replace(inputs, arrays=self._place.arrays(inputs.arrays))
-        loop = self._compile(take, first, inputs.arrays, 1, out=self._place.everywhere)
+
+        def compiled(inputs: Inputs) -> tuple[Inputs, Callable[..., Any]]:
+            take = self._place.loop(partial(take_steps, step, inputs), inputs.arrays)
+            inputs = replace(inputs, arrays=self._place.arrays(inputs.arrays))
+            out = self._place.everywhere
+            return inputs, self._compile(take, first, inputs.arrays, 1, out=out)
+
+        inputs, loop = self._with_values(to_inputs(args, kwargs), compiled)
         chunks = steps_of_a_loop(loop, inputs, num_steps)
         shown = tqdm.tqdm(total=num_steps, unit="step", disable=not progress_bar)
         return self._run(chunks, first, shown, progress, tolerant=stable_update)
@@ -269,7 +299,7 @@ class CompiledSVI(SVI):
         Raises InputError for arguments that do not fit, and where memory has no room for all fits.
         """
         keys, rates = keys_and_rates(rng_keys, optim, learning_rates)
-        inputs, lengths = to_inputs(args, kwargs), chunk_lengths(num_steps)
+        lengths = chunk_lengths(num_steps)
         self.init(keys[0], *args, init_params=init_params, **kwargs)  # learns sites and constraints
 
         def at(rate: Any) -> SVI:
@@ -285,15 +315,18 @@ class CompiledSVI(SVI):
             svi.guide = unprepared(self.guide)
             return svi.init(key, *args, init_params=init_params, **kwargs)
 
-        def loop(state: SVIState, rate: Any, arrays: Any, steps: Array) -> Any:
+        def loop(inputs: Inputs, state: SVIState, rate: Any, arrays: Any, steps: Array) -> Any:
             return take_steps(at(rate).update, inputs, state, arrays, steps)
+
+        def compiled(inputs: Inputs) -> tuple[Inputs, Callable[..., Any]]:
+            mapped = jax.vmap(partial(loop, inputs), (0, 0, None, None))
+            return inputs, self._compile(mapped, states, rates, inputs.arrays, 1)
 
         losses, diverged = [np.zeros((len(keys), 0))], np.zeros(len(keys), bool)
         try:
             pairs = [(key, None if rates is None else rates[r]) for r, key in enumerate(keys)]
             states = jax.tree.map(lambda *x: jnp.stack(x), *(start(*pair) for pair in pairs))
-            mapped = jax.vmap(loop, (0, 0, None, None))
-            take = self._compile(mapped, states, rates, inputs.arrays, 1)
+            inputs, take = self._with_values(to_inputs(args, kwargs), compiled)
             for length in lengths:
                 states, *results = take(states, rates, inputs.arrays, length)
                 found, finite = jax.device_get(results)
@@ -314,6 +347,20 @@ class CompiledSVI(SVI):
     def _result(self, state: SVIState, losses: list[np.ndarray]) -> SVIRunResult:
         all_losses = jnp.asarray(np.concatenate([*losses, np.zeros(0, jnp.result_type(float))]))
         return SVIRunResult(self.get_params(state), state, all_losses)
+
+    def _with_values(
+        self,
+        inputs: Inputs,
+        compiled: Callable[[Inputs], tuple[Inputs, Callable[..., Any]]],
+    ) -> tuple[Inputs, Callable[..., Any]]:
+        """`compiled(inputs)`; where a program on one device needs values of them, with all of them fixed."""
+        try:
+            return compiled(inputs)
+        except InputError as error:
+            needs_values = isinstance(error.__cause__, Exception) and untraceable(error.__cause__)
+            if not (needs_values and inputs.arrays) or self._place.everywhere is not None:
+                raise
+        return compiled(inputs.fixed())
 
     def _compile(self, loop: Any, *arguments: Any, out: Any = None) -> Callable[..., Any]:
         """`loop`, which takes the state's buffers, traced now; compiled where its text is a new one.

@@ -150,6 +150,7 @@ DIFFERENCES = {
     ("arguments", "Inputs.args"): TRACED,
     ("arguments", "Inputs.arguments"): TRACED,
     ("arguments", "Inputs.arrays"): TRACED,
+    ("arguments", "Inputs.fixed"): TRACED,
     ("arguments", "Inputs.kwargs"): TRACED,
     ("arguments", "Inputs.plain"): TRACED,
     ("arguments", "Inputs.structure"): TRACED,
