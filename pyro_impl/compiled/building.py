@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from pyro import poutine
 from pyro.optim import PyroOptim
@@ -23,6 +21,7 @@ from pyro_impl.compiled.cleaning import cleaned
 from pyro_impl.compiled.compilation import Run, begin_compiling
 from pyro_impl.compiled.differentiating import Differentiation
 from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.generators import Draws
 from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.lowering import Lowered, lowered
 from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim, named_leaves
@@ -88,14 +87,13 @@ def record(
     args, kwargs = rebuilt(arguments, aliases)
     recorder = Recorder([aliases[id(t)] for t in tensors], parameters.leaves)
     before = [leaf for leaf in parameters.leaves if leaf.grad is not None]
-    draws, rewind = (random.getstate(), np.random.get_state()), rewinding([])
+    draws, rewind = Draws(guards.generators), rewinding([])
 
     def undo() -> None:
         rewind()
         recorder.undo()
         guards.restore()
-        random.setstate(draws[0])
-        np.random.set_state(draws[1])
+        draws.undo()
         had = {*map(id, before)}
         for leaf in parameters.leaves:
             leaf.grad = torch.zeros_like(leaf) if id(leaf) in had else None
@@ -130,7 +128,7 @@ def record(
     return Recording(loss, named, trained, gradients, recorder, reason, undo)
 
 
-def _why_not(parameters: Parameters, leaves: list[Tensor], guards: Guards, draws: Any) -> str:
+def _why_not(parameters: Parameters, leaves: list[Tensor], guards: Guards, draws: Draws) -> str:
     """Why a step cannot be repeated that has left something behind, or nothing.
 
     A counter that Python moves on, or a number that it draws from its own or NumPy's generators, would stay
@@ -142,8 +140,8 @@ def _why_not(parameters: Parameters, leaves: list[Tensor], guards: Guards, draws
         return "a parameter has a hook, which looks at gradients"
     if (change := guards.change()) is not None:
         return f"it changes {change} as it runs"
-    if str(draws) != str((random.getstate(), np.random.get_state())):
-        return "it draws from Python's or NumPy's random numbers, not torch's"
+    if draws.any():
+        return "it draws from Python's or NumPy's random numbers, or from a generator of its own, not torch's"
     return ""
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import functools
 import types
+from collections import OrderedDict
+from copy import copy
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -72,11 +75,8 @@ def describe(value: Any, tensors: list[Tensor], objects: list[Any]) -> Any:
         if known == len(tensors):
             tensors.append(value)
         return known, value.shape, value.stride(), value.dtype, value.device
-    # By exact type: a class derived from one of these may behave as it likes.
-    if kind is tuple or kind is list:
-        return (kind, *[describe(v, tensors, objects) for v in value])
-    if kind is dict:
-        return (kind, *[(k, describe(v, tensors, objects)) for k, v in value.items()])
+    if (parts := _parts(value)) is not None:
+        return (kind, *[(k, describe(v, tensors, objects)) for k, v in parts])
     if kind in BY_VALUE or isinstance(value, np.generic):
         return kind, value
     if kind is np.ndarray and not value.dtype.hasobject:
@@ -86,7 +86,7 @@ def describe(value: Any, tensors: list[Tensor], objects: list[Any]) -> Any:
         return _Same(value)
     raise CannotCompileError(
         f"an argument is a {kind.__module__}.{kind.__qualname__}; expected tensors, arrays, numbers, "
-        "strings, modules, functions, and tuples, lists and dictionaries of them"
+        "strings, modules, functions, and tuples, lists, dictionaries and dataclasses of them"
     )
 
 
@@ -103,11 +103,35 @@ def rebuilt(value: Any, instead: dict[int, Tensor]) -> Any:
     """`value` with other tensors, by the identity of the old ones."""
     if isinstance(value, Tensor):
         return instead[id(value)]
-    if type(value) in (tuple, list):
-        return type(value)([rebuilt(v, instead) for v in value])
-    if type(value) is dict:
-        return {k: rebuilt(v, instead) for k, v in value.items()}
-    return value
+    if (parts := _parts(value)) is None:
+        return value
+    kind: Any = type(value)
+    new = [(k, rebuilt(v, instead)) for k, v in parts]
+    if isinstance(value, dict):
+        return kind(new)
+    if isinstance(value, list | tuple):
+        return getattr(kind, "_make", kind)(v for _, v in new)
+    other = copy(value)
+    for name, held in new:
+        object.__setattr__(other, name, held)  # of a frozen one too
+    return other
+
+
+def _parts(value: Any) -> list[tuple[Any, Any]] | None:
+    """What an argument holds, by its place or name; None for what is no container.
+
+    By exact type, but for named tuples and dataclasses: other classes may behave as they like.
+    """
+    kind = type(value)
+    if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(kind, "_make")):
+        return [*enumerate(value)]
+    if kind in (dict, OrderedDict):
+        return [*value.items()]
+    if not is_dataclass(kind) or isinstance(value, BY_IDENTITY):
+        return None
+    names = [f.name for f in fields(value) if hasattr(value, f.name)]
+    names += getattr(value, "__dict__", ())  # what it has beside its fields
+    return [(name, getattr(value, name)) for name in dict.fromkeys(names)]
 
 
 def surroundings() -> tuple[Any, ...]:

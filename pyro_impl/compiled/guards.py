@@ -13,9 +13,11 @@ from operator import is_
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pyro_impl.compiled.errors import CannotCompileError
+from pyro_impl.compiled.generators import GENERATORS
 from pyro_impl.compiled.guarded_places import GONE, PLAIN, GuardedContainer, GuardedPlace
 from pyro_impl.compiled.sources import Sources
 
@@ -28,12 +30,15 @@ ENDS = (*PLAIN, Tensor, np.ndarray)
 class Guards:
     """All that `roots` (functions, modules, objects) read, as it is now.
 
+    generators: of random numbers that are among it.
+
     Raises CannotCompileError where that is too much to look at, or moves on unseen.
     """
 
     def __init__(self, *roots: Any) -> None:
         self._places: list[GuardedPlace] = []
         self._containers: list[GuardedContainer] = []
+        self.generators: list[Any] = []
         sources = Sources(*roots)
         seen: dict[int, Any] = {}
         waiting = deque(roots)
@@ -42,6 +47,13 @@ class Guards:
             if id(item) in seen or isinstance(item, ENDS):
                 continue
             seen[id(item)] = item
+            if isinstance(item, GENERATORS):
+                self.generators.append(item)
+                continue
+            if isinstance(item, torch.jit.ScriptModule):
+                raise CannotCompileError(
+                    "it calls a module of torch.jit, into which no look can be taken; give the module itself"
+                )
             for found in sources.inside(item):
                 if isinstance(found, GuardedPlace):
                     self._add(found)

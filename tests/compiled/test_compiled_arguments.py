@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyro
@@ -19,6 +22,7 @@ from compiled_runs import (
     steps_of,
 )
 from pyro.infer import SVI, Trace_ELBO
+from torch.nn.utils import rnn
 
 from pyro_impl import CompiledSVI, EagerWarning
 
@@ -78,6 +82,56 @@ def test_arguments_that_are_no_plain_values_run_eagerly(argument, reason):
         guide=lambda x, y, _: guide(x, y),
         arguments=lambda i: (*data(), argument),
     )
+
+
+class Batch(NamedTuple):
+    x: torch.Tensor
+    power: int = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    x: torch.Tensor
+    power: int = 1
+    names: tuple[str, ...] = ("a",)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [Batch, Table, lambda x, power: OrderedDict(x=x, power=power)],
+    ids=["tuple", "data", "dict"],
+)
+def test_what_holds_tensors_by_name_is_looked_into(packed):
+    """Two powers, two records; the tensors in it are those of each step."""
+
+    def model(given, y):
+        held = given if isinstance(given, dict) else {"x": given.x, "power": given.power}
+        assert type(given) is type(packed(held["x"], 1))
+        model_with(lambda slope, x: 1.0 + held["power"] * x[:, 0].square())(held["x"], y)
+
+    def arguments(i):
+        x, y = data()
+        return packed(x + 0.01 * i, 1 + i // 7), y
+
+    settings = {"guide": lambda given, y: guide(y, y), "steps": 14, "arguments": arguments}
+    assert_replayed_equals(model, 2, **settings)
+
+
+def test_a_packed_sequence_is_looked_into():
+    network = torch.nn.GRU(3, 1)
+
+    def model(packed, y):
+        outputs, _ = rnn.pad_packed_sequence(network(packed)[0], batch_first=True)
+        model_with(lambda *_: 1.0 + outputs.square().sum())(y[:, None], y)
+
+    def arguments(i):
+        x, y = data()
+        x = (x + 0.01 * i).reshape(3, 4, 3)
+        lengths = torch.tensor([4, 3, 2] if i < 8 else [4, 4, 1])
+        return rnn.pack_padded_sequence(x, lengths, batch_first=True), y
+
+    settings = {"guide": lambda packed, y: guide(y, y), "steps": 16, "arguments": arguments}
+    assert_replayed_equals(model, 2, **settings)
 
 
 def test_autocast_on_a_cpu_has_graphs_of_its_own():

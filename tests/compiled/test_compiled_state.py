@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -71,6 +72,48 @@ def test_random_numbers_of_others_run_eagerly(draw):
     assert_eager_equals(
         model_with(lambda *_: 1.0 + draw()), "Python's or NumPy's random numbers", restart, steps=2
     )
+
+
+GENERATORS = {
+    "torch": (torch.Generator, lambda g: torch.rand((), generator=g)),
+    "NumPy": (np.random.default_rng, lambda g: g.random()),
+    "older NumPy": (np.random.RandomState, lambda g: g.rand()),
+    "Python": (random.Random, lambda g: g.random()),
+}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("read", [lambda t: 1.0, lambda t: abs(float(t))], ids=["", "refused"])
+def test_a_generator_of_ones_own_draws_what_it_draws_for_pyro(name, read):
+    """A step that could not be recorded is as if it had not been tried."""
+    make, draw = GENERATORS[name]
+    held = []
+
+    def restart():
+        held[:] = [make()]
+        if name == "torch":
+            held[0].manual_seed(3)
+        elif name == "NumPy":
+            held[0] = np.random.default_rng(3)
+        else:
+            held[0].seed(3)
+
+    density = lambda slope, x: draw(held[0]) + read(slope.detach())
+    reason = "a generator of its own" if read(1.0) == read(-2.0) else "value of a tensor"
+    assert_eager_equals(model_with(density), reason, restart)
+
+
+def test_a_scripted_module_runs_eagerly():
+    """Its attributes are not Python's: no look finds them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and used
+        layer = torch.jit.script(nn.Dropout(0.1))
+
+    def each(i):
+        layer.train(i % 2 == 0)
+
+    density = lambda slope, x: 1.0 + layer(x[:, 0]).abs()
+    assert_eager_equals(model_with(density), "torch.jit.* the module itself", each=each)
 
 
 def weighted(slope, x):

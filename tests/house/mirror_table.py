@@ -343,6 +343,7 @@ ONLY_ONE = {
     "compiled/settings.py": PYROS_COMPILER,
     "compiled/telling.py": UNTRACEABLE,
     "compiled/agreement.py": PYROS_COMPILER,
+    "compiled/generators.py": PYROS_COMPILER,
     "compiled/guards.py": PYROS_COMPILER,
     "compiled/guarded_places.py": PYROS_COMPILER,
     "compiled/onednn.py": PYROS_COMPILER,
