@@ -371,3 +371,18 @@ def test_without_progress_the_results_are_told_alone(
         assert f"Saved the run in run{number}" in printed.out
         told.append(printed.err)
     assert "1 step" in told[0] and "1 step" in told[2] and not told[1]
+
+
+def test_features_that_single_precision_rounds_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1e8 ± 3: neighbours in float32 are 8 apart."""
+    x = np.load("x.npy")
+    x[:, 1] += 1e8
+    np.savetxt("far.csv", x, delimiter=",", header="p,q,r,s,t", comments="")
+    for precision, said in (("float32", True), ("float64", False)):
+        words = ["far.csv", *TINY, "--precision", precision, "--out", precision]
+        assert run("fit", *words) == 0
+        told = capsys.readouterr()
+        assert ("Note: float32 rounds q by more than 3 % of the noise" in told.out) == said
+        assert "Warning" not in told.err

@@ -54,6 +54,18 @@ def test_centre_and_spread_leave_out_missing_entries():
         np.testing.assert_allclose(program.spread[j], column.std(), rtol=1e-13)
 
 
+def test_what_has_no_variance_in_float64_is_refused():
+    """A spread of zero, or an infinite one, is no unit; what is infinite has its place."""
+    for unit in (1e-200, 1e200):
+        x = make_data() * np.array([1, 1, unit, 1, 1])
+        told = refusal(make_program, x, make().config)
+        assert "the variance of column 3 of x is no number" in told
+    x = make_data()
+    x[3, 2] = np.inf
+    told = refusal(make_program, x, make().config)
+    assert "x holds 1 infinite entry, the first in row 4, column 3" in told
+
+
 @pytest.mark.parametrize("value", [3.0, 0.7])
 def test_a_constant_column_has_spread_one(value):
     x = make_data(num_items=1000)

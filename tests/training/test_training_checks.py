@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from fit_cases import config
 
-from twinplate import InputError, ProgramConfig
-from twinplate.training.checks import check_data
+from twinplate import InputError, ProgramConfig, make_program
+from twinplate.training.checks import RoundingWarning, check_data
 from twinplate.training.plan import chunks
 from twinplate.training.streaming import with_batches
 
@@ -51,6 +53,45 @@ def test_what_a_precision_cannot_hold_is_infinite_in_it():
     assert check_data(x, PROGRAM, config(precision="float64"))
     with pytest.raises(InputError, match=r"1 entry that is infinite in float32.*row 4, column 2"):
         check_data(x, PROGRAM, config(precision="float32"))
+
+
+def correlated(unit=1.0, away=0.0):
+    """Three features, of which the second has another unit and stands away from zero."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 1)) * np.array([1.0, 2.0, 3.0]) + rng.normal(size=(100, 3))
+    x[:, 1] = unit * x[:, 1] + away
+    return x, make_program(x, ProgramConfig(3, 1))
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_features_whose_squares_a_precision_does_not_hold_are_refused(twin, unit):
+    x, program = correlated(unit)
+    with pytest.raises(InputError, match=r"column 2 of x .* float32 .* give it another unit"):
+        twin.impl.fit(x, program, config(precision="float32", steps=2))
+    assert np.isfinite(twin.impl.fit(x, program, config(precision="float64", steps=2)).losses).all()
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1e15])
+def test_a_unit_makes_no_difference_within_what_can_be_squared(twin, unit):
+    """The losses differ by the logarithm of the unit."""
+    losses = [
+        twin.impl.fit(*correlated(each), config(precision="float32", steps=5)).losses
+        for each in (1.0, unit)
+    ]
+    np.testing.assert_allclose(losses[1] - np.log(unit), losses[0], atol=1e-4)
+
+
+def test_features_that_a_precision_rounds_are_told_of(twin):
+    """1e7 ± 2: neighbours in float32 are 1 apart, and whole numbers are held."""
+    x, program = correlated(away=1e7)
+    with pytest.warns(RoundingWarning, match="float32 rounds column 2 by more than 3 %"):
+        twin.impl.fit(x, program, config(precision="float32", steps=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twin.impl.fit(x, program, config(precision="float64", steps=2))
+        twin.impl.fit(*correlated(away=1e4), config(precision="float32", steps=2))
+        whole, fitted = correlated(away=2**23)[0].round(), correlated()[1]
+        check_data(whole, fitted.config, config(precision="float32"), noise_scale=np.ones(3))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", ">f4", "int16", "bool"])

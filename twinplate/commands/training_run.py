@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from twinplate.data.blocks import Array
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.progress import training_progress
+from twinplate.training.checks import RoundingWarning
 from twinplate.training.errors import TrainingError, TrainingInterrupted
 from twinplate.training.loop import train
 from twinplate.training.run_directory import RunWriter, left_to_another, versions
@@ -77,9 +80,10 @@ def train_and_keep(
     try:
         with training_progress(title, training.steps, training.batch_size) as report:
             progress = stop.checked_after(report)
-            trainer = implementation.Trainer(
-                *(x, program, training), state=run.state, offsets=offsets, **devices.options
-            )
+            with _told_of_rounding(console, run):
+                trainer = implementation.Trainer(
+                    *(x, program, training), state=run.state, offsets=offsets, **devices.options
+                )
             fit = train(trainer, trainer.plan(), progress, checkpoints)
             devices.leave()
     except TrainingInterrupted as interrupt:
@@ -112,6 +116,21 @@ def train_and_keep(
         "notes": list(fit.notes),
         "compile_seconds": fit.compile_seconds,
     }
+
+
+@contextmanager
+def _told_of_rounding(console: Console, run: SavedRun) -> Iterator[None]:
+    """Say a RoundingWarning by the names of the run's columns; other warnings are as they were."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", RoundingWarning)
+        yield
+    for warning in found:
+        if isinstance(warning.message, RoundingWarning):
+            tell(console, f"Note: {warning.message.told(run.data['columns'])}")
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def follow(

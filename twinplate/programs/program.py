@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import Rows
-from twinplate.data.columns import listed
+from twinplate.data.columns import default_name, listed
 from twinplate.data.frames import aligned, to_frame
 from twinplate.data.statistics import Statistics, read_statistics
 from twinplate.data.stored import Matrix, Stored, matrix_of
@@ -171,6 +171,7 @@ def make_program(
         raise InputError(
             f"x has no entry in {listed(empty)}; leave out features that nobody measured"
         )
+    _check_units(units, features)
     if config.likelihood != "normal":
         return _of_counts(x, config, generative, offsets, features, progress)
     if offsets is not None:
@@ -239,6 +240,25 @@ def _of_counts(
         means,
         None if found is None else offset_units,
     )
+
+
+def _check_units(units: Statistics, features: tuple[str, ...]) -> None:
+    """Raise InputError for infinite entries, and for features whose variance is no number of float64."""
+    names = features or tuple(map(default_name, range(len(units.mean))))
+    if units.infinite.count:
+        row, column = units.infinite.first
+        raise InputError(
+            f"x holds {counted(units.infinite.count, 'infinite entry', 'infinite entries')}, the first in "
+            f"row {row + 1}, {names[column]}; expected finite numbers, NaN where missing"
+        )
+    least, variance = np.finfo(np.float64).tiny, units.variance
+    held = units.constant | (np.isfinite(variance) & (variance >= least))
+    if not held.all():
+        wrong = listed([names[j] for j in np.flatnonzero(~held)], most=5)
+        raise InputError(
+            f"the variance of {wrong} of x is no number of float64; expected standard "
+            "deviations of 1e-154 to 1e154: give features other units"
+        )
 
 
 def _tell_of_constants(units: Statistics) -> None:

@@ -15,7 +15,13 @@ from twinplate.programs.config import TrainingConfig
 from twinplate.programs.offsets import with_offsets
 from twinplate.programs.parameters import initial_params
 from twinplate.programs.program import ReferenceProgram
-from twinplate.training.checks import check_brought, check_data, check_objective, check_pairs
+from twinplate.training.checks import (
+    check_brought,
+    check_data,
+    check_objective,
+    check_pairs,
+    check_units,
+)
 from twinplate.training.errors import check_state
 from twinplate.training.memory import item_axes, items_at_once
 from twinplate.training.plan import Chunk, chunk_length, chunks
@@ -212,7 +218,9 @@ def _complete(
 ) -> bool:
     """Whether no entry of these rows of `x` is missing, once they and `a` are checked."""
     check_objective(program.config, training)
-    complete = check_data(x, program.config, training, rows)
+    check_units(program, training.precision)
+    noise = program.start.noise_scale if program.config.likelihood == "normal" else None
+    complete = check_data(x, program.config, training, rows, noise)
     check_pairs(a, training.objective, program.config.num_components, len(x))
     return complete
 
