@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
+from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
+
+from twinplate.errors import InputError
 
 Array = npt.NDArray[np.float64]
 
@@ -19,7 +22,12 @@ FEISTEL_ROUNDS = 8  # of the Feistel network
 
 
 def generator(seed: int, *words: str | int) -> np.random.Generator:
-    """The generator of the stream that `words` name."""
+    """The generator of the stream that `words` name.
+
+    Raises InputError for a seed that is no whole number, or below 0.
+    """
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed is {seed!r}; expected a whole number, 0 or more")
     key = tuple(zlib.crc32(w.encode()) if isinstance(w, str) else w for w in words)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
 

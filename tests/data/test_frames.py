@@ -121,3 +121,13 @@ def test_what_a_masked_array_masks_is_missing():
     frame = to_frame(np.ma.masked_array(values, values == 999))
     assert frame.x.dtype == np.float64
     np.testing.assert_array_equal(frame.x, [[1, 2], [np.nan, 4]])
+
+
+def test_dims_of_xarray_that_say_that_features_come_first_are_refused():
+    xarray = pytest.importorskip("xarray")
+    x = np.arange(4.0).reshape(2, 2)  # of a square nothing else tells
+    for dims in (("feature", "item"), ("features", "cell"), ("gene", "items")):
+        with pytest.raises(InputError, match=r"features before items.*x.transpose\(\)"):
+            to_frame(xarray.DataArray(x, dims=dims))
+    known = xarray.DataArray(x, dims=("feature", "item"))
+    np.testing.assert_array_equal(to_frame(known.transpose()).x, x.T)

@@ -200,3 +200,19 @@ def test_of_counts_it_passes_the_checks_of_scikit_learn_for_whole_numbers(monkey
     moved = {"check_methods_sample_order_invariance", "check_methods_subset_invariance"}
     assert failed.keys() == moved and len(done) > 40
     assert all("score_samples" in said for said in failed.values())
+
+
+def test_what_a_masked_array_masks_is_missing(data):
+    masked = np.ma.masked_greater(data, 1.0)
+    found = VariationalFactorAnalysis(steps=2, random_state=0, device="cpu").fit(masked)
+    missing = VariationalFactorAnalysis(steps=2, random_state=0, device="cpu")
+    missing.fit(np.where(data > 1, np.nan, data))
+    np.testing.assert_array_equal(found.mean_, missing.mean_)
+    np.testing.assert_array_equal(found.score_samples(masked), missing.score_samples(masked))
+
+
+def test_latents_of_another_number_are_refused(data):
+    model = VariationalFactorAnalysis(steps=2, random_state=0, device="cpu").fit(data)
+    for latents in (np.zeros((3, 5)), np.zeros(2)):
+        with pytest.raises(InputError, match=r"expected latents \(N, 2\)"):
+            model.inverse_transform(latents)

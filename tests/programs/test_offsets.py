@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twinplate import InputError, ProgramConfig, make_program
-from twinplate.programs.offsets import offsets_of, total_offsets
+from twinplate.programs.offsets import given_offsets, offsets_of, total_offsets
 
 TOTAL = ProgramConfig(2, 1, likelihood="poisson")
 GIVEN = ProgramConfig(2, 1, likelihood="poisson", offset="given")
@@ -57,3 +57,9 @@ def test_a_likelihood_without_counts_has_no_offsets():
         ProgramConfig(2, 1, likelihood="bernoulli", offset="total")
     with pytest.raises(InputError, match="what scales an item is its offset"):
         ProgramConfig(2, 1, likelihood="poisson", amplitude_scale=0.3)
+
+
+def test_what_is_masked_is_no_offset():
+    masked = np.ma.masked_greater([1.0, 2.0, 9.0], 5.0)
+    with pytest.raises(InputError, match=r"1 offset of 3 .* the first nan in row 3"):
+        given_offsets(masked, 3)

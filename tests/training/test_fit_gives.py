@@ -142,6 +142,9 @@ def test_one_item_no_item_and_what_is_refused(exact):
     for number in (0, 2.5):
         with pytest.raises(InputError, match=f"num_samples is {number}; expected a whole number"):
             exact.sample(NEW, number)
+    for seed in (-1, 0.5):
+        with pytest.raises(InputError, match=f"seed is {seed}; expected a whole number, 0 or more"):
+            exact.sample(NEW, seed=seed)
     with pytest.raises(InputError, match=r"level is 1\.5"):
         exact.predict(NEW).interval(1.5)
 

@@ -16,6 +16,10 @@ import numpy as np
 from twinplate.data.columns import listed
 from twinplate.errors import InputError
 
+FEATURE_DIMS, ITEM_DIMS = (
+    ("feature", "features"),
+    ("item", "items"),
+)  # of xarray, that say which they are
 KINDS = "biuf"  # of NumPy's types, and of those of pandas that hold numbers
 
 
@@ -126,6 +130,10 @@ def _anndata(x: Any) -> Frame:
 def _xarray(x: Any) -> Frame:
     if len(x.dims) != 2:
         raise InputError(f"x has dims {x.dims}; expected two, of items and of features")
+    if x.dims[0] in FEATURE_DIMS or x.dims[1] in ITEM_DIMS:
+        raise InputError(
+            f"x has dims {x.dims}, features before items; expected items first: pass x.transpose()"
+        )
     items, columns = (_texts(x.coords[dim].values) if dim in x.coords else () for dim in x.dims)
     return Frame(_numbers(x.values), columns, items)
 

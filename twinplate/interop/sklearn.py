@@ -165,7 +165,9 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         ones the probabilities of a one.
         """
         check_is_fitted(self)
-        latents = np.asarray(X, dtype=np.float64)
+        latents, size = np.asarray(X, dtype=np.float64), len(self.components_)
+        if latents.ndim != 2 or latents.shape[1] != size:
+            raise InputError(f"X has shape {latents.shape}; expected latents (N, {size})")
         # By the fit: what `set_params` says later is for the next one.
         if hasattr(self, "mean_"):
             return np.asarray(latents @ self.components_ + self.mean_)
@@ -206,6 +208,8 @@ class VariationalFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixi
         return int(self.components_.shape[0])
 
     def _validated(self, values: npt.ArrayLike, reset: bool = False) -> Array:
+        if isinstance(values, np.ma.MaskedArray):  # scikit-learn would take what is masked
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         checked = validate_data(
             self, values, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
         )

@@ -11,11 +11,14 @@ closed form; `twinplate.programs.importance` bounds the one by draws from a guid
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from twinplate.data.frames import items_of
 from twinplate.errors import InputError
 from twinplate.programs.likelihood import draw, log_density
 from twinplate.programs.linear_gaussian import LOG_2PI, Array, LinearGaussian
@@ -29,6 +32,7 @@ class GeneralisedLinear:
     loc, scale: (K,), of the prior.  A scalar stands for a vector of it.
     concentration: (D,), > 0, of the negative binomial, whose variance is mean + mean² / concentration; else
         None.
+    features: as of `LinearGaussian`.
 
     Raises InputError for shapes that do not fit, and for numbers that are not finite or not positive.
 
@@ -45,6 +49,7 @@ class GeneralisedLinear:
     loc: Array
     scale: Array
     concentration: Array | None
+    features: tuple[str, ...] = field(default=(), repr=False)
 
     def __init__(
         self,
@@ -78,10 +83,16 @@ class GeneralisedLinear:
         """K."""
         return self.loadings.shape[1]
 
+    def with_features(self, features: tuple[str, ...]) -> Self:
+        """The same model with names of its D features; columns of frames are found by them."""
+        named = copy(self)
+        object.__setattr__(named, "features", features)
+        return named
+
     def as_dict(self) -> dict[str, Array]:
         """The arrays by name."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
-        return {name: value for name, value in found.items() if value is not None}
+        names = ("loadings", "intercept", "loc", "scale", "concentration")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def predictor(self, a: Array, offsets: Array | None = None) -> Array:
         """η (..., N, D) of latents `a` (..., N, K) of items with these offsets (N,)."""
@@ -100,7 +111,8 @@ class GeneralisedLinear:
 
     def log_joint(self, x: npt.ArrayLike, a: Array, offsets: Array | None = None) -> Array:
         """log p(x, a) (..., N) of the observed entries of `x` (N, D) and latents `a` (..., N, K)."""
-        entries = self.log_density(np.asarray(x, np.float64), a, offsets)
+        items = np.asarray(items_of(x, self.features), np.float64)
+        entries = self.log_density(items, a, offsets)
         return np.asarray(np.nansum(entries, -1) + self.log_prior(a))
 
     def log_prior(self, a: Array) -> Array:

@@ -12,19 +12,22 @@ so what a guide approximates is known exactly (Bishop, *Pattern Recognition and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
-from typing import Any
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from twinplate.data.blocks import blocks, fitting, spans
+from twinplate.data.frames import items_of
 from twinplate.data.stored import Matrix
 from twinplate.errors import InputError
 from twinplate.programs.triangle import pack_scale_tril, scale_tril_of_precision
 from twinplate.words import counted
 
 Array = npt.NDArray[np.float64]
+PARAMETERS = ("loadings", "intercept", "noise_scale", "loc", "scale")
 LOG_2PI = float(np.log(2 * np.pi))
 MATRIX_BYTES = 2**27  # of the K × K matrices of the items whose numbers are computed at once
 AT_ONCE = 4096  # items of a block
@@ -68,6 +71,8 @@ class LinearGaussian:
 
     loadings: (D, K).  intercept: (D,).  noise_scale: (D,), > 0.  loc: (K,), of the prior.
     scale: (K,), > 0, of the prior.  A scalar stands for a vector of it.
+    features: names of the D features, where they are known (`with_features`); columns of frames are found by
+        them (`twinplate.data.frames`).
 
     Raises InputError for shapes that do not fit, for numbers that are not finite, and for scales that are
     not positive.
@@ -85,6 +90,7 @@ class LinearGaussian:
     noise_scale: Array
     loc: Array
     scale: Array
+    features: tuple[str, ...] = field(default=(), repr=False)
 
     def __init__(
         self,
@@ -127,9 +133,15 @@ class LinearGaussian:
         """K."""
         return self.loadings.shape[1]
 
+    def with_features(self, features: tuple[str, ...]) -> Self:
+        """The same model with names of its D features; columns of frames are found by them."""
+        named = copy(self)
+        object.__setattr__(named, "features", features)
+        return named
+
     def as_dict(self) -> dict[str, Array]:
         """The five parameters by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in PARAMETERS}
 
     def precision(self, x: npt.ArrayLike) -> Array:
         """Posterior precision of every item, (N, K, K): diag(scale⁻²) + Wᵀ diag(observed / noise²) W."""
@@ -163,7 +175,7 @@ class LinearGaussian:
 
     def posterior_blocks(self, x: Matrix) -> Iterator[Gaussian]:
         """`posterior` in parts of consecutive items; `x` (N, D) may be on disk."""
-        for _, block in blocks(x, length=self.items_at_once()):
+        for _, block in blocks(items_of(x, self.features), length=self.items_at_once()):
             yield self.posterior(block)
 
     def items_at_once(self) -> int:
@@ -282,7 +294,7 @@ class LinearGaussian:
         return np.concatenate([np.zeros(0), *parts])
 
     def _items(self, x: npt.ArrayLike) -> Array:
-        x = np.asarray(x, dtype=np.float64)
+        x = np.asarray(items_of(x, self.features), dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != self.num_features:
             raise InputError(
                 f"x has shape {x.shape}; expected (N, D) with D = {self.num_features} as in loadings (D, K)"

@@ -50,6 +50,8 @@ def offsets_of(
 
 def given_offsets(offsets: Any, num_items: int) -> Array:
     """`offsets` as an array (N,). Raises InputError unless they are N positive, finite numbers."""
+    if isinstance(offsets, np.ma.MaskedArray):  # whose masked values are none
+        offsets = np.ma.filled(offsets.astype(np.float64), np.nan)
     try:
         found = np.asarray(offsets)
         if found.dtype.kind not in "biuf":

@@ -206,12 +206,13 @@ def generative_of(program: ReferenceProgram, params: Params) -> LinearGaussian |
     if "noise_scale" in raw:
         values["noise_scale"] = spread * (NOISE_FLOOR + np.exp(raw["noise_scale"]))
     if likelihood == "normal":
-        return LinearGaussian(**values)
+        return LinearGaussian(**values).with_features(program.features)
     del values["noise_scale"]  # of the working variable
     concentration = program.concentration
     if "concentration" in raw:
         concentration = 1 / (DISPERSION_FLOOR + np.exp(-raw["concentration"]))
-    return GeneralisedLinear(likelihood, **values, concentration=concentration)
+    model = GeneralisedLinear(likelihood, **values, concentration=concentration)
+    return model.with_features(program.features)
 
 
 def linear_gaussian_of(program: ReferenceProgram, params: Params) -> LinearGaussian:
