@@ -283,8 +283,7 @@ class AutoAmortizedNormal(AutoGuide):
         """The encoder's inputs, a row for each item of the mini-batch, or of all where `index` is None."""
         items = reading.structure.items
         given = self.features(*args, **kwargs)
-        inputs = list(map(jnp.asarray, given if isinstance(given, tuple | list) else [given]))
-        inputs = as_numbers(inputs)
+        inputs = as_numbers(list(given) if isinstance(given, tuple | list) else [given])
         if index is None:
             return standardized(self.prefix, None, inputs, items)
         check_inputs([len(x) for x in inputs], items)

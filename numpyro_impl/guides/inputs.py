@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 import jax.numpy as jnp
 import numpyro
 from jax import Array, lax
 
+from twinplate.errors import InputError
 from twinplate.guides.inputs import (
     FAR,
     NARROW,
@@ -17,6 +19,7 @@ from twinplate.guides.inputs import (
     check_columns,
     check_precision,
     columns,
+    no_array,
     places,
     raise_without,
     stride,
@@ -74,14 +77,18 @@ def _moments(x: Array) -> tuple[Array, Array]:
     return middle, jnp.where(varies & (spread > 0), spread, jnp.maximum(rounding, 1.0))
 
 
-def as_numbers(inputs: list[Array]) -> list[Array]:
-    """Bytes, which are those of images, as floating-point numbers.
+def as_numbers(inputs: list[Any]) -> list[Array]:
+    """Bytes, which are those of images, as floating-point numbers; arrays of NumPy as JAX's.
 
-    Raises InputError for numbers of 16 bits.
+    Raises InputError for numbers of 16 bits, and for what is no array.
     """
     for x in inputs:
+        if not hasattr(x, "__array__"):
+            raise InputError(no_array(type(x).__name__, "an array"))
+    arrays = [jnp.asarray(x) for x in inputs]
+    for x in arrays:
         check_precision("features", str(x.dtype))
-    return [x.astype(float) if x.dtype == jnp.uint8 else x for x in inputs]
+    return [x.astype(float) if x.dtype == jnp.uint8 else x for x in arrays]
 
 
 def _near(z: Array) -> Array:

@@ -119,6 +119,16 @@ class AutoAmortizedNormal(AutoGuide):
         if isinstance(encoder, nn.Module):
             self._modules["encoder"] = encoder
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy or a pickle, with the model: each run reads it.
+
+        Pyro leaves it out, and takes it from the guide that is copied as well (1.9.2).
+        """
+        held = {"_model": self._model, "master": self.master}
+        state = {**super().__getstate__(), "_model": held["_model"]}
+        vars(self).update(held)
+        return state
+
     @property
     def is_amortized(self) -> bool:
         """Whether there is an encoder, or else each item has parameters of its own."""
@@ -246,8 +256,10 @@ class AutoAmortizedNormal(AutoGuide):
             elif self.prefix != "auto":
                 rest._pyro_name = f"{rest._pyro_name}_{self.prefix}"
             self._modules["rest"] = rest
+        rest = self._modules.get("rest")
+        if rest is not None and rest.master is None:  # of a new one, or of one that was copied
             rest._update_master(weakref.ref(self) if self.master is None else self.master)
-        return self._modules.get("rest")
+        return rest
 
     def _normal(self, reading: Reading, args: Any, kwargs: Any, index: Any) -> ItemNormal:
         """Of the mini-batch's items, or where `index` is None, of all."""

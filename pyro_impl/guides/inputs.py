@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
 
+from twinplate.errors import InputError
 from twinplate.guides.inputs import (
     FAR,
     NARROW,
@@ -16,6 +18,7 @@ from twinplate.guides.inputs import (
     check_columns,
     check_precision,
     columns,
+    no_array,
     places,
     raise_without,
     stride,
@@ -72,12 +75,14 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return middle, torch.where(varies & (spread > 0), spread, rounding.clamp(min=1.0))
 
 
-def as_numbers(inputs: list[Tensor]) -> list[Tensor]:
+def as_numbers(inputs: list[Any]) -> list[Tensor]:
     """Bytes, which no embedding takes and no network computes with, as floating-point numbers.
 
-    Raises InputError for numbers of 16 bits.
+    Raises InputError for numbers of 16 bits, and for what is no array.
     """
     for x in inputs:
+        if not isinstance(x, Tensor):
+            raise InputError(no_array(type(x).__name__, "a tensor"))
         check_precision("features", str(x.dtype).removeprefix("torch."))
     real = torch.get_default_dtype()
     return [x.to(real) if x.dtype == torch.uint8 else x for x in inputs]

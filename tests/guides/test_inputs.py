@@ -237,3 +237,17 @@ def test_numbers_of_16_bits_are_refused(twin, kind):
         guide = twin.impl.AutoAmortizedNormal(model, "items", **given)
         with pytest.raises(InputError, match=words):
             first_params(twin, guide, x)
+
+
+@pytest.mark.parametrize("given", [{"x": 1.0}, [[1.0, 2.0]], None], ids=["dict", "list", "none"])
+def test_what_is_no_array_is_refused(twin, given):
+    """As the first argument of a model that takes a dictionary, where no features are given."""
+
+    def model(x):
+        with twin.framework.plate("items", 6, dim=-1):
+            twin.framework.sample("z", twin.dist.Normal(twin.array(0.0), 1.0))
+
+    guide = twin.impl.AutoAmortizedNormal(model, "items", lambda x: x, features=lambda x: given)
+    kind = type(given[0] if isinstance(given, list) else given).__name__
+    with pytest.raises(InputError, match=f"features gives a {kind}; .* features=lambda data: data"):
+        first_params(twin, guide, twin.array(np.ones((6, 2))))

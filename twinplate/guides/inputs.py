@@ -84,6 +84,15 @@ def check_columns(name: str, known: int, given: int) -> None:
         )
 
 
+def no_array(given: str, expected: str) -> str:
+    """What to do where features are of another type, such as a dictionary."""
+    return (
+        f"features gives a {given}; expected {expected} with the items in rows, or a tuple of several. By "
+        "default it is the first argument of the model: give features=lambda data: data['x'], or whatever "
+        f"makes {expected} of the model's arguments"
+    )
+
+
 def check_precision(what: str, kind: str) -> None:
     """Raise InputError for numbers of 16 bits: the guide's last layer has the type that it is given.
 
