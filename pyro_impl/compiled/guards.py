@@ -41,9 +41,10 @@ class Guards:
         self.generators: list[Any] = []
         sources = Sources(*roots)
         seen: dict[int, Any] = {}
-        waiting = deque(roots)
+        # With the place and key that each was found by, where there is one.
+        waiting: deque[tuple[Any, GuardedPlace | None, Any]] = deque((r, None, None) for r in roots)
         while waiting:
-            item = waiting.popleft()
+            item, place, key = waiting.popleft()
             if id(item) in seen or isinstance(item, ENDS):
                 continue
             seen[id(item)] = item
@@ -57,11 +58,14 @@ class Guards:
             for found in sources.inside(item):
                 if isinstance(found, GuardedPlace):
                     self._add(found)
-                    waiting += found.values if found.watched else ()
+                    pairs = zip(found.keys, found.values, strict=False)
+                    waiting += [(v, found, k) for k, v in pairs] if found.watched else ()
                 elif isinstance(found, GuardedContainer):
+                    if place is not None:
+                        found.label = f"{place.named(key)}, {found.label}"
                     self._containers.append(found)
                 else:
-                    waiting.append(found)
+                    waiting.append((found, place, key))
         self._watched = [p for p in self._places if p.watched]
         # What `change` looks at in every step, without the look-up of attributes.
         self._fast = [(p.get, p.mapping, p.values) for p in self._watched]

@@ -235,7 +235,8 @@ class CompiledSVI(SVI):
         if change is not None:
             self._forget(
                 f"what it reads changed {MOST_CHANGES} times, last {change}; give it as an argument of "
-                "the step, a number as a tensor"
+                "the step, a number as a tensor, or where the program does not read it, keep it in another "
+                "object"
             )
 
     def _forget(self, too_often: str) -> None:
@@ -326,7 +327,7 @@ class CompiledSVI(SVI):
     def _outdated(self, step: Step) -> str | None:
         """What the graph of this step holds and is no longer so, in words."""
         if (name := step.parameters.missing()) is not None:
-            return f"the parameter {name!r} in Pyro's store"
+            return f"the parameter {name!r} in Pyro's store (values can be written in place, by `copy_`)"
         if step.is_frozen_otherwise():
             return "which parameters are frozen"
         if any(map(has_gradient_hooks, step.trained)):

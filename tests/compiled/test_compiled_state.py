@@ -59,7 +59,8 @@ def test_a_list_that_the_program_appends_to_runs_eagerly_and_holds_no_phantoms()
         seen.append(slope)
         return 1.0
 
-    assert_eager_equals(model_with(density), "changes a list .* as it runs", restart=seen.clear)
+    reason = "changes `seen` in the closure of .*, a list of .* as it runs"
+    assert_eager_equals(model_with(density), reason, restart=seen.clear)
     assert all(type(s) is torch.Tensor for s in seen)
 
 
@@ -114,6 +115,32 @@ def test_a_scripted_module_runs_eagerly():
 
     density = lambda slope, x: 1.0 + layer(x[:, 0]).abs()
     assert_eager_equals(model_with(density), "torch.jit.* the module itself", each=each)
+
+
+class Fit:
+    """As many write them: model and course of the fit in one object."""
+
+    def __init__(self):
+        self.course = {"losses": []}
+
+    def density(self, slope, x):
+        return 1.0
+
+
+def test_a_list_that_grows_between_steps_is_named_by_its_place():
+    fit = Fit()
+    model = model_with(lambda slope, x: fit.density(slope, x))
+    told = (
+        r"changed 8 times, last entry 'losses' of a dict, a list of \d+ entries that now has \d+; .*"
+        "where the program does not read it, keep it in another object"
+    )
+    assert_eager_equals(
+        model,
+        told,
+        fit.course["losses"].clear,
+        each=lambda i: fit.course["losses"].append(i),
+        steps=30,
+    )
 
 
 def weighted(slope, x):
