@@ -102,7 +102,8 @@ def uncut(framework: str) -> Any:
 
 def fit_steps(work: Workload, framework: str, clip: float | None) -> Callable[[int], None]:
     """Takes as many steps as it is told, as `fit` does."""
-    config = TrainingConfig(1, work.size.batch_size, work.rate, device="cpu")
+    many = 1_000_000  # steps: for a short run XLA does less
+    config = TrainingConfig(many, work.size.batch_size, work.rate, device="cpu")
     state = TrainingState.start(work.params)
     with nullcontext() if clip else uncut(framework):
         trainer = load_backend(framework).Trainer(work.x, work.program, config, state=state)

@@ -34,6 +34,8 @@ from twinplate.training.plan import Chunk
 from twinplate.training.state import TrainingState
 from twinplate.verification.case import Case
 
+MANY_STEPS = 1_000_000  # of the run that a step is timed of: for a short one the compiler does less
+
 
 def devices() -> tuple[str, ...]:
     """ "cpu", and "gpu" where JAX has one."""
@@ -141,7 +143,7 @@ def _on(device: str, start: Callable[[], TakeSteps]) -> Callable[[], TakeSteps]:
 
 
 def _ours(work: Workload, device: str) -> TakeSteps:
-    config = TrainingConfig(1, work.size.batch_size, work.rate, seed=SEED, device=device)
+    config = TrainingConfig(MANY_STEPS, work.size.batch_size, work.rate, seed=SEED, device=device)
     return Trainer(work.x, work.program, config, state=TrainingState.start(work.params)).run
 
 

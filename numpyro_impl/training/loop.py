@@ -24,6 +24,7 @@ from numpyro_impl.objectives.losses import make_loss
 from numpyro_impl.programs.assembly import build
 from numpyro_impl.programs.parameters import ENCODER, NativeParams, nested
 from numpyro_impl.training.carry import Carry
+from numpyro_impl.training.compiling import compile_options
 from numpyro_impl.training.placement import OneDevice
 from twinplate.programs.config import TrainingConfig
 from twinplate.training.net import Attempt
@@ -220,7 +221,8 @@ class CompiledLoop:
                 if self._fits is not None:
                     axis = None if chunk.x is None else 0
                     loop = jax.vmap(loop, (0, 0, None, axis, axis))
-                self._compiled[key] = self._placement.compiled(loop, *arguments)
+                options = compile_options(self._prepared, self._fits or 1, self._placement.device)
+                self._compiled[key] = self._placement.compiled(loop, options, *arguments)
             self.compile_seconds += time.perf_counter() - started
         carry, found = self._compiled[key](*arguments)
         results = Results(*jax.device_get(found))

@@ -14,6 +14,7 @@ from numpyro_impl.constants import numbers_apart
 from numpyro_impl.device import find_device, memory, to_array
 from numpyro_impl.processes import all_workers, check_same_program
 from numpyro_impl.sharding import Sharding, T
+from numpyro_impl.training.compiling import machine_code
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import Preparation
 
@@ -54,14 +55,18 @@ class OneDevice:
         """The base noise of a mini-batch, where its items are."""
         return values
 
-    def compiled(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
+    def compiled(
+        self, loop: Any, options: dict[str, Any] | None, *arguments: Any
+    ) -> Callable[..., Any]:
         """`loop` of a chunk's steps, which gives away the buffers of the carry.
 
+        options: for the compiler.
         Raises InputError unless all processes have the same program.
         """
         loop, numbers = numbers_apart(loop, *arguments)
-        compiled = jax.jit(loop, donate_argnums=0).lower(*arguments, numbers).compile()
-        return lambda *arguments: compiled(*arguments, numbers)
+        lowered = jax.jit(loop, donate_argnums=0).lower(*arguments, numbers)
+        run = machine_code(lowered, options)
+        return lambda *arguments: run(*arguments, numbers)
 
 
 class Spread(OneDevice):
@@ -137,7 +142,9 @@ class Spread(OneDevice):
             name: self._sharding.spread(noise, self._axes[name]) for name, noise in values.items()
         }
 
-    def compiled(self, loop: Any, *arguments: Any) -> Callable[..., Any]:
+    def compiled(
+        self, loop: Any, options: dict[str, Any] | None, *arguments: Any
+    ) -> Callable[..., Any]:
         # Numbers that it holds stay in its text, by which processes are compared.
         everywhere = self._sharding.everywhere
         data = pairs = everywhere
@@ -151,4 +158,5 @@ class Spread(OneDevice):
         )
         lowered = jitted.lower(*arguments)
         check_same_program(lowered.as_text())
-        return lowered.compile()
+        run: Callable[..., Any] = machine_code(lowered, options)
+        return run

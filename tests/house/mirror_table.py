@@ -167,6 +167,7 @@ DIFFERENCES = {
     ("recording.parameters", "gradient_of"): STATE,
     ("recording.parameters", "recorded_parameters"): STATE,
     ("recording.parameters", "declared_parameters"): STATE,
+    ("bench.routes", "MANY_STEPS"): "what XLA makes of a run's loop depends on its length",
     (
         "bench.routes",
         "MOST_COMPILED",
@@ -356,6 +357,7 @@ ONLY_ONE = {
     "training/launching.py": DEVICES,
     "training/stepping.py": STEPS,
     "training/loop.py": "JAX's loop of steps is one compiled function",
+    "training/compiling.py": "Pyro's steps are replayed, which nothing is compiled for",
     "constants.py": "JAX writes what a function closes over into its program; torch holds tensors",
     "sharding.py": DEVICES,
     "processes.py": DEVICES,

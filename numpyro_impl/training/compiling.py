@@ -1,0 +1,43 @@
+"""How much XLA makes of the loop of a run: less where the run is over before more would have paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from twinplate.training.preparation import Preparation
+
+# Of a run: numbers of parameters times items of all steps and particles. Machine code without optimisation is
+# there in a fifth of the time and takes twice the time of a step (`benchmarks/compile_effort.py`).
+SHORT = 8e9
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+
+
+def compile_options(run: Preparation, fits: int, device: jax.Device) -> dict[str, Any] | None:
+    """What XLA is told for `fits` runs like this one; None for what it does by itself.
+
+    All steps of a run count, also those that are done: one that goes on is to have the numbers of one that
+    was never interrupted.
+    """
+    training = run.training
+    numbers = sum(values.size for values in run.state.params.values())
+    items = training.steps * training.batch_size * training.particles
+    is_short = fits * items * numbers < SHORT
+    return QUICK if is_short and device.platform == "cpu" else None
+
+
+def machine_code(lowered: Any, options: dict[str, Any] | None) -> Any:
+    """What XLA makes of a program as it is told, or by itself where a release knows no such option."""
+    if options is not None:
+        try:
+            return lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            if "No such compile option" not in str(error):
+                raise
+    return lowered.compile()
