@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pyro
@@ -21,6 +21,7 @@ from pyro_impl.compiled.graph import Graph, mapped
 from pyro_impl.compiled.lowering import Lowered
 from pyro_impl.compiled.reducing import Reduction
 from pyro_impl.compiled.replaying import Replay
+from pyro_impl.torch_private import version
 from twinplate.errors import InputError
 
 
@@ -45,6 +46,8 @@ class Parameters:
 
     leaves: list[Tensor]
     stored: dict[str, Tensor]
+    # Gradients that were seen to be zero, held so that no other tensor gets their place, and their versions.
+    _clear: list[tuple[Tensor | None, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, trace: poutine.Trace, optim: PyroOptim) -> Parameters:
@@ -65,6 +68,17 @@ class Parameters:
         """The first name under which the store now has another leaf, or none."""
         now = pyro.get_param_store()._params  # its public view has no look-up by name
         return next((n for n, leaf in self.stored.items() if now.get(n) is not leaf), None)
+
+    def have_gradients(self) -> bool:
+        """Whether somebody has left gradients in the leaves, to which Pyro adds those of its next step."""
+        now = [(g, 0 if g is None else version(g)) for g in (leaf.grad for leaf in self.leaves)]
+        pairs = zip(now, self._clear, strict=False)
+        if self._clear and all(g is old and n == m for (g, n), (old, m) in pairs):
+            return False
+        if any(g is not None and bool(g.any()) for g, _ in now):
+            return True
+        self._clear = now
+        return False
 
     def named(self, leaf: Tensor) -> str:
         """The parameter in the user's words."""

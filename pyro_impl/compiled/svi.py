@@ -211,12 +211,16 @@ class CompiledSVI(SVI):
             return self._pyros_step(*args, **kwargs)
         try:
             self._look_for_changes(key)
+            parameters = self._seen.get(key, self._ready)
+            if parameters is not None and parameters.have_gradients():
+                self._last = None
+                return self._pyros_step(*args, **kwargs)
             for step in [*self._steps.get(key, ())]:
                 loss = self._take(step, tensors, args, kwargs)
                 if loss is not None:
                     self._first(key, step)
                     return loss
-            if (parameters := self._seen.get(key, self._ready)) is not None:
+            if parameters is not None:
                 return self._record(key, parameters, tensors, objects, args, kwargs)
         except CannotCompileError as error:
             self._stay_eager(str(error))

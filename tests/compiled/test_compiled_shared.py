@@ -85,3 +85,26 @@ def test_an_optimiser_moves_one_parameter_in_between(kind, of_torch):
     found, svi = run(compiled=True)
     assert found == run(compiled=False)[0]
     assert any(step.taken for step in steps_of(svi))
+
+
+@pytest.mark.parametrize("kind", ["Adam", "SGD"])
+@pytest.mark.parametrize("first", [1, 5])
+def test_gradients_that_are_there_already_are_added_as_by_pyro(kind, first):
+    """As where two mini-batches make one step; not one of them is recorded."""
+
+    def run(make):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(3)
+        optim = getattr(pyro.optim, kind)({"lr": 0.01})
+        svi = make(two_sites, AutoNormal(two_sites), optim, Trace_ELBO())
+        found = []
+        for i in range(24):
+            if i >= first and i % 4 == 1:
+                svi.loss_and_grads(svi.model, svi.guide, *batches(5)[0])
+            found.append(svi.step(*batches(ITEMS)[0]))
+        return found, svi
+
+    found, svi = run(CompiledSVI)
+    assert found == run(SVI)[0]
+    (step,) = steps_of(svi)
+    assert step.taken == 24 - 2 - len(range(first, 24, 4))
