@@ -46,7 +46,8 @@ def untraceable(error: Exception) -> InputError | None:
     return InputError(
         f"{line} {what}, and values are known only when the compiled steps run; expected choices and shapes "
         "that follow from shapes and whole numbers: use jnp.where, jax.lax.cond or numpyro.handlers.mask "
-        "and jax.numpy, compute sizes beforehand, or fix an argument: CompiledSVI(..., name=value)"
+        "and jax.numpy, compute sizes beforehand, or in `run` by NumPy of its arguments (np.unique(groups), "
+        "not jnp.unique), or fix an argument: CompiledSVI(..., name=value)"
     )
 
 
