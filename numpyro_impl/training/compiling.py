@@ -8,9 +8,11 @@ import jax
 
 from twinplate.training.preparation import Preparation
 
-# Of a run: numbers of parameters times items of all steps and particles. Machine code without optimisation is
-# there in a fifth of the time and takes twice the time of a step (`benchmarks/compile_effort.py`).
-SHORT = 8e9
+# Machine code without optimisation is there in a third of the time, and its steps take two to eight times as
+# long (`benchmarks/compile_effort.py`). What a step takes more grows with the parameters times the items of
+# its mini-batch and particles, from STEP on; a run is short where that is less than SHORT in all steps.
+STEP = 1.5e6
+SHORT = 6e9
 QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
@@ -27,8 +29,8 @@ def compile_options(run: Preparation, fits: int, device: jax.Device) -> dict[str
     """
     training = run.training
     numbers = sum(values.size for values in run.state.params.values())
-    items = training.steps * training.batch_size * training.particles
-    is_short = fits * items * numbers < SHORT
+    items = fits * training.batch_size * training.particles
+    is_short = training.steps * (STEP + items * numbers) < SHORT
     return QUICK if is_short and device.platform == "cpu" else None
 
 

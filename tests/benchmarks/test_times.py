@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_benchmarks import BACKENDS, SIZE
 
+from numpyro_impl.training import compiling
 from twinplate.bench.workload import make_workload
 from twinplate.data import readers
 
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import batches
 import checkpoints
 import clipping
+import compile_effort
 import devices as spread
 import many_components
 import reading
@@ -79,6 +81,15 @@ def test_beside_a_fit_stands_one_that_cuts_nothing(monkeypatch, framework):
         clipping.fit_steps(make_workload(SIZE), framework, clip)(3) for clip in (None, 5.0)
     )
     assert (uncut != cut).all()
+
+
+def test_fits_compiled_quickly_are_timed_beside_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "SHORT", compiling.SHORT)  # which the benchmark changes
+    monkeypatch.setattr(compile_effort, "PROBLEMS", {"tiny": SIZE})
+    path = tmp_path / "effort.json"
+    compile_effort.main(["--steps", "2", "--rounds", "2", f"--json={path}"])
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["low"] <= row["median"] <= row["high"] and min(row["seconds"].values()) > 0
 
 
 def test_steps_row_by_row_are_timed_beside_others(tmp_path, monkeypatch):

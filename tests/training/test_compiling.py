@@ -28,7 +28,8 @@ def run(problem):
 
 def test_a_run_is_short_by_its_parameters_items_and_steps(run, monkeypatch):
     numbers = sum(values.size for values in run.state.params.values())
-    monkeypatch.setattr(compiling, "SHORT", 8 * 5 * numbers + 1)
+    monkeypatch.setattr(compiling, "STEP", 100)
+    monkeypatch.setattr(compiling, "SHORT", 8 * (100 + 5 * numbers) + 1)
     assert compile_options(run, 1, CPU) is compiling.QUICK
     assert compile_options(run, 2, CPU) is None
     for more in ({"steps": 9}, {"batch_size": 6}, {"particles": 2}):
