@@ -12,7 +12,7 @@ from twinplate.training.preparation import Preparation
 # long (`benchmarks/compile_effort.py`). What a step takes more grows with the parameters times the items of
 # its mini-batch and particles, from STEP on; a run is short where that is less than SHORT in all steps.
 STEP = 1.5e6
-SHORT = 6e9
+SHORT = 8.5e9
 QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
