@@ -11,7 +11,7 @@ from twinplate.training.preparation import Preparation
 # Machine code without optimisation is there in a third of the time, and its steps take two to eight times as
 # long (`benchmarks/compile_effort.py`). What a step takes more grows with the parameters times the items of
 # its mini-batch and particles, from STEP on; a run is short where that is less than SHORT in all steps. Both
-# take as long at 8.5e9. Less is better for whoever fits again: then all is on disk, and the slow steps are left.
+# take as long at 8.5e9. Less is better for whoever fits again: all is on disk then, but for the slow steps.
 STEP = 1.5e6
 SHORT = 2.5e9
 QUICK = {
