@@ -34,7 +34,8 @@ def read_csv(path: Path, choose: Choose) -> Raw:
         if blank or len(cells) != len(raw.names):
             place, found = (blank, 0) if blank else (line, len(cells))
             raise InputError(
-                f"{path}, line {place}: found {counted(found, 'cell')}, expected {len(raw.names)}."
+                f"{path}, line {place}: found {counted(found, 'cell')}, expected {len(raw.names)}, as in "
+                f"line {first[0]}."
             )
         raw.add(line, cells)
     if first is not None and raw is None:
@@ -54,16 +55,24 @@ def _started(
         return raw
     one_more = len(second) == len(first) + 1 > 2 and second[-1].strip()
     if one_more and (number(second[0]) in (None, 1.0)):
-        first = ["", *first]  # R gives the row names, texts or 1, 2, ..., no name
+        # R gives the row names, texts or 1, 2, ..., no name
+        return _Text(path, ["", *first], True, choose, names_rows=True)
     return _Text(path, first, True, choose)
 
 
 class _Text:
-    """The rows of a file as they come in."""
+    """The rows of a file as they come in. names_rows: the header has no cell for the first column."""
 
-    def __init__(self, path: Path, header: Sequence[str], named: bool, choose: Choose) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: Sequence[str],
+        named: bool,
+        choose: Choose,
+        names_rows: bool = False,
+    ) -> None:
         names = tuple(name.strip() or default_name(j) for j, name in enumerate(header))
-        self.path, self.names, self.named = path, names, named
+        self.path, self.names, self.named, self.names_rows = path, names, named, names_rows
         self.choice = choose(path, names, named)
         self.kept = {j: list[str]() for j in (*self.choice.perhaps, *self.choice.labels)}
         self.numeric = [j for j in sorted(self.choice.features) if j not in self.kept]
@@ -85,6 +94,12 @@ class _Text:
             if j in self.choice.labels or name_items(self.names[j], texts):
                 labels[j] = texts
                 continue
+            if self.names_rows and j == 0:  # a comma too many in every row, such as a decimal comma
+                raise InputError(
+                    f"{self.path}, line {self.lines[0]}: found {counted(len(self.names), 'cell')}, expected "
+                    f"{len(self.names) - 1}, as in the header; the first of them name no items, as some are "
+                    "alike. Numbers have a decimal point and no comma."
+                )
             column = [self._value(n, text, j) for n, text in zip(self.lines, texts, strict=True)]
             x, places = np.column_stack([x, column]), [*places, j]
         return Raw(x, tuple(places), self.names, self.named, self.choice, labels)
@@ -94,10 +109,20 @@ class _Text:
         if value is None:
             raise InputError(
                 f"{self.path}, line {line}: {column_name(self.names[j], j)} holds "
-                f"{cell.strip()[:40]!r}, which is no number; leave the column out, with --drop or "
-                "--id-column, or leave the cell empty if the entry is missing."
+                f"{cell.strip()[:40]!r}, which is no number; {self._advice(cell)}."
             )
         return value
+
+    def _advice(self, cell: str) -> str:
+        if "," in cell and number(cell.replace(",", "")) is not None:
+            return "write numbers with a decimal point, and without commas between thousands"
+        out = "leave the column out, with --drop or --id-column"
+        advice = f"{out}, or leave the cell empty if the entry is missing"
+        if self.named or self.lines[1:]:
+            return advice
+        return (
+            f"{advice}; the first line is taken for an item, as it holds numbers: a header has none"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -107,7 +132,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             first = next((line for line in file if line.strip()), "")
             file.seek(0)
             first = re.sub('"[^"]*"', "", first)  # what is in quotes separates nothing
-            mark = next((m for m in "\t;" if m in first and "," not in first), ",")
+            mark = next((m for m in "\t;" if m in first and _separates(m, first)), ",")
             mark = "\t" if path.suffix.lower() == ".tsv" else mark
             reader = csv.reader(file, delimiter=mark, strict=True)
             for cells in reader:
@@ -116,6 +141,12 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path} is not UTF-8 text: save it again as CSV in UTF-8.") from error
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
+
+
+def _separates(mark: str, first: str) -> bool:
+    """Whether tabs or semicolons are between the cells, and commas, if there are any, in numbers."""
+    cells = first.split(mark)
+    return "," not in first or all(number(cell.replace(",", ".")) is not None for cell in cells)
 
 
 def _is_header(first: Sequence[str], second: Sequence[str]) -> bool:
