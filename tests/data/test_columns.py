@@ -54,6 +54,37 @@ def test_names_of_items_are_no_feature(write, text, features, ids, items, suffix
     assert (list(table.id_columns), table.items, table.left_out) == (ids, items, ())
 
 
+BEHIND_NAMES = [
+    (
+        "country,2001,2002,2003\nFrance,5,6,7\nPeru,7,8,5\n",
+        "country",
+        (),
+        "2001 2002 2003",
+        "France",
+    ),
+    ("site,plot,0,1,2\nA,a,0.5,6,7\nB,b,1.5,7,8\n", "site", ("plot",), "0 1 2", "A"),
+    ("Ann,1,2,3\nBob,5,6,7\n", "column 1", (), "column 2 column 3 column 4", "Ann"),
+]
+
+
+@pytest.mark.parametrize(("text", "id_column", "drop", "features", "first"), BEHIND_NAMES)
+def test_numbers_that_count_name_columns_behind_names_too(
+    write, text, id_column, drop, features, first
+):
+    chosen = Wanted(id_column=id_column, drop=drop).choose
+    table = load_matrix(write(text), None, chosen)
+    assert " ".join(table.columns) == features and table.items[0] == first
+
+
+@pytest.mark.parametrize("mark", [";", ",", "\t", "|"])
+def test_a_line_of_excels_says_what_separates_cells(write, mark):
+    text = "sep=|\r\nhumid|acid\r\n1.5|2\r\n|4\r\n".replace("|", mark)
+    table = load_matrix(write(text))
+    assert table.columns == ("humid", "acid")
+    np.testing.assert_array_equal(table.x, [[1.5, 2.0], [np.nan, 4.0]])
+    assert "line 3" in refusal(load_matrix, write(text.replace("1.5", "wet")))
+
+
 def test_one_cell_too_many_is_no_name_of_an_item(write):
     for text in ("a,b\n1,5,\n2,7,\n", "a,b\n3,5,7\n4,5,7\n"):
         assert "line 2: found 3 cells, expected 2" in refusal(load_matrix, write(text))

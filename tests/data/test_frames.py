@@ -75,6 +75,16 @@ def test_a_tensor_is_a_matrix_whether_or_not_it_is_trained():
     assert found.x.dtype == np.float64 and found.columns == found.items == ()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "bool"])
+def test_an_array_of_jax_is_a_matrix_of_any_real_type(dtype):
+    jnp = pytest.importorskip("jax.numpy")
+    found = to_frame(jnp.array([[1, 0]], dtype))
+    np.testing.assert_array_equal(found.x, [[1.0, 0.0]])
+    assert found.x.dtype == np.float64 and found.columns == found.items == ()
+    with pytest.raises(InputError, match="x holds complex64 values; expected real numbers"):
+        to_frame(jnp.array([[1j]]))
+
+
 def test_an_array_is_no_frame_and_a_frame_without_names_has_none():
     x = np.ones((2, 2), np.uint8)
     assert to_frame(x) is None and items_of(x, ("a", "b")) is x and item_names(x) == ()

@@ -31,6 +31,7 @@ def test_a_sound_matrix_passes():
             ["2 entries", "row 2", "column 2 ('b')", "--missing mask"],
         ),
         ([[1, NAN, 1], [2, NAN, 0]], {}, ["without any entry", "column 2 ('b')"]),
+        ([[1, NAN], [2, NAN]], {"missing": "error"}, ["without any entry", "column 2 ('b')"]),
         (np.full((2, 9), NAN), {}, ["column 5 ('e') and 4 more"]),
     ],
 )

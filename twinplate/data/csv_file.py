@@ -16,6 +16,7 @@ from twinplate.errors import InputError
 from twinplate.words import counted
 
 CERTAIN = 6  # numbers 0, 1, 2, ... in the first line that no item has by chance
+YEARS = range(1800, 2201)  # behind a name, three in a row are no item's either
 
 
 def read_csv(path: Path, choose: Choose) -> Raw:
@@ -131,11 +132,17 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = next((line for line in file if line.strip()), "")
             file.seek(0)
+            told = re.fullmatch(
+                "sep=(.)", first.rstrip("\r\n")
+            )  # a line of Excel's, above the header
             first = re.sub('"[^"]*"', "", first)  # what is in quotes separates nothing
             mark = next((m for m in "\t;" if m in first and _separates(m, first)), ",")
             mark = "\t" if path.suffix.lower() == ".tsv" else mark
-            reader = csv.reader(file, delimiter=mark, strict=True)
+            reader = csv.reader(file, delimiter=told[1] if told else mark, strict=True)
             for cells in reader:
+                if told and cells:
+                    told = None
+                    continue
                 yield reader.line_num, cells
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: save it again as CSV in UTF-8.") from error
@@ -152,14 +159,17 @@ def _separates(mark: str, first: str) -> bool:
 def _is_header(first: Sequence[str], second: Sequence[str]) -> bool:
     """Whether the first line names the columns: by texts alone, or by numbers that count them.
 
-    pandas calls columns without a name 0, 1, 2, ...; years in a row are names too. A few numbers that count
-    above a line of whole numbers may be an item, and are one here.
+    pandas calls columns without a name 0, 1, 2, ...; years in a row are names too, also behind names of other
+    columns. A few numbers that count above a line of whole numbers may be an item, and are one here.
     """
     texts = [cell for cell in first if cell.strip().lower() not in MISSING_CELLS]
     if texts and all(number(cell) is None for cell in texts):
         return True
-    behind_index = len(first) > 2 and not first[0].strip()
-    counts = [cell.strip() for cell in (first[1:] if behind_index else first)]
+    cells = [cell.strip() for cell in first]
+    before = next((j for j, cell in enumerate(cells) if cell.isdecimal()), 0)
+    behind_names = any(number(cell) is None for cell in cells[:before])
+    behind_index = len(first) > 2 and not cells[0]
+    counts = cells[before if behind_names else int(behind_index) :]
     start = int(counts[0]) if counts[0].isdecimal() else -1
     if start < 0 or counts != [str(start + i) for i in range(len(counts))]:
         return False
@@ -167,5 +177,6 @@ def _is_header(first: Sequence[str], second: Sequence[str]) -> bool:
     return (
         (behind_index and start == 0)
         or (start <= 1 and len(counts) >= CERTAIN)
+        or (behind_names and start in YEARS and len(counts) >= 3)
         or (len(counts) >= 3 and any(value is not None and value % 1 > 0 for value in below))
     )

@@ -1,8 +1,8 @@
 """Frames and other labelled matrices as numbers with names; none of the libraries they are of is imported.
 
 Known are the DataFrame of pandas and of polars, AnnData, the DataArray of xarray, whose two dims are items
-and features, SciPy's sparse matrices, NumPy's masked arrays and torch's tensors. Items are rows. Numbers
-become float64: small integer types, in which sums and densities overflow, do not enter.
+and features, SciPy's sparse matrices, NumPy's masked arrays, torch's tensors and JAX's arrays. Items are
+rows. Numbers become float64: small integer types, in which sums and densities overflow, do not enter.
 """
 
 from __future__ import annotations
@@ -169,6 +169,12 @@ def _torch(x: Any) -> Frame:
     return Frame(x.detach().cpu().double().numpy())
 
 
+def _jax(x: Any) -> Frame:
+    """An array, wherever it lives; bfloat16 is a type that NumPy has no kind for."""
+    values = np.asarray(x)
+    return Frame(_numbers(values.astype(np.float64) if values.dtype.kind == "V" else values))
+
+
 def _texts(names: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, names))
 
@@ -182,4 +188,5 @@ READERS: tuple[tuple[tuple[str, ...], Callable[[Any], Frame]], ...] = (
     (("toarray", "nnz"), _sparse),
     (("mask", "filled", "fill_value"), _masked),
     (("detach", "cpu", "double"), _torch),
+    (("addressable_shards", "block_until_ready"), _jax),
 )

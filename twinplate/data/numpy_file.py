@@ -92,5 +92,8 @@ def numpy_arrays(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[s
     # Damaged bytes make NumPy, zipfile, zlib and the header's parser raise a dozen different types.
     except Exception as error:
         if isinstance(error, ValueError) and "Object arrays" in str(error):
-            raise InputError(f"{path} holds Python objects; expected real numbers.") from error
+            raise InputError(
+                f"{path} holds Python objects, which are not loaded; expected real numbers, and names as "
+                "texts: np.array(names, str)."
+            ) from error
         raise unreadable(path, path.suffix[1:].upper()) from error

@@ -56,10 +56,11 @@ def load_matrix(
     layer: of an AnnData, or the variable of NetCDF or Zarr; by default `X`, `x`, or the only one.
     items: those that are read, by their names, in this order; by default all.
 
-    A CSV is UTF-8, separated by commas, tabs or semicolons; a cell that is empty, `nan`, `NA`, `N/A`,
-    `#N/A`, `<NA>`, `null` or `None` is missing. The first line is a header when it has text and no number,
-    or numbers that count the columns (0, 1, 2, ..., or years) and below it stand numbers that do not; one
-    cell fewer than below is R's way to name the items. Columns without a name are called "column 1", ...
+    A CSV is UTF-8, separated by commas, tabs or semicolons, or by what its first line says as Excel does
+    (`sep=;`); a cell that is empty, `nan`, `NA`, `N/A`, `#N/A`, `<NA>`, `null` or `None` is missing. The
+    first line is a header when it has text and no number, or numbers that count the columns (0, 1, 2, ...,
+    or years), also behind names of others, and below it stand numbers that do not; one cell fewer than
+    below is R's way to name the items. Columns without a name are called "column 1", ...
 
     Raises:
         InputError: `path` holds no real, finite, non-empty matrix; names the file and the place.

@@ -126,6 +126,9 @@ def check_matrix(table: Table, *, missing: Missing) -> None:
     adds nothing to the likelihood.
     """
     found = table.statistics
+    empty = found.observed == 0
+    if empty.any():
+        raise InputError(f"Columns without any entry: {_listed(table, empty)}. Drop them.")
     if missing == "error" and found.missing.count:
         row, column = found.missing.first
         count = found.missing.count
@@ -133,9 +136,6 @@ def check_matrix(table: Table, *, missing: Missing) -> None:
             f"{counted(count, 'entry', 'entries')} {are(count)} missing, the first in row {row + 1}, "
             f"{table.name_of(column)}: pass `--missing mask` to leave them out of the model."
         )
-    empty = found.observed == 0
-    if empty.any():
-        raise InputError(f"Columns without any entry: {_listed(table, empty)}. Drop them.")
 
 
 def fingerprint(x: Matrix, progress: Rows | None = None) -> str:

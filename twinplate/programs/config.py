@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from twinplate.errors import InputError
@@ -102,10 +102,9 @@ class ProgramConfig:
             self.covariance == "low-rank" and not 1 <= self.rank <= most
         ):
             raise InputError(f"rank is {self.rank}; expected 1 to num_components = {most}")
-        if self.amplitude_scale is not None and not 0 < self.amplitude_scale < float("inf"):
-            raise InputError(
-                f"amplitude_scale is {self.amplitude_scale}; expected a positive number, or None"
-            )
+        if self.amplitude_scale is not None and not _is_positive(self.amplitude_scale):
+            shown = _shown(self.amplitude_scale)
+            raise InputError(f"amplitude_scale is {shown}; expected a positive number, or None")
         if self.amplitude_scale is not None and self.likelihood != "normal":
             raise InputError(
                 f"amplitude_scale is {self.amplitude_scale} with likelihood {self.likelihood!r}; expected "
@@ -174,8 +173,10 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "particles"):
             _set(self, name, _whole(name, getattr(self, name), 1))
         _set(self, "seed", _whole("seed", self.seed, 0))
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"learning_rate is {self.learning_rate}; expected a positive number")
+        if not _is_positive(self.learning_rate):
+            raise InputError(
+                f"learning_rate is {_shown(self.learning_rate)}; expected a positive number"
+            )
         _one_of("objective", self.objective, OBJECTIVES)
         if self.particles > 1 and self.objective != "elbo":
             raise InputError(
@@ -239,10 +240,19 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, Integral)  # NumPy's too
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < float("inf")
+
+
 def _whole(name: str, value: int, least: int) -> int:
     if not _is_whole(value) or value < least:
-        raise InputError(f"{name} is {value}; expected a whole number, {least} or more")
+        raise InputError(f"{name} is {_shown(value)}; expected a whole number, {least} or more")
     return int(value)
+
+
+def _shown(value: object) -> str:
+    """A text in quotes: '3' is no number."""
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def _listed(words: tuple[str, ...]) -> str:

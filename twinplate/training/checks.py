@@ -86,12 +86,13 @@ def check_data(
     if x.dtype.kind not in "biuf":
         raise InputError(f"x holds {x.dtype} values; expected real numbers")
     missing, infinite, largest = False, Places(), np.finfo(training.precision).max
-    lost, observed = np.zeros(program.num_features), np.zeros(program.num_features)
+    rounded, observed = np.zeros(program.num_features), np.zeros(program.num_features)
     for start, block in blocks(x, rows=rows):
         missing = missing or bool(np.isnan(block).any())
         infinite.add(np.abs(block) > largest, start)
         if noise_scale is not None:
-            lost += np.nansum(_rounding(block, training.precision) ** 2, axis=0)
+            lost = np.abs(_rounding(block, training.precision))
+            rounded += (lost > ROUNDED * noise_scale).sum(axis=0)
             observed += (~np.isnan(block)).sum(axis=0)
         check_values(program.likelihood, block, start)
     if infinite.count:
@@ -102,7 +103,7 @@ def check_data(
             f"row {row + 1}, column {column + 1}; expected finite numbers, or NaN where they are missing"
         )
     if noise_scale is not None:
-        places = np.flatnonzero(lost > observed * (ROUNDED * noise_scale) ** 2)
+        places = np.flatnonzero(rounded > observed / 2)  # a few far items say nothing of a feature
         if len(places):
             warnings.warn(RoundingWarning(places.tolist(), training.precision), stacklevel=2)
     return not missing
