@@ -95,8 +95,8 @@ def all_workers() -> Workers | None:
 def check_same_program(text: str) -> None:
     """Raise InputError, in all processes, where they have traced different programs.
 
-    Their all-reduces would add numbers of one to others of another, without a word. NumPyro's ELBO adds up
-    its sites in the order of a set of names, which Python shuffles in every process by another seed.
+    Their all-reduces would add numbers of one to others of another, without a word. A program that goes
+    through a set of names is another one in each process, as Python shuffles sets by another seed.
     """
     workers = all_workers()
     if workers is not None:
@@ -105,8 +105,8 @@ def check_same_program(text: str) -> None:
         if other:
             raise InputError(
                 f"the process of rank {other[0]} has traced another program than that of rank 0; expected "
-                "the same arguments in all processes, and PYTHONHASHSEED=0 in the environment of each: "
-                "NumPyro adds up sites in the order of a set of names"
+                "the same program and arguments in all processes; where it goes through a set of names, sort "
+                "them, or set PYTHONHASHSEED=0 in the environment of each"
             )
 
 

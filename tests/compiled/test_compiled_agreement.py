@@ -243,7 +243,7 @@ def test_rounding_is_that_of_the_coarsest_type(interpreted):
 
 @pytest.mark.slow
 def test_an_ill_conditioned_program_is_not_called_different():
-    """A Gaussian process in single precision: two orders of its sums give losses that differ by 1e-4."""
+    """A Gaussian process in single precision: two orders of its sums give other losses, by many roundings."""
     torch.set_default_dtype(torch.float32)
     x = torch.linspace(0, 1, 60)
     y = torch.sin(6 * x)
@@ -259,4 +259,4 @@ def test_an_ill_conditioned_program_is_not_called_different():
     for _ in range(300):
         svi.step(x, y)
     (step,) = steps_of(svi)
-    assert step.taken == 298 and step.comparison.first > 1e-5
+    assert step.taken == 299 and step.comparison.first > 8 * SINGLE
