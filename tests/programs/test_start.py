@@ -195,5 +195,5 @@ def test_what_is_given_stays_and_the_rest_is_at_its_maximum(learned, missing):
 def test_a_feature_that_nobody_measured_is_named():
     x = np.random.default_rng(0).normal(size=(9, 3))
     x[:, 1] = np.nan
-    with pytest.raises(InputError, match="x has no entry in column 1; leave out"):
+    with pytest.raises(InputError, match="x has no entry in column 2; leave out"):
         make_program(x, ProgramConfig(3, 1))

@@ -167,7 +167,8 @@ def make_program(
     units = statistics or read_statistics(x, progress)
     observed = units.observed / len(x)
     if not observed.all():
-        empty = [features[j] if features else f"column {j}" for j in np.flatnonzero(observed == 0)]
+        names = features or tuple(map(default_name, range(len(observed))))
+        empty = [names[j] for j in np.flatnonzero(observed == 0)]
         raise InputError(
             f"x has no entry in {listed(empty)}; leave out features that nobody measured"
         )
