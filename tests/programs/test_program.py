@@ -70,7 +70,7 @@ def test_what_has_no_variance_in_float64_is_refused():
 def test_a_constant_column_has_spread_one(value):
     x = make_data(num_items=1000)
     x[:, 1] = value
-    with pytest.warns(UserWarning, match=r"1 feature of x has the same .* \(column 1\)"):
+    with pytest.warns(UserWarning, match=r"1 feature of x has the same .* \(column 2\)"):
         program = make_program(x, make().config)
     assert program.spread[1] == 1
     assert program.center[1] == pytest.approx(value, rel=1e-13)

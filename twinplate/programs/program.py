@@ -186,7 +186,7 @@ def make_program(
     if generative is not None:
         given = ReferenceProgram(config, generative, units.mean, units.spread, features=features)
         return replace(given, width=generative.conditional_scales(observed))
-    _tell_of_constants(units)
+    _tell_of_constants(units, features)
     start = likely_start(x, config.num_components, units, progress)
     width = start.conditional_scales(observed)
     if config.amplitude_scale is not None:
@@ -262,13 +262,14 @@ def _check_units(units: Statistics, features: tuple[str, ...]) -> None:
         )
 
 
-def _tell_of_constants(units: Statistics) -> None:
+def _tell_of_constants(units: Statistics, features: tuple[str, ...]) -> None:
     where = np.flatnonzero(units.constant)
     if len(where):
+        names = features or tuple(map(default_name, range(len(units.mean))))
         have = "has" if len(where) == 1 else "have"
         warnings.warn(
             f"{counted(len(where), 'feature')} of x {have} the same value in every item "
-            f"({listed([f'column {j}' for j in where])}): that tells nothing of the components and adds a "
+            f"({listed([names[j] for j in where])}): that tells nothing of the components and adds a "
             "constant to the log evidence; leave such columns out",
             stacklevel=3,
         )
