@@ -40,6 +40,11 @@ class TorchOptim(PyroOptim):
         self.optimizer.step()
 
 
+def to_pyros(optim: Any) -> Any:
+    """An optimiser of torch as a `TorchOptim`, any other as it is."""
+    return TorchOptim(optim) if isinstance(optim, Optimizer) else optim
+
+
 @dataclass
 class Parameters:
     """What an eager step trained: unconstrained leaves, those in Pyro's store by name too."""

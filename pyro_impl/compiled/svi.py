@@ -23,7 +23,6 @@ from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torch.optim import Optimizer
 
 from pyro_impl.compiled.agreement import rewinding
 from pyro_impl.compiled.building import Recording, record
@@ -36,7 +35,7 @@ from pyro_impl.compiled.guards import Guards
 from pyro_impl.compiled.reducing import Reduction
 from pyro_impl.compiled.replaying import is_nan
 from pyro_impl.compiled.steadied import SteadySteps
-from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, TorchOptim
+from pyro_impl.compiled.steps import CompiledStep, Parameters, Step, to_pyros
 from pyro_impl.compiled.switching import Switch
 from pyro_impl.compiled.telling import Telling
 from pyro_impl.torch_private import has_gradient_hooks
@@ -98,7 +97,7 @@ class CompiledSVI(SVI):
         group: ProcessGroup | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model, guide, _of_pyro(optim), loss, loss_and_grads, **kwargs)
+        super().__init__(model, guide, to_pyros(optim), loss, loss_and_grads, **kwargs)
         self._roots: tuple[Any, ...] = (model, guide, loss, loss_and_grads)
         self._telling = Telling(loss, is_own=loss_and_grads is not None)
         self._switch = Switch(machine_code, self._telling)
@@ -163,7 +162,7 @@ class CompiledSVI(SVI):
             losses = (self.loss_and_grads,)
             self._first_half = Differentiation(self.loss_and_grads)
         self._roots = self.model, self.guide, *losses
-        self.optim = _of_pyro(self.optim)
+        self.optim = to_pyros(self.optim)
         self._complete_by(half.clip, half.reduction)
         if self._steady is not None:
             self._steady.goes_on_with(self.optim)
@@ -397,7 +396,3 @@ class CompiledSVI(SVI):
             f"{differs}, so the program depends on something that cannot be seen{of_rounding}; {since}"
         )
         return torch_item(loss)
-
-
-def _of_pyro(optim: Any) -> Any:
-    return TorchOptim(optim) if isinstance(optim, Optimizer) else optim

@@ -315,6 +315,7 @@ DIFFERENCES = {
     ("compiled.steps", "named_leaves"): STEPS,
     ("compiled.steps", "take_steps"): STEPS,
     ("compiled.steps", "to_inputs"): STEPS,
+    ("compiled.steps", "to_pyros"): STEPS,
     ("compiled.steps", "unprepared"): STEPS,
 }
 

@@ -16,10 +16,8 @@ import numpy as np
 from twinplate.data.columns import listed
 from twinplate.errors import InputError
 
-FEATURE_DIMS, ITEM_DIMS = (
-    ("feature", "features"),
-    ("item", "items"),
-)  # of xarray, that say which they are
+FEATURE_DIMS = "feature", "features"  # of xarray, that say which they are
+ITEM_DIMS = "item", "items"
 KINDS = "biuf"  # of NumPy's types, and of those of pandas that hold numbers
 
 

@@ -167,7 +167,7 @@ def make_program(
     units = statistics or read_statistics(x, progress)
     observed = units.observed / len(x)
     if not observed.all():
-        names = features or tuple(map(default_name, range(len(observed))))
+        names = _names(units, features)
         empty = [names[j] for j in np.flatnonzero(observed == 0)]
         raise InputError(
             f"x has no entry in {listed(empty)}; leave out features that nobody measured"
@@ -243,9 +243,14 @@ def _of_counts(
     )
 
 
+def _names(units: Statistics, features: tuple[str, ...]) -> tuple[str, ...]:
+    """Of all features; "column 1", ... where they have none."""
+    return features or tuple(map(default_name, range(len(units.mean))))
+
+
 def _check_units(units: Statistics, features: tuple[str, ...]) -> None:
     """Raise InputError for infinite entries, and for features whose variance is no number of float64."""
-    names = features or tuple(map(default_name, range(len(units.mean))))
+    names = _names(units, features)
     if units.infinite.count:
         row, column = units.infinite.first
         raise InputError(
@@ -265,7 +270,7 @@ def _check_units(units: Statistics, features: tuple[str, ...]) -> None:
 def _tell_of_constants(units: Statistics, features: tuple[str, ...]) -> None:
     where = np.flatnonzero(units.constant)
     if len(where):
-        names = features or tuple(map(default_name, range(len(units.mean))))
+        names = _names(units, features)
         have = "has" if len(where) == 1 else "have"
         warnings.warn(
             f"{counted(len(where), 'feature')} of x {have} the same value in every item "

@@ -73,8 +73,8 @@ def check_data(
 ) -> bool:
     """Whether no entry of these rows of `x` (N, D) is missing. What is on disk is read once, in blocks.
 
-    noise_scale: (D,), of a normal likelihood. Warns, with a RoundingWarning, where the precision of
-    `training` rounds features by more than ROUNDED of it.
+    noise_scale: (D,), of a normal likelihood. Warns, with a RoundingWarning, of features most of whose
+    entries the precision of `training` rounds by more than ROUNDED of it.
 
     Raises InputError unless `x` is an array of numbers, NaN where missing and otherwise finite in the
     precision of `training` and possible under the likelihood, with one item or more.
