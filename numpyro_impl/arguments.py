@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, dtypes
 
 from twinplate.verification.frames import is_frame, with_reals
 from twinplate.verification.trees import map_leaves
@@ -71,8 +70,8 @@ def to_leaf(values: Any, precision: str) -> Array | float:
         return values
     values = np.asarray(values)
     if np.issubdtype(values.dtype, np.floating):
-        return jnp.array(values, dtype=precision)
-    return jnp.array(values, dtype=int if np.issubdtype(values.dtype, np.integer) else None)
+        return _array(values, precision)
+    return _array(values, int if np.issubdtype(values.dtype, np.integer) else values.dtype)
 
 
 def to_draws(values: np.ndarray, precision: str) -> Array:
@@ -81,7 +80,12 @@ def to_draws(values: np.ndarray, precision: str) -> Array:
     whole = values.dtype != bool and bool(
         np.all((np.abs(values) < 2**31) & (values == np.rint(values)))
     )
-    return jnp.array(values, dtype=int if whole else to_leaf(values, precision).dtype)
+    return _array(values, int) if whole else to_leaf(values, precision)
+
+
+def _array(values: np.ndarray, dtype: Any) -> Array:
+    """A copy that NumPy converts: JAX would compile a program for it, one for each shape."""
+    return jax.device_put(values.astype(dtypes.canonicalize_dtype(dtype)))
 
 
 def _is_traced(leaf: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array, lax, random
 from numpyro import handlers, infer
@@ -16,6 +17,7 @@ from numpyro.infer.util import potential_energy
 
 from numpyro_impl.arguments import Inputs
 from numpyro_impl.programs.noise import unwrapped
+from numpyro_impl.quick_compilation import compiled_quickly
 from numpyro_impl.recording.operations import SITES
 from numpyro_impl.recording.parameters import DeclaredParameters, declared_parameters
 from numpyro_impl.recording.replay import replay_draws
@@ -26,8 +28,17 @@ Sites = tuple[TracedSite, ...]
 Arrays = dict[str, Array]
 
 SEED = 0  # of everything that is random and not given
-# Of functions that are called once or a few times: compiling is what takes the time.
-ONE_CALL: dict[str, Any] = {"xla_backend_optimization_level": 0}
+
+
+def zeros(shapes: Any) -> Any:
+    """Arrays of these shapes, which take no memory; of keys, which NumPy does not have, JAX's."""
+
+    def of(one: jax.ShapeDtypeStruct) -> Any:
+        if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+            return jnp.zeros(one.shape, one.dtype)
+        return np.broadcast_to(np.zeros((), one.dtype), one.shape)
+
+    return jax.tree.map(of, shapes)
 
 
 class Sampled(NamedTuple):
@@ -82,8 +93,8 @@ class Execution:
             trees, state = values(key, inputs)
             self.parameters = replace(found[-1], trees=trees, state=state)
             return
-        traced = jax.jit(values, compiler_options=ONE_CALL).trace(key, inputs)
-        trees, state = jax.tree.map(lambda out: jnp.zeros(out.shape, out.dtype), traced.out_info)
+        traced = compiled_quickly(values).trace(key, inputs)
+        trees, state = zeros(traced.out_info)
         self.parameters = replace(found[-1], trees=trees, state=state)
         if state or not self.parameters.are_all_in(given):
             trees, state = traced.lower().compile()(key, inputs)

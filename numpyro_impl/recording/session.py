@@ -17,8 +17,15 @@ from numpyro.infer import autoguide
 from numpyro_impl.arguments import make_inputs, to_draws, to_leaf
 from numpyro_impl.compilation_cache import kept_compilations
 from numpyro_impl.failures import failure_of
+from numpyro_impl.quick_compilation import compiled_quickly
 from numpyro_impl.recording.borrowed import in_precision
-from numpyro_impl.recording.execution import ONE_CALL, SEED, Executed, Execution, Sampled
+from numpyro_impl.recording.execution import (
+    SEED,
+    Executed,
+    Execution,
+    Sampled,
+    zeros,
+)
 from numpyro_impl.recording.operations import operations
 from numpyro_impl.recording.parameters import DeclaredParameters
 from numpyro_impl.recording.sites import TracedSite, partial_sites
@@ -54,6 +61,13 @@ class Session:
         What the program raises becomes the run's failure.
         """
         return self._recorded("draw", seed, given, args, kwargs)
+
+    def outline(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
+        """The sites, whose numbers mean nothing, and first values of the parameters.
+
+        Failures as for `sample`, which is traced for it and not compiled.
+        """
+        return self._recorded("outline", SEED, given, args, kwargs)
 
     def run(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
         """Run with these draws, indices and parameters; the draws are replayed (`replay_draws`).
@@ -96,7 +110,7 @@ class Session:
     def _result(
         self, name: str, seed: int, given: Given, args: Any, kwargs: dict[str, Any]
     ) -> tuple[dict[str, Array], Sampled | Executed]:
-        """The parameters used, and what `Execution.draw` or `Execution.run` returns."""
+        """The parameters used, and what `Execution.draw` or `Execution.run` returns, or zeros like it."""
         inputs = make_inputs(args, kwargs, self._precision)
         execution = self._built()
         with in_precision((execution.model, execution.guide), self._precision):
@@ -117,15 +131,17 @@ class Session:
     def _called(
         self, execution: Execution, name: str, arguments: tuple[Any, ...]
     ) -> Sampled | Executed:
-        function = getattr(execution, name)
+        called = "draw" if name == "outline" else name
         if not execution.compiled:
-            return function(*arguments)
-        if name not in self._functions:
-            options = ONE_CALL if name == "draw" else None
-            self._functions[name] = jax.jit(function, compiler_options=options)
+            return getattr(execution, called)(*arguments)
+        if called not in self._functions:
+            self._functions[called] = compiled_quickly(getattr(execution, called))
+        function = self._functions[called]
+        if name == "outline":
+            return zeros(function.trace(*arguments).out_info)
         if name == "run" and not self.operations:
-            self.operations |= operations(self._functions[name].trace(*arguments).jaxpr.jaxpr)
-        return self._functions[name](*arguments)
+            self.operations |= operations(function.trace(*arguments).jaxpr.jaxpr)
+        return function(*arguments)
 
     def _built(self) -> Execution:
         if self._execution is None:

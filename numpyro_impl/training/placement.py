@@ -14,7 +14,6 @@ from numpyro_impl.constants import numbers_apart
 from numpyro_impl.device import find_device, memory, to_array
 from numpyro_impl.processes import all_workers, check_same_program
 from numpyro_impl.sharding import Sharding, T
-from numpyro_impl.training.compiling import machine_code
 from twinplate.training.plan import Chunk
 from twinplate.training.preparation import Preparation
 
@@ -65,7 +64,7 @@ class OneDevice:
         """
         loop, numbers = numbers_apart(loop, *arguments)
         lowered = jax.jit(loop, donate_argnums=0).lower(*arguments, numbers)
-        run = machine_code(lowered, options)
+        run = lowered.compile(compiler_options=options)
         return lambda *arguments: run(*arguments, numbers)
 
 
@@ -158,5 +157,5 @@ class Spread(OneDevice):
         )
         lowered = jitted.lower(*arguments)
         check_same_program(lowered.as_text())
-        run: Callable[..., Any] = machine_code(lowered, options)
+        run: Callable[..., Any] = lowered.compile(compiler_options=options)
         return run

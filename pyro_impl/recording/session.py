@@ -82,6 +82,13 @@ class Session:
             inputs = self._warm(args, kwargs, draws)
             return self._recorded(given, inputs, lambda e: e.draw(seed, draws, {}, inputs))
 
+    def outline(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
+        """The sites, whose numbers mean nothing, and first values of the parameters.
+
+        Failures as for `sample`.
+        """
+        return self.sample(SEED, given, args, kwargs)
+
     def run(self, given: Given, args: Any, kwargs: dict[str, Any]) -> Run:
         """Run with these draws, indices and parameters; the draws are replayed (`replay_draws`).
 

@@ -42,6 +42,7 @@ DIFFERENCES = {
     ("recording.constraints", "SINGLE"): CONSTRAINTS,
     ("recording.constraints", "transforms_of"): CONSTRAINTS,
     ("recording.constraints", "unconstrained_gradient"): CONSTRAINTS,
+    ("recording.execution", "zeros"): "only NumPyro's programs can be traced without being run",
     ("compilation_cache", "MIN_SECONDS"): KEPT,
     ("compilation_cache", "MOST_BYTES"): KEPT,
     ("compilation_cache", "packages"): KEPT,
@@ -135,7 +136,6 @@ DIFFERENCES = {
     ("recording.execution", "Execution.__init__"): "NumPyro builds the program when it first runs",
     ("recording.execution", "Execution.draw"): STATE,
     ("recording.execution", "Execution.find_parameters"): STATE,
-    ("recording.execution", "ONE_CALL"): "Pyro's programs run as they are, nothing is compiled",
     ("recording.execution", "Execution.program"): STATE,
     (
         "recording.execution",
@@ -358,6 +358,7 @@ ONLY_ONE = {
     "training/launching.py": DEVICES,
     "training/stepping.py": STEPS,
     "training/loop.py": "JAX's loop of steps is one compiled function",
+    "quick_compilation.py": "of Pyro's programs none is compiled that runs a few times",
     "training/compiling.py": "Pyro's steps are replayed, which nothing is compiled for",
     "constants.py": "JAX writes what a function closes over into its program; torch holds tensors",
     "sharding.py": DEVICES,

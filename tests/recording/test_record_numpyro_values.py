@@ -1,4 +1,4 @@
-"""First values of parameters are computed where they are asked for, and only there."""
+"""First values of parameters, and draws, are computed where they are asked for, and only there."""
 
 from __future__ import annotations
 
@@ -55,3 +55,43 @@ def test_a_state_is_the_programs_own_though_all_parameters_are_given():
     run = session(_stateful).run(Given(parameters={"loc": np.array(0.25)}), (), {})
     expected = 0.5 * (1 - 0.75) ** 2 + 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(run.loss, [expected], rtol=1e-12)
+
+
+def test_the_outline_has_the_sites_of_a_sample_and_runs_nothing():
+    calls = []
+
+    def count(value):
+        calls.append(value)
+        return np.zeros(3)
+
+    def model():
+        loc = numpyro.param("loc", jnp.float64(0.25))
+        with numpyro.plate("items", 3):
+            z = numpyro.sample("z", dist.Dirichlet(jnp.ones(2)))
+            added = jax.pure_callback(count, jax.ShapeDtypeStruct((3,), jnp.float64), z)
+            numpyro.sample("x", dist.Normal(loc + added, 1.0), obs=jnp.zeros(3))
+
+    opened = session(model, particles=2)
+    outline = opened.outline(Given(), (), {})
+    assert not calls and outline.failure is None
+    sampled = opened.sample(0, Given(), (), {})
+    assert calls
+    assert list(outline.model) == list(sampled.model) == ["z", "x"]
+    for name, site in outline.model.items():
+        other = sampled.model[name]
+        for what in ("kind", "plates", "batch_shape", "event_shape", "support", "family", "dtype"):
+            assert getattr(site, what) == getattr(other, what), (name, what)
+        assert site.value.shape == other.value.shape == (2, 3, *site.event_shape)
+        assert site.log_prob.shape == other.log_prob.shape
+    assert outline.parameters["loc"].value == 0.25
+
+
+def test_first_values_may_hold_keys():
+    def model():
+        keys = numpyro.primitives.mutable("keys", {"one": jax.random.key(3)})
+        numpyro.sample("x", dist.Normal(0.0, 1.0), obs=jax.random.normal(keys["one"]))
+
+    run = session(model).run(Given(), (), {})
+    with jax.enable_x64(True):
+        expected = jax.random.normal(jax.random.key(3))
+    np.testing.assert_array_equal(run.model["x"].value, [expected])

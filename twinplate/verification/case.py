@@ -244,7 +244,7 @@ def _own_indices(case: Case, first: Record) -> dict[str, Array]:
     if not drawn or case.second.framework != "pyro":  # NumPyro's plates are given none
         return {}
     session = case.second.session("float64", case.settings)
-    session.sample(case.settings.seeds[0], Given(), case.args, dict(case.kwargs))
+    session.outline(Given(), case.args, dict(case.kwargs))
     names = {name: name_in(case.rename.get(name, name)) for name in drawn}
     own = {name: session.own_indices.get(other) for name, other in names.items()}
     return {name: x for name, x in own.items() if x is not None and len(x) == len(drawn[name])}

@@ -1,6 +1,7 @@
 """Record a program: choose what its runs are given, run them, keep what they showed.
 
-A program's own framework does two things, behind `Session`: sample once, and run with given values.
+A program's own framework does three things, behind `Session`: say which sites there are, sample once, and
+run with given values.
 Everything else is the same for both frameworks and lives here and in `matching`.
 """
 
@@ -48,6 +49,9 @@ class Session(Protocol):
 
     operations: set[str]
     own_indices: dict[str, Array]  # of plates that the program gives indices itself
+
+    def outline(self, given: Given, args: Tree, kwargs: Tree) -> Run:
+        """The sites, whose numbers mean nothing, and first values of the parameters."""
 
     def sample(self, seed: int, given: Given, args: Tree, kwargs: Tree) -> Run:
         """Run with the framework's own draws where `given` has none, and with its parameters."""
@@ -113,10 +117,10 @@ def record(
     _check_settings(settings)
     tell = progress or (lambda text: None)
     exact = program.session("float64", settings)
-    tell("sampling")
+    tell("looking for sites")
     own_draws = draws or {} if like is None else _renamed(draws or {}, rename or {})
     wanted = _wanted(own_draws, indices or {}, params or {}, settings.particles)
-    found = exact.sample(settings.seeds[0], Given(wanted.draws), args, kwargs)
+    found = exact.outline(Given(wanted.draws), args, kwargs)
     if like is None:
         _check_wanted(wanted, found)
     check_sites(program, found)

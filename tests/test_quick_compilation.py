@@ -1,0 +1,36 @@
+"""What XLA is told for programs that run a few times: what this release knows."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+
+from numpyro_impl import quick_compilation
+from numpyro_impl.quick_compilation import QUICK, quick_options
+
+
+@pytest.fixture(autouse=True)
+def asked_anew():
+    quick_options.cache_clear()
+    yield
+    quick_options.cache_clear()
+
+
+def test_only_a_cpu_is_told():
+    assert quick_options("gpu") is None
+    assert QUICK.items() >= quick_options("cpu").items() >= {("xla_backend_optimization_level", 0)}
+
+
+def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
+    known = {"xla_backend_optimization_level": 0}
+    monkeypatch.setattr(quick_compilation, "QUICK", {**known, "xla_no_such_option": True})
+    assert quick_options("cpu") == known
+
+
+def test_another_error_of_the_compiler_is_not_taken_for_that(monkeypatch):
+    def broken(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError("out of memory")
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
+        quick_options("cpu")
