@@ -28,14 +28,13 @@ WAYS = {"quickly": np.inf, "by itself": 0.0}
 
 def measure(name: str, steps: int, rounds: int) -> dict[str, Any]:
     """One row: medians of the seconds of both ways and the ratio of the first to the second."""
-    from numpyro_impl import fit
-    from numpyro_impl.training import compiling
+    from numpyro_impl import fit, quick_compilation
 
     work = make_workload(PROBLEMS[name])
     training = TrainingConfig(steps, work.size.batch_size, device="cpu")
 
     def whole(short: float) -> None:
-        compiling.SHORT = short
+        quick_compilation.SHORT = short
         fit(work.x, work.program, training)
 
     rounds_of = {way: lambda short=short: whole(short) for way, short in WAYS.items()}

@@ -33,9 +33,9 @@ CASES = (
     "gaussian_process:CASE",
     "nested_subsampling:CASE",
 )
-SAMPLING, DOUBLE, SINGLE = "sampling", "float64", "float32"
+LOOKING, DOUBLE, SINGLE = "looking for sites", "float64", "float32"
 # Columns: what a run of a case does, in this order
-PHASES = ("import", "Pyro", "NumPyro sampled", "first double", "first single", "rest")
+PHASES = ("import", "Pyro", "NumPyro's sites", "first double", "first single", "rest")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,8 +96,8 @@ def marker(marks: list[tuple[str, float]]) -> Callable[[str], None]:
         known = [phase for phase, _ in marks]
         if program == "first":
             phase = "Pyro"
-        elif step == SAMPLING:
-            phase = "NumPyro sampled"
+        elif step == LOOKING:
+            phase = "NumPyro's sites"
         elif precision == DOUBLE and "first double" not in known:
             phase = "first double"
         elif precision == SINGLE and "first single" not in known:

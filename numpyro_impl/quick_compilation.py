@@ -1,20 +1,46 @@
-"""What XLA is told where compiling would take longer than what it saves: programs that run a few times."""
+"""What XLA is told where compiling would take longer than what it saves: programs that run a few times.
+
+Machine code without optimisation is there in a third of the time. A step takes two to eight times as long
+(`benchmarks/compile_effort.py`), more of it the more it computes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import jax
 
-# Machine code without optimisation is there in a third of the time.
+UNOPTIMISED = "jax_disable_most_optimizations"
 QUICK: dict[str, Any] = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+
+# A loop is short where what its steps compute, and STEP for each, is less than SHORT, in floating-point
+# operations. Both ways take as long at three times that, and less is better for whoever runs it again: all
+# is on disk then, but for the slow steps.
+STEP = 7.5e6
+SHORT = 1.4e10
+
+
+@contextmanager
+def quick_functions() -> Iterator[None]:
+    """While this lasts, JAX optimises nothing that it compiles on a CPU: single operations, each a program.
+
+    By JAX's own option, which is all threads'.
+    """
+    config: Any = jax.config
+    before = config.read(UNOPTIMISED)
+    config.update(UNOPTIMISED, before or jax.default_backend() == "cpu")
+    try:
+        yield
+    finally:
+        config.update(UNOPTIMISED, before)
 
 
 @cache
@@ -25,6 +51,16 @@ def quick_options(platform: str) -> dict[str, Any] | None:
     if _are_known(QUICK):
         return QUICK
     return {name: value for name, value in QUICK.items() if _are_known({name: value})}
+
+
+def loop_options(platform: str, steps: int, operations: float) -> dict[str, Any] | None:
+    """`QUICK` where so many steps of so many floating-point operations are over before optimising pays.
+
+    None for what XLA does by itself, as a release does that lacks an option.
+    """
+    short = steps * (STEP + operations) < SHORT
+    options = quick_options(platform) if short else None
+    return options if options == QUICK else None
 
 
 def compiled_quickly(function: Callable[..., Any]) -> jax.stages.Wrapped:

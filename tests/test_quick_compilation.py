@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import jax
 import pytest
 
 from numpyro_impl import quick_compilation
-from numpyro_impl.quick_compilation import QUICK, quick_options
+from numpyro_impl.quick_compilation import (
+    QUICK,
+    UNOPTIMISED,
+    loop_options,
+    quick_functions,
+    quick_options,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +42,22 @@ def test_another_error_of_the_compiler_is_not_taken_for_that(monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
         quick_options("cpu")
+
+
+def test_a_release_that_lacks_an_option_compiles_a_loop_as_it_does(monkeypatch):
+    assert loop_options("cpu", 1, 0.0) == QUICK
+    monkeypatch.setattr(quick_compilation, "quick_options", lambda platform: {"some": True})
+    assert loop_options("cpu", 1, 0.0) is None
+
+
+@pytest.mark.parametrize("wish", [False, True])
+def test_the_users_own_wish_stands_after_quick_functions(wish):
+    before = jax.config.read(UNOPTIMISED)
+    jax.config.update(UNOPTIMISED, wish)
+    try:
+        with suppress(KeyboardInterrupt), quick_functions():
+            assert jax.config.read(UNOPTIMISED)
+            raise KeyboardInterrupt
+        assert jax.config.read(UNOPTIMISED) is wish
+    finally:
+        jax.config.update(UNOPTIMISED, before)

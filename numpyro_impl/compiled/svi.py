@@ -6,7 +6,6 @@ the program anew, so that nothing it reads is out of date, and compiles it where
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from numpyro_impl.compiled.batching import (
     steps_of_a_loop,
     steps_of_batches,
 )
+from numpyro_impl.compiled.loops import Loops
 from numpyro_impl.compiled.running import SMALLER, Running
 from numpyro_impl.compiled.spreading import OneDevice, Spread
 from numpyro_impl.compiled.steadied import SteadiedOptim
@@ -40,6 +40,7 @@ from numpyro_impl.constants import numbers_apart
 from numpyro_impl.failures import untraceable
 from numpyro_impl.objectives.loss_faults import Traced, faults_of
 from numpyro_impl.processes import check_same_program
+from numpyro_impl.quick_compilation import quick_functions
 from twinplate.errors import InputError
 from twinplate.loss_faults import WrongLossWarning
 from twinplate.training.errors import is_out_of_memory
@@ -119,7 +120,7 @@ class CompiledSVI(SVI):
         self._place = OneDevice() if devices is None else Spread(devices)
         self.notes: list[str] = []
         self.compile_seconds = 0.0
-        self._compiled: dict[str, Callable[..., Any]] = {}
+        self._loops = Loops()
         self._told: set[str] = set()
 
     def _steadied(self, optim: Any) -> Any:
@@ -132,7 +133,7 @@ class CompiledSVI(SVI):
         """
         model, guide = Traced(self.model), Traced(self.guide)
         svi = SVI(model, guide, self.optim, self.loss, **self.static_kwargs)
-        with kept_compilations():
+        with kept_compilations(), quick_functions():
             state = svi.init(rng_key, *args, **kwargs)
         self.constrain_fn = svi.constrain_fn
         for fault in faults_of(self.loss, guide.trace, model.trace):
@@ -192,7 +193,7 @@ class CompiledSVI(SVI):
             take = self._place.loop(partial(take_steps, step, inputs), inputs.arrays)
             inputs = replace(inputs, arrays=self._place.arrays(inputs.arrays))
             out = self._place.everywhere
-            return inputs, self._compile(take, first, inputs.arrays, 1, out=out)
+            return inputs, self._compile(take, first, inputs.arrays, 1, steps=num_steps, out=out)
 
         inputs, loop = self._with_values(to_inputs(args, kwargs), compiled)
         chunks = steps_of_a_loop(loop, inputs, num_steps)
@@ -320,7 +321,7 @@ class CompiledSVI(SVI):
 
         def compiled(inputs: Inputs) -> tuple[Inputs, Callable[..., Any]]:
             mapped = jax.vmap(partial(loop, inputs), (0, 0, None, None))
-            return inputs, self._compile(mapped, states, rates, inputs.arrays, 1)
+            return inputs, self._compile(mapped, states, rates, inputs.arrays, 1, steps=num_steps)
 
         losses, diverged = [np.zeros((len(keys), 0))], np.zeros(len(keys), bool)
         try:
@@ -362,9 +363,12 @@ class CompiledSVI(SVI):
                 raise
         return compiled(inputs.fixed())
 
-    def _compile(self, loop: Any, *arguments: Any, out: Any = None) -> Callable[..., Any]:
+    def _compile(
+        self, loop: Any, *arguments: Any, steps: int | None = None, out: Any = None
+    ) -> Callable[..., Any]:
         """`loop`, which takes the state's buffers, traced now; compiled where its text is a new one.
 
+        steps: that will be taken, if known: a few are not worth optimising.
         out: the sharding of what it returns; by default JAX's.
         """
         started = time.perf_counter()
@@ -379,14 +383,11 @@ class CompiledSVI(SVI):
                 lowered = jitted.lower(*arguments, *numbers)
                 if out is not None:  # numbers that it holds are in its text
                     check_same_program(lowered.as_text())
-                text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
-                if text not in self._compiled:
-                    self._compiled[text] = lowered.compile()
+                compiled = self._loops.compiled(lowered, steps if out is None else None)
         except Exception as error:
             if (explained := untraceable(error)) is None:
                 raise
             raise explained from error
         finally:
             self.compile_seconds += time.perf_counter() - started
-        compiled = self._compiled[text]
         return lambda *arguments: compiled(*arguments, *numbers)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_benchmarks import BACKENDS, SIZE
 
-from numpyro_impl.training import compiling
+from numpyro_impl import quick_compilation
 from twinplate.bench.workload import make_workload
 from twinplate.data import readers
 
@@ -29,7 +29,7 @@ import verify
 def test_the_seconds_of_a_verdict_are_those_between_its_marks():
     marks = [("import", 0.0)]
     texts = [
-        "sampling",
+        "looking for sites",
         "draw 0, float64",
         "draw 0, float32",
         "draw 0, perturbed0",
@@ -40,7 +40,7 @@ def test_the_seconds_of_a_verdict_are_those_between_its_marks():
             verify.marker(marks)(f"{which} program, {text}")
     phases = [phase for phase, _ in marks]
     assert phases[1:6] == ["Pyro"] * 5
-    assert phases[6:] == ["NumPyro sampled", "first double", "first single", "rest", "rest"]
+    assert phases[6:] == ["NumPyro's sites", "first double", "first single", "rest", "rest"]
     timed = [(phase, float(i)) for i, phase in enumerate(phases)]
     expected = {"import": 1.0, "Pyro": 5.0, "rest": 4.0}
     assert verify.seconds(timed, 13.0) == dict.fromkeys(verify.PHASES, 1.0) | expected
@@ -84,7 +84,9 @@ def test_beside_a_fit_stands_one_that_cuts_nothing(monkeypatch, framework):
 
 
 def test_fits_compiled_quickly_are_timed_beside_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiling, "SHORT", compiling.SHORT)  # which the benchmark changes
+    monkeypatch.setattr(
+        quick_compilation, "SHORT", quick_compilation.SHORT
+    )  # which the benchmark changes
     monkeypatch.setattr(compile_effort, "PROBLEMS", {"tiny": SIZE})
     path = tmp_path / "effort.json"
     compile_effort.main(["--steps", "2", "--rounds", "2", f"--json={path}"])

@@ -125,7 +125,7 @@ def test_each_device_computes_its_items_alone(program):
     if program == "amortised":
         x = jax.device_put(x, Spread(jax.devices()).everywhere)
     spread.run(jax.random.key(KEY), 2, x, y, progress_bar=False)
-    (compiled,) = spread._compiled.values()
+    (compiled,) = spread._loops.kept.values()
     text = compiled.as_text()
     gathered = {*re.findall(r"(\S+) all-gather\(", text)}
     assert " all-reduce(" in text

@@ -70,14 +70,14 @@ def test_they_are_those_of_updates_in_a_loop(given):
     svi = compiled()
     found, expected = run(svi, given()), by_update(batches())
     assert_same(found, type(found)(*expected))
-    assert found.losses.shape == (10,) and len(svi._compiled) == 2
+    assert found.losses.shape == (10,) and len(svi._loops.kept) == 2
 
 
 def test_each_pass_goes_on_from_the_one_before():
     svi = compiled()
     half = run(svi, loader())
     assert_same(run(svi, loader(), init_state=half.state).state, by_update(batches())[1])
-    assert len(svi._compiled) == 2  # compiled in the first pass
+    assert len(svi._loops.kept) == 2  # compiled in the first pass
 
 
 def test_the_program_is_traced_once_for_each_shape():
@@ -107,7 +107,7 @@ def test_a_fixed_argument_that_the_program_does_not_show_changes_nothing():
     svi = compiled()
     for tag in ("first", "second", "third"):
         told = svi.run(random.key(0), 3, X, Y, tag=tag, total=N, progress_bar=False)
-    assert len(svi._compiled) == 1
+    assert len(svi._loops.kept) == 1
     named = [(*batch, N, f"batch {i}") for i, batch in enumerate(batches()[:2])]
     found = run(compiled(), named)
     assert_same(found.state, by_update(batches()[:2])[1])

@@ -67,7 +67,7 @@ def test_each_is_the_run_of_its_rate():
         single = run(CompiledSVI, subsampling, lambda rate=rate: numpyro.optim.Adam(rate), key=key)
         assert_same_as_row(many, r, single[1])
     assert told == [(16, 4), (32, 4), (40, 2)]
-    assert len(svi._compiled) == 1
+    assert len(svi._loops.kept) == 1
     best = many.best_run
     assert best.losses.mean() == pytest.approx(many.losses.mean(axis=1).min())
     assert_same(best.state, row(many.states, many.best))
@@ -188,7 +188,7 @@ def test_a_run_goes_on_from_the_last_good_state():
     assert np.isfinite(again.losses).all()
 
 
-def exhausted(*arguments):
+def exhausted(*arguments, **options):
     raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes.")
 
 
@@ -203,8 +203,8 @@ def test_out_of_memory_proposes_what_is_smaller(monkeypatch):
 
         return taking
 
-    for text, take in list(svi._compiled.items()):
-        svi._compiled[text] = once(take)
+    for text, take in list(svi._loops.kept.items()):
+        svi._loops.kept[text] = once(take)
     with pytest.raises(
         OutOfMemoryError, match=r"after step 4 of 10; .*smaller subsample_size"
     ) as caught:

@@ -31,7 +31,7 @@ def test_each_case_is_that_of_numpyro(name):
     _, expected = run(SVI, CASES[name])
     svi, found = run(CompiledSVI, CASES[name])
     assert_same(found, expected)
-    assert len(svi._compiled) == 1 and svi.compile_seconds > 0
+    assert len(svi._loops.kept) == 1 and svi.compile_seconds > 0
 
 
 @pytest.mark.parametrize("loss", ["RenyiELBO", "TraceGraph_ELBO", "TraceMeanField_ELBO"])
@@ -158,9 +158,9 @@ def test_other_data_and_numbers_of_steps_are_not_compiled_again():
         found = svi.run(random.key(3), steps, *arguments, progress_bar=False)
         stock = SVI(svi.model, svi.guide, adam(), Trace_ELBO())
         assert_same(found, stock.run(random.key(3), steps, *arguments, progress_bar=False))
-    assert len(svi._compiled) == 1
+    assert len(svi._loops.kept) == 1
     svi.run(random.key(3), 4, *(part[:7] for part in data()), progress_bar=False)
-    assert len(svi._compiled) == 2
+    assert len(svi._loops.kept) == 2
 
 
 def unguided(*args, **kwargs):
@@ -197,7 +197,7 @@ def test_numbers_are_data_and_everything_else_is_fixed():
         (5, (tree, 5, "normal", jnp.tanh), {"extra": 1.0, "wide": True}),
     ]:
         same(*args, **kwargs)
-        assert len(svi._compiled) == compiled
+        assert len(svi._loops.kept) == compiled
 
 
 def test_what_the_program_reads_besides_is_never_out_of_date():
@@ -215,7 +215,7 @@ def test_what_the_program_reads_besides_is_never_out_of_date():
     reads["y"] += 1  # in place
     same()
     # Arrays of numbers are arguments of what is compiled; the scale, a number of Python, is written into it.
-    assert len(svi._compiled) == 2
+    assert len(svi._loops.kept) == 2
 
 
 def test_fixed_arguments_of_the_object():

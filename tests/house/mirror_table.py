@@ -364,5 +364,6 @@ ONLY_ONE = {
     "sharding.py": DEVICES,
     "processes.py": DEVICES,
     "compiled/spreading.py": DEVICES,
+    "compiled/loops.py": "JAX's loop of steps is one compiled function",
     "training/placement.py": DEVICES,
 }

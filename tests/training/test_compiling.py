@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numpyro_impl import fit
-from numpyro_impl.training import compiling
+from numpyro_impl import fit, quick_compilation
 from numpyro_impl.training.compiling import compile_options
 from twinplate.programs.config import TrainingConfig
 from twinplate.training.preparation import prepare
@@ -27,9 +26,9 @@ def run(problem):
 
 def test_a_run_is_short_by_its_parameters_items_and_steps(run, monkeypatch):
     numbers = sum(values.size for values in run.state.params.values())
-    monkeypatch.setattr(compiling, "STEP", 100)
-    monkeypatch.setattr(compiling, "SHORT", 8 * (100 + 5 * numbers) + 1)
-    assert compile_options(run, 1, CPU) is compiling.QUICK
+    monkeypatch.setattr(quick_compilation, "STEP", 100)
+    monkeypatch.setattr(quick_compilation, "SHORT", 8 * (100 + 5 * 5 * numbers) + 1)
+    assert compile_options(run, 1, CPU) is quick_compilation.QUICK
     assert compile_options(run, 2, CPU) is None
     for more in ({"steps": 9}, {"batch_size": 6}, {"particles": 2}):
         longer = replace(run, training=replace(TRAINING, **more))
@@ -39,22 +38,16 @@ def test_a_run_is_short_by_its_parameters_items_and_steps(run, monkeypatch):
 
 def test_the_steps_that_are_done_count(run, monkeypatch):
     """So a run that goes on has the machine code of one that was never interrupted."""
-    monkeypatch.setattr(compiling, "SHORT", 0)
+    monkeypatch.setattr(quick_compilation, "SHORT", 0)
     later = replace(run, state=replace(run.state, step=7))
     assert compile_options(later, 1, CPU) is None
-
-
-def test_a_release_that_lacks_an_option_compiles_as_it_does(run, monkeypatch):
-    monkeypatch.setattr(compiling, "SHORT", np.inf)
-    monkeypatch.setattr(compiling, "quick_options", lambda platform: {"xla_no_such_option": True})
-    assert compile_options(run, 1, CPU) is None
 
 
 def test_a_short_run_has_the_numbers_of_a_long_one_to_rounding(problem, monkeypatch):
     x, program, _ = problem(num_items=9)
     found = []
     for short in (0, np.inf):
-        monkeypatch.setattr(compiling, "SHORT", short)
+        monkeypatch.setattr(quick_compilation, "SHORT", short)
         found.append(fit(x, program, replace(TRAINING, precision="float64")))
     np.testing.assert_allclose(found[0].losses, found[1].losses, rtol=1e-12)
     for name, values in found[0].params.items():
