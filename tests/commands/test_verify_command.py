@@ -80,7 +80,7 @@ def test_progress_names_the_program_at_work(monkeypatch) -> None:
     told: list[str] = []
     monkeypatch.setattr("twinplate.progress._Lines.__call__", lambda self, text: told.append(text))
     twinplate("verify", file(BOTH))
-    assert told[0] == "CASE: first program, sampling"
+    assert told[0] == "CASE: first program, looking for sites"
     assert told[-1] == "CASE: second program, draw 0, perturbed2"
 
 
