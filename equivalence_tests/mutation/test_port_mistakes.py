@@ -59,18 +59,13 @@ EXPLAINED = {
 }
 # They take long; a short program in tests/verification/test_explanations.py shows the same cause each time.
 LONG = {"crossed_effects-plates_built_outside", "loss_faults-batched_autoguide"}
-# One of each model whose items have a joint guide, the one that compiles least.
+# Of each kind of model whose items have a joint guide, those that compile least.
 OF_ITEM_MODELS = {
     "item_plates-tanh_forgotten",
-    "item_plates-care_of_another_spread",
     "item_counts-library_size_forgotten",
-    "item_latents-beta_swapped",
     "item_latents-mean_for_sum",
-    "item_latents-sum_for_product",
     "item_latents-one_event_dim",
     "item_latents-mask_forgotten",
-    "item_latents-mask_the_wrong_way_round",
-    "item_latents-class_counted_from_one",
 }
 BOTH_WAYS = (
     "eight_schools-half_normal",

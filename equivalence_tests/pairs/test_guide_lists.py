@@ -57,8 +57,8 @@ def verdict(first, second, **options):
     [
         (DIAGONAL, "AutoNormal", True),
         (MULTIVARIATE, "AutoDelta", False),
-        (MULTIVARIATE, "AutoNormal", False),
-        (LOW_RANK, "AutoDelta", True),
+        pytest.param(MULTIVARIATE, "AutoNormal", False, marks=pytest.mark.slow),
+        pytest.param(LOW_RANK, "AutoDelta", True, marks=pytest.mark.slow),
     ],
 )
 def test_one_joint_guide_of_a_list(joint, rest, is_last) -> None:
@@ -143,7 +143,11 @@ class WideFactor(numpyro_auto.AutoMultivariateNormal):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "place"), [(0, "_AutoGuideList.0_latent"), (1, "_AutoGuideList.1_latent")]
+    ("wrong", "place"),
+    [
+        pytest.param(0, "_AutoGuideList.0_latent", marks=pytest.mark.slow),
+        (1, "_AutoGuideList.1_latent"),
+    ],
 )
 def test_the_wrong_guide_of_two_is_named(wrong, place) -> None:
     parts = [(*part, {"prefix": f"q{i}"}) for i, part in enumerate(PAIR)]

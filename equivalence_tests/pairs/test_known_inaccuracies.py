@@ -77,9 +77,9 @@ def test_inaccuracies_are_notes_and_say_whose_they_are() -> None:
     ("spoilt", "site"),
     [
         ({"size": 1 + 1e-8}, "counts"),
-        ({"chance": 1 - 1e-8}, "counts"),
-        ({"count": 1.0}, "counts"),
-        ({"tight": 1 + 1e-8}, "angles"),
+        pytest.param({"chance": 1 - 1e-8}, "counts", marks=pytest.mark.slow),
+        pytest.param({"count": 1.0}, "counts", marks=pytest.mark.slow),
+        pytest.param({"tight": 1 + 1e-8}, "angles", marks=pytest.mark.slow),
         ({"shift": 1e-8}, "angles"),
     ],
 )

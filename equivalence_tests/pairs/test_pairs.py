@@ -34,24 +34,18 @@ CASES = _collected()
 # stand for a kind of their own; `make test-all` has all.
 MORE = {
     "auxiliary:CASE_VECTORISED",
-    "autoguides:CASE_LIST",
-    "bayesian_network:CASE_RANDOM_FLAX",
-    "correlated_effects:CASE_MCMC",
     "crossed_effects:CASE_MCMC",
     "eight_schools:CASE_REPARAM",
     "equinox_networks:CASE_RANDOM",
     "factors:CASE_TRAINED",
     "gaussian_process:CASE_SINGULAR",
     "horseshoe:CASE_SWAPPED",
-    "loss_faults:CASE",
     "loss_faults:CASE_BATCHES",
     "missing_data:CASE_OBS_MASK",
     "missing_data:CASE_MASKED_DISTRIBUTION",
     "nested_subsampling:CASE_SWAPPED",
     "refactorings:CASE_RENAMED",
-    "state_space:CASE_PANEL",
     "turned_weights:CASE_NORMAL",
-    "vae:CASE_NNX",
 }
 # Of the pairs whose `CASE` compiles long, or that have none of this name.
 SHORTEST = {

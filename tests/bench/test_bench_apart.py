@@ -76,7 +76,13 @@ def begun(tmp_path):
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 
 
-@pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(n, marks=() if n == signal.SIGKILL else pytest.mark.slow, id=n.name)
+        for n in ENDS
+    ],
+)
 def test_a_run_ends_with_its_caller_and_leaves_nothing(begun, tmp_path, number):
     caller = begun("Pyro, ours, eager", 2)
     caller.send_signal(number)

@@ -105,7 +105,7 @@ def test_a_run_stops_before_it_would_take_too_long(work, monkeypatch):
     assert [seconds for _, seconds in found] == pytest.approx([0.5, 0.509, 0.599, 1.499])
 
 
-@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+@pytest.mark.parametrize("backend", ["pyro", pytest.param("numpyro", marks=pytest.mark.slow)])
 def test_a_shipped_way_runs_in_a_process_of_its_own(work, backend):
     name = {"pyro": "Pyro, ours, replayed", "numpyro": "NumPyro, stock, filled"}[backend]
     found = fresh.run_apart(backend, name, work, (1, 3))

@@ -52,7 +52,7 @@ def test_an_elbo_above_the_truth_is_no_result():
     ("framework", "model"),
     [
         ("pyro", "contrast"),
-        ("numpyro", "event"),
+        pytest.param("numpyro", "event", marks=pytest.mark.slow),
         pytest.param("pyro", "counts", marks=pytest.mark.slow),
         pytest.param("numpyro", "contrast", marks=pytest.mark.slow),
     ],
@@ -93,7 +93,7 @@ def test_every_guide_is_measured(framework, model, tmp_path, monkeypatch):
     [
         (amortised_pyro, "AutoStructured", "contrast"),
         (amortised_pyro, "EasyGuide", "event"),
-        (amortised_numpyro, "AutoSemiDAIS", "contrast"),
+        pytest.param(amortised_numpyro, "AutoSemiDAIS", "contrast", marks=pytest.mark.slow),
     ],
 )
 def test_a_peer_comes_nearer_the_truth_and_never_above_it(programs, guide, model):
@@ -134,6 +134,7 @@ def test_a_covariance_of_all_data_is_for_few():
         assert amortised.why_not(guide, many) == "a covariance of all data: 1,440,000 numbers"
 
 
+@pytest.mark.slow
 def test_the_time_of_a_step_has_a_row_for_each_way(tmp_path, monkeypatch):
     """At another size than the usual one, which is that of the data, the networks and the mini-batch."""
     size = joint_step.Size(hidden=5, features=4, components=2, batch_size=3, steps=1)

@@ -32,7 +32,7 @@ def test_raw_data_are_far_from_one():
     assert (np.sort(outlier.ravel())[-2:] < [10.0, 3001.0]).all() and outlier.max() == 3000.0
 
 
-@pytest.mark.parametrize("framework", ["numpyro", "pyro"])
+@pytest.mark.parametrize("framework", [pytest.param("numpyro", marks=pytest.mark.slow), "pyro"])
 def test_starts_are_trained_on_an_outlier(framework, tmp_path, monkeypatch, own_world):
     monkeypatch.setattr(guide_starts, "ITEMS", 120)
     path = tmp_path / "rows.json"

@@ -46,6 +46,7 @@ def test_the_seconds_of_a_verdict_are_those_between_its_marks():
     assert verify.seconds(timed, 13.0) == dict.fromkeys(verify.PHASES, 1.0) | expected
 
 
+@pytest.mark.slow
 def test_restarts_are_timed_beside_single_fits(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(restarts, "Size", lambda: SIZE)
     monkeypatch.setattr(restarts, "ROUNDS", 2)

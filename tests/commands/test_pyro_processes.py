@@ -93,6 +93,7 @@ def assert_close(run, whole, steps=int(STEPS)):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are found in /proc")
 def test_two_processes_killed_and_interrupted_go_on_with_any_number(folder):
     with begun(*COMMAND, *NEW, "--devices", "2", "--out", "run") as (process, everyone):

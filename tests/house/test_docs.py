@@ -57,13 +57,18 @@ def runnable(page):
     return found
 
 
-# It compares the frameworks themselves, at length, and changes when their pinned versions do.
-OF_VERSIONS = {"known-differences.md": pytest.mark.slow}
+# One compares the frameworks themselves, at length, and changes when their pinned versions do; what the
+# others show is much what tests/conversion and the tests of counts do.
+LONG = {"known-differences.md", "convert.md", "counts.md"}
 
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(p, marks=OF_VERSIONS.get(p.name, ()), id=p.name) for p in PAGES if runnable(p)],
+    [
+        pytest.param(p, marks=pytest.mark.slow if p.name in LONG else (), id=p.name)
+        for p in PAGES
+        if runnable(p)
+    ],
 )
 def test_python_blocks_run_and_print_what_stands_below(page, tmp_path, interpreter):
     for package in NEEDS.get(page.name, ()):

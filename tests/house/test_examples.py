@@ -149,9 +149,11 @@ PARTS = {  # of several examples
     "images_picture.py",
 }
 
-# Their lessons are those of docs/own-model.md and of a twin that `make test` runs.
+# Their lessons are those of docs/own-model.md and of what `make test` runs.
 LONG = {
+    "cells_numpyro.py",
     "cells_pyro.py",
+    "correlated_vae_numpyro.py",
     "correlated_vae_pyro.py",
     "images_numpyro.py",
     "own_model_numpyro.py",

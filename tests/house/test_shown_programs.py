@@ -53,7 +53,7 @@ def loss_per_item(framework, program, particles, vectorize, seed):
     return float(loss(key)) / 1000
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["pyro", pytest.param("numpyro", marks=pytest.mark.slow)])
 def test_particles_change_the_noise_of_the_loss_and_not_the_loss(shown, framework):
     program = shown[framework]
     one = loss_per_item(framework, program, 1, False, seed=0)
