@@ -9,6 +9,7 @@ import importlib
 from contextlib import nullcontext
 
 import numpy as np
+import pytest
 
 
 class Twin:
@@ -181,3 +182,18 @@ class NumpyroTwin(Twin):
 
 
 TWINS = {"pyro": PyroTwin, "numpyro": NumpyroTwin}
+
+
+def both_twins(names, cases, quick):
+    """Parametrise by `twin` and `names`. Pyro takes all cases by default, NumPyro only the `quick` ones:
+    it compiles each of them anew."""
+    cases = [*cases]
+    assert all(case in cases for case in quick), (quick, cases)
+
+    def case_of(twin, case):
+        values = case if isinstance(case, tuple) else (case,)
+        slow = twin == "numpyro" and case not in quick
+        return pytest.param(twin, *values, marks=pytest.mark.slow if slow else ())
+
+    params = [case_of(twin, case) for case in cases for twin in sorted(TWINS)]
+    return pytest.mark.parametrize(f"twin, {names}", params, indirect=["twin"])

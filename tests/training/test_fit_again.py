@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from fit_cases import PROGRAMS, N, assert_same_fit, config
+from twins import both_twins
 
 from twinplate import InputError
 from twinplate.programs.parameters import noise_shapes
@@ -17,8 +18,10 @@ from twinplate.training.plan import chunks
 from twinplate.training.state import TrainingState
 
 
-@pytest.mark.parametrize(
-    ("objective", "matched"), [("elbo", False), ("elbo", True), ("simulated", False)]
+@both_twins(
+    "objective, matched",
+    [("elbo", False), ("elbo", True), ("simulated", False)],
+    quick=[("elbo", True), ("simulated", False)],
 )
 def test_the_same_to_the_bit_when_run_again(twin, problem, objective, matched):
     x, program, _ = problem(N, missing=0.2, **PROGRAMS["learned, amplitude"])
@@ -34,9 +37,13 @@ def test_another_seed_is_another_run(twin, problem):
     assert (losses[0] != losses[1]).all()
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize(
-    ("seed", "other"), [(5, 2**32 + 5), (2**63, 2**63 + 2**32), (2**64 + 1, 2**96 + 1)]
+SEEDS = [(5, 2**32 + 5), (2**63, 2**63 + 2**32), (2**64 + 1, 2**96 + 1)]
+
+
+@both_twins(
+    "seed, other, precision",
+    [(*pair, precision) for pair in SEEDS for precision in ("float32", "float64")],
+    quick=[(*SEEDS[0], "float32"), (*SEEDS[1], "float64"), (*SEEDS[2], "float32")],
 )
 def test_a_seed_of_any_size_is_its_own(twin, problem, precision, seed, other):
     """Given the same parameters and all items: what differs is the noise alone."""
@@ -51,14 +58,15 @@ def test_a_seed_of_any_size_is_its_own(twin, problem, precision, seed, other):
     assert abs(losses[0] - losses[1]) > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("objective", "matched", "precision"),
+@both_twins(
+    "objective, matched, precision",
     [
         ("elbo", False, "float32"),
         ("elbo", True, "float64"),
         ("simulated", False, "float32"),
         ("pairs", False, "float32"),
     ],
+    quick=[("elbo", True, "float64"), ("pairs", False, "float32")],
 )
 def test_going_on_from_the_middle_is_the_uninterrupted_run(
     twin, problem, monkeypatch, objective, matched, precision

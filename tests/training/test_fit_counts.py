@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fit_cases import assert_same_fit, config
+from twins import both_twins
 
 from twinplate import Fit, GeneralisedLinear, InputError, ProgramConfig, make_program
 from twinplate.programs.parameters import initial_params
@@ -25,8 +26,10 @@ def counts_of(likelihood, num_items=40, missing=0.0, **changes):
     return x, offsets, make_program(x, ProgramConfig(5, 2, **settings), offsets=offsets)
 
 
-@pytest.mark.parametrize(
-    ("likelihood", "missing"), [("poisson", 0.0), ("negative-binomial", 0.3), ("bernoulli", 0.3)]
+@both_twins(
+    "likelihood, missing",
+    [("poisson", 0.0), ("negative-binomial", 0.3), ("bernoulli", 0.3)],
+    quick=[("poisson", 0.0), ("negative-binomial", 0.3)],
 )
 def test_a_fit_is_better_than_its_start_and_numpy_has_its_posterior(twin, likelihood, missing):
     x, offsets, program = counts_of(likelihood, 100, missing)

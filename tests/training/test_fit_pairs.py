@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import scipy.stats
 from fit_cases import ALL, PROGRAMS, N, config, linear_gaussian
+from twins import both_twins
 
 from twinplate import initial_params
 from twinplate.programs.parameters import generative_of, prior_noise_shapes
 from twinplate.seeds import base_noise, batch_indices
 
 
-@pytest.mark.parametrize("guide", ["event", "auxiliary"])
-@pytest.mark.parametrize("missing", [0.0, 0.3])
+@both_twins(
+    "guide, missing",
+    product(["event", "auxiliary"], [0.0, 0.3]),
+    quick=[("event", 0.3), ("auxiliary", 0.0)],
+)
 def test_simulated_pairs_bring_the_guide_to_the_posterior(twin, guide, missing):
     x, program = linear_gaussian(guide=guide, encoder="experts" if missing else "mlp")
     x[np.random.default_rng(2).random(x.shape) < missing] = np.nan
@@ -43,9 +49,10 @@ def scores(posterior, a):
     return np.array([scipy.stats.multivariate_normal.logpdf(*row) for row in rows])
 
 
-@pytest.mark.parametrize(
+@both_twins(
     "program_name",
     ["diagonal", "event full", "auxiliary low-rank", "experts", "learned, amplitude"],
+    quick=["auxiliary low-rank", "learned, amplitude"],
 )
 def test_the_loss_on_given_pairs_is_minus_log_q_times_n_over_b(twin, problem, program_name):
     """With an amplitude too: it is a latent that is not given, so it is not scored."""
@@ -66,8 +73,11 @@ def test_every_item_keeps_its_own_pair(twin, problem):
     assert done.losses[0] == pytest.approx(-scores(posterior, a[:, items]).mean(), rel=1e-11)
 
 
-@pytest.mark.parametrize("guide", ["diagonal", "event", "auxiliary"])
-@pytest.mark.parametrize("amplitude_scale", [None, 0.4])
+@both_twins(
+    "guide, amplitude_scale",
+    product(["diagonal", "event", "auxiliary"], [None, 0.4]),
+    quick=[("diagonal", None), ("event", None), ("auxiliary", 0.4)],
+)
 def test_the_loss_on_simulated_pairs_is_minus_log_q_of_all_that_was_drawn(
     twin, problem, guide, amplitude_scale
 ):

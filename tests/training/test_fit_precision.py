@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fit_cases import PROGRAMS, N, config
+from twins import both_twins
 
 
-@pytest.mark.parametrize("objective", ["elbo", "simulated"])
+@both_twins("objective", ["elbo", "simulated"], quick=["elbo"])
 def test_single_precision_is_single_and_double_is_double(twin, problem, objective):
     """Every number of the state, moments and losses included (a float32 survives the round trip)."""
     x, program, _ = problem(N, missing=0.2, **PROGRAMS["learned, amplitude"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fit_cases import config
-from twins import TWINS
+from twins import TWINS, both_twins
 
 from twinplate.programs.config import ProgramConfig
 from twinplate.programs.linear_gaussian import LinearGaussian
@@ -88,7 +88,7 @@ def test_where_entries_are_missing_the_experts_begin_at_the_posterior(twin):
     assert missed(twin, x, program, initial_params(program, 0)) < 0.01
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.2])
+@both_twins("missing", [0.0, 0.2], quick=[0.2])
 def test_training_stays_at_maximum_likelihood(twin, missing):
     """At a noise of 2 % of the signal, where steps of the size of the spread would leave it by nats."""
     x = draw(missing=missing)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from fit_cases import PROGRAMS, N, config
+from twins import both_twins
 
 from twinplate import initial_params
 from twinplate.programs.parameters import noise_shapes
@@ -16,8 +18,8 @@ pyro_only = pytest.mark.parametrize("twin", ["pyro"], indirect=True)
 jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "particles", "vectorize"),
+@both_twins(
+    "name, particles, vectorize",
     [
         ("diagonal", 1, True),
         ("event full", 1, False),
@@ -25,6 +27,7 @@ jax_only = pytest.mark.parametrize("twin", ["numpyro"], indirect=True)
         ("learned, amplitude", 3, True),
         ("experts", 1, True),
     ],
+    quick=[("event full", 1, False), ("learned, amplitude", 3, True)],
 )
 def test_steps_are_adam_on_the_evaluated_gradient(twin, problem, name, particles, vectorize):
     """Seven steps in NumPy (Kingma and Ba, 2015, algorithm 1; cosine) on the gradients of `evaluate`, cut.
@@ -83,7 +86,7 @@ def test_steps_with_many_components_are_those_of_a_filled_matrix(twin, problem, 
         np.testing.assert_allclose(rows.params[name], values, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["diagonal", "auxiliary low-rank"])
+@both_twins("name", ["diagonal", "auxiliary low-rank"], quick=["diagonal"])
 def test_particles_one_after_the_other_or_all_at_once(twin, problem, name):
     x, program, _ = problem(N, missing=0.2, **PROGRAMS[name])
     fits = [
@@ -95,8 +98,11 @@ def test_particles_one_after_the_other_or_all_at_once(twin, problem, name):
         np.testing.assert_allclose(values, fits[1].params[n], rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("objective", ["elbo", "simulated"])
-@pytest.mark.parametrize("matched", [False, True])
+@both_twins(
+    "objective, matched",
+    product(["elbo", "simulated"], [False, True]),
+    quick=[("elbo", True), ("simulated", False)],
+)
 def test_every_step_has_its_own_noise(twin, problem, monkeypatch, objective, matched):
     """One item and a learning rate of next to nothing: only the noise can make the losses differ."""
     monkeypatch.setattr("twinplate.training.plan.CHUNK", 3)
@@ -142,7 +148,7 @@ def test_jax_loops_over_particles_only_when_told(twin, problem, vectorize):
     assert ("scan[" in program_text) == (not vectorize)
 
 
-@pytest.mark.parametrize("matched", [False, True])
+@both_twins("matched", [False, True], quick=[False])
 def test_more_particles_are_other_draws(twin, problem, matched):
     """A mean over two draws, not twice the same one."""
     x, program, _ = problem(N)

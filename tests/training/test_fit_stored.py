@@ -46,6 +46,14 @@ def pieces_counted(kind):
     return asked
 
 
+@pytest.mark.parametrize(
+    ("twin", "path"),
+    [
+        *(("numpyro", "zarr"), ("pyro", "parquet"), ("pyro", "zarr")),
+        pytest.param("numpyro", "parquet", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
 def test_a_fit_is_that_of_the_array_to_the_bit(twin, path, monkeypatch):
     """Program, losses, parameters and the posterior afterwards; mini-batches are those of data in memory."""
     monkeypatch.setattr(plan, "CHUNK", 4)
@@ -75,6 +83,9 @@ def rows_of_a_rank(group, path, program):
     return pyro_impl.fit(x, program, TRAINING, group=group), asked
 
 
+@pytest.mark.parametrize(
+    "path", ["zarr", pytest.param("parquet", marks=pytest.mark.slow)], indirect=True
+)
 def test_each_process_of_a_group_reads_its_rows_alone(path, monkeypatch):
     """To check them its half of all rows, and then of each part those between its items."""
     x = np.load(path.with_name("x.npy"))

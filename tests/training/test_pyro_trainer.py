@@ -92,8 +92,16 @@ def test_going_on_is_the_same_to_the_bit(problem, monkeypatch, compiled):
         np.testing.assert_array_equal(rest.params[name], values)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize(("chunk", "bad"), [(100, 23), (7, 23), (7, 7), (7, 0)])
+@pytest.mark.parametrize(
+    ("chunk", "bad", "compiled"),
+    [
+        *((100, 23, True), (7, 23, False), (7, 7, False), (7, 0, True)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((100, 23, False), (7, 23, True), (7, 7, True), (7, 0, False))
+        ),
+    ],
+)
 def test_a_loss_that_is_not_finite(problem, monkeypatch, compiled, chunk, bad):
     """The noise of one step is not a number: the state before it is kept, and can be gone on from."""
     monkeypatch.setattr("twinplate.training.plan.CHUNK", chunk)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 import pytest
 from fit_cases import assert_same_fit
+from twins import TWINS, both_twins
 
 from twinplate import InputError, TrainingConfig, TrainingInterrupted
 from twinplate.programs.parameters import initial_params
@@ -33,8 +34,16 @@ def config(**changes):
     )
 
 
+QUICK = {("pyro", "full"), ("numpyro", "diagonal")}
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == "full" else pytest.mark.slow) for n in PROGRAMS]
+    ("twin", "name"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in product(TWINS, PROGRAMS)
+    ],
+    indirect=["twin"],
 )
 def test_each_is_the_fit_of_its_seed_and_rate(twin, problem, monkeypatch, name):
     monkeypatch.setattr("twinplate.training.plan.WARM", 0)
@@ -171,7 +180,7 @@ def test_a_fit_that_breaks_ends_before_its_chunk(twin, problem, monkeypatch):
             np.testing.assert_allclose(found, values, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("options", [{}, {"guide": "event", "encoder": "experts"}], ids=str)
+@both_twins("options", [{}, {"guide": "event", "encoder": "experts"}], quick=[{}])
 def test_a_fit_that_breaks_at_once_keeps_its_start(twin, problem, options):
     x, program, _ = problem(N, **options)
     many = twin.impl.fit_many(x, program, config(learning_rate=1e200), seeds=(0,))
@@ -181,7 +190,7 @@ def test_a_fit_that_breaks_at_once_keeps_its_start(twin, problem, options):
         np.testing.assert_array_equal(many.fits[0].params[name], values)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@both_twins("precision", ["float32", "float64"], quick=["float64"])
 def test_finite_numbers_that_make_no_distribution_count_as_diverged(twin, problem, precision):
     x, program, _ = problem(N, learned=("noise_scale",))
     training = config(steps=1, learning_rate=1e3, precision=precision)

@@ -72,11 +72,12 @@ def check_pieces(fit, problem, tmp_path, precision, mapped, **options):
     assert np.ptp(whole.losses) > 1
 
 
+# In memory and single precision: by default in test_fit_again.py.
 @pytest.mark.parametrize(
     ("precision", "mapped", "matched"),
     [
-        ("float32", False, False),
         ("float64", True, True),
+        pytest.param("float32", False, False, marks=pytest.mark.slow),
         pytest.param("float32", True, False, marks=pytest.mark.slow),
     ],
 )

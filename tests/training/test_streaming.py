@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from twins import both_twins
 
 from twinplate.data.blocks import on_disk
 from twinplate.programs.config import ProgramConfig, TrainingConfig
@@ -104,13 +105,13 @@ def test_ahead_passes_errors_on_and_ends_its_thread():
 # ---------------------------------------------------------------------- the same numbers, to the bit
 
 
-@pytest.mark.parametrize(
-    ("options", "training"),
-    [
-        ({"encoder": "experts", "learned": ("loadings",)}, {"precision": "float32"}),
-        ({"guide": "event", "covariance": "low-rank"}, {"objective": "pairs"}),
-    ],
-)
+WAYS = [
+    ({"encoder": "experts", "learned": ("loadings",)}, {"precision": "float32"}),
+    ({"guide": "event", "covariance": "low-rank"}, {"objective": "pairs"}),
+]
+
+
+@both_twins("options, training", WAYS, quick=WAYS[1:])
 def test_training_on_a_map_is_training_on_the_array(
     twin, problem, mapped, monkeypatch, options, training
 ):
@@ -129,7 +130,7 @@ def test_training_on_a_map_is_training_on_the_array(
     assert len(set(whole.losses)) == 8
 
 
-@pytest.mark.parametrize("objective", ["elbo", "pairs"])
+@both_twins("objective", ["elbo", "pairs"], quick=["pairs"])
 def test_restarts_on_a_map_are_those_on_the_array(twin, problem, mapped, monkeypatch, objective):
     """Every fit with mini-batches of its own: no more than those of 4 steps, of 2 where fits are together."""
     monkeypatch.setattr("twinplate.training.plan.CHUNK_BYTES", 8 * 16 * 4 * 4)  # 4 features
@@ -194,7 +195,7 @@ def test_a_map_is_never_copied_as_a_whole(twin, problem, mapped, monkeypatch):
     assert x.shape in seen
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@both_twins("precision", ["float32", "float64"], quick=["float64"])
 def test_matched_noise_counts_towards_the_length_of_a_chunk(
     twin, problem, mapped, monkeypatch, precision
 ):

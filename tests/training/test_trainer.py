@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
+from twins import both_twins
 
 from twinplate import InputError, TrainingConfig
 from twinplate.programs.config import COVARIANCES
@@ -34,8 +37,11 @@ def small_chunks(monkeypatch, program, training, size=3, matched=False):
     return list(chunks(program.config, training, N, matched))
 
 
-@pytest.mark.parametrize("encoder", ["mlp", "experts"])
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@both_twins(
+    "encoder, covariance",
+    product(["mlp", "experts"], COVARIANCES),
+    quick=[("mlp", "diagonal"), ("experts", "full")],
+)
 def test_complete_data_give_the_same_without_masks(twin, problem, encoder, covariance):
     """The promise changes the work, not the loss or any gradient: matched training to rounding."""
     x, program, _ = problem(N, encoder=encoder, covariance=covariance, learned=ALL)
@@ -140,9 +146,9 @@ def test_memory_that_runs_out_proposes_a_batch_size(twin, problem, monkeypatch):
         np.testing.assert_array_equal(caught.value.fit.state.params[name], values)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("something else"), KeyboardInterrupt()], ids=repr)
+@both_twins("kind", [RuntimeError, KeyboardInterrupt], quick=[KeyboardInterrupt])
 def test_another_error_passes_and_the_state_is_that_before_the_chunk(
-    twin, problem, monkeypatch, error
+    twin, problem, monkeypatch, kind
 ):
     x, program, _ = problem(N)
     training = config()
@@ -155,7 +161,7 @@ def test_another_error_passes_and_the_state_is_that_before_the_chunk(
     def broken(work):
         def breaks(*arguments):
             work(*arguments)
-            raise error
+            raise kind("something else")
 
         return breaks
 
@@ -165,7 +171,7 @@ def test_another_error_passes_and_the_state_is_that_before_the_chunk(
         else:  # in the first of the chunk's steps
             known = trainer._stepping.known
             patch.setitem(known, "base-noise", broken(known["base-noise"]))
-        with pytest.raises(type(error)):
+        with pytest.raises(kind):
             trainer.run(plan[1])
     assert trainer.state.step == kept.step == 3
     for name, values in kept.params.items():
