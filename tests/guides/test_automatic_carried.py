@@ -23,8 +23,14 @@ def _model(twin):
     return model
 
 
-@pytest.mark.parametrize("covariance", ["full", "low_rank"])
-@pytest.mark.parametrize("amortized", [True, False])
+@pytest.mark.parametrize(
+    ("amortized", "covariance"),
+    [
+        *((True, "low_rank"), (False, "full")),
+        pytest.param(True, "full", marks=pytest.mark.slow),
+        pytest.param(False, "low_rank", marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_numbers_are_the_same_posterior(covariance, amortized, own_world):
     encoder = (lambda x: x[:, :2]) if amortized else None
     found, shapes, rng = [], [], np.random.default_rng(1)

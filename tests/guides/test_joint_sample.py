@@ -112,16 +112,33 @@ def _placed(numbers, batch, image, extra):
     return placed
 
 
+# By default all supports in one place; with NumPyro, which compiles every operation of each, those
+# of every kind of shape: numbers, vectors, matrices, as many numbers as the bijection takes or fewer.
 FAST = "particles, items at dim=-2"
+KINDS = [
+    *("positive", "interval", "real vector", "positive matrix", "simplex", "matrix of simplices"),
+    *("correlation Cholesky", "zero sum"),
+]
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if n == FAST else pytest.mark.slow) for n in PLACES],
+    ("twin", "name", "supports"),
+    [
+        *(("pyro", FAST, None), ("numpyro", FAST, KINDS)),
+        *(
+            pytest.param(twin, name, None, marks=pytest.mark.slow)
+            for twin in SUPPORTS
+            for name in PLACES
+            if (twin, name) != ("pyro", FAST)
+        ),
+    ],
+    indirect=["twin"],
 )
-def test_each_site_has_the_density_of_its_bijection(twin, name):
+def test_each_site_has_the_density_of_its_bijection(twin, name, supports):
     place = PLACES[name]
     sites = _locals(twin, place)
+    if supports is not None:
+        sites = {name: sites[name] for name in (*supports, "contrast")}
     trace = twin.trace(_program, twin, sites, place)
     vector = trace["joint"][0]
     start = 0

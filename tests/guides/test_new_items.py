@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from guide_runs import ask, first_params, native, set_params
+from twins import both_twins
 
 from twinplate import InputError
 
@@ -52,9 +53,10 @@ def _loc(params, items):
     return np.where(KNOWN[items], 0.0, 3 + 2 * x[:, 0]), np.where(KNOWN[items], 1.0, 0.5)
 
 
-@pytest.mark.parametrize("items", [slice(1, 1 + NEW), slice(N)], ids=["new", "same"])
-def test_medians_and_quantiles_are_of_the_latents_of_these_items(twin, items):
+@both_twins("which", ["new", "same"], quick=["new"])
+def test_medians_and_quantiles_are_of_the_latents_of_these_items(twin, which):
     """Nothing that another run of the model has drawn, or of other items, is among them."""
+    items = {"new": slice(1, 1 + NEW), "same": slice(N)}[which]
     guide = twin.impl.AutoAmortizedNormal(_model(twin), "items", lambda x: x)
     params = _params(twin, guide, *_arguments(twin, slice(N)))
     given, (loc, scale) = _arguments(twin, items), _loc(params, items)

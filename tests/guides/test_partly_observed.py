@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from guide_runs import ask, first_params, loss, loss_of, native, posterior, set_params, train
 from scipy import stats
+from twins import both_twins
 
 from twinplate import InputError
 
@@ -135,7 +136,7 @@ def test_a_mini_batch_knows_which_of_its_own_items_are_known(twin):
         assert min(abs(found + N / 2 * pair) for pair in pairs) < 1e-8
 
 
-@pytest.mark.parametrize("covariance", ["full", "low_rank", "diagonal"])
+@both_twins("covariance", ["full", "low_rank", "diagonal"], quick=["full", "diagonal"])
 def test_numbers_that_are_known_have_no_gradient_and_no_density(twin, covariance):
     """Whatever their parameters are, the loss of a draw is the same; those of the others count."""
     model = _model(twin)
@@ -207,8 +208,11 @@ def test_the_posterior_of_a_mini_batch_is_refused(twin):
         posterior(twin, guide, params, *_arguments(twin), batch_size=2)
 
 
-def test_it_trains_on_mini_batches_and_predicts_with_what_is_known(twin):
-    """Known entries are in the predictions as they were given, block by block."""
+# NumPyro trains on mini-batches in test_automatic_ways.py.
+@pytest.mark.parametrize(
+    "twin", ["pyro", pytest.param("numpyro", marks=pytest.mark.slow)], indirect=True
+)
+def test_it_trains_on_mini_batches(twin):
     model = _model(twin)
     guide = _guide(twin, model, lambda x: x, features=_rows)
     first = first_params(twin, guide, *_arguments(twin))
@@ -217,6 +221,11 @@ def test_it_trains_on_mini_batches_and_predicts_with_what_is_known(twin):
     _, params = train(twin, model, guide, 60, *_arguments(twin), batch_size=4, rate=0.02)
     after = of_draw(params, seed=0)
     assert after < before - 10  # of 30, at best
+
+
+def test_it_predicts_with_what_is_known(twin):
+    """Known entries are in the predictions as they were given, block by block."""
+    model, guide, params = _amortised(twin)
     set_params(twin, params)
     given = () if twin.name == "pyro" else (twin.jax.random.key(0), native(twin, params))
     draws = twin.impl.predict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from guide_runs import first_params, native, set_params
+from twins import both_twins
 
 from twinplate import InputError
 
@@ -37,8 +38,11 @@ def _predict(twin, model, guide, *args, **kwargs):
     return {name: twin.numpy(values) for name, values in draws.items()}
 
 
-@pytest.mark.parametrize("dim", [-1, -2])
-@pytest.mark.parametrize(("items", "batch_size"), [(7, None), (7, 3), (1, None)])
+@both_twins(
+    "items, batch_size, dim",
+    [(*sizes, dim) for sizes in ((7, None), (7, 3), (1, None)) for dim in (-1, -2)],
+    quick=[(7, None, -2), (7, 3, -1), (1, None, -2)],
+)
 def test_latents_and_data_are_of_one_item(twin, dim, items, batch_size):
     model, guide = _programs(twin, dim)
     draws = _predict(twin, model, guide, twin.array(X[:items]), batch_size, plate="items")
