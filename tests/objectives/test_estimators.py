@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import scipy.stats
+from twins import both_twins
 
 from twinplate import InputError, LinearGaussian, ProgramConfig, TrainingConfig, make_program
 from twinplate.programs.closed_form import closed_form_params
@@ -27,7 +29,6 @@ PROGRAMS = {
         "amplitude_scale": 0.3,
     },
 }
-programs = pytest.mark.parametrize("name", PROGRAMS)
 B, N = 4, 10
 
 
@@ -62,7 +63,7 @@ def slope(function, params, name, direction, h=1e-5):
     return (moved[0] - moved[1]) / (2 * h)
 
 
-@programs
+@both_twins("name", PROGRAMS, quick=["diagonal", "auxiliary full, amplitude"])
 def test_sticking_the_landing_leaves_out_exactly_the_score(twin, problem, name):
     """The same loss; the gradients differ by that of log q at the draw held fixed."""
     x, program, params = problem(B, missing=0.2, **PROGRAMS[name])
@@ -111,23 +112,15 @@ def divergence(q, program):
     return 0.5 * (trace + mahalanobis - len(prior.loc) + log_det)
 
 
-ONE = 1, True  # particles and whether they are vectorised
-OTHERS = [(3, True), (3, False)]
-WITH_OTHERS = (
-    "diagonal",
-    "auxiliary low-rank, amplitude",
-)  # without and with sites that are sampled
+PARTICLES = [(1, True), (3, True), (3, False)]  # how many, and whether they are vectorised
 
 
-@pytest.mark.parametrize(
-    ("name", "particles", "vectorize"),
-    [
-        *((name, *ONE) for name in PROGRAMS),
-        *(
-            pytest.param(name, *other, marks=() if name in WITH_OTHERS else pytest.mark.slow)
-            for name in PROGRAMS
-            for other in OTHERS
-        ),
+@both_twins(
+    "name, particles, vectorize",
+    [(name, *particles) for name in PROGRAMS for particles in PARTICLES],
+    quick=[  # without and with sites that are sampled
+        *(("event full, experts", 1, True), ("auxiliary full, amplitude", 1, True)),
+        *(("diagonal", 3, True), ("auxiliary low-rank, amplitude", 3, False)),
     ],
 )
 def test_the_analytic_loss_is_the_divergence_less_the_likelihood(
@@ -143,7 +136,7 @@ def test_the_analytic_loss_is_the_divergence_less_the_likelihood(
     assert found.loss == pytest.approx(expected, rel=1e-12)
 
 
-@programs
+@both_twins("name", PROGRAMS, quick=["diagonal", "auxiliary full, amplitude"])
 def test_the_analytic_gradient_is_the_slope_of_that_loss(twin, problem, name):
     x, program, params = problem(B, missing=0.2, **PROGRAMS[name])
     found = evaluated(twin, program, params, x, "analytic-kl")
@@ -162,8 +155,14 @@ def test_the_analytic_gradient_is_the_slope_of_that_loss(twin, problem, name):
     assert (found.gradient["encoder.out.bias"] * direction).sum() == pytest.approx(wanted, rel=1e-6)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("name", ["diagonal", "auxiliary low-rank, amplitude"])
+@both_twins(
+    "name, estimator",
+    product(["diagonal", "auxiliary low-rank, amplitude"], ESTIMATORS),
+    quick=[
+        *(("diagonal", "base-noise"), ("diagonal", "sticking-the-landing")),
+        ("auxiliary low-rank, amplitude", "analytic-kl"),
+    ],
+)
 def test_particles_in_one_batch_or_one_after_the_other(twin, problem, name, estimator):
     x, program, params = problem(B, missing=0.2, **PROGRAMS[name])
     found = [evaluated(twin, program, params, x, estimator, 3, v) for v in (True, False)]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from twins import both_twins
 
 import pyro_impl
 from pyro_impl import EagerWarning
@@ -40,12 +41,7 @@ CASES = {
 }
 
 
-LONG = {"all items, particles one by one", "simulated pairs"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in CASES]
-)
+@both_twins("name", CASES, quick=["given noise, particles at once", "given pairs"])
 def test_a_step_in_blocks_is_the_step(twin, problem, monkeypatch, name):
     """A mini-batch of 11 items in blocks of 4, 4 and 3."""
     options, changes, num_items, matched = CASES[name]
@@ -135,7 +131,7 @@ def sizes(twin):
         yield found
 
 
-@pytest.mark.parametrize("guide", ["event", "auxiliary"])
+@both_twins("guide", ["event", "auxiliary"], quick=["auxiliary"])
 def test_a_container_with_little_memory_fits_the_same(twin, problem, container, guide):
     """From the container's file to the fit: 15 items as 8 and 7."""
     x, program, training = deep(problem, guide)

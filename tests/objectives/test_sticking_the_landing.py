@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from test_estimators import PROGRAMS, B, evaluated
-from twins import TWINS
+from twins import TWINS, both_twins
 
 from twinplate import InputError, TrainingConfig
 
@@ -114,9 +114,10 @@ def largest(gradient):
     return max(np.abs(g).max() for g in gradient.values())
 
 
-@pytest.mark.parametrize(
-    ("name", "particles", "vectorize"),
+@both_twins(
+    "name, particles, vectorize",
     [*((name, 1, True) for name in EXACT), ("in turn", 3, True), ("in turn", 3, False)],
+    quick=[("stock", 1, True), ("packed", 1, True), ("in turn", 3, False)],
 )
 def test_at_the_exact_posterior_its_gradient_is_zero_for_every_draw(
     twin, name, particles, vectorize
