@@ -22,7 +22,8 @@ SIZES = [  # family, K, R
     ("low-rank", 4, 4),
 ]
 sizes = pytest.mark.parametrize(("family", "k", "r"), SIZES)
-families = pytest.mark.parametrize("family", ["full", "packed", "diagonal", "low-rank"])
+FAMILIES = ["full", "packed", "diagonal", "low-rank"]
+families = pytest.mark.parametrize("family", FAMILIES)
 
 
 def is_packed(parameters):

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from twins import both_twins
 
 D = 4
 
@@ -107,7 +108,7 @@ def numpyro_elbos(twin, model, guide, loc, tril, noise):
     return ours, twin.jax.jit(lambda: run(params, replayed, "_auto_latent"))()
 
 
-@pytest.mark.parametrize("k", [1, 3])
+@both_twins("k", [1, 3], quick=[3])
 def test_our_guide_and_the_autoguide_agree_on_one_item(twin, k):
     x, numbers_of_model, loc, tril, noise = numbers(k)
     data = twin.array(x)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.special
+from twins import both_twins
 
 from twinplate import (
     InputError,
@@ -97,11 +98,15 @@ def test_the_encoder_is_its_formula(twin, problem, encoder, covariance, amplitud
         np.testing.assert_allclose(given[name], values, rtol=1e-11, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("b", "d", "k", "r"), [(1, 4, 3, 2), (6, 1, 1, 1), (6, 4, 1, 1), (6, 4, 3, 3)]
+SIZES = [(1, 4, 3, 2), (6, 1, 1, 1), (6, 4, 1, 1), (6, 4, 3, 3)]
+KINDS = [*itertools.product(ENCODERS, COVARIANCES)]
+
+
+@both_twins(
+    "encoder, covariance, b, d, k, r",
+    [(*kind, *size) for kind in KINDS for size in SIZES],
+    quick=[(*kind, *SIZES[i % 4]) for i, kind in enumerate(KINDS)],
 )
-@encoders
-@covariances
 def test_sizes_of_one(twin, problem, encoder, covariance, b, d, k, r):
     x, program, params = problem(b, d, k, encoder=encoder, covariance=covariance, rank=r)
     given, wanted = twin.encode(program, params, x), expected(program, params, x)
@@ -170,9 +175,11 @@ def test_a_missing_entry_is_not_a_zero(twin, problem, encoder):
     assert np.abs(given[0] - given[1]).min() > 1e-6
 
 
-@encoders
-@covariances
-@amplitudes
+@both_twins(
+    "encoder, covariance, amplitude_scale",
+    itertools.product(ENCODERS, COVARIANCES, [None, 0.3]),
+    quick=[("mlp", "full", None), ("experts", "low-rank", None), ("experts", "diagonal", 0.3)],
+)
 def test_nan_reaches_neither_outputs_nor_gradients(
     twin, problem, encoder, covariance, amplitude_scale
 ):

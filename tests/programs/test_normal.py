@@ -7,11 +7,27 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from normals import covariance, families, is_packed, make, natives, numbers, scipy_log_prob, sizes
+from normals import (
+    SIZES,
+    covariance,
+    families,
+    is_packed,
+    make,
+    natives,
+    numbers,
+    scipy_log_prob,
+    sizes,
+)
+from twins import both_twins
+
+SHAPES = [((), ()), ((5,), ()), ((2, 3), (6,))]
 
 
-@sizes
-@pytest.mark.parametrize(("batch", "sample_shape"), [((), ()), ((5,), ()), ((2, 3), (6,))])
+@both_twins(
+    "family, k, r, batch, sample_shape",
+    [(*size, *shapes) for size in SIZES for shapes in SHAPES],
+    quick=[(*size, *SHAPES[i % 3]) for i, size in enumerate(SIZES)],
+)
 def test_density_of_the_own_draw_is_scipys(twin, no_solve, family, k, r, batch, sample_shape):
     parameters = numbers(family, k, r, batch)
     value, log_prob = twin.draw(make(twin.impl, natives(twin, parameters)), sample_shape)
@@ -57,7 +73,9 @@ def test_the_draw_is_affine_in_the_noise(twin, family, k, r):
     np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
 
 
-@sizes
+@both_twins(
+    "family, k, r", SIZES, quick=[size for size in SIZES if size[1:] in ((4, None), (4, 2))]
+)
 def test_gradients_are_those_of_the_stock_density_at_the_reparameterised_value(twin, family, k, r):
     parameters = natives(twin, numbers(family, k, r, (3,)))
     noise = twin.array(np.random.default_rng(1).normal(size=(3, k + (r or 0))))
@@ -110,8 +128,11 @@ def test_moments_and_entropy_are_exact(twin, family, k, r):
     close(ours.entropy(), [scipy.stats.multivariate_normal(cov=c).entropy() for c in exact])
 
 
-@sizes
-@pytest.mark.parametrize("batch", [(), (5,)])
+@both_twins(
+    "family, k, r, batch",
+    [(*size, batch) for size in SIZES for batch in ((), (5,))],
+    quick=[(*size, ((), (5,))[i % 2]) for i, size in enumerate(SIZES)],
+)
 def test_the_score_is_the_gradient_of_the_density_in_the_value(twin, family, k, r, batch):
     """-Σ⁻¹ (value - loc), from the noise."""
     parameters = numbers(family, k, r, batch)

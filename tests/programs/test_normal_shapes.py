@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from normals import families, make, natives, numbers, scipy_log_prob
+from normals import FAMILIES, families, make, natives, numbers, scipy_log_prob
+from twins import both_twins
 
 from twinplate.errors import InputError
 
 
-@families
-@pytest.mark.parametrize("batches", [((), (5,)), ((5,), ()), ((5,), (1,)), ((2, 1), (5,))])
-def test_parameters_broadcast(twin, no_solve, family, batches):
+def in_turn(names, shapes):
+    """Every family in every shape, with NumPyro by default each family in one, each shape once."""
+    cases = [(family, *shape) for family in FAMILIES for shape in shapes]
+    quick = [(family, *shape) for family, shape in zip(FAMILIES, shapes, strict=True)]
+    return both_twins(f"family, {names}", cases, quick)
+
+
+@in_turn("first, second", [((), (5,)), ((5,), ()), ((5,), (1,)), ((2, 1), (5,))])
+def test_parameters_broadcast(twin, no_solve, family, first, second):
     """loc in one batch shape, the covariance in another."""
-    first, second = (numbers(family, batch=batch) for batch in batches)
+    shape = np.broadcast_shapes(first, second)
+    first, second = (numbers(family, batch=batch) for batch in (first, second))
     parameters = [first[0], *second[1:]]
     if family == "low-rank":
         parameters[2] = first[2]
     value, log_prob = twin.draw(make(twin.impl, natives(twin, parameters)))
-    assert value.shape[:-1] == np.broadcast_shapes(*batches)
+    assert value.shape[:-1] == shape
     expected = scipy_log_prob(parameters, twin.numpy(value))
     np.testing.assert_allclose(twin.numpy(log_prob), expected, rtol=1e-11, atol=1e-11)
 
 
-@families
-@pytest.mark.parametrize(
-    ("batch", "to"), [((), (3,)), ((5,), (2, 5)), ((1,), (5,)), ((2, 1), (4, 2, 3))]
-)
+@in_turn("batch, to", [((), (3,)), ((5,), (2, 5)), ((1,), (5,)), ((2, 1), (4, 2, 3))])
 def test_expanded_it_still_remembers(twin, no_solve, family, batch, to):
     parameters = numbers(family, batch=batch)
     expanded = make(twin.impl, natives(twin, parameters)).expand(to)
