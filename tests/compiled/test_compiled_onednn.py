@@ -148,6 +148,15 @@ def test_a_result_can_be_viewed():
     close_to(found.view(40, 3), a, b)
 
 
+@pytest.mark.parametrize("weight", ["C", "F"])
+@pytest.mark.parametrize("bias", [numbers(4, seed=3), None], ids=["bias", "no bias"])
+def test_a_compiler_is_told_what_it_returns(weight, bias):
+    """Shape, strides and type, and that it changes nothing that it is given."""
+    operands = numbers(6, 5, seed=1), layouts(4, 5, 2)[weight], bias
+    torch.library.opcheck(LINEAR, operands, test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.slow  # torch's compiler takes 15 s, and takes other graphs in test_compiled_in_background.py
 def test_compiled():
     """By torch's compiler, with operands that it computes itself."""
     a, b = numbers(64, 48, seed=1), numbers(64, 32, seed=2)

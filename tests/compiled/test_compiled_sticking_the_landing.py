@@ -77,7 +77,9 @@ def with_path(name, **options):
 
 
 @pytest.mark.usefixtures("x64", "short_chunks")
-@pytest.mark.parametrize("name", ["subsampling", "newer flax"])
+@pytest.mark.parametrize(
+    "name", ["newer flax", pytest.param("subsampling", marks=pytest.mark.slow)]
+)
 def test_numpyros_runs_are_those_of_stock_svi(name):
     make = with_path(name, num_particles=1 if name == "newer flax" else 2)
     _, expected = numpyro_runs.run(SVI, make)

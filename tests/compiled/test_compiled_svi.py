@@ -161,8 +161,17 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("check", [assert_same, assert_close])
-@pytest.mark.parametrize("name", OPTIMISERS)
+# As machine code by default those whose update is part of the graph.
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        *((name, assert_same) for name in OPTIMISERS),
+        *(
+            pytest.param(name, assert_close, marks=() if whole else pytest.mark.slow)
+            for name, (_, whole) in OPTIMISERS.items()
+        ),
+    ],
+)
 def test_optimisers(name, check, interpreted):
     optim, whole = OPTIMISERS[name]
     svi = check(

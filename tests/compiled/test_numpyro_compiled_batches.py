@@ -64,7 +64,11 @@ def loader():
 
 
 @pytest.mark.parametrize(
-    "given", [batches, lambda: iter(batches()), lambda: [*loader(), *loader()]]
+    "given",
+    [
+        pytest.param(batches, marks=pytest.mark.slow),
+        *(lambda: iter(batches()), lambda: [*loader(), *loader()]),
+    ],
 )
 def test_they_are_those_of_updates_in_a_loop(given):
     svi = compiled()
@@ -135,7 +139,14 @@ def test_a_loader_whose_length_nobody_knows():
     assert_same(found.state, by_update(batches()[:3])[1])
 
 
-@pytest.mark.parametrize("error", [OSError("the disk is gone"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(OSError("the disk is gone"), marks=pytest.mark.slow),
+        KeyboardInterrupt(),
+    ],
+    ids=repr,
+)
 def test_where_a_loader_breaks_the_steps_before_it_are_kept(error):
     def read():
         yield from batches()[:6]

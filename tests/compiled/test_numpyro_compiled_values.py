@@ -60,7 +60,13 @@ OF_NUMPY = {
 }
 
 
-@pytest.mark.parametrize("name", OF_NUMPY)
+# What JAX says of the others is told apart below, of mini-batches.
+FAST = ("if", "numpy")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in OF_NUMPY]
+)
 def test_a_program_that_needs_values_of_its_arguments_gets_them(name):
     """As NumPyro gives them; other ones of the same shape are seen."""
     scale = OF_NUMPY[name]
@@ -107,7 +113,10 @@ class Table:
     [
         ({1.0, 2.0}, max),
         (Table(np.full(3, 2.0)), lambda table: table.scales.mean()),
-        (np.array(["a", "b", "a"]), lambda names: 1.0 * len(np.unique(names))),
+        pytest.param(
+            *(np.array(["a", "b", "a"]), lambda names: 1.0 * len(np.unique(names))),
+            marks=pytest.mark.slow,
+        ),
         (np.int64(3), lambda size: jnp.ones(size).sum()),
     ],
     ids=["set", "dataclass", "names", "whole number of NumPy"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 
 import jax
 import numpy as np
@@ -98,8 +99,16 @@ def config(**changes):
     return TrainingConfig(**options, **changes)
 
 
-@pytest.mark.parametrize("matched", [False, True])
-@pytest.mark.parametrize("covariance", COVARIANCES)
+FAST = [("diagonal", True), ("low-rank", True), ("full", False)]
+
+
+@pytest.mark.parametrize(
+    ("covariance", "matched"),
+    [
+        pytest.param(*case, marks=() if case in FAST else pytest.mark.slow)
+        for case in product(COVARIANCES, [False, True])
+    ],
+)
 def test_fit(device, problem, covariance, matched):
     x, program, _ = problem(12, missing=0.2, amplitude_scale=0.3, covariance=covariance)
     with guarded() as progress:
@@ -107,7 +116,7 @@ def test_fit(device, problem, covariance, matched):
     device.check()
 
 
-@pytest.mark.parametrize("matched", [False, True])
+@pytest.mark.parametrize("matched", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_fit_many(device, problem, matched):
     x, program, _ = problem(12, missing=0.2, amplitude_scale=0.3)
     with guarded(2 * STEPS) as progress:
