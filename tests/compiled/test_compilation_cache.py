@@ -40,6 +40,9 @@ def test_a_verification_leaves_its_compilations_and_finds_them_again(
 ) -> None:
     import jax
 
+    from numpyro_impl.quick_compilation import quick_options
+
+    quick_options("cpu")  # XLA is asked once in a process
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     Path("port.py").write_text(BOTH)
