@@ -58,7 +58,14 @@ EXPLAINED = {
     "crossed_effects-mean_field_of_log_normals": ("analytic KL", "Trace_ELBO"),
 }
 # They take long; a short program in tests/verification/test_explanations.py shows the same cause each time.
-LONG = {"crossed_effects-plates_built_outside", "loss_faults-batched_autoguide"}
+LONG = {
+    "crossed_effects-plates_built_outside",
+    "loss_faults-batched_autoguide",
+    "loss_faults-batches_under_renyi",
+    "loss_faults-joint_draw_under_renyi",
+    "mixture-unnormalised_probs",
+    "discrete_guide-beta_swapped",
+}
 # Of each kind of model whose items have a joint guide, those that compile least.
 OF_ITEM_MODELS = {
     "item_plates-tanh_forgotten",

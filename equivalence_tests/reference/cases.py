@@ -175,6 +175,17 @@ def half_of_them_slow(cases: list[ReferenceCase]) -> list[Any]:
     return [pytest.param(case, id=str(case), marks=marks[case.parity]) for case in cases]
 
 
+def three_quarters_of_them_slow(cases: list[ReferenceCase]) -> list[Any]:
+    """The same with half of those: each pair and each size is among them, in both modes of particles."""
+
+    def is_quick(case: ReferenceCase) -> bool:
+        places = PAIRS.index((case.guide, case.covariance)) + SIZES.index(case.size)
+        return case.parity == 0 and places % 4 in (0, 1)
+
+    marks = (pytest.mark.slow, ())
+    return [pytest.param(case, id=str(case), marks=marks[is_quick(case)]) for case in cases]
+
+
 def all_but_the_first_slow(cases: list[ReferenceCase]) -> list[Any]:
     """The same with fewer that are not slow."""
     marks = (pytest.mark.slow, ())

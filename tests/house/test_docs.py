@@ -58,8 +58,8 @@ def runnable(page):
 
 
 # One compares the frameworks themselves, at length, and changes when their pinned versions do; what the
-# others show is much what tests/conversion and the tests of counts do.
-LONG = {"known-differences.md", "convert.md", "counts.md"}
+# others show is much what tests/conversion, tests/interop and the tests of counts do.
+LONG = {"known-differences.md", "convert.md", "counts.md", "other-tools.md"}
 
 
 @pytest.mark.parametrize(
