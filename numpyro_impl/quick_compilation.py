@@ -6,9 +6,9 @@ Machine code without optimisation is there in a third of the time. A step takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import jax
@@ -28,19 +28,32 @@ STEP = 7.5e6
 SHORT = 1.4e10
 
 
-@contextmanager
-def quick_functions() -> Iterator[None]:
-    """While this lasts, JAX optimises nothing that it compiles on a CPU: single operations, each a program.
+class QuickFunctions:
+    """While any thread is within, JAX optimises nothing that it compiles on a CPU.
 
-    By JAX's own option, which is all threads'.
+    Of what runs operation by operation each is a program, and compiling them all takes seconds. By JAX's own
+    option, which is all threads'; the user's wish afterwards.
     """
-    config: Any = jax.config
-    before = config.read(UNOPTIMISED)
-    config.update(UNOPTIMISED, before or jax.default_backend() == "cpu")
-    try:
-        yield
-    finally:
-        config.update(UNOPTIMISED, before)
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._wish = Lock(), 0, False
+
+    def __enter__(self) -> None:
+        config: Any = jax.config
+        with self._lock:
+            if not self._within:
+                self._wish = config.read(UNOPTIMISED)
+                config.update(UNOPTIMISED, self._wish or jax.default_backend() == "cpu")
+            self._within += 1
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                jax.config.update(UNOPTIMISED, self._wish)
+
+
+quick_functions = QuickFunctions()
 
 
 @cache

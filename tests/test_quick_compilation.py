@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from threading import Event, Thread
 
 import jax
 import pytest
@@ -55,9 +56,28 @@ def test_the_users_own_wish_stands_after_quick_functions(wish):
     before = jax.config.read(UNOPTIMISED)
     jax.config.update(UNOPTIMISED, wish)
     try:
-        with suppress(KeyboardInterrupt), quick_functions():
+        with suppress(KeyboardInterrupt), quick_functions:
             assert jax.config.read(UNOPTIMISED)
             raise KeyboardInterrupt
         assert jax.config.read(UNOPTIMISED) is wish
     finally:
         jax.config.update(UNOPTIMISED, before)
+
+
+def test_of_two_threads_within_the_last_one_that_leaves_brings_the_users_wish_back():
+    wish = jax.config.read(UNOPTIMISED)
+    first, second = Event(), Event()
+
+    def stay():
+        with quick_functions:
+            first.set()
+            second.wait(60)
+
+    thread = Thread(target=stay)
+    with quick_functions:
+        thread.start()
+        assert first.wait(60)
+    assert jax.config.read(UNOPTIMISED)
+    second.set()
+    thread.join()
+    assert jax.config.read(UNOPTIMISED) == wish

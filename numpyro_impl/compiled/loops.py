@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from numpyro_impl.compiled.cost import step_operations
 from numpyro_impl.quick_compilation import loop_options
 
 
@@ -19,23 +20,24 @@ class Loops:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, bool], Callable[..., Any]] = {}
-        self._operations: dict[str, float] = {}  # of one step, by text
         self._steps = 0
 
-    def compiled(self, lowered: jax.stages.Lowered, steps: int | None) -> Callable[..., Any]:
-        """What `lowered` says, compiled where its text is a new one. steps: that will be taken, if known."""
+    def compiled(
+        self, traced: jax.stages.Traced, lowered: jax.stages.Lowered, steps: int | None
+    ) -> Callable[..., Any]:
+        """A loop, traced and lowered, compiled where its text is a new one.
+
+        steps: that will be taken, if known.
+        """
         text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
         if (text, True) in self.kept:
             return self.kept[text, True]
-        options = None if steps is None else self._options(text, lowered, steps)
+        options = None
+        if steps is not None:
+            self._steps += steps
+            operations = step_operations(traced.jaxpr.jaxpr)
+            options = loop_options(jax.default_backend(), self._steps, operations)
         key = text, options is None
         if key not in self.kept:
             self.kept[key] = lowered.compile(compiler_options=options)
         return self.kept[key]
-
-    def _options(self, text: str, lowered: jax.stages.Lowered, steps: int) -> dict[str, Any] | None:
-        self._steps += steps
-        if text not in self._operations:
-            counted: Any = lowered.cost_analysis() or {}
-            self._operations[text] = counted.get("flops", 0.0)
-        return loop_options(jax.default_backend(), self._steps, self._operations[text])

@@ -133,7 +133,7 @@ class CompiledSVI(SVI):
         """
         model, guide = Traced(self.model), Traced(self.guide)
         svi = SVI(model, guide, self.optim, self.loss, **self.static_kwargs)
-        with kept_compilations(), quick_functions():
+        with kept_compilations(), quick_functions:
             state = svi.init(rng_key, *args, **kwargs)
         self.constrain_fn = svi.constrain_fn
         for fault in faults_of(self.loss, guide.trace, model.trace):
@@ -380,10 +380,12 @@ class CompiledSVI(SVI):
                 if out is None:
                     loop, *numbers = numbers_apart(loop, *arguments)
                 jitted = jax.jit(loop, donate_argnums=0, out_shardings=out)
-                lowered = jitted.lower(*arguments, *numbers)
+                traced = jitted.trace(*arguments, *numbers)
+                lowered = traced.lower()
                 if out is not None:  # numbers that it holds are in its text
                     check_same_program(lowered.as_text())
-                compiled = self._loops.compiled(lowered, steps if out is None else None)
+                steps = steps if out is None else None  # programs of several devices are optimised
+                compiled = self._loops.compiled(traced, lowered, steps)
         except Exception as error:
             if (explained := untraceable(error)) is None:
                 raise

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -10,6 +13,7 @@ import pytest
 from numpyro.infer import Trace_ELBO
 
 from numpyro_impl import CompiledSVI, quick_compilation
+from numpyro_impl.compiled.cost import step_operations
 from numpyro_impl.quick_compilation import QUICK
 
 KEY = jax.random.key(0)
@@ -63,6 +67,39 @@ def test_many_steps_and_large_ones_are_optimised_at_once(told):
 def test_steps_in_mini_batches_whose_number_nobody_knows_are_optimised(told):
     svi().run_batches(KEY, iter([np.float32(2.0)]), progress_bar=False)
     assert told == [None]
+
+
+def test_a_scan_counts_with_all_its_turns_and_a_loop_of_any_number_is_optimised(told):
+    def scanned(y):
+        walk = lambda carry, _: (carry + numpyro.param("drift", 0.1), None)
+        end, _ = jax.lax.scan(walk, 0.0, None, length=100_000)
+        numpyro.sample("y", dist.Normal(end, 1.0), obs=y)
+
+    def searched(y):
+        found = jax.lax.while_loop(lambda i: i < y, lambda i: i + 1.0, 0.0)
+        numpyro.sample("y", dist.Normal(numpyro.param("mean", 0.0) + found, 1.0), obs=y)
+
+    for model in (scanned, searched):
+        run(CompiledSVI(model, lambda y: None, numpyro.optim.Adam(0.1), Trace_ELBO()), 1)
+    assert told == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("program", "shapes", "expected"),
+    [
+        (lambda x: x + 1, [(3, 4)], 12),
+        (jnp.matmul, [(3, 4), (4, 5)], 2 * 3 * 4 * 5),
+        (jnp.matmul, [(7, 3, 4), (7, 4, 5)], 7 * 2 * 3 * 4 * 5),
+        (partial(jax.lax.conv, window_strides=(1, 1), padding="VALID"),
+         [(2, 3, 8, 8), (5, 3, 3, 3)], 2 * (2 * 5 * 6 * 6) * (3 * 3 * 3)),
+        (jax.jit(lambda x: jnp.exp(x)), [(6,)], 6),
+    ],
+    ids=["sum", "matrices", "rows of matrices", "convolution", "function"],
+)  # fmt: skip
+def test_operations_are_counted(program, shapes, expected):
+    arrays = [np.zeros(shape, np.float32) for shape in shapes]
+    jaxpr = jax.jit(program).trace(*arrays).jaxpr.jaxpr
+    assert step_operations(jaxpr) == expected
 
 
 def test_both_have_the_same_numbers_to_rounding(told, monkeypatch):

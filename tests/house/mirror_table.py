@@ -365,5 +365,6 @@ ONLY_ONE = {
     "processes.py": DEVICES,
     "compiled/spreading.py": DEVICES,
     "compiled/loops.py": "JAX's loop of steps is one compiled function",
+    "compiled/cost.py": "Pyro's steps are replayed, which nothing is compiled for",
     "training/placement.py": DEVICES,
 }
