@@ -141,3 +141,38 @@ def test_dims_of_xarray_that_say_that_features_come_first_are_refused():
             to_frame(xarray.DataArray(x, dims=dims))
     known = xarray.DataArray(x, dims=("feature", "item"))
     np.testing.assert_array_equal(to_frame(known.transpose()).x, x.T)
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr", "to_sparse_csc"])
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+def test_what_a_sparse_tensor_does_not_store_is_zero(layout):
+    torch = pytest.importorskip("torch")
+    stored = torch.tensor([[0.0, 2.5, 0.0], [NAN, 0.0, 1.0]])
+    np.testing.assert_array_equal(to_frame(getattr(stored, layout)()).x, stored.numpy())
+
+
+def test_complex_numbers_are_refused_wherever_they_come_from():
+    """Their imaginary part was dropped."""
+    torch = pytest.importorskip("torch")
+    for x in (torch.tensor([[1j]]), np.ma.masked_array([[1j]], [[False]])):
+        with pytest.raises(InputError, match=r"x holds complex\d+ values; expected real"):
+            to_frame(x)
+
+
+def test_whole_numbers_of_128_bits_are_numbers_too():
+    polars = pytest.importorskip("polars")
+    for kind in (polars.Int128, polars.UInt128):
+        x = polars.DataFrame({"a": [1, None, 2**40]}, schema={"a": kind})
+        np.testing.assert_array_equal(to_frame(x).x, [[1.0], [NAN], [2.0**40]])
+
+
+def test_what_holds_several_matrices_or_none_yet_is_told_what_to_do():
+    polars, xarray = pytest.importorskip("polars"), pytest.importorskip("xarray")
+    several = xarray.Dataset({"a": ("item", [1.0, 2.0]), "b": ("item", [3.0, 4.0])})
+    with pytest.raises(InputError, match=r"Dataset, of a, b; expected a DataArray.*x\['a'\]"):
+        to_frame(several)
+    proposed = to_frame(several.to_dataarray("feature").T)
+    np.testing.assert_array_equal(proposed.x, [[1.0, 3.0], [2.0, 4.0]])
+    assert proposed.columns == ("a", "b")
+    with pytest.raises(InputError, match=r"expected its rows: x.collect\(\)"):
+        to_frame(polars.LazyFrame({"a": [1.0]}))

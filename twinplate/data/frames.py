@@ -19,6 +19,7 @@ from twinplate.errors import InputError
 FEATURE_DIMS = "feature", "features"  # of xarray, that say which they are
 ITEM_DIMS = "item", "items"
 KINDS = "biuf"  # of NumPy's types, and of those of pandas that hold numbers
+WIDE = "Int128", "UInt128"  # types of polars that NumPy does not have
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,15 @@ def _polars(x: Any) -> Frame:
     _check_numbers(zip(columns, map(str, x.dtypes), numeric, strict=True))
     values = np.empty(x.shape)
     for j, column in enumerate(x.get_columns()):
-        values[:, j] = _floats(column.to_numpy())
+        wide = str(column.dtype) in WIDE
+        numbers = np.array(column.to_list(), object) if wide else column.to_numpy()
+        values[:, j] = _floats(numbers)
     return Frame(values, columns)
+
+
+def _not_read(x: Any) -> Frame:
+    """A query of polars that has not been asked yet."""
+    raise InputError("x is a LazyFrame, a query; expected its rows: x.collect()")
 
 
 def _floats(numbers: np.ndarray) -> np.ndarray:
@@ -136,6 +144,15 @@ def _xarray(x: Any) -> Frame:
     return Frame(_numbers(x.values), columns, items)
 
 
+def _several(x: Any) -> Frame:
+    """A Dataset of xarray."""
+    names = [*map(str, x.data_vars)]
+    raise InputError(
+        f"x is a Dataset, of {listed(names) or 'nothing'}; expected a DataArray of items and features: "
+        f"x[{names[0] if names else 'NAME'!r}], or x.to_dataarray('feature').T for columns of one dim each"
+    )
+
+
 def _sparse(x: Any) -> Frame:
     return Frame(_numbers(x))
 
@@ -143,9 +160,13 @@ def _sparse(x: Any) -> Frame:
 def _numbers(values: Any) -> np.ndarray:
     """A matrix, dense or sparse, in memory or in a file, as float64. What is not stored is zero."""
     dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-    if dense.dtype.kind not in KINDS:
-        raise InputError(f"x holds {dense.dtype} values; expected real numbers, NaN where missing")
+    _check_real(dense.dtype, dense.dtype.kind in KINDS)
     return np.asarray(dense, dtype=np.float64)
+
+
+def _check_real(dtype: Any, is_real: bool) -> None:
+    if not is_real:
+        raise InputError(f"x holds {dtype} values; expected real numbers, NaN where missing")
 
 
 def _check_numbers(columns: Iterable[tuple[str, str, bool]]) -> None:
@@ -159,12 +180,14 @@ def _check_numbers(columns: Iterable[tuple[str, str, bool]]) -> None:
 
 def _masked(x: Any) -> Frame:
     """NumPy's masked array: what is masked is missing."""
+    _check_real(x.dtype, x.dtype.kind in KINDS)
     return Frame(np.ma.filled(x.astype(np.float64), np.nan))
 
 
 def _torch(x: Any) -> Frame:
-    """A tensor, wherever it lives and whether or not it is trained."""
-    return Frame(x.detach().cpu().double().numpy())
+    """A tensor, wherever it lives and whether or not it is trained. What is not stored is zero."""
+    _check_real(str(x.dtype).removeprefix("torch."), not x.is_complex())
+    return Frame(x.detach().cpu().to_dense().double().numpy())
 
 
 def _jax(x: Any) -> Frame:
@@ -182,7 +205,9 @@ READERS: tuple[tuple[tuple[str, ...], Callable[[Any], Frame]], ...] = (
     (("obs_names", "var_names"), _anndata),
     (("get_columns", "null_count"), _polars),
     (("iloc", "columns", "dtypes"), _pandas),
+    (("collect", "collect_schema"), _not_read),
     (("dims", "coords", "values", "to_dataset"), _xarray),
+    (("data_vars", "coords"), _several),
     (("toarray", "nnz"), _sparse),
     (("mask", "filled", "fill_value"), _masked),
     (("detach", "cpu", "double"), _torch),
