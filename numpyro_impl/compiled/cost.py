@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jax.extend import core
+
+from numpyro_impl.jaxprs import inner_jaxprs
 
 
 def step_operations(loop: core.Jaxpr) -> float:
@@ -25,7 +26,7 @@ def _operations(jaxpr: core.Jaxpr, within: bool) -> float:
         name, options = equation.primitive.name, equation.params
         if name == "while" and within:
             return math.inf
-        inner = [_operations(j, within or name == "while") for j in _jaxprs(options.values())]
+        inner = [_operations(j, within or name == "while") for j in inner_jaxprs(options.values())]
         turns = options["length"] if name == "scan" else 1
         total += turns * sum(inner) if inner else _made(equation)
     return total
@@ -42,13 +43,3 @@ def _made(equation: Any) -> float:
         channels = kernel[options["dimension_numbers"].rhs_spec[0]]
         return 2.0 * numbers * math.prod(kernel) / channels
     return float(numbers)
-
-
-def _jaxprs(values: Iterable[Any]) -> Iterator[core.Jaxpr]:
-    for value in values:
-        if isinstance(value, core.ClosedJaxpr):
-            yield value.jaxpr
-        elif isinstance(value, core.Jaxpr):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from _jaxprs(value)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-from jax.extend import core
 
+from numpyro_impl.jaxprs import inner_jaxprs
 from twinplate.user_code import owner_of_file
 
 IDLE = {
@@ -35,18 +35,8 @@ def _equations(jaxpr: Any, path: tuple[str, ...]) -> Iterator[tuple[Any, tuple[s
     for equation in jaxpr.eqns:
         yield equation, path
         inside = (*path, str(equation.params.get("name", "")))
-        for inner in _jaxprs(list(equation.params.values())):
+        for inner in inner_jaxprs(equation.params.values()):
             yield from _equations(inner, inside)
-
-
-def _jaxprs(values: Any) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, core.ClosedJaxpr):
-            yield value.jaxpr
-        elif isinstance(value, core.Jaxpr):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from _jaxprs(value)
 
 
 def _is_own_betaln(equation: Any) -> bool:

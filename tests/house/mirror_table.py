@@ -360,6 +360,7 @@ ONLY_ONE = {
     "training/loop.py": "JAX's loop of steps is one compiled function",
     "quick_compilation.py": "of Pyro's programs none is compiled that runs a few times",
     "training/compiling.py": "Pyro's steps are replayed, which nothing is compiled for",
+    "jaxprs.py": "Pyro's programs are run, JAX's are traced",
     "constants.py": "JAX writes what a function closes over into its program; torch holds tensors",
     "sharding.py": DEVICES,
     "processes.py": DEVICES,
